@@ -1,0 +1,42 @@
+"""Acceptance: how much of a draft stays. One entry for greedy, shared-noise and speculative.
+
+Sources: Leviathan et al. 2023 and Chen et al. 2023 for speculative sampling.
+"""
+
+from torch import Tensor
+
+from dynexit.decoding.records import Draft, Verdict
+from dynexit.decoding.sampling import NOT_NUMBERS, Chooser
+from dynexit.errors import DynexitError
+
+
+def accept(draft: Draft, target_logits: Tensor, chooser: Chooser) -> Verdict:
+    """The longest acceptable prefix of `draft`, and the target's token after it.
+
+    Args:
+        target_logits: [d + 1, V], unprocessed; row i is what the target says after i drafts.
+    """
+    sampling = chooser.sampling
+    if sampling.acceptance == "speculative" and not sampling.greedy:
+        return _accept_speculative(draft, target_logits, chooser)
+    chosen = chooser.choose(target_logits, draft.tokens).tokens
+    accepted = 0
+    while accepted < len(draft.tokens) and draft.tokens[accepted] == chosen[accepted]:
+        accepted += 1
+    return Verdict(accepted, chosen[accepted], len(draft.tokens))
+
+
+def _accept_speculative(draft: Draft, target_logits: Tensor, chooser: Chooser) -> Verdict:
+    """Accept x with min(1, p(x) / q(x)), else draw from max(p - q, 0): distributed exactly as p."""
+    target = chooser.process(target_logits, draft.tokens).double().softmax(-1)
+    if bool(target.isnan().any()):
+        raise DynexitError(NOT_NUMBERS)
+    for index, token in enumerate(draft.tokens):
+        proposal = draft.logits[index][0].double().softmax(-1)
+        p, q = float(target[index, token]), float(proposal[token])
+        if chooser.uniform() * q < p:
+            continue
+        residual = (target[index] - proposal).clamp(min=0)
+        weights = residual if float(residual.sum()) > 0 else target[index]
+        return Verdict(index, chooser.draw(weights), len(draft.tokens))
+    return Verdict(len(draft.tokens), chooser.draw(target[-1]), len(draft.tokens))

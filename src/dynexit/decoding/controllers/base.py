@@ -1,0 +1,80 @@
+"""What every controller is, and the no-op that plain decoding needs."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from dynexit.decoding.records import PLAIN_STEP, Plan, Round, ShadowTokens
+from dynexit.errors import DynexitError
+
+
+class Controller:
+    """Chooses exit layer and speculation length anew each round. Override what you need.
+
+    The loop calls `start` once per prompt, `observe_prompt` once where `prompt_positions` asks for
+    it, then `plan` and `observe` in turn. It may shorten a plan (the text's end, the context's
+    end), so `observe` must go by what the round did, not by what was planned.
+    """
+
+    reads_shadow: ClassVar[bool] = False  # whether rounds must carry shadow tokens
+    prompt_positions: int = 0  # of the prompt whose shadow tokens `observe_prompt` gets
+    lossless: ClassVar[bool] = True
+
+    num_layers: int = 0
+
+    def start(self, num_layers: int) -> None:
+        """A new prompt on a model of `num_layers` layers: forget the last one.
+
+        Raises:
+            DynexitError: settings that this model cannot run.
+        """
+        self.num_layers = num_layers
+
+    def target_layer(self) -> int:
+        """Layers that the target runs: all of them, unless the method is lossy."""
+        return self.num_layers
+
+    def observe_prompt(self, shadow: ShadowTokens) -> None:
+        """Shadow tokens of the prompt's last positions."""
+
+    def plan(self) -> Plan:
+        """The next round."""
+        return PLAIN_STEP
+
+    def observe(self, finished: Round) -> None:
+        """What the last round did."""
+
+
+@dataclass
+class FixedExit(Controller):
+    """A controller whose exit layer is a setting; None stands for a quarter of the depth."""
+
+    exit_layer: int | None = None
+
+    def start(self, num_layers: int) -> None:
+        """Checks the exit layer against the model."""
+        super().start(num_layers)
+        self.exit = check_exit_layer(self.exit_layer, num_layers)
+
+
+def check_exit_layer(exit_layer: int | None, num_layers: int) -> int:
+    """The exit layer to use.
+
+    Raises:
+        DynexitError: not between 1 and the layer before the last.
+    """
+    if num_layers < 2:
+        raise DynexitError("a model of one layer has no early exit: use --method vanilla.")
+    if exit_layer is None:
+        return max(1, num_layers // 4)
+    if not 1 <= exit_layer <= num_layers - 1:
+        raise DynexitError(
+            f"exit layer {exit_layer} is not between 1 and {num_layers - 1}, the layers before the "
+            f"last of this model."
+        )
+    return exit_layer
+
+
+def check_length(speculation_length: int) -> None:
+    """Raises DynexitError where a speculation length is negative."""
+    if speculation_length < 0:
+        raise DynexitError(f"speculation length {speculation_length} is below 0.")

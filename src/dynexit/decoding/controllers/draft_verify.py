@@ -1,0 +1,53 @@
+"""DV: Draft & Verify's adaptive confidence threshold at a fixed exit (Zhang et al. 2023)."""
+
+from dataclasses import dataclass
+
+from dynexit.decoding.controllers.base import FixedExit
+from dynexit.decoding.records import Plan, Round
+
+
+@dataclass
+class DraftVerify(FixedExit):
+    """Drafts until the confidence falls below gamma, which follows the acceptance rate.
+
+    With `carry`, gamma and the smoothed rate go on from prompt to prompt, as in the published
+    runs; otherwise every prompt starts anew. (Draft & Verify proper also chooses which layers a
+    draft skips; that drafter is not here.)
+    """
+
+    speculation_length: int = 18
+    gamma: float = 0.6
+    target_rate: float = 0.8
+    step: float = 0.01
+    rate_memory: float = 0.5
+    gamma_memory: float = 0.9
+    carry: bool = False
+
+    def __post_init__(self) -> None:
+        self._threshold, self._rate = self.gamma, None  # type: float, float | None
+
+    def start(self, num_layers: int) -> None:
+        """The prompt's own counts always start at zero; the rest only without `carry`."""
+        super().start(num_layers)
+        self._drafted = self._accepted = 0
+        if not self.carry:
+            self._threshold, self._rate = self.gamma, None
+
+    def plan(self) -> Plan:
+        """The current threshold."""
+        return Plan(self.exit, self.speculation_length, self._threshold)
+
+    def observe(self, finished: Round) -> None:
+        """Smooth the prompt's acceptance rate, then move gamma towards the target rate."""
+        self._drafted += finished.drafted
+        self._accepted += finished.accepted
+        if not self._drafted:
+            return
+        rate = self._accepted / self._drafted
+        memory = self.rate_memory
+        self._rate = rate if self._rate is None else memory * self._rate + (1 - memory) * rate
+        moved = self._threshold + (self.step if self._rate < self.target_rate else -self.step)
+        self._threshold = self.gamma_memory * self._threshold + (1 - self.gamma_memory) * moved
+
+
+METHODS = {"draft-verify": DraftVerify}

@@ -1,0 +1,25 @@
+"""LayerSkip's self-speculative decoding (arXiv 2404.16710): a fixed exit and length."""
+
+from dataclasses import dataclass
+
+from dynexit.decoding.controllers.base import FixedExit, check_length
+from dynexit.decoding.records import Plan
+
+
+@dataclass
+class LayerSkip(FixedExit):
+    """LS(E-d) of the DEL paper's tables."""
+
+    speculation_length: int = 6
+
+    def start(self, num_layers: int) -> None:
+        """Checks both settings."""
+        super().start(num_layers)
+        check_length(self.speculation_length)
+
+    def plan(self) -> Plan:
+        """The same every round."""
+        return Plan(self.exit, self.speculation_length)
+
+
+METHODS = {"layerskip": LayerSkip}

@@ -1,0 +1,185 @@
+"""What passes between the phases of a round, and what is kept of it.
+
+The words, used everywhere and nowhere in another sense:
+
+- draft: d tokens guessed by the first E layers; verify: one pass of the target over all of them;
+  accept: keep the longest prefix that the target would have written itself.
+- exit layer E: how many layers a draft runs, counted from 1. Speculation length d: its tokens.
+- accepted: a drafted token that the target agrees with. Rejected: the first one it does not;
+  nothing after it counts. Recovered: the target's own token in the place of a rejected one.
+  Bonus: the target's token after a draft that was accepted whole. Target: a token of a plain step.
+- shadow token: what a layer would have predicted at a position that is computed anyway.
+- confidence: the probability of the token that was chosen.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+Source = Literal["accepted", "recovered", "bonus", "target"]
+FinishReason = Literal["stop", "length", "context"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a controller wants of the next round. A speculation length of 0 is a plain step.
+
+    Drafting ends after the first token whose confidence is below `threshold` (that token is still
+    verified), and at the latest after `speculation_length` tokens.
+    """
+
+    exit_layer: int = 1
+    speculation_length: int = 0
+    threshold: float | None = None
+
+
+PLAIN_STEP = Plan()
+
+
+@dataclass
+class Draft:
+    """Tokens that a drafter proposes.
+
+    `hidden` are the states that left layer `layer` for the newest committed token and all drafted
+    ones but the last (as many rows as there are tokens); verification continues from there. A
+    drafter that runs no layers leaves `layer` at 0 and `hidden` empty.
+    """
+
+    tokens: list[int] = field(default_factory=list)
+    confidences: list[float] = field(default_factory=list)
+    layer: int = 0
+    hidden: list[Tensor] = field(default_factory=list)  # each [1, D]
+    states: list[list[Tensor]] = field(default_factory=list)  # per token and layer, [1, D]
+    logits: list[Tensor] = field(default_factory=list)  # processed, [1, V]; speculative only
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of a verification: `accepted` drafts, then one token of the target's."""
+
+    accepted: int
+    token: int
+    drafted: int
+
+    @property
+    def source(self) -> Source:
+        """Where the last token came from."""
+        if self.drafted == 0:
+            return "target"
+        return "bonus" if self.accepted == self.drafted else "recovered"
+
+
+@dataclass(frozen=True)
+class ShadowTokens:
+    """What layers 1..L-1 would have predicted at n committed positions.
+
+    `matched[l - 1, i]`: layer l chose what the target chose at position i; `confidence`: of its own
+    choice. Both [L-1, n].
+    """
+
+    matched: NDArray[np.bool_]
+    confidence: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Round:
+    """One finished round, as controllers and statistics see it."""
+
+    plan: Plan
+    drafted: int
+    accepted: int
+    tokens: int  # that the text kept
+    confidences: Sequence[float] = ()
+    shadow: ShadowTokens | None = None
+    draft_seconds: float = 0.0
+    verify_seconds: float = 0.0
+    control_seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers for JSON, without the shadow tokens."""
+        return {
+            "exit_layer": self.plan.exit_layer if self.drafted else None,
+            "threshold": self.plan.threshold,
+            "drafted": self.drafted,
+            "accepted": self.accepted,
+            "tokens": self.tokens,
+            "confidences": [round(c, 6) for c in self.confidences],
+            "draft_seconds": self.draft_seconds,
+            "verify_seconds": self.verify_seconds,
+            "control_seconds": self.control_seconds,
+        }
+
+
+@dataclass
+class Statistics:
+    """Raw counters of one generation; every rate is derived. The prefill's token is in none."""
+
+    num_layers: int
+    rounds: list[Round] = field(default_factory=list)
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+
+    @property
+    def drafted(self) -> int:
+        """Drafted tokens."""
+        return sum(r.drafted for r in self.rounds)
+
+    @property
+    def accepted(self) -> int:
+        """Drafted tokens that the target agreed with."""
+        return sum(r.accepted for r in self.rounds)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the text that rounds produced."""
+        return sum(r.tokens for r in self.rounds)
+
+    @property
+    def acceptance_rate(self) -> float:
+        """accepted / drafted; 0 where nothing was drafted."""
+        return self.accepted / self.drafted if self.drafted else 0.0
+
+    @property
+    def mean_acceptance_length(self) -> float:
+        """Tokens per round: 1 + accepted / rounds."""
+        return 1 + self.accepted / len(self.rounds) if self.rounds else 0.0
+
+    @property
+    def etpl(self) -> float:
+        """Effective tokens per layer (DEL, section 5): tokens / sum of (E * d + L)."""
+        layers = sum(r.plan.exit_layer * r.drafted + self.num_layers for r in self.rounds)
+        return self.tokens / layers if layers else 0.0
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Of decoding alone, without prefill."""
+        return self.tokens / self.decode_seconds if self.decode_seconds else 0.0
+
+    @property
+    def acceptance_by_position(self) -> list[float]:
+        """Share of drafts at position 1, 2, ... of a round that were accepted."""
+        longest = max((r.drafted for r in self.rounds), default=0)
+        drafted = [sum(r.drafted > i for r in self.rounds) for i in range(longest)]
+        accepted = [sum(r.accepted > i for r in self.rounds) for i in range(longest)]
+        return [a / d for a, d in zip(accepted, drafted, strict=True)]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for JSON."""
+        return {
+            "rounds": len(self.rounds),
+            "drafted": self.drafted,
+            "accepted": self.accepted,
+            "tokens": self.tokens,
+            "acceptance_rate": self.acceptance_rate,
+            "mean_acceptance_length": self.mean_acceptance_length,
+            "etpl": self.etpl,
+            "prefill_seconds": self.prefill_seconds,
+            "decode_seconds": self.decode_seconds,
+            "tokens_per_second": self.tokens_per_second,
+            "acceptance_by_position": self.acceptance_by_position,
+            "round_records": [r.as_dict() for r in self.rounds],
+        }

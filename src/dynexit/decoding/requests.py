@@ -1,0 +1,62 @@
+"""What a sequence asks of the model, as data, so that a scheduler may serve several together.
+
+Decoding is written as generators that yield requests and receive tensors: they read like straight
+code, and whoever drives them decides what runs when. One sequence is the simplest scheduler.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from torch import Tensor
+
+from dynexit.model.rows import Span
+from dynexit.model.transformer import Transformer
+
+T = TypeVar("T")
+
+
+@dataclass
+class Segment:
+    """Run layers [start, stop) on `hidden` [n, D], the rows of `span`; answered with [n, D].
+
+    Where `states` is given, the states that leave each layer are appended: all rows, or the last
+    `keep`.
+    """
+
+    hidden: Tensor
+    span: Span
+    start: int
+    stop: int
+    states: list[Tensor] | None = None
+    keep: int | None = None
+
+
+@dataclass
+class Unembed:
+    """Logits [n, V] of `hidden` [n, D]."""
+
+    hidden: Tensor
+
+
+Request = Segment | Unembed
+Steps = Generator[Request, Tensor, T]
+
+
+def serve(model: Transformer, request: Request) -> Tensor:
+    """Answer one request."""
+    if isinstance(request, Unembed):
+        return model.unembed(request.hidden)
+    rows, layers = model.rows([request.span]), (request.start, request.stop)
+    return model.run_layers(request.hidden, rows, *layers, request.states, request.keep)
+
+
+def drive(model: Transformer, steps: Steps[T]) -> T:
+    """Serve every request of `steps` as it comes; returns what the generator returns."""
+    try:
+        request = next(steps)
+        while True:
+            request = steps.send(serve(model, request))
+    except StopIteration as stop:
+        result: T = stop.value
+        return result

@@ -1,0 +1,199 @@
+"""From logits to a token: processors in transformers' order, and noise keyed by position.
+
+A token is the argmax of processed logits plus Gumbel noise that depends on nothing but the seed
+and the token's position. So the text is a function of target and seed: whatever was drafted, a
+method that accepts a draft only where it equals the target's choice writes vanilla's text, token
+for token. Greedy decoding is the same rule without noise.
+"""
+
+import math
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from dynexit.errors import DynexitError
+
+Acceptance = Literal["shared-noise", "speculative"]
+NOT_NUMBERS = (
+    "the model's logits are not numbers (NaN): its weights are damaged, or this dtype is too "
+    "narrow for it; try --dtype fp32."
+)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen. A temperature of 0 is greedy, where top-k, top-p and min-p are idle.
+
+    Raises:
+        DynexitError: a value outside its range.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    acceptance: Acceptance = "shared-noise"
+
+    def __post_init__(self) -> None:
+        limits = {
+            "temperature": (self.temperature >= 0, "at least 0"),
+            "top_k": (self.top_k >= 0, "at least 0 (0 turns it off)"),
+            "top_p": (0 < self.top_p <= 1, "above 0 and at most 1"),
+            "min_p": (0 <= self.min_p <= 1, "between 0 and 1"),
+            "repetition_penalty": (self.repetition_penalty > 0, "above 0"),
+            "acceptance": (
+                self.acceptance in ("shared-noise", "speculative"),
+                "shared-noise or speculative",
+            ),
+        }
+        for name, (fine, allowed) in limits.items():
+            value = getattr(self, name)
+            if not fine or (isinstance(value, float) and not math.isfinite(value)):
+                raise DynexitError(f"{name} is {value!r}: it must be {allowed}.")
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the most likely token is always chosen."""
+        return self.temperature == 0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Tokens chosen for n rows; confidences and processed logits only where asked for."""
+
+    tokens: list[int]
+    confidences: list[float]
+    logits: Tensor  # processed, [n, V]
+
+
+class Chooser:
+    """Chooses the tokens of one sequence. It reads the sequence's tokens and never writes them.
+
+    Row i of a call is the token at position `len(tokens) + first + i`; its context is the
+    committed tokens and the first `first + i` drafts (for positions of the prompt, where `first`
+    is negative, the whole prompt).
+    """
+
+    def __init__(self, sampling: Sampling, tokens: Sequence[int]) -> None:
+        self.sampling, self._tokens = sampling, tokens
+        self.seed = secrets.randbits(31) if sampling.seed is None else sampling.seed
+        self._noise: dict[int, Tensor] = {}
+        self._generator: torch.Generator | None = None
+
+    def choose(
+        self, logits: Tensor, drafts: Sequence[int] = (), first: int = 0, confident: bool = False
+    ) -> Choice:
+        """Choose for logits [n, V]. Ties go to the lowest id.
+
+        Raises:
+            DynexitError: logits that are not numbers.
+        """
+        processed = self.process(logits, drafts, first)
+        scores = processed
+        if not self.sampling.greedy:
+            scores = processed + self.noise(processed, first)
+        best, index = scores.max(-1)
+        tokens: list[int] = index.tolist()
+        if any(math.isnan(value) for value in best.tolist()):
+            raise DynexitError(NOT_NUMBERS)
+        confidences = self.confidence(processed, index).tolist() if confident else []
+        return Choice(tokens, confidences, processed)
+
+    def shadow(
+        self, logits: Tensor, drafts: Sequence[int], first: int
+    ) -> tuple[Tensor, Tensor]:
+        """What each of l layers would choose: logits [l, n, V] -> tokens, confidence [l, n]."""
+        processed = self.process(logits, drafts, first)
+        scores = processed if self.sampling.greedy else processed + self.noise(processed, first)
+        index = scores.argmax(-1)
+        return index, self.confidence(processed, index)
+
+    @staticmethod
+    def confidence(processed: Tensor, index: Tensor) -> Tensor:
+        """Probability of the chosen tokens under processed logits [..., V]."""
+        exact = _exact(processed)
+        chosen = exact.gather(-1, index[..., None])[..., 0]
+        return (chosen - exact.logsumexp(-1)).exp()
+
+    def process(self, logits: Tensor, drafts: Sequence[int] = (), first: int = 0) -> Tensor:
+        """Repetition penalty, temperature, top-k, top-p, min-p: [..., n, V], in this order."""
+        if self.sampling.repetition_penalty != 1.0:
+            logits = self._penalise(_exact(logits), drafts, first)
+        if self.sampling.greedy:
+            return logits
+        return _filter(_exact(logits) / self.sampling.temperature, self.sampling)
+
+    def _penalise(self, logits: Tensor, drafts: Sequence[int], first: int) -> Tensor:
+        rows, vocabulary = logits.shape[-2:]
+        seen = torch.zeros(rows, vocabulary, dtype=torch.bool, device=logits.device)
+        seen[:, [token for token in set(self._tokens) if token < vocabulary]] = True
+        for index, token in enumerate(drafts):  # a draft is seen by the rows after it
+            seen[max(index + 1 - first, 0) :, token] = True
+        penalty = self.sampling.repetition_penalty
+        penalised = torch.where(logits < 0, logits * penalty, logits / penalty)
+        return torch.where(seen, penalised, logits)
+
+    def noise(self, like: Tensor, first: int) -> Tensor:
+        """Gumbel noise [n, V] of the positions of n rows, drawn once per position."""
+        start = len(self._tokens) + first
+        positions = range(start, start + like.shape[-2])
+        self._noise = {p: n for p, n in self._noise.items() if p >= len(self._tokens)}
+        return torch.stack([self._noise_at(p, like) for p in positions])
+
+    def _noise_at(self, position: int, like: Tensor) -> Tensor:
+        if position not in self._noise:
+            generator = torch.Generator(like.device).manual_seed(_mix(self.seed, position))
+            exponential = torch.empty(like.shape[-1], device=like.device, dtype=like.dtype)
+            exponential.exponential_(generator=generator)
+            tiny = torch.finfo(like.dtype).tiny
+            self._noise[position] = exponential.clamp_(min=tiny).log_().neg_()
+        return self._noise[position]
+
+    def uniform(self) -> float:
+        """The next number of a stream of its own in [0, 1), for speculative acceptance."""
+        return float(torch.rand((), generator=self._stream(), dtype=torch.float64))
+
+    def draw(self, weights: Tensor) -> int:
+        """A token drawn in proportion to `weights` [V]."""
+        return int(torch.multinomial(weights.cpu(), 1, generator=self._stream()))
+
+    def _stream(self) -> torch.Generator:
+        if self._generator is None:
+            self._generator = torch.Generator().manual_seed(_mix(self.seed, -1))
+        return self._generator
+
+
+def _exact(logits: Tensor) -> Tensor:
+    """At least fp32: probabilities are never computed in 16 bits."""
+    return logits.float() if logits.dtype.itemsize < 4 else logits
+
+
+def _mix(seed: int, position: int) -> int:
+    """A 63-bit key of (seed, position): splitmix64's finaliser, so that neighbours differ widely."""
+    z = (seed * 0x9E3779B97F4A7C15 + (position + 2) * 0xD1B54A32D192ED03) & 0xFFFFFFFFFFFFFFFF
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+    return (z ^ (z >> 31)) >> 1
+
+
+def _filter(logits: Tensor, sampling: Sampling) -> Tensor:
+    """Remove (set to -inf) what top-k, then top-p, then min-p leave out; always keep one token."""
+    if 0 < sampling.top_k < logits.shape[-1]:
+        lowest = logits.topk(sampling.top_k).values[..., -1:]
+        logits = logits.masked_fill(logits < lowest, -math.inf)
+    if sampling.top_p < 1.0:
+        ordered, order = logits.sort(descending=False, stable=True)
+        unlikely = ordered.softmax(-1).cumsum(-1) <= 1 - sampling.top_p
+        unlikely[..., -1] = False
+        logits = logits.masked_fill(unlikely.scatter(-1, order, unlikely), -math.inf)
+    if sampling.min_p > 0.0:
+        probabilities = logits.softmax(-1)
+        floor = sampling.min_p * probabilities.amax(-1, keepdim=True)
+        logits = logits.masked_fill(probabilities < floor, -math.inf)
+    return logits

@@ -1,0 +1,216 @@
+"""One sequence's decoding: the state, and the round that moves it forward.
+
+Not responsible for when a round runs: `prefill` and `round` are generators of requests that a
+scheduler drives and may interleave with those of other sequences.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+from dynexit.decoding.acceptance import accept
+from dynexit.decoding.controllers.base import Controller
+from dynexit.decoding.drafters import early_exit
+from dynexit.decoding.records import (
+    Draft,
+    FinishReason,
+    Plan,
+    Round,
+    ShadowTokens,
+    Source,
+    Statistics,
+    Verdict,
+)
+from dynexit.decoding.requests import Segment, Steps, Unembed
+from dynexit.decoding.sampling import Chooser, Sampling
+from dynexit.decoding.shadow import gather_states, shadow_tokens
+from dynexit.decoding.text import TextSink
+from dynexit.model.rows import Span
+from dynexit.model.transformer import Transformer
+
+PREFILL_ROWS = 2_048
+
+Drafter = Callable[["Sequence", Plan], Steps[Draft]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where a text ends."""
+
+    max_new_tokens: int
+    max_positions: int
+    eos: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One token of the text: its id, where it came from, and the text that it made certain.
+
+    Text that is released without a token (at the end) comes with no ids.
+    """
+
+    text: str
+    token_ids: list[int]
+    source: Source
+
+
+class Sequence:
+    """Tokens, cache and controller of one text. `cache.length` is always `len(tokens) - 1`."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        prompt: list[int],
+        controller: Controller,
+        sampling: Sampling,
+        limits: Limits,
+        text: TextSink,
+    ) -> None:
+        self.model, self.controller, self.limits, self.text = model, controller, limits, text
+        controller.start(model.config.num_layers)
+        self.depth = controller.target_layer()
+        self.tokens = list(prompt)
+        self.prompt_length = len(prompt)
+        self.cache = model.new_cache()
+        self.chooser = Chooser(sampling, self.tokens)
+        self.drafter: Drafter = early_exit.draft
+        self.finish_reason: FinishReason | None = None
+        self.stats = Statistics(self.depth)
+
+    @property
+    def new_tokens(self) -> list[int]:
+        """The text's tokens, without the prompt and without the EOS that ended them."""
+        return self.tokens[self.prompt_length :]
+
+    def embed(self, tokens: list[int]) -> Tensor:
+        """Hidden states [len(tokens), D] that enter the first layer."""
+        return self.model.embed(torch.tensor(tokens, device=self.model.device))
+
+    def prefill(self) -> Steps[list[Chunk]]:
+        """Run the prompt and choose the first token."""
+        began = perf_counter()
+        states: list[Tensor] = []
+        wanted = self.controller.prompt_positions if self.controller.reads_shadow else 0
+        start = 0
+        for stop in _chunk_ends(len(self.tokens)):
+            hidden = self.embed(self.tokens[start:stop])
+            span, last = Span(self.cache, start, stop - start), stop == len(self.tokens)
+            taps = states if wanted and last else None
+            hidden = yield Segment(hidden, span, 0, self.depth, taps, wanted + 1)
+            start = stop
+        logits = yield Unembed(hidden[-1:])
+        token = self.chooser.choose(logits).tokens[0]
+        if states and len(states[0]) > 1:
+            self.controller.observe_prompt((yield from self._prompt_shadow(states)))
+        chunks = self._commit([], token, "target")
+        self.stats.prefill_seconds = perf_counter() - began
+        return chunks
+
+    def round(self) -> Steps[list[Chunk]]:
+        """Plan, draft, verify, accept, observe. Returns the tokens that the text gained."""
+        began = perf_counter()
+        plan = self._fit(self.controller.plan())
+        planned = perf_counter()
+        draft = (yield from self.drafter(self, plan)) if plan.speculation_length else Draft()
+        drafted = perf_counter()
+        logits, states = yield from self._verify(draft)
+        verdict = accept(draft, logits, self.chooser)
+        verified = perf_counter()
+        shadow = (yield from self._shadow(draft, states, verdict)) if states else None
+        chunks = self._commit(draft.tokens[: verdict.accepted], verdict.token, verdict.source)
+        finished = Round(
+            plan=plan,
+            drafted=verdict.drafted,
+            accepted=verdict.accepted,
+            tokens=sum(len(chunk.token_ids) for chunk in chunks),
+            confidences=draft.confidences,
+            shadow=shadow,
+            draft_seconds=drafted - planned,
+            verify_seconds=verified - drafted,
+            control_seconds=planned - began,
+        )
+        self.controller.observe(finished)
+        self._record(finished, perf_counter() - verified)
+        return chunks
+
+    def _record(self, finished: Round, control_seconds: float) -> None:
+        """Keep the round's numbers, not its shadow tokens."""
+        kept = {**vars(finished), "shadow": None}
+        kept["control_seconds"] += control_seconds
+        self.stats.rounds.append(Round(**kept))
+
+    def _fit(self, plan: Plan) -> Plan:
+        """Shorten a plan to what the text and the context still have room for."""
+        wanted = self.limits.max_new_tokens - len(self.new_tokens) - 1
+        room = self.limits.max_positions - len(self.tokens)
+        length = max(0, min(plan.speculation_length, wanted, room))
+        return Plan(plan.exit_layer, length, plan.threshold)
+
+    def _verify(self, draft: Draft) -> Steps[tuple[Tensor, list[Tensor]]]:
+        """Target logits [d + 1, V], and the states that left the layers above the draft's.
+
+        Rows that the draft has run through its layers are continued, never computed again.
+        """
+        start, done = self.cache.length, len(draft.hidden)
+        hidden = self.embed([self.tokens[-1], *draft.tokens][done:])
+        if draft.layer:
+            states: list[Tensor] = []
+            pending = Span(self.cache, start + done, hidden.shape[0])
+            hidden = yield Segment(hidden, pending, 0, draft.layer, states)
+            draft.states.append(states)
+            hidden = torch.cat((*draft.hidden, hidden))
+        late: list[Tensor] | None = [] if self.controller.reads_shadow else None
+        span = Span(self.cache, start, hidden.shape[0])
+        hidden = yield Segment(hidden, span, draft.layer, self.depth, late)
+        logits = yield Unembed(hidden)
+        return logits, late or []
+
+    def _shadow(
+        self, draft: Draft, states: list[Tensor], verdict: Verdict
+    ) -> Steps[ShadowTokens]:
+        """Shadow tokens of the positions that this verdict commits."""
+        chosen = [*draft.tokens[: verdict.accepted], verdict.token]
+        gathered = gather_states(draft.states, states, len(chosen))
+        return (yield from shadow_tokens(gathered, chosen, self.chooser))
+
+    def _prompt_shadow(self, states: list[Tensor]) -> Steps[ShadowTokens]:
+        """Shadow tokens of the prompt's last positions but the very last."""
+        rows = [state[:-1] for state in states]
+        count = rows[0].shape[0]
+        target = yield Unembed(rows[-1])
+        chosen = self.chooser.shadow(target[None], (), -count)[0][0].tolist()
+        return (yield from shadow_tokens(torch.stack(rows[:-1]), chosen, self.chooser, -count))
+
+    def _commit(self, accepted: list[int], token: int, source: Source) -> list[Chunk]:
+        """Append tokens until the text ends; roll the cache back to what stays."""
+        sourced: list[tuple[int, Source]] = [(t, "accepted") for t in accepted]
+        chunks = []
+        for new, origin in [*sourced, (token, source)]:
+            self.finish_reason = "stop" if new in self.limits.eos else None
+            if self.finish_reason:
+                break
+            self.tokens.append(new)
+            chunks.append(Chunk(self.text.push(new), [new], origin))
+            self.finish_reason = self._finished()
+            if self.finish_reason:
+                break
+        if self.finish_reason and (rest := self.text.flush()):
+            chunks.append(Chunk(rest, [], source))
+        self.cache.length = len(self.tokens) - 1
+        return chunks
+
+    def _finished(self) -> FinishReason | None:
+        if self.text.stopped:
+            return "stop"
+        if len(self.new_tokens) >= self.limits.max_new_tokens:
+            return "length"
+        return "context" if len(self.tokens) > self.limits.max_positions else None
+
+
+def _chunk_ends(length: int) -> range:
+    """Ends of prefill's passes; the last pass is a full one, since its states seed controllers."""
+    first = (length - 1) % PREFILL_ROWS + 1
+    return range(first, length + 1, PREFILL_ROWS)

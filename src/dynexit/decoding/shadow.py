@@ -1,0 +1,43 @@
+"""Shadow tokens: what every layer would have predicted where it has computed a state anyway.
+
+DEL, section 3.1. A position counts up to and including the first rejected draft: those after it
+were conditioned on a token that is not in the text.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dynexit.decoding.records import ShadowTokens
+from dynexit.decoding.requests import Steps, Unembed
+from dynexit.decoding.sampling import Chooser
+
+
+def gather_states(early: Sequence[Sequence[Tensor]], late: Sequence[Tensor], n: int) -> Tensor:
+    """States that left layers 1..L-1 at the first n positions of a round, [L-1, n, D].
+
+    Args:
+        early: per position, the states [1, D] that left layers 1..E, as drafting made them.
+        late: the states [d + 1, D] that left layers E+1..L, as verification made them.
+    """
+    drafted = len(early[0]) if early else 0
+    parts = [position[layer] for layer in range(drafted) for position in early[:n]]
+    whole = [state[:n] for state in late[:-1]]
+    return torch.cat((*parts, *whole)).view(drafted + len(whole), n, -1)
+
+
+def shadow_tokens(
+    states: Tensor, chosen: Sequence[int], chooser: Chooser, first: int = 0
+) -> Steps[ShadowTokens]:
+    """Unembed states [L-1, n, D] and compare with what the target chose at these n positions.
+
+    Args:
+        chosen: the target's n tokens; the last of them is context of none.
+        first: the position of the first of them, relative to the chooser's next token.
+    """
+    layers, n, size = states.shape
+    logits = yield Unembed(states.reshape(layers * n, size))
+    tokens, confidence = chooser.shadow(logits.view(layers, n, -1), chosen[:-1], first)
+    target = torch.tensor(chosen, device=tokens.device)
+    return ShadowTokens((tokens == target).cpu().numpy(), confidence.float().cpu().numpy())

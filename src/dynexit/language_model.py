@@ -1,0 +1,208 @@
+"""What users hold: a loaded model that generates text."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dynexit.decoding.controllers.base import Controller
+from dynexit.decoding.loop import generate
+from dynexit.decoding.records import FinishReason, Statistics
+from dynexit.decoding.sampling import Sampling
+from dynexit.decoding.sequence import Chunk, Limits
+from dynexit.decoding.sequence import Sequence as Decoding
+from dynexit.decoding.text import NoText, TextStream
+from dynexit.errors import DynexitError
+from dynexit.methods import make_controller
+from dynexit.model.dtypes import parse_device, parse_dtype
+from dynexit.model.loading import find_checkpoint, load_model, load_shape, read_json
+from dynexit.model.tokenizer import CheckpointTokenizer, load_tokenizer
+from dynexit.model.transformer import Transformer
+
+BUNDLED = Path(__file__).parent / "bundled"
+DEFAULT_METHOD = "del"
+
+Prompt = str | Sequence[int]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A finished text.
+
+    `token_ids` are the new tokens, without the prompt and without the EOS that ended them. With a
+    stop string, they go up to the token that completed it, while `text` ends before it.
+    """
+
+    text: str
+    token_ids: list[int]
+    stats: Statistics
+    finish_reason: FinishReason | None
+    seed: int
+
+
+class Stream:
+    """An iterator over a text's chunks; `output` is what there is of it, also after a break."""
+
+    def __init__(self, decoding: Decoding) -> None:
+        self._decoding, self._chunks = decoding, generate(decoding)
+        self._text: list[str] = []
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return self
+
+    def __next__(self) -> Chunk:
+        chunk = next(self._chunks)
+        self._text.append(chunk.text)
+        return chunk
+
+    @property
+    def output(self) -> Generation:
+        """The text so far."""
+        decoding = self._decoding
+        return Generation(
+            "".join(self._text),
+            decoding.new_tokens,
+            decoding.stats,
+            decoding.finish_reason,
+            decoding.chooser.seed,
+        )
+
+
+class LanguageModel:
+    """A checkpoint that is ready to generate. Made by `load`."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: CheckpointTokenizer | None = None,
+        eos: frozenset[int] = frozenset(),
+        name: str = "model",
+    ) -> None:
+        self.model, self.tokenizer, self.eos, self.name = model, tokenizer, eos, name
+        if tokenizer is not None:
+            model.choosable = min(model.choosable, tokenizer.size)
+
+    @property
+    def num_layers(self) -> int:
+        """Decoder layers."""
+        return self.model.config.num_layers
+
+    def generate(self, prompt: Prompt, method: str | Controller = DEFAULT_METHOD, **options: Any) -> Generation:
+        """Generate a whole text; arguments as in `stream`."""
+        stream = self.stream(prompt, method, **options)
+        for _ in stream:
+            pass
+        return stream.output
+
+    def stream(
+        self,
+        prompt: Prompt,
+        method: str | Controller = DEFAULT_METHOD,
+        *,
+        max_new_tokens: int = 128,
+        stop: str | Sequence[str] = (),
+        chat: bool = False,
+        sampling: Sampling | None = None,
+        **options: Any,
+    ) -> Stream:
+        """Generate a text chunk by chunk.
+
+        Args:
+            prompt: text, or token ids as they are.
+            method: a method's name, `FILE.py:CLASS`, or a controller.
+            max_new_tokens: exact; the text may end earlier.
+            stop: the text is cut before the first of these strings.
+            chat: the prompt is a user's message, put through the checkpoint's chat template.
+            sampling: how tokens are chosen; or give its fields (temperature, top_k, top_p, min_p,
+                repetition_penalty, seed, acceptance) as options.
+            options: fields of `Sampling`, and settings of the method (such as exit_layer).
+
+        Raises:
+            DynexitError: anything that cannot be run as asked.
+        """
+        fields = Sampling.__dataclass_fields__
+        chosen = {name: value for name, value in options.items() if name in fields}
+        settings = {name: value for name, value in options.items() if name not in fields}
+        if sampling is not None and chosen:
+            raise DynexitError(f"{next(iter(chosen))} is given beside `sampling`: set it there.")
+        controller = make_controller(method, **settings)
+        tokens = self._tokens(prompt, chat)
+        limits = self._limits(len(tokens), max_new_tokens)
+        stops = [stop] if isinstance(stop, str) else list(stop)
+        if stops and self.tokenizer is None:
+            raise DynexitError("stop strings need a tokenizer, and this checkpoint has none.")
+        text = TextStream(self.tokenizer.backend, tokens, stops) if self.tokenizer else NoText()
+        rule = sampling or Sampling(**chosen)
+        return Stream(Decoding(self.model, tokens, controller, rule, limits, text))
+
+    def _tokens(self, prompt: Prompt, chat: bool) -> list[int]:
+        if isinstance(prompt, str):
+            if self.tokenizer is None:
+                raise DynexitError("this checkpoint has no tokenizer: give the prompt as token ids.")
+            messages = [{"role": "user", "content": prompt}]
+            ids = self.tokenizer.encode_chat(messages) if chat else self.tokenizer.encode(prompt)
+        else:
+            ids = [int(token) for token in prompt]
+        if not ids:
+            raise DynexitError("the prompt is empty: give at least one token of text.")
+        limit = self.model.choosable
+        if wrong := [token for token in ids if not 0 <= token < limit]:
+            raise DynexitError(f"token id {wrong[0]} is outside the vocabulary of {limit} tokens.")
+        return ids
+
+    def _limits(self, prompt_length: int, max_new_tokens: int) -> Limits:
+        if max_new_tokens < 1:
+            raise DynexitError(f"max_new_tokens is {max_new_tokens}: it must be at least 1.")
+        context = self.model.config.max_positions
+        if prompt_length > context:
+            raise DynexitError(
+                f"the prompt has {prompt_length} tokens, but the model's context holds {context}: "
+                "shorten the prompt."
+            )
+        return Limits(max_new_tokens, context, self.eos)
+
+
+def load(
+    model: str | Path | None = None,
+    dtype: str | torch.dtype | None = None,
+    device: str | torch.device | None = None,
+    check: bool = True,
+) -> LanguageModel:
+    """Load a checkpoint in Hugging Face format.
+
+    Args:
+        model: a local folder or a hub id; None is the model that comes with dynexit.
+        dtype: bf16, fp16, fp32 or fp64; None is bf16 where the device multiplies it fast, else fp32.
+        device: cpu, cuda or cuda:N; None is CUDA where there is one.
+        check: warn once where the checkpoint's early exits are useless.
+
+    Raises:
+        DynexitError: a checkpoint that is missing, damaged or not supported, by name.
+    """
+    from dynexit.agreement import warn_if_useless
+
+    folder = BUNDLED if model is None else find_checkpoint(model)
+    place = parse_device(device)
+    config = load_shape(folder)
+    tokenizer = load_tokenizer(folder)
+    loaded = LanguageModel(
+        load_model(folder, config, parse_dtype(dtype, place), place),
+        tokenizer,
+        _eos(folder, tokenizer),
+        "bundled" if model is None else str(model),
+    )
+    if check:
+        warn_if_useless(loaded)
+    return loaded
+
+
+def _eos(folder: Path, tokenizer: CheckpointTokenizer | None) -> frozenset[int]:
+    """Ids that end a text: generation_config.json's, else config.json's, else the tokenizer's."""
+    for name in ("generation_config.json", "config.json"):
+        value = read_json(folder / name).get("eos_token_id") if (folder / name).exists() else None
+        if value is not None:
+            return frozenset(value if isinstance(value, list) else [value])
+    eos = tokenizer.eos if tokenizer else None
+    return frozenset() if eos is None else frozenset({eos})

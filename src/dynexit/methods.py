@@ -1,0 +1,55 @@
+"""Methods by name: the package's own, or a class in a user's file."""
+
+import importlib.util
+import inspect
+from pathlib import Path
+from typing import Any
+
+from dynexit.decoding.controllers import Controller, Factory, methods
+from dynexit.errors import DynexitError
+
+
+def make_controller(method: str | Controller, **settings: Any) -> Controller:
+    """A controller from a method's name, from `FILE.py:CLASS`, or as it is.
+
+    Settings that are None are left at their defaults.
+
+    Raises:
+        DynexitError: an unknown method or setting.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    if isinstance(method, Controller):
+        if given:
+            raise DynexitError(f"{next(iter(given))} is a setting of the controller's own: set it there.")
+        return method
+    factory = _from_file(method) if ".py:" in method else methods().get(method)
+    if factory is None:
+        known = ", ".join(sorted(methods()))
+        raise DynexitError(f"method {method!r} is not known: use one of {known}, or FILE.py:CLASS.")
+    accepted = inspect.signature(factory).parameters
+    if unknown := [name for name in given if name not in accepted]:
+        takes = ", ".join(accepted) or "no settings"
+        raise DynexitError(f"method {method!r} has no setting {unknown[0]!r}: it takes {takes}.")
+    try:
+        return factory(**given)
+    except TypeError as error:
+        raise DynexitError(f"method {method!r}: {error}.") from error
+
+
+def _from_file(method: str) -> Factory:
+    """The controller class that `FILE.py:CLASS` names. This runs the user's own file."""
+    name, _, class_name = method.rpartition(":")
+    path = Path(name)
+    if not path.is_file():
+        raise DynexitError(f"no file {name!r} for method {method!r}.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None  # a .py file always has both
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever a user's file may raise
+        raise DynexitError(f"{name} cannot be run: {type(error).__name__}: {error}.") from error
+    found = getattr(module, class_name, None)
+    if not (isinstance(found, type) and issubclass(found, Controller)):
+        raise DynexitError(f"{name} has no class {class_name!r} that extends dynexit.Controller.")
+    return found

@@ -1,0 +1,68 @@
+"""Keys and values of one sequence.
+
+Not responsible for what has been decided: a sequence rolls back by using a shorter length, and
+whatever lies past it is overwritten by the next pass. Nothing is ever copied to roll back.
+"""
+
+import torch
+from torch import Tensor
+
+from dynexit.errors import DynexitError
+from dynexit.model.config import ModelConfig
+
+BLOCK = 256
+
+
+class KVCache:
+    """Per layer, keys and values [num_kv_heads, capacity, head_dim], grown in blocks on demand.
+
+    Positions are written by whoever runs a layer. `length` is the number of committed positions:
+    those that every layer has computed for tokens that stay. It lives on the host.
+    """
+
+    def __init__(self, config: ModelConfig, dtype: torch.dtype, device: torch.device) -> None:
+        self._config = config
+        empty = torch.empty(config.num_kv_heads, 0, config.head_dim, dtype=dtype, device=device)
+        self._keys = [empty] * config.num_layers
+        self._values = [empty] * config.num_layers
+        self.length = 0
+
+    @property
+    def max_positions(self) -> int:
+        """Positions that the model's context holds."""
+        return self._config.max_positions
+
+    @property
+    def bytes(self) -> int:
+        """Memory held now."""
+        return sum(t.numel() * t.element_size() for t in (*self._keys, *self._values))
+
+    def write(self, layer: int, start: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Store `key` and `value` [T, num_kv_heads, head_dim] at positions [start, start + T).
+
+        Returns:
+            Views of all keys and values up to start + T, [num_kv_heads, start + T, head_dim].
+        """
+        stop = start + key.shape[0]
+        if stop > self._keys[layer].shape[1]:
+            self._grow(layer, stop)
+        keys, values = self._keys[layer][:, :stop], self._values[layer][:, :stop]
+        keys[:, start:] = key.transpose(0, 1)
+        values[:, start:] = value.transpose(0, 1)
+        return keys, values
+
+    def _grow(self, layer: int, stop: int) -> None:
+        if stop > self.max_positions:
+            raise DynexitError(f"position {stop} is past the context of {self.max_positions}.")
+        capacity = min(-(-stop // BLOCK) * BLOCK, self.max_positions)
+        for store in (self._keys, self._values):
+            heads, filled, dim = store[layer].shape
+            try:
+                grown = store[layer].new_empty(heads, capacity, dim)
+            except RuntimeError as error:  # CUDA's out-of-memory error is one, too
+                raise DynexitError(
+                    f"no memory for a KV cache of {capacity} positions: shorten the prompt, "
+                    "generate fewer tokens, or use a smaller dtype."
+                ) from error
+            grown[:, :filled] = store[layer]
+            store[layer] = grown

@@ -1,0 +1,58 @@
+"""Which dtype a machine multiplies fast."""
+
+import torch
+
+from dynexit.errors import DynexitError
+
+DTYPES = {
+    "bf16": torch.bfloat16,
+    "bfloat16": torch.bfloat16,
+    "fp16": torch.float16,
+    "float16": torch.float16,
+    "fp32": torch.float32,
+    "float32": torch.float32,
+    "fp64": torch.float64,
+    "float64": torch.float64,
+}
+
+
+def parse_dtype(name: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    """The dtype that `name` means; None is the one that `device` multiplies fast."""
+    if name is None:
+        return fast_dtype(device)
+    if isinstance(name, torch.dtype):
+        return name
+    if name not in DTYPES:
+        raise DynexitError(f"dtype {name!r} is not known: use one of {', '.join(DTYPES)}.")
+    return DTYPES[name]
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """bf16 with hardware support for it (CUDA 8.0+, AVX-512-BF16, AMX), fp32 otherwise."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
+    capable = device.type == "cpu" and cpu_has_bf16()
+    return torch.bfloat16 if capable else torch.float32
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU has instructions that multiply bf16."""
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    if capabilities:
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def parse_device(name: str | torch.device | None) -> torch.device:
+    """The device that `name` means; None is CUDA where there is one, else the CPU."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DynexitError(f"device {name!r} is not known: use cpu, cuda or cuda:N.") from error
+    if device.type not in ("cpu", "cuda"):
+        raise DynexitError(f"device {name!r} is not supported: use cpu or cuda.")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise DynexitError("no CUDA device is available here: use --device cpu.")
+    return device

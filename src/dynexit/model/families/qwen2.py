@@ -1,0 +1,12 @@
+"""Qwen2 and Qwen2.5: a bias on the query, key and value projections."""
+
+from dynexit.model.config import Json, ModelConfig, parse_shape, refuse_sliding_window
+
+MODEL_TYPE = "qwen2"
+ARCHITECTURES = ("Qwen2ForCausalLM",)
+
+
+def parse(config: Json) -> ModelConfig:
+    """`sliding_window` counts only where `use_sliding_window` is set."""
+    refuse_sliding_window(config, in_use=bool(config.get("use_sliding_window", False)))
+    return parse_shape(config, MODEL_TYPE, qkv_bias=True)

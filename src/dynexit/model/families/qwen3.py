@@ -1,0 +1,19 @@
+"""Qwen3: queries and keys are RMS-normalised per head before the rotation."""
+
+from dynexit.model.config import Json, ModelConfig, parse_shape, refuse_sliding_window
+
+MODEL_TYPE = "qwen3"
+ARCHITECTURES = ("Qwen3ForCausalLM",)
+
+
+def parse(config: Json) -> ModelConfig:
+    """`head_dim` is its own setting here: it need not be hidden_size / num_heads."""
+    refuse_sliding_window(config, in_use=bool(config.get("use_sliding_window", False)))
+    attention_bias = bool(config.get("attention_bias", False))
+    return parse_shape(
+        {"head_dim": 128, **config},
+        MODEL_TYPE,
+        qkv_bias=attention_bias,
+        out_bias=attention_bias,
+        qk_norm=True,
+    )

@@ -1,0 +1,143 @@
+"""Hugging Face checkpoints: where they are, whether they can be run, and their weights.
+
+Code in a checkpoint is never run, and pickled weights are never opened.
+"""
+
+import json
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from dynexit.errors import DynexitError
+from dynexit.model.config import Json, ModelConfig
+from dynexit.model.families import parse_config
+from dynexit.model.transformer import Transformer
+from dynexit.model.weights import Part, weight_map
+
+INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+
+
+def find_checkpoint(model: str | Path) -> Path:
+    """A local folder as it is; anything else is a hub id, from the cache or downloaded.
+
+    Raises:
+        DynexitError: neither a folder nor a hub repository that can be reached.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_absolute() or str(model).startswith((".", "~")) or str(model).count("/") > 1:
+        raise DynexitError(f"no folder {str(model)!r}: give a checkpoint's folder or a hub id.")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(model), allow_patterns=HUB_FILES))
+    except Exception as error:  # the hub client raises many kinds: network, access, name
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DynexitError(
+            f"cannot get {str(model)!r}: it is no local folder, and the hub said: {reason}"
+        ) from error
+
+
+def read_json(file: Path) -> Json:
+    """A JSON object from `file`, or a sentence that says what is wrong with it."""
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DynexitError(f"{file} is missing: {file.parent} is no complete checkpoint.") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DynexitError(f"{file} cannot be read as JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise DynexitError(f"{file} holds no JSON object.")
+    return value
+
+
+def load_shape(folder: Path) -> ModelConfig:
+    """The shape in `folder`'s config.json."""
+    return parse_config(read_json(folder / "config.json"))
+
+
+def load_model(
+    folder: Path, config: ModelConfig, dtype: torch.dtype, device: torch.device
+) -> Transformer:
+    """Build the model and fill it from safetensors, one layer's tensors mapped at a time.
+
+    Raises:
+        DynexitError: pickled weights, a truncated file, or a tensor that is missing or misshapen.
+    """
+    with torch.device("meta"):
+        model = Transformer(config).to(dtype)
+    model.to_empty(device=device)
+    model.requires_grad_(False)
+    if config.tie_embeddings:
+        model.head.weight = model.embedding.weight
+    parameters = dict(model.named_parameters())
+    names = [(ours, part) for ours, parts in weight_map(config).items() for part in parts]
+    for shard, wanted in _by_shard(folder, names):
+        _fill(parameters, shard, wanted)
+    return model
+
+
+def _by_shard(
+    folder: Path, names: list[tuple[str, Part]]
+) -> Iterable[tuple[Path, list[tuple[str, Part]]]]:
+    """Group tensors by layer and file: a file's mapping is dropped before it grows large."""
+    files = _shard_of(folder, [part.name for _, part in names])
+
+    def place(item: tuple[str, Part]) -> tuple[Path, str]:
+        layer = item[0].split(".")[1] if item[0].startswith("layers.") else item[0]
+        return files[item[1].name], layer
+
+    for (shard, _), wanted in groupby(names, key=place):
+        yield shard, list(wanted)
+
+
+def _shard_of(folder: Path, names: list[str]) -> dict[str, Path]:
+    if (folder / INDEX).exists():
+        weight_files = read_json(folder / INDEX).get("weight_map") or {}
+        if missing := [name for name in names if name not in weight_files]:
+            raise DynexitError(f"{folder / INDEX} does not list tensor {missing[0]!r}.")
+        return {name: folder / weight_files[name] for name in names}
+    if (folder / SINGLE).exists():
+        return dict.fromkeys(names, folder / SINGLE)
+    if pickles := [f.name for pattern in PICKLES for f in folder.glob(pattern)]:
+        raise DynexitError(
+            f"{folder} has only pickled weights ({pickles[0]}), which can run code when opened: "
+            "convert them to safetensors first."
+        )
+    raise DynexitError(f"{folder} has no {SINGLE} and no {INDEX}: there are no weights to load.")
+
+
+def _fill(
+    parameters: dict[str, torch.nn.Parameter], shard: Path, wanted: list[tuple[str, Part]]
+) -> None:
+    try:
+        with safe_open(shard, framework="pt") as file:
+            present = set(file.keys())
+            for ours, part in wanted:
+                if part.name not in present:
+                    raise DynexitError(f"{shard} has no tensor {part.name!r}.")
+                _copy(parameters[ours][part.start : part.stop], file.get_tensor(part.name), part)
+    except FileNotFoundError:
+        raise DynexitError(f"{shard} is missing: download the checkpoint again.") from None
+    except (SafetensorError, OSError) as error:
+        raise DynexitError(
+            f"{shard} is damaged or truncated ({error}), reading tensor {wanted[0][1].name!r}: "
+            "download it again."
+        ) from error
+
+
+def _copy(target: torch.Tensor, source: torch.Tensor, part: Part) -> None:
+    if target.shape != source.shape:
+        raise DynexitError(
+            f"tensor {part.name!r} has shape {tuple(source.shape)}, but config.json asks for "
+            f"{tuple(target.shape)}."
+        )
+    if not source.dtype.is_floating_point:
+        raise DynexitError(f"tensor {part.name!r} is {source.dtype}: quantised weights are not run.")
+    target.copy_(source)

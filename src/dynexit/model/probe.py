@@ -1,0 +1,46 @@
+"""What every layer would have predicted for a known text (teacher forced), without decoding."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dynexit.model.rows import Span
+from dynexit.model.transformer import Transformer
+
+
+@dataclass(frozen=True)
+class LayerReadings:
+    """Sums over the positions of some text, per exit layer 1..L (index 0 is layer 1)."""
+
+    positions: int
+    agreeing: list[int]  # positions where the exit's argmax is the last layer's
+    nats: list[float]  # cross entropy of the exit against the text
+
+    @property
+    def agreement(self) -> list[float]:
+        """Share of positions where an exit predicts what the last layer does."""
+        return [count / max(self.positions, 1) for count in self.agreeing]
+
+    def __add__(self, other: "LayerReadings") -> "LayerReadings":
+        return LayerReadings(
+            self.positions + other.positions,
+            [a + b for a, b in zip(self.agreeing, other.agreeing, strict=True)],
+            [a + b for a, b in zip(self.nats, other.nats, strict=True)],
+        )
+
+
+@torch.inference_mode()
+def read_layers(model: Transformer, tokens: Tensor) -> LayerReadings:
+    """Run `tokens` [T] through the model once and read every layer's prediction of the next."""
+    states: list[Tensor] = []
+    rows = model.rows([Span(model.new_cache(), 0, len(tokens) - 1)])
+    model.run_layers(model.embed(tokens[:-1]), rows, 0, model.config.num_layers, states)
+    predictions, nats = [], []
+    for hidden in states:
+        logits = model.unembed(hidden).float()
+        predictions.append(logits.argmax(-1))
+        nats.append(float(F.cross_entropy(logits, tokens[1:], reduction="sum")))
+    agreeing = [int((p == predictions[-1]).sum()) for p in predictions]
+    return LayerReadings(len(tokens) - 1, agreeing, nats)

@@ -1,0 +1,107 @@
+"""Which positions of which sequences one forward pass computes.
+
+The rows of all sequences lie one after the other, so every matrix product of a layer serves them
+together; only attention looks at one sequence at a time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dynexit.model.cache import KVCache
+from dynexit.model.rope import RotaryTable
+
+
+@dataclass(frozen=True)
+class Span:
+    """`length` consecutive positions of one sequence, from `start`, over its cache."""
+
+    cache: KVCache
+    start: int
+    length: int
+
+    @property
+    def stop(self) -> int:
+        """The position after the last."""
+        return self.start + self.length
+
+
+class Rows:
+    """The spans of a forward pass: N rows in all, each attending to its own sequence's past."""
+
+    def __init__(self, spans: Sequence[Span], rotary: RotaryTable, like: Tensor) -> None:
+        self.spans = tuple(spans)
+        tables = [rotary.between(s.start, s.stop, like) for s in self.spans]
+        if len(tables) == 1:
+            self.cos, self.sin = tables[0]  # [N, 1, head_dim]
+        else:
+            self.cos, self.sin = (torch.cat(t) for t in zip(*tables, strict=True))
+        self._masks = [_causal_mask(s, like.device) for s in self.spans]
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Append to each sequence's cache, then attend.
+
+        Args:
+            layer: 0-based index of the layer whose cache is meant.
+            query: [N, num_heads, head_dim]
+            key, value: [N, num_kv_heads, head_dim]
+
+        Returns:
+            [N, num_heads * head_dim]
+        """
+        if len(self.spans) == 1:
+            return _attend_span(self.spans[0], self._masks[0], layer, query, key, value)
+        sizes = [s.length for s in self.spans]
+        parts = zip(query.split(sizes), key.split(sizes), value.split(sizes), strict=True)
+        outputs = [
+            _attend_span(span, mask, layer, *part)
+            for span, mask, part in zip(self.spans, self._masks, parts, strict=True)
+        ]
+        return torch.cat(outputs)
+
+
+def _causal_mask(span: Span, device: torch.device) -> Tensor | None:
+    """Row t of a span sees positions up to start + t; None where no mask is needed."""
+    if span.length == 1 or span.start == 0:
+        return None
+    visible = torch.ones(span.length, span.stop, dtype=torch.bool, device=device)
+    return visible.tril_(span.start)
+
+
+def _attend_span(
+    span: Span, mask: Tensor | None, layer: int, query: Tensor, key: Tensor, value: Tensor
+) -> Tensor:
+    keys, values = span.cache.write(layer, span.start, key, value)
+    if span.length == 1:  # a group's query heads share keys: they are rows of one small product
+        grouped = query.view(1, keys.shape[0], -1, query.shape[-1])
+        return F.scaled_dot_product_attention(grouped, keys[None], values[None]).view(1, -1)
+    out = F.scaled_dot_product_attention(
+        query.transpose(0, 1)[None],
+        keys[None],
+        values[None],
+        attn_mask=mask,
+        is_causal=mask is None,
+        enable_gqa=query.shape[1] != keys.shape[0],
+    )
+    return out[0].transpose(0, 1).reshape(span.length, -1)
+
+
+class PackedBatch:
+    """Whole windows without a cache, for training: B windows of T positions, N = B * T rows."""
+
+    def __init__(self, length: int, rotary: RotaryTable, like: Tensor) -> None:
+        self.length = length
+        cos, sin = rotary.between(0, length, like)
+        windows = like.shape[0] // length
+        self.cos, self.sin = cos.repeat(windows, 1, 1), sin.repeat(windows, 1, 1)
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Causal attention inside every window; shapes as in `Rows.attend`."""
+        del layer
+        windows = [t.unflatten(0, (-1, self.length)).transpose(1, 2) for t in (query, key, value)]
+        gqa = query.shape[1] != key.shape[1]
+        out = F.scaled_dot_product_attention(*windows, is_causal=True, enable_gqa=gqa)
+        return out.transpose(1, 2).flatten(0, 1).flatten(1)

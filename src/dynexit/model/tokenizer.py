@@ -1,0 +1,78 @@
+"""A checkpoint's tokenizer and chat template, through transformers. Its code is never run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from dynexit.errors import DynexitError
+
+FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
+
+
+class CheckpointTokenizer:
+    """Text to ids and back, as transformers does it for this checkpoint."""
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import AutoTokenizer
+
+        try:
+            loaded = AutoTokenizer.from_pretrained(
+                str(folder), trust_remote_code=False, local_files_only=True
+            )
+        except Exception as error:  # every tokenizer class raises its own kinds
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            raise DynexitError(f"the tokenizer in {folder} cannot be loaded: {reason}") from error
+        if not getattr(loaded, "is_fast", False):
+            raise DynexitError(
+                f"the tokenizer in {folder} has no fast version: add a tokenizer.json."
+            )
+        self._loaded: Any = loaded
+
+    @property
+    def backend(self) -> Tokenizer:
+        """The tokenizers library's object, for incremental decoding."""
+        backend: Tokenizer = self._loaded.backend_tokenizer
+        return backend
+
+    @property
+    def size(self) -> int:
+        """Ids from 0 up to this are tokens; a model's vocabulary may be padded beyond."""
+        return max(self._loaded.get_vocab().values()) + 1
+
+    @property
+    def eos(self) -> int | None:
+        """The tokenizer's own end-of-sequence token."""
+        eos: int | None = self._loaded.eos_token_id
+        return eos
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a prompt, with the special tokens that this tokenizer puts before it."""
+        ids: list[int] = self._loaded(text)["input_ids"]
+        return ids
+
+    def encode_chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
+        """Token ids of a conversation, up to where the assistant's answer begins."""
+        if not self._loaded.chat_template:
+            raise DynexitError(
+                "this checkpoint has no chat template: it was not trained on conversations; "
+                "leave out --chat and write the prompt as text."
+            )
+        rendered: str = self._loaded.apply_chat_template(
+            list(messages), add_generation_prompt=True, tokenize=False
+        )
+        ids: list[int] = self._loaded(rendered, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of `tokens` without special ones."""
+        text: str = self._loaded.decode(list(tokens), skip_special_tokens=True)
+        return text
+
+
+def load_tokenizer(folder: Path) -> CheckpointTokenizer | None:
+    """The tokenizer in `folder`; None where it has none at all."""
+    if not any((folder / name).exists() for name in FILES):
+        return None
+    return CheckpointTokenizer(folder)

@@ -1,0 +1,148 @@
+"""The forward pass: embed, decoder layers [start, stop), unembed at any layer.
+
+One path serves prefill, drafting, verification and training; they differ in the rows they pass.
+B sequences, N rows of all sequences together, D hidden size, H heads, V vocabulary, L layers.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dynexit.model.cache import KVCache
+from dynexit.model.config import ModelConfig
+from dynexit.model.rope import RotaryTable
+from dynexit.model.rows import Rows, Span
+
+
+class Attending(Protocol):
+    """What a layer needs to know about its rows: their angles, and how they attend."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """[N, heads, head_dim] each -> [N, num_heads * head_dim]."""
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square normalisation with a learned gain, over the last dimension."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Same shape and dtype as `hidden`."""
+        return F.rms_norm(hidden, self.weight.shape, self.weight, self.eps)
+
+
+class DecoderLayer(nn.Module):
+    """Pre-norm attention and SiLU-gated MLP, with QKV and gate/up as one matrix each."""
+
+    def __init__(self, config: ModelConfig, index: int) -> None:
+        super().__init__()
+        self.index, self.config = index, config
+        size, attended = config.hidden_size, config.num_heads * config.head_dim
+        projected = (config.rotated_heads + config.num_kv_heads) * config.head_dim
+        self.attention_norm = RMSNorm(size, config.norm_eps)
+        self.qkv = nn.Linear(size, projected, bias=config.qkv_bias)
+        self.query_norm = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else None
+        self.key_norm = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else None
+        self.out = nn.Linear(attended, size, bias=config.out_bias)
+        self.mlp_norm = RMSNorm(size, config.norm_eps)
+        self.gate_up = nn.Linear(size, 2 * config.intermediate_size, bias=config.mlp_bias)
+        self.down = nn.Linear(config.intermediate_size, size, bias=config.mlp_bias)
+
+    def forward(self, hidden: Tensor, rows: Attending) -> Tensor:
+        """[N, D] -> [N, D]; never writes into `hidden`."""
+        query, key, value = self._project(self.attention_norm(hidden), rows)
+        hidden = hidden + self.out(rows.attend(self.index, query, key, value))
+        gate, up = self.gate_up(self.mlp_norm(hidden)).chunk(2, dim=-1)
+        return hidden + self.down(F.silu(gate) * up)
+
+    def _project(self, normed: Tensor, rows: Attending) -> tuple[Tensor, Tensor, Tensor]:
+        config = self.config
+        heads = self.qkv(normed).unflatten(-1, (-1, config.head_dim))  # [N, H + 2 KVH, head_dim]
+        turned, value = heads.split((config.rotated_heads, config.num_kv_heads), dim=1)
+        if self.query_norm is not None and self.key_norm is not None:
+            query, key = turned.split((config.num_heads, config.num_kv_heads), dim=1)
+            turned = torch.cat((self.query_norm(query), self.key_norm(key)), dim=1)
+        rolled = turned.roll(config.head_dim // 2, dims=-1)
+        turned = torch.addcmul(turned * rows.cos, rolled, rows.sin)
+        query, key = turned.split((config.num_heads, config.num_kv_heads), dim=1)
+        return query, key, value
+
+
+class Transformer(nn.Module):
+    """A decoder-only model whose layers run in parts."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(DecoderLayer(config, i) for i in range(config.num_layers))
+        self.final_norm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        if config.tie_embeddings:
+            self.head.weight = self.embedding.weight
+        self.rotary = RotaryTable(config.rope, config.head_dim)
+        self.choosable = config.vocab_size  # fewer where the vocabulary is padded
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.embedding.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of weights, hidden states and cache."""
+        return self.embedding.weight.dtype
+
+    def new_cache(self) -> KVCache:
+        """An empty cache for one sequence."""
+        return KVCache(self.config, self.dtype, self.device)
+
+    def rows(self, spans: Sequence[Span]) -> Rows:
+        """The rows of a forward pass over `spans`, in the order given."""
+        return Rows(spans, self.rotary, self.embedding.weight)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Token ids [N] -> hidden states [N, D] that enter the first layer."""
+        return F.embedding(tokens, self.embedding.weight)
+
+    def run_layers(
+        self,
+        hidden: Tensor,
+        rows: Attending,
+        start: int,
+        stop: int,
+        states: list[Tensor] | None = None,
+        keep: int | None = None,
+    ) -> Tensor:
+        """Run decoder layers [start, stop) on hidden states [N, D].
+
+        Writes the keys and values of these layers at the rows' positions, and nothing else.
+
+        Args:
+            states: where given, the hidden states [N, D] that leave each layer are appended.
+            keep: how many of the last rows to append; None is all, as they are.
+
+        Returns:
+            [N, D], the hidden states that leave layer `stop` (counted from 1).
+        """
+        for index in range(start, stop):
+            hidden = self.layers[index](hidden, rows)
+            if states is not None:
+                states.append(hidden if keep is None else hidden[-keep:].clone())
+        return hidden
+
+    def unembed(self, hidden: Tensor) -> Tensor:
+        """Hidden states [N, D] of any layer -> logits [N, V]: final norm, then head.
+
+        V leaves out rows of the head that pad the vocabulary: no token is ever chosen there.
+        """
+        return F.linear(self.final_norm(hidden), self.head.weight[: self.choosable])

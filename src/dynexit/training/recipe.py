@@ -1,0 +1,137 @@
+"""A training run as data: everything that decides its outcome, read from one YAML file."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_origin, get_type_hints
+
+import yaml
+
+from dynexit.errors import DynexitError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One kind of text: where it comes from, how it is written out, what is held out of it."""
+
+    name: str
+    kind: Literal["jsonl", "tsv", "text", "python-stdlib"]
+    weight: float
+    paths: list[str] = field(default_factory=list)
+    template: str = "{text}"
+    columns: list[str] = field(default_factory=list)
+    held_out_documents: int = 0
+    held_out_paths: list[str] = field(default_factory=list)
+    exclude_paths: list[str] = field(default_factory=list)
+    document_characters: int = 4_000
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The model to train from scratch (a Llama)."""
+
+    hidden_size: int = 256
+    intermediate_size: int = 704
+    num_layers: int = 20
+    num_heads: int = 8
+    num_kv_heads: int = 4
+    head_dim: int = 32
+    max_positions: int = 2_048
+    rope_theta: float = 10_000.0
+
+
+@dataclass(frozen=True)
+class EarlyExit:
+    """LayerSkip's settings (arXiv 2404.16710, section 4); zero turns a part off."""
+
+    dropout_max: float = 0.1
+    dropout_schedule: Literal["exponential", "constant"] = "exponential"
+    loss_scale: float = 1.0
+    curriculum: Literal["rotational", "gradual"] = "rotational"
+    rotation: int = 5
+    distill: float = 0.0
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """Muon for matrices, AdamW for everything else; warm-up, plateau, linear decay to zero."""
+
+    tokens: int = 1_000_000
+    window: int = 1_024
+    batch_windows: int = 8
+    micro_windows: int = 2
+    matrix_rate: float = 0.02
+    other_rate: float = 0.003
+    weight_decay: float = 0.01
+    warmup_share: float = 0.05
+    decay_share: float = 0.5
+    clip_norm: float = 1.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole run. `start_from` names a checkpoint to continue; else `shape` is trained anew."""
+
+    domains: list[Domain]
+    vocab_size: int = 8_192
+    start_from: str | None = None
+    shape: Shape = field(default_factory=Shape)
+    early_exit: EarlyExit = field(default_factory=EarlyExit)
+    optimisation: Optimisation = field(default_factory=Optimisation)
+    seed: int = 0
+    evaluate_every: int = 100
+    checkpoint_minutes: float = 5.0
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe.
+
+    Raises:
+        DynexitError: unreadable YAML, an unknown or missing setting, or one of the wrong type.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DynexitError(f"cannot read recipe {path}: {error}.") from error
+    recipe = _build(Recipe, raw, "recipe")
+    if not recipe.domains or min(d.weight for d in recipe.domains) <= 0:
+        raise DynexitError("recipe: domains must be a list, each with a weight above 0.")
+    if recipe.optimisation.batch_windows % recipe.optimisation.micro_windows:
+        raise DynexitError("recipe: batch_windows must be a multiple of micro_windows.")
+    return recipe
+
+
+def _build(kind: type[T], raw: Any, where: str) -> T:
+    if not isinstance(raw, dict):
+        raise DynexitError(f"{where}: expected settings as `name: value`, found {raw!r}.")
+    hints, fields = get_type_hints(kind), {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if unknown := sorted(set(raw) - set(fields)):
+        raise DynexitError(f"{where}: unknown setting {unknown[0]!r}; known: {', '.join(fields)}.")
+    values = {n: _value(hints[n], v, f"{where}.{n}") for n, v in raw.items()}
+    missing = [
+        name
+        for name, f in fields.items()
+        if name not in values
+        and f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise DynexitError(f"{where}: {missing[0]!r} is missing.")
+    return kind(**values)
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, where)  # type: ignore[arg-type]
+    if hint == list[Domain]:
+        return [_build(Domain, v, f"{where}[{i}]") for i, v in enumerate(value or [])]
+    if get_origin(hint) is Literal:
+        if value not in hint.__args__:
+            raise DynexitError(f"{where}: {value!r} is none of {', '.join(hint.__args__)}.")
+        return value
+    accepted = {float: (int, float), int: int, str: str, list[str]: list}.get(hint, object)
+    if not isinstance(value, accepted) or isinstance(value, bool):  # type: ignore[arg-type]
+        raise DynexitError(f"{where}: {value!r} is not of type {getattr(hint, '__name__', hint)}.")
+    return value

@@ -1,0 +1,222 @@
+"""The training loop: batches, optimiser steps, evaluation, checkpoints, resumption.
+
+A run lives in one folder. Its state is written often and atomically; started again with the same
+recipe, it continues with the very batch that it had not finished.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import nn
+
+from dynexit.errors import DynexitError
+from dynexit.model.config import ModelConfig, RopeConfig
+from dynexit.model.dtypes import fast_dtype
+from dynexit.model.loading import load_model, load_shape
+from dynexit.model.saving import save_checkpoint
+from dynexit.model.transformer import Transformer
+from dynexit.training.corpus import DomainStream, Mixture, encode, read_domain
+from dynexit.training.evaluation import DomainReport, HeldOut, evaluate
+from dynexit.training.muon import Muon
+from dynexit.training.objective import Objective
+from dynexit.training.recipe import Recipe
+from dynexit.training.vocabulary import END_OF_TEXT, byte_level_tokenizer, save_tokenizer
+
+STATE = "training.pt"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a step tells whoever watches."""
+
+    step: int
+    steps: int
+    tokens: int
+    loss: float
+    tokens_per_second: float
+    reports: dict[str, DomainReport] | None = None
+
+
+Watcher = Callable[[Progress], None]
+
+
+def rate_factor(step: int, steps: int, warmup_share: float, decay_share: float) -> float:
+    """Learning rate relative to its peak: linear warm-up, plateau, linear decay to zero."""
+    warm = (step + 1) / max(warmup_share * steps, 1)
+    cool = (steps - step) / max(decay_share * steps, 1)
+    return min(1.0, warm, cool)
+
+
+class Trainer:
+    """One training run, resumable. Call `run`."""
+
+    def __init__(self, recipe: Recipe, data_dir: Path, out: Path, device: torch.device) -> None:
+        self.recipe, self.out, self.device = recipe, out, device
+        out.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(recipe.seed)
+        documents = {d.name: read_domain(d, data_dir, recipe.seed) for d in recipe.domains}
+        self.tokenizer = self._tokenizer([t for d in documents.values() for t in d.training])
+        self.end = self.tokenizer.token_to_id(END_OF_TEXT)
+        if self.end is None:
+            raise DynexitError(f"{recipe.start_from}: its tokenizer has no {END_OF_TEXT} token.")
+        self.held_out = {
+            name: HeldOut.of(encode(self.tokenizer, d.held_out, self.end), d.held_out)
+            for name, d in documents.items()
+        }
+        streams = [
+            DomainStream(encode(self.tokenizer, d.training, self.end), recipe.seed)
+            for d in documents.values()
+        ]
+        self.mixture = Mixture(streams, [d.weight for d in recipe.domains], recipe.seed)
+        self.model = self._model().to(device)
+        self.optimisers = self._optimisers()
+        self.objective = Objective(self.model, recipe.early_exit)
+        self.step = 0
+        self._resume()
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        settings = self.recipe.optimisation
+        return max(1, settings.tokens // (settings.batch_windows * settings.window))
+
+    def run(self, watch: Watcher) -> dict[str, DomainReport]:
+        """Train to the end; returns the held-out report and leaves a checkpoint in `out`."""
+        saved, settings = time.monotonic(), self.recipe.optimisation
+        while self.step < self.steps:
+            began = time.monotonic()
+            loss = self._train_step()
+            self.step += 1
+            speed = settings.batch_windows * settings.window / (time.monotonic() - began)
+            reports = self._reports() if self.step % self.recipe.evaluate_every == 0 else None
+            seen = self.step * settings.batch_windows * settings.window
+            watch(Progress(self.step, self.steps, seen, loss, speed, reports))
+            if time.monotonic() - saved > 60 * self.recipe.checkpoint_minutes:
+                self._save_state()
+                saved = time.monotonic()
+        self._save_state()
+        return self._finish()
+
+    def _tokenizer(self, texts: list[str]) -> Tokenizer:
+        file = self.out / "tokenizer.json"
+        if self.recipe.start_from:
+            file = Path(self.recipe.start_from) / "tokenizer.json"
+        if not file.exists():
+            tokenizer = byte_level_tokenizer(self.recipe.vocab_size, texts)
+            save_tokenizer(tokenizer, self.out, self.recipe.shape.max_positions)
+        loaded: Tokenizer = Tokenizer.from_file(str(file))
+        return loaded
+
+    def _model(self) -> Transformer:
+        if self.recipe.start_from:
+            folder = Path(self.recipe.start_from)
+            return load_model(folder, load_shape(folder), torch.float32, torch.device("cpu"))
+        shape = dataclasses.asdict(self.recipe.shape)
+        config = ModelConfig(
+            family="llama",
+            vocab_size=self.tokenizer.get_vocab_size(),
+            rope=RopeConfig(theta=shape.pop("rope_theta")),
+            tie_embeddings=True,
+            norm_eps=1e-5,
+            **shape,
+        )
+        return initialise(Transformer(config))
+
+    def _optimisers(self) -> list[torch.optim.Optimizer]:
+        settings = self.recipe.optimisation
+        matrices = [p for p in self.model.layers.parameters() if p.ndim == 2]
+        chosen = {id(p) for p in matrices}
+        others = [p for p in self.model.parameters() if id(p) not in chosen]
+        adam = torch.optim.AdamW(
+            others, lr=settings.other_rate, betas=(0.9, 0.95), weight_decay=0.0
+        )
+        return [Muon(matrices, settings.matrix_rate, settings.weight_decay), adam]
+
+    def _train_step(self) -> float:
+        settings, progress = self.recipe.optimisation, self.step / self.steps
+        torch.manual_seed(hash((self.recipe.seed, self.step)) & 0x7FFFFFFF)
+        batch = self.mixture.batch(settings.batch_windows, settings.window + 1)
+        parts = torch.from_numpy(batch).long().to(self.device).split(settings.micro_windows)
+        last = 0.0
+        for part in parts:
+            with _autocast(self.device):
+                losses = self.objective(part, self.step, progress)
+            (losses.total / len(parts)).backward()  # type: ignore[no-untyped-call]
+            last += float(losses.last) / len(parts)
+        nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
+        shares = (settings.warmup_share, settings.decay_share)
+        factor = rate_factor(self.step, self.steps, *shares)
+        peaks = (settings.matrix_rate, settings.other_rate)
+        for optimiser, peak in zip(self.optimisers, peaks, strict=True):
+            optimiser.param_groups[0]["lr"] = peak * factor
+            optimiser.step()
+            optimiser.zero_grad()
+        return last
+
+    def _reports(self) -> dict[str, DomainReport]:
+        return {name: evaluate(self.model, text) for name, text in self.held_out.items()}
+
+    def _save_state(self) -> None:
+        state = {
+            "recipe": dataclasses.asdict(self.recipe),
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimisers": [o.state_dict() for o in self.optimisers],
+            "mixture": self.mixture.state(),
+        }
+        partial = self.out / f"{STATE}.partial"
+        torch.save(state, partial)
+        partial.replace(self.out / STATE)
+
+    def _resume(self) -> None:
+        file = self.out / STATE
+        if not file.exists():
+            return
+        state: dict[str, Any] = torch.load(file, map_location=self.device, weights_only=True)
+        if _identity(state["recipe"]) != _identity(dataclasses.asdict(self.recipe)):
+            raise DynexitError(
+                f"{file} belongs to another recipe: give another folder, or delete it to start anew."
+            )
+        self.model.load_state_dict(state["model"])
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        self.mixture.restore(state["mixture"])
+        self.step = state["step"]
+
+    def _finish(self) -> dict[str, DomainReport]:
+        save_checkpoint(self.model, self.out, torch.bfloat16, eos=self.end)
+        reports = self._reports()
+        summary = {name: dataclasses.asdict(report) for name, report in reports.items()}
+        (self.out / "held_out.json").write_text(json.dumps(summary, indent=1) + "\n")
+        return reports
+
+
+def initialise(model: Transformer) -> Transformer:
+    """Normal weights; what writes into the residual stream is scaled down by depth."""
+    residual = (2 * model.config.num_layers) ** -0.5
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2:
+            scale = residual if name.endswith(("out.weight", "down.weight")) else 1.0
+            nn.init.normal_(parameter, std=0.02 * scale)
+    return model
+
+
+def _identity(recipe: dict[str, Any]) -> dict[str, Any]:
+    """What must not change when a run is resumed: its budget and its reporting may."""
+    optimisation = {k: v for k, v in recipe["optimisation"].items() if k != "tokens"}
+    free = ("evaluate_every", "checkpoint_minutes", "optimisation")
+    return {**{k: v for k, v in recipe.items() if k not in free}, "optimisation": optimisation}
+
+
+def _autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """bf16 where the machine multiplies it fast, the weights' own fp32 elsewhere."""
+    dtype = fast_dtype(device)
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
