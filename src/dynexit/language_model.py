@@ -89,7 +89,9 @@ class LanguageModel:
         """Decoder layers."""
         return self.model.config.num_layers
 
-    def generate(self, prompt: Prompt, method: str | Controller = DEFAULT_METHOD, **options: Any) -> Generation:
+    def generate(
+        self, prompt: Prompt, method: str | Controller = DEFAULT_METHOD, **options: Any
+    ) -> Generation:
         """Generate a whole text; arguments as in `stream`."""
         stream = self.stream(prompt, method, **options)
         for _ in stream:
@@ -140,7 +142,7 @@ class LanguageModel:
     def _tokens(self, prompt: Prompt, chat: bool) -> list[int]:
         if isinstance(prompt, str):
             if self.tokenizer is None:
-                raise DynexitError("this checkpoint has no tokenizer: give the prompt as token ids.")
+                raise DynexitError("this checkpoint has no tokenizer: give token ids as prompt.")
             messages = [{"role": "user", "content": prompt}]
             ids = self.tokenizer.encode_chat(messages) if chat else self.tokenizer.encode(prompt)
         else:
@@ -174,7 +176,7 @@ def load(
 
     Args:
         model: a local folder or a hub id; None is the model that comes with dynexit.
-        dtype: bf16, fp16, fp32 or fp64; None is bf16 where the device multiplies it fast, else fp32.
+        dtype: bf16, fp16, fp32 or fp64; None is bf16 where that is fast, else fp32.
         device: cpu, cuda or cuda:N; None is CUDA where there is one.
         check: warn once where the checkpoint's early exits are useless.
 

@@ -20,7 +20,9 @@ def make_controller(method: str | Controller, **settings: Any) -> Controller:
     given = {name: value for name, value in settings.items() if value is not None}
     if isinstance(method, Controller):
         if given:
-            raise DynexitError(f"{next(iter(given))} is a setting of the controller's own: set it there.")
+            raise DynexitError(
+                f"{next(iter(given))} is the controller's own setting: set it there."
+            )
         return method
     factory = _from_file(method) if ".py:" in method else methods().get(method)
     if factory is None:
@@ -43,7 +45,8 @@ def _from_file(method: str) -> Factory:
     if not path.is_file():
         raise DynexitError(f"no file {name!r} for method {method!r}.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None  # a .py file always has both
+    if spec is None or spec.loader is None:
+        raise DynexitError(f"{name} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

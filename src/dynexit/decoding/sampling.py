@@ -105,9 +105,7 @@ class Chooser:
         confidences = self.confidence(processed, index).tolist() if confident else []
         return Choice(tokens, confidences, processed)
 
-    def shadow(
-        self, logits: Tensor, drafts: Sequence[int], first: int
-    ) -> tuple[Tensor, Tensor]:
+    def shadow(self, logits: Tensor, drafts: Sequence[int], first: int) -> tuple[Tensor, Tensor]:
         """What each of l layers would choose: logits [l, n, V] -> tokens, confidence [l, n]."""
         processed = self.process(logits, drafts, first)
         scores = processed if self.sampling.greedy else processed + self.noise(processed, first)
@@ -175,7 +173,7 @@ def _exact(logits: Tensor) -> Tensor:
 
 
 def _mix(seed: int, position: int) -> int:
-    """A 63-bit key of (seed, position): splitmix64's finaliser, so that neighbours differ widely."""
+    """A 63-bit key of (seed, position): neighbours differ widely (splitmix64's finaliser)."""
     z = (seed * 0x9E3779B97F4A7C15 + (position + 2) * 0xD1B54A32D192ED03) & 0xFFFFFFFFFFFFFFFF
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF

@@ -168,9 +168,7 @@ class Sequence:
         logits = yield Unembed(hidden)
         return logits, late or []
 
-    def _shadow(
-        self, draft: Draft, states: list[Tensor], verdict: Verdict
-    ) -> Steps[ShadowTokens]:
+    def _shadow(self, draft: Draft, states: list[Tensor], verdict: Verdict) -> Steps[ShadowTokens]:
         """Shadow tokens of the positions that this verdict commits."""
         chosen = [*draft.tokens[: verdict.accepted], verdict.token]
         gathered = gather_states(draft.states, states, len(chosen))

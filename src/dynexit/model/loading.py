@@ -139,5 +139,5 @@ def _copy(target: torch.Tensor, source: torch.Tensor, part: Part) -> None:
             f"{tuple(target.shape)}."
         )
     if not source.dtype.is_floating_point:
-        raise DynexitError(f"tensor {part.name!r} is {source.dtype}: quantised weights are not run.")
+        raise DynexitError(f"tensor {part.name!r} is {source.dtype}: quantised weights do not run.")
     target.copy_(source)

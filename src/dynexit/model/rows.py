@@ -101,7 +101,7 @@ class PackedBatch:
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Causal attention inside every window; shapes as in `Rows.attend`."""
         del layer
-        windows = [t.unflatten(0, (-1, self.length)).transpose(1, 2) for t in (query, key, value)]
+        q, k, v = (t.unflatten(0, (-1, self.length)).transpose(1, 2) for t in (query, key, value))
         gqa = query.shape[1] != key.shape[1]
-        out = F.scaled_dot_product_attention(*windows, is_causal=True, enable_gqa=gqa)
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=gqa)
         return out.transpose(1, 2).flatten(0, 1).flatten(1)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import torch
+from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import save_file
 
 from dynexit.model.config import Json, ModelConfig, RopeConfig
@@ -56,20 +57,34 @@ def save_checkpoint(
     dtype: torch.dtype = torch.bfloat16,
     eos: int | None = None,
     bos: int | None = None,
+    max_shard_size: str = "4GB",
 ) -> None:
-    """Write `config.json`, `generation_config.json` and `model.safetensors` into `folder`.
+    """Write `config.json`, `generation_config.json` and safetensors into `folder`.
 
-    The weights are written under another name and renamed, so a kill never leaves half a file.
+    Weights are copied one shard at a time, written under another name and renamed, so that a kill
+    never leaves half a file under its final name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ours, tensors = dict(model.state_dict()), {}
     for name, parts in weight_map(model.config).items():
-        for part in parts:
-            tensors[part.name] = ours[name][part.start : part.stop].to("cpu", dtype).contiguous()
-    partial = folder / "model.safetensors.partial"
-    save_file(tensors, partial, metadata={"format": "pt"})
-    config = config_json(model.config, dtype, eos, bos)
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    generation = {"eos_token_id": eos, "bos_token_id": bos}
-    (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
-    partial.replace(folder / "model.safetensors")
+        tensors.update({p.name: ours[name][p.start : p.stop] for p in parts})
+    # planned on shapes alone: slices of one matrix share storage, which would confuse the planner
+    plan = {n: torch.empty(t.shape, dtype=dtype, device="meta") for n, t in tensors.items()}
+    shards = split_torch_state_dict_into_shards(plan, max_shard_size=max_shard_size)
+    for file, names in shards.filename_to_tensors.items():
+        partial = folder / f"{file}.partial"
+        copies = {n: tensors[n].to("cpu", dtype, copy=True).contiguous() for n in names}
+        save_file(copies, partial, metadata={"format": "pt"})
+        partial.replace(folder / file)
+    if shards.is_sharded:
+        index = {"metadata": shards.metadata, "weight_map": shards.tensor_to_filename}
+        write_json(folder / "model.safetensors.index.json", index)
+    write_json(folder / "config.json", config_json(model.config, dtype, eos, bos))
+    write_json(folder / "generation_config.json", {"eos_token_id": eos, "bos_token_id": bos})
+
+
+def write_json(file: Path, value: Json) -> None:
+    """Write `value`, whole or not at all."""
+    partial = file.with_name(f"{file.name}.partial")
+    partial.write_text(json.dumps(value, indent=2) + "\n")
+    partial.replace(file)

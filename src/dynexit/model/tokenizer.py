@@ -39,7 +39,7 @@ class CheckpointTokenizer:
     @property
     def size(self) -> int:
         """Ids from 0 up to this are tokens; a model's vocabulary may be padded beyond."""
-        return max(self._loaded.get_vocab().values()) + 1
+        return int(max(self._loaded.get_vocab().values())) + 1
 
     @property
     def eos(self) -> int | None:

@@ -5,7 +5,7 @@ B sequences, N rows of all sequences together, D hidden size, H heads, V vocabul
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -102,6 +102,10 @@ class Transformer(nn.Module):
         """The dtype of weights, hidden states and cache."""
         return self.embedding.weight.dtype
 
+    def layer(self, index: int) -> DecoderLayer:
+        """Decoder layer `index`, counted from 0."""
+        return cast(DecoderLayer, self.layers[index])
+
     def new_cache(self) -> KVCache:
         """An empty cache for one sequence."""
         return KVCache(self.config, self.dtype, self.device)
@@ -135,7 +139,7 @@ class Transformer(nn.Module):
             [N, D], the hidden states that leave layer `stop` (counted from 1).
         """
         for index in range(start, stop):
-            hidden = self.layers[index](hidden, rows)
+            hidden = self.layer(index)(hidden, rows)
             if states is not None:
                 states.append(hidden if keep is None else hidden[-keep:].clone())
         return hidden

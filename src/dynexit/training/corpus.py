@@ -62,7 +62,9 @@ def _documents(domain: Domain, data_dir: Path) -> Iterator[tuple[str, str]]:
             try:
                 yield from ((name, text) for text in _read_file(domain, file))
             except (UnicodeDecodeError, json.JSONDecodeError, KeyError) as error:
-                raise DynexitError(f"{file}: not the {domain.kind} text expected ({error}).") from error
+                raise DynexitError(
+                    f"{file}: no {domain.kind} text as expected ({error})."
+                ) from error
 
 
 def _read_file(domain: Domain, file: Path) -> Iterator[str]:

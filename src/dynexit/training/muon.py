@@ -6,7 +6,7 @@ slower at that than at fp32 (docs/log.md), so this one uses the dtype of the wei
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -49,8 +49,9 @@ class Muon(torch.optim.Optimizer):
         for matrix in matrices:
             state = self.state[matrix]
             momentum = state.setdefault("momentum", torch.zeros_like(matrix))
-            momentum.lerp_(matrix.grad, 1 - group["momentum"])
-            directions.append(matrix.grad.lerp(momentum, group["momentum"]))
+            gradient = cast(Tensor, matrix.grad)
+            momentum.lerp_(gradient, 1 - group["momentum"])
+            directions.append(gradient.lerp(momentum, group["momentum"]))
         scale = max(1.0, matrices[0].shape[0] / matrices[0].shape[1]) ** 0.5
         for matrix, update in zip(matrices, orthogonalise(torch.stack(directions)), strict=True):
             matrix.mul_(1 - group["lr"] * group["weight_decay"])

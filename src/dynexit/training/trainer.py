@@ -149,7 +149,7 @@ class Trainer:
         for part in parts:
             with _autocast(self.device):
                 losses = self.objective(part, self.step, progress)
-            (losses.total / len(parts)).backward()  # type: ignore[no-untyped-call]
+            (losses.total / len(parts)).backward()
             last += float(losses.last) / len(parts)
         nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
         shares = (settings.warmup_share, settings.decay_share)
@@ -183,7 +183,7 @@ class Trainer:
         state: dict[str, Any] = torch.load(file, map_location=self.device, weights_only=True)
         if _identity(state["recipe"]) != _identity(dataclasses.asdict(self.recipe)):
             raise DynexitError(
-                f"{file} belongs to another recipe: give another folder, or delete it to start anew."
+                f"{file} belongs to another recipe: give another folder, or delete it."
             )
         self.model.load_state_dict(state["model"])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):

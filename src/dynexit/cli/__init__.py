@@ -1,0 +1,35 @@
+"""The command line: parse, call, print. What runs lives in the library.
+
+Heavy imports stay inside the commands, so that `--help` answers at once.
+"""
+
+import sys
+
+import typer
+from rich.markup import escape
+
+from dynexit.cli import generate, info, synth, train
+from dynexit.cli.options import notes
+from dynexit.errors import DynexitError
+
+app = typer.Typer(
+    name="dynexit",
+    help="Faster text generation by early-exit self-speculation, without changing a token.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (generate, info, synth, train):
+    command.register(app)
+
+
+def main() -> None:
+    """Entry point. Bad input is one sentence and exit code 2."""
+    try:
+        app()
+    except DynexitError as error:
+        notes.print("[red]error:[/]", escape(str(error)))
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

@@ -1,0 +1,165 @@
+"""`dynexit generate`: text from a prompt, or a comparison of methods on it."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from dynexit.cli import compare
+from dynexit.cli.options import (
+    Device,
+    Dtype,
+    Model,
+    Threads,
+    load_for_command,
+    notes,
+    parse_settings,
+)
+from dynexit.errors import DynexitError
+
+if TYPE_CHECKING:
+    from dynexit.language_model import Generation, Stream
+
+COLOURS = {"accepted": "green", "recovered": "red", "bonus": "cyan", "target": "default"}
+Method = Annotated[
+    list[str] | None,
+    typer.Option("--method", help="Method, or FILE.py:CLASS; may repeat with --compare."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(generate)
+
+
+def generate(
+    prompt: Annotated[str | None, typer.Argument(help="Prompt [default: standard input].")] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the prompt here.")] = None,
+    model: Model = None,
+    method: Method = None,
+    exit_layer: Annotated[int | None, typer.Option(help="Layers that a draft runs.")] = None,
+    speculation_length: Annotated[int | None, typer.Option(help="Tokens a draft has.")] = None,
+    cap: Annotated[str | None, typer.Option(help="del: threshold (published) or planned.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting of the method: name=value.")
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", "-n")] = 128,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    top_k: Annotated[int, typer.Option(help="Keep the k likeliest; 0 is off.")] = 0,
+    top_p: Annotated[float, typer.Option(help="Keep this much probability.")] = 1.0,
+    min_p: Annotated[float, typer.Option(help="Keep what has this share of the best.")] = 0.0,
+    repetition_penalty: Annotated[float, typer.Option(help="1 is off.")] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None,
+    acceptance: Annotated[str, typer.Option(help="shared-noise or speculative.")] = "shared-noise",
+    stop: Annotated[list[str] | None, typer.Option(help="End before this text.")] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Use the chat template.")] = False,
+    dtype: Dtype = None,
+    device: Device = None,
+    threads: Threads = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    compare_methods: Annotated[
+        bool, typer.Option("--compare", help="Run several methods and print a table.")
+    ] = False,
+) -> None:
+    """Generate text; tokens are coloured by where they came from."""
+    text = read_prompt(prompt, file)
+    methods = method or []
+    if len(methods) > 1 and not compare_methods:
+        raise DynexitError("several methods need --compare.")
+    lm = load_for_command(model, dtype, device, threads)
+    options: dict[str, Any] = {
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "seed": seed,
+        "acceptance": acceptance,
+        "stop": stop or [],
+        "chat": chat,
+    }
+    settings: dict[str, Any] = {
+        "exit_layer": exit_layer,
+        "speculation_length": speculation_length,
+        "cap": cap,
+    }
+    settings |= parse_settings(option or [])
+    if compare_methods:
+        compare.run(lm, text, methods, options, settings, as_json)
+        return
+    chosen = methods[0] if methods else "del"
+    stream = lm.stream(text, chosen, **options, **settings)
+    if as_json:
+        for _ in stream:
+            pass
+        print_json({"method": chosen, **as_record(stream.output)})
+        return
+    _show(stream, chosen)
+
+
+def read_prompt(prompt: str | None, file: Path | None) -> str:
+    """The argument, the file, or standard input; exactly one of them."""
+    if prompt is not None and file is not None:
+        raise DynexitError("give the prompt as an argument or as --file, not both.")
+    if prompt is not None:
+        return prompt
+    try:
+        if file is not None:
+            return file.read_text(encoding="utf-8").rstrip("\n")
+        if sys.stdin.isatty():
+            raise DynexitError("give a prompt, --file FILE, or text on standard input.")
+        return sys.stdin.read().rstrip("\n")
+    except OSError as error:
+        raise DynexitError(f"cannot read {file}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise DynexitError(f"{file or 'standard input'} is not UTF-8 text: {error}.") from error
+
+
+def as_record(output: "Generation") -> dict[str, Any]:
+    """A generation as plain values."""
+    return {
+        "text": output.text,
+        "token_ids": output.token_ids,
+        "finish_reason": output.finish_reason,
+        "seed": output.seed,
+        "stats": output.stats.as_dict(),
+    }
+
+
+def print_json(value: Any) -> None:
+    """One line of JSON on standard output."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def _show(stream: "Stream", method: str) -> None:
+    console, interrupted = Console(highlight=False, soft_wrap=True), False
+    try:
+        for chunk in stream:
+            console.print(Text(chunk.text, style=COLOURS[chunk.source]), end="")
+    except KeyboardInterrupt:
+        interrupted = True
+    console.print()
+    notes.print(summary(stream.output, method, interrupted))
+    if interrupted:
+        raise typer.Exit(130)
+
+
+def summary(output: "Generation", method: str, interrupted: bool = False) -> Text:
+    """One line: what was done, how fast, and what the colours mean."""
+    stats = output.stats
+    reason = "interrupted" if interrupted else output.finish_reason
+    line = Text(
+        f"{method}: {len(output.token_ids)} tokens ({reason}), {stats.tokens_per_second:.1f} tok/s"
+    )
+    if stats.drafted:
+        line.append(f", {stats.mean_acceptance_length:.2f} tokens a round")
+        line.append(f", {stats.acceptance_rate:.0%} of {stats.drafted} drafts ")
+        line.append("accepted", style=COLOURS["accepted"])
+        line.append(" / ").append("recovered", style=COLOURS["recovered"])
+        line.append(" / ").append("bonus", style=COLOURS["bonus"])
+    return line

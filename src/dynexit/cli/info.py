@@ -1,0 +1,102 @@
+"""`dynexit info`: a checkpoint's shape, memory, and how early its layers know the answer."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from dynexit.cli.generate import print_json, read_prompt
+from dynexit.cli.options import Device, Dtype, Threads, load_for_command
+
+if TYPE_CHECKING:
+    from dynexit.language_model import LanguageModel
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(info)
+
+
+def info(
+    model: Annotated[
+        str | None, typer.Argument(help="Checkpoint folder or hub id [default: bundled].")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="Text to measure agreement on.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    dtype: Dtype = None,
+    device: Device = None,
+    threads: Threads = None,
+) -> None:
+    """Show a model's shape, memory, and the agreement of every exit layer with the last."""
+    from dynexit.agreement import SAMPLE
+
+    text = SAMPLE if file is None else read_prompt(None, file)
+    record = describe(load_for_command(model, dtype, device, threads), text)
+    if as_json:
+        print_json(record)
+        return
+    _print(record)
+
+
+def describe(lm: "LanguageModel", text: str) -> dict[str, Any]:
+    """Everything that `info` shows, as plain values."""
+    from dynexit.agreement import promised_speedup, read_text
+
+    config, model = lm.model.config, lm.model
+    size = model.embedding.weight.element_size()
+    parameters = sum(p.numel() for p in model.parameters())
+    readings = read_text(lm, text)
+    per_position = 2 * config.num_layers * config.num_kv_heads * config.head_dim * size
+    return {
+        "model": lm.name,
+        "family": config.family,
+        "num_layers": config.num_layers,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_heads": config.num_heads,
+        "num_kv_heads": config.num_kv_heads,
+        "head_dim": config.head_dim,
+        "vocab_size": config.vocab_size,
+        "max_positions": config.max_positions,
+        "rope": config.rope.kind,
+        "tied_embeddings": config.tie_embeddings,
+        "parameters": parameters,
+        "head_in_layers": config.head_parameters / config.layer_parameters,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": str(model.device),
+        "weight_bytes": parameters * size,
+        "kv_bytes_per_position": per_position,
+        "eos_token_ids": sorted(lm.eos),
+        "positions_read": readings.positions,
+        "agreement": readings.agreement,
+        "promised_tokens_per_layer_gain": promised_speedup(readings.agreement),
+    }
+
+
+def _print(record: dict[str, Any]) -> None:
+    console = Console(highlight=False)
+    layers, hidden = record["num_layers"], record["hidden_size"]
+    console.print(f"[bold]{record['model']}[/]: {record['family']}, {layers} layers of {hidden}")
+    megabytes = record["weight_bytes"] / 1e6
+    console.print(
+        f"{record['parameters'] / 1e6:.1f}M parameters, {megabytes:.1f} MB in {record['dtype']} on "
+        f"{record['device']}; KV cache {record['kv_bytes_per_position'] / 1e3:.1f} kB a position"
+    )
+    console.print(
+        f"{record['num_heads']} heads over {record['num_kv_heads']} of {record['head_dim']}, "
+        f"vocabulary {record['vocab_size']}, context {record['max_positions']}, "
+        f"head = {record['head_in_layers']:.1f} layers"
+    )
+    table = Table("exit layer", title=f"agreement over {record['positions_read']} positions")
+    table.title_style = ""
+    table.add_column("with the last", justify="right")
+    table.add_column("")
+    for layer, share in enumerate(record["agreement"], start=1):
+        table.add_row(str(layer), f"{share:.0%}", f"[cyan]{'█' * round(30 * share)}[/]")
+    console.print(table)
+    gain = record["promised_tokens_per_layer_gain"]
+    console.print(f"the best exit and length promise {gain:.2f}x plain decoding's tokens per layer")

@@ -1,0 +1,55 @@
+"""Options that several commands share, and how a model is loaded for a command."""
+
+import warnings
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from dynexit.errors import DynexitError
+
+if TYPE_CHECKING:
+    from dynexit.language_model import LanguageModel
+
+Model = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="Checkpoint folder or hub id [default: the bundled model]."),
+]
+Dtype = Annotated[
+    str | None, typer.Option(help="bf16, fp16, fp32 or fp64 [default: what is fast here].")
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N [default: cuda if any].")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads [default: all cores].")]
+
+notes = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def load_for_command(
+    model: str | None, dtype: str | None, device: str | None, threads: int | None
+) -> "LanguageModel":
+    """Load a model; its warnings go to the terminal as one line each."""
+    import torch
+
+    from dynexit.language_model import load
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        lm = load(model, dtype=dtype, device=device)
+    for warning in caught:
+        notes.print(f"[yellow]warning:[/] {warning.message}")
+    return lm
+
+
+def parse_settings(pairs: list[str]) -> dict[str, object]:
+    """`name=value` options of a method; values are read as YAML: numbers, true, false, text."""
+    import yaml
+
+    settings: dict[str, object] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise DynexitError(f"--set {pair!r} is not of the form name=value.")
+        settings[name.strip().replace("-", "_")] = yaml.safe_load(value)
+    return settings

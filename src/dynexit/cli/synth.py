@@ -1,0 +1,52 @@
+"""`dynexit synth`: a random checkpoint of a real shape, for measuring speed."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from dynexit.errors import DynexitError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(synth)
+
+
+def synth(
+    out: Annotated[Path, typer.Argument(help="New folder for the checkpoint.")],
+    like: Annotated[str, typer.Option(help="Shape, such as llama3.2-1b.")] = "llama3.2-1b",
+    agreement: Annotated[
+        list[str] | None,
+        typer.Option(help="LAYER:SHARE, may repeat; the default rises to 0.75 at a quarter."),
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="bf16, fp16 or fp32.")] = "bf16",
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Make a random checkpoint whose early layers agree with the last as often as asked."""
+    import torch
+
+    from dynexit import synth as library
+    from dynexit.model.dtypes import parse_dtype
+
+    layers = library.SHAPES[like].num_layers if like in library.SHAPES else 4
+    anchors = _anchors(agreement) or {max(1, layers // 4): 0.75, max(2, layers // 2): 0.95}
+    number = parse_dtype(dtype, torch.device("cpu"))
+    made = library.synthesise(out, like, anchors, number, seed)
+    table = Table("exit layer", "wanted", "achieved", title=f"{out}: {like}", title_style="")
+    for layer, achieved in enumerate(made.achieved, start=1):
+        table.add_row(str(layer), f"{made.wanted[layer]:.2f}", f"{achieved:.2f}")
+    Console(highlight=False).print(table)
+
+
+def _anchors(pairs: list[str] | None) -> dict[int, float]:
+    anchors = {}
+    for pair in pairs or []:
+        layer, _, share = pair.partition(":")
+        try:
+            anchors[int(layer)] = float(share)
+        except ValueError:
+            raise DynexitError(f"--agreement {pair!r} is not of the form LAYER:SHARE.") from None
+    return anchors

@@ -1,0 +1,74 @@
+"""`dynexit train`: the LayerSkip recipe, from scratch or from a checkpoint."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from dynexit.cli.options import Device, Threads, notes
+
+if TYPE_CHECKING:
+    from dynexit.training.evaluation import DomainReport
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(train)
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/bundled.yaml.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of run and checkpoint.")],
+    data_dir: Annotated[Path, typer.Option(help="Folder that the recipe's paths start from.")],
+    device: Device = None,
+    threads: Threads = None,
+) -> None:
+    """Train an early-exit model. Killed and started again, it continues where it was."""
+    import torch
+
+    from dynexit.model.dtypes import parse_device
+    from dynexit.training.recipe import load_recipe
+    from dynexit.training.trainer import Progress as State
+    from dynexit.training.trainer import Trainer
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    trainer = Trainer(load_recipe(recipe), data_dir, out, parse_device(device))
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=notes) as bar:
+        task = bar.add_task("", total=trainer.steps, completed=trainer.step)
+
+        def watch(state: State) -> None:
+            text = f"loss {state.loss:.3f}, {state.tokens_per_second:.0f} tok/s"
+            bar.update(task, completed=state.step, description=text)
+            if state.reports:
+                bar.console.print(report_table(state.reports, f"after {state.tokens:,} tokens"))
+
+        reports = trainer.run(watch)
+    Console().print(report_table(reports, f"held-out text; checkpoint in {out}"))
+
+
+def report_table(reports: "dict[str, DomainReport]", title: str) -> Table:
+    """Bits per byte and agreement at every quarter of the depth, per domain."""
+    table = Table("domain", title=title, title_style="")
+    layers = len(next(iter(reports.values())).agreement)
+    shown = sorted({max(1, layers * part // 8) for part in (1, 2, 3, 4, 6, 8)})
+    for layer in shown:
+        table.add_column(f"layer {layer}", justify="right")
+    for name, report in reports.items():
+        cells = [
+            f"{report.bits_per_byte[layer - 1]:.3f} {report.agreement[layer - 1]:.0%}"
+            for layer in shown
+        ]
+        table.add_row(name, *cells)
+    table.caption = "bits per byte, agreement with the last layer"
+    return table

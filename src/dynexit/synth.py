@@ -1,0 +1,163 @@
+"""Random checkpoints of real shapes whose early layers agree with the last to a chosen degree.
+
+Speed can be measured at real sizes without real weights. The trick: hidden states grow layer by
+layer, and each layer's output projections are scaled so that what is still to come after layer l
+is small enough, relative to what is there, for layer l's argmax to be the last layer's as often as
+wanted. Logits of a random head are Gaussian, so that share depends on the correlation alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from torch import nn
+
+from dynexit.errors import DynexitError
+from dynexit.model.config import ModelConfig, RopeConfig
+from dynexit.model.probe import read_layers
+from dynexit.model.rows import Span
+from dynexit.model.saving import save_checkpoint
+from dynexit.model.transformer import Transformer
+from dynexit.training.vocabulary import END_OF_TEXT, save_tokenizer
+
+SAMPLE_TOKENS = 192
+LLAMA3_ROPE = RopeConfig(500_000.0, "llama3", 32.0, 1.0, 4.0, 8_192)
+
+
+def _llama(vocab: int, hidden: int, inner: int, layers: int, heads: int, kv: int, context: int,
+           rope: RopeConfig) -> ModelConfig:  # fmt: skip
+    size = hidden // heads
+    return ModelConfig("llama", vocab, hidden, inner, layers, heads, kv, size, context, 1e-5, rope)
+
+
+SHAPES: Mapping[str, ModelConfig] = {
+    "tiny": _llama(2_048, 128, 384, 12, 4, 2, 2_048, RopeConfig()),
+    "llama3.2-1b": _llama(128_256, 2_048, 8_192, 16, 32, 8, 131_072, LLAMA3_ROPE),
+    "llama3-8b": _llama(128_256, 4_096, 14_336, 32, 32, 8, 8_192, RopeConfig(500_000.0)),
+    "llama2-7b": _llama(32_000, 4_096, 11_008, 32, 32, 32, 4_096, RopeConfig()),
+    "llama2-13b": _llama(32_000, 5_120, 13_824, 40, 40, 40, 4_096, RopeConfig()),
+    "llama2-70b": _llama(32_000, 8_192, 28_672, 80, 64, 8, 4_096, RopeConfig()),
+    "codellama-7b": _llama(32_016, 4_096, 11_008, 32, 32, 32, 16_384, RopeConfig(1e6)),
+    "codellama-34b": _llama(32_000, 8_192, 22_016, 48, 64, 8, 16_384, RopeConfig(1e6)),
+}
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """What was made: agreement of every exit layer 1..L with the last, as measured."""
+
+    config: ModelConfig
+    wanted: list[float]
+    achieved: list[float]
+
+
+def synthesise(
+    out: Path, like: str, anchors: Mapping[int, float], dtype: torch.dtype, seed: int = 0
+) -> Synthetic:
+    """Write a random checkpoint of the shape `like` to `out`.
+
+    Args:
+        anchors: agreement wanted at some exit layers; layers between them are interpolated.
+
+    Raises:
+        DynexitError: unknown shape, layers outside it, or agreement that does not rise with depth.
+    """
+    if like not in SHAPES:
+        raise DynexitError(f"shape {like!r} is not known: use one of {', '.join(SHAPES)}.")
+    config = SHAPES[like]
+    wanted = agreement_curve(anchors, config.num_layers)
+    if out.exists() and any(out.iterdir()):
+        raise DynexitError(f"{out} is not empty: give a new folder.")
+    torch.manual_seed(seed)
+    model = _random_model(config, dtype)
+    _scale_layers(model, growth(wanted, config.vocab_size, seed))
+    sample = torch.randint(config.vocab_size, (SAMPLE_TOKENS,))
+    achieved = read_layers(model, sample).agreement
+    eos = config.vocab_size - 1
+    save_checkpoint(model, out, dtype, eos=eos)
+    save_tokenizer(byte_tokenizer(config.vocab_size), out, config.max_positions)
+    return Synthetic(config, wanted, achieved)
+
+
+def agreement_curve(anchors: Mapping[int, float], num_layers: int) -> list[float]:
+    """Agreement of layers 0..L (0 is the embedding), straight lines between anchors."""
+    if wrong := [layer for layer in anchors if not 1 <= layer < num_layers]:
+        raise DynexitError(f"--agreement: layer {wrong[0]} is not between 1 and {num_layers - 1}.")
+    if outside := [share for share in anchors.values() if not 0 <= share < 1]:
+        raise DynexitError(f"--agreement: {outside[0]} is not at least 0 and below 1.")
+    points = sorted({0: 0.0, num_layers: 1.0, **anchors}.items())
+    if any(low[1] > high[1] for low, high in pairwise(points)):
+        raise DynexitError("--agreement must rise with depth.")
+    layers, shares = zip(*points, strict=True)
+    return [float(share) for share in np.interp(range(num_layers + 1), layers, shares)]
+
+
+def growth(wanted: list[float], vocab_size: int, seed: int) -> list[float]:
+    """Squared norm of the hidden state after layers 0..L, relative to the last one.
+
+    If what is still to come is independent of what is there, the logits of layer l and of the last
+    correlate by c = sqrt(S_l / S_L), and c decides how often their argmaxes agree.
+    """
+    angles = np.linspace(0.0, np.pi / 2, 61)  # c = sin(angle): fine where c is close to 1
+    shares = _agreement_of(np.sin(angles), vocab_size, np.random.default_rng(seed))
+    reached = [np.sin(np.interp(share, shares, angles)) for share in wanted[:-1]]
+    return [*(float(c) ** 2 for c in reached), 1.0]
+
+
+def _agreement_of(
+    correlations: NDArray[np.float64], vocab_size: int, generator: np.random.Generator
+) -> NDArray[np.float64]:
+    """How often two Gaussian vectors of `vocab_size` have the same argmax, by simulation."""
+    trials = max(64, 4_000_000 // vocab_size)
+    hits = np.zeros(len(correlations))
+    for _ in range(trials):
+        first, second = generator.standard_normal((2, vocab_size), dtype=np.float32)
+        for index, c in enumerate(correlations):
+            hits[index] += first.argmax() == (c * first + (1 - c * c) ** 0.5 * second).argmax()
+    return np.maximum.accumulate(hits / trials)
+
+
+def _random_model(config: ModelConfig, dtype: torch.dtype) -> Transformer:
+    with torch.device("meta"):
+        model = Transformer(config).to(dtype)
+    model.to_empty(device="cpu")
+    model.requires_grad_(False)
+    for parameter in model.parameters():
+        if parameter.ndim == 1:
+            nn.init.ones_(parameter)
+        else:
+            nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
+    nn.init.normal_(model.embedding.weight)
+    return model
+
+
+@torch.inference_mode()
+def _scale_layers(model: Transformer, squared_norms: list[float]) -> None:
+    """Scale every layer's output projections so that hidden states grow as `squared_norms` say."""
+    tokens = torch.randint(model.config.vocab_size, (SAMPLE_TOKENS,))
+    model.embedding.weight.mul_(squared_norms[0] ** 0.5 or 1e-3)
+    hidden, rows = model.embed(tokens), model.rows([Span(model.new_cache(), 0, len(tokens))])
+    for index, squared in enumerate(squared_norms[1:]):
+        layer = model.layer(index)
+        added = max(squared - squared_norms[index], 0.0) ** 0.5
+        change = (layer(hidden, rows) - hidden).float().square().mean().sqrt()
+        for projection in (layer.out, layer.down):
+            projection.weight.mul_(added / float(change))
+        hidden = layer(hidden, rows)
+
+
+def byte_tokenizer(size: int) -> Tokenizer:
+    """One token a byte, filled up to `size` with words that text never becomes; the last is EOS."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    fillers = [f"Ġw{number}" for number in range(size - len(alphabet) - 1)]
+    vocabulary = {token: index for index, token in enumerate([*alphabet, *fillers, END_OF_TEXT])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([END_OF_TEXT])
+    return tokenizer

@@ -1,0 +1,22 @@
+import pytest
+from tiny_checkpoints import random_model, read
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a tiny checkpoint as transformers does; returns its folder."""
+
+    def write(family="llama", variant="gqa", max_shard_size="1GB", **changes):
+        model = random_model(family, variant, **changes)
+        model.save_pretrained(tmp_path, max_shard_size=max_shard_size)
+        return tmp_path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory):
+    """A tiny Llama of ours whose context spans several cache blocks. Read only."""
+    folder = tmp_path_factory.mktemp("llama")
+    random_model(max_position_embeddings=600).save_pretrained(folder)
+    return read(folder)
