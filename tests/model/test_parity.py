@@ -4,10 +4,11 @@ import json
 
 import pytest
 import torch
-from tiny_checkpoints import LINEAR, LLAMA3, SHAPE, VARIANTS, forward, random_model, read, tokens_for
+from tiny_checkpoints import LINEAR, LLAMA3, VARIANTS, forward, random_model, read, tokens_for
 from transformers import AutoConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
+from dynexit.errors import DynexitError
 from dynexit.model.config import RopeConfig
 from dynexit.model.families import families, parse_config
 from dynexit.model.rope import inverse_frequencies
@@ -170,8 +171,38 @@ def test_rotary_frequencies(rope):
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0)
 
 
-def test_missing_head_dim_and_kv_heads_have_transformers_defaults():
-    config = {k: v for k, v in LLAMA_3_2.items() if k not in ("head_dim", "num_key_value_heads")}
-    theirs, ours = AutoConfig.for_model(**config), parse_config(config)
-    assert (ours.head_dim, ours.num_kv_heads) == (theirs.head_dim, theirs.num_key_value_heads)
-    assert SHAPE["num_key_value_heads"] != SHAPE["num_attention_heads"]
+OPTIONAL = {
+    "hidden_act": "silu",
+    "num_key_value_heads": 4,
+    "head_dim": 16,
+    "max_position_embeddings": 8_192,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 500.0,
+    "tie_word_embeddings": True,
+    "sliding_window": None,
+}
+
+
+@pytest.mark.parametrize("key", OPTIONAL)
+@pytest.mark.parametrize("family", families())
+def test_a_missing_key_means_what_it_means_to_transformers(family, key):
+    """Ours, from a config.json without `key`, is ours from one where transformers filled it in."""
+    config = {
+        **{name: value for name, value in OPTIONAL.items() if name != key},
+        "architectures": list(families()[family].ARCHITECTURES[:1]),
+        "model_type": family,
+        "vocab_size": 97,
+        "hidden_size": 256,
+        "intermediate_size": 40,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 32,
+    }
+    filled = json.loads(AutoConfig.for_model(**config).to_json_string(use_diff=False))
+    assert shape_or_refusal(config) == shape_or_refusal(filled)
+
+
+def shape_or_refusal(config):
+    try:
+        return parse_config(config)
+    except DynexitError as error:
+        return str(error)

@@ -5,7 +5,6 @@ recipe, it continues with the very batch that it had not finished.
 """
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -21,10 +20,11 @@ from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig, RopeConfig
 from dynexit.model.dtypes import fast_dtype
 from dynexit.model.loading import load_model, load_shape
-from dynexit.model.saving import save_checkpoint
+from dynexit.model.saving import save_checkpoint, write_json
 from dynexit.model.transformer import Transformer
 from dynexit.training.corpus import DomainStream, Mixture, encode, read_domain
 from dynexit.training.evaluation import DomainReport, HeldOut, evaluate
+from dynexit.training.model_card import model_card
 from dynexit.training.muon import Muon
 from dynexit.training.objective import Objective
 from dynexit.training.recipe import Recipe
@@ -195,7 +195,9 @@ class Trainer:
         save_checkpoint(self.model, self.out, torch.bfloat16, eos=self.end)
         reports = self._reports()
         summary = {name: dataclasses.asdict(report) for name, report in reports.items()}
-        (self.out / "held_out.json").write_text(json.dumps(summary, indent=1) + "\n")
+        write_json(self.out / "held_out.json", summary)
+        card = model_card(self.model.config, self.recipe, reports)
+        (self.out / "README.md").write_text(card)
         return reports
 
 

@@ -1,0 +1,58 @@
+"""The README of a trained checkpoint: what it is, what it was trained on, what its exits know."""
+
+from dynexit.model.config import ModelConfig
+from dynexit.training.evaluation import DomainReport
+from dynexit.training.recipe import Recipe
+
+TEMPLATE = """---
+library_name: dynexit
+pipeline_tag: text-generation
+tags: [early-exit, layerskip, self-speculative-decoding]
+---
+# An early-exit model trained by dynexit
+
+A {family} of {layers} layers, {hidden} wide, {parameters:.1f}M parameters, {vocab} byte-level BPE
+tokens, trained on {tokens:.1f}M tokens with layer dropout up to {dropout} and an early-exit loss
+({curriculum} curriculum, scale {scale}, distilled share {distill}). It is small and knows little: it
+exists to show and test decoding, not to be believed.
+
+Text: {domains}.
+
+## Held-out text, per exit layer
+
+Bits per byte of text that was never trained on (lower is better), and how often the exit's most
+likely token is the last layer's.
+
+{table}
+"""
+
+
+def model_card(config: ModelConfig, recipe: Recipe, reports: dict[str, DomainReport]) -> str:
+    """Markdown for the hub, measured by `reports`."""
+    return TEMPLATE.format(
+        family=config.family,
+        layers=config.num_layers,
+        hidden=config.hidden_size,
+        parameters=(config.num_layers * config.layer_parameters + config.head_parameters) / 1e6,
+        vocab=config.vocab_size,
+        tokens=recipe.optimisation.tokens / 1e6,
+        dropout=recipe.early_exit.dropout_max,
+        curriculum=recipe.early_exit.curriculum,
+        scale=recipe.early_exit.loss_scale,
+        distill=recipe.early_exit.distill,
+        domains=", ".join(f"{d.name} ({d.weight:g})" for d in recipe.domains),
+        table=_table(reports),
+    )
+
+
+def _table(reports: dict[str, DomainReport]) -> str:
+    names = list(reports)
+    lines = ["| exit layer | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    layers = len(next(iter(reports.values())).agreement)
+    for layer in range(layers):
+        cells = (
+            f"{reports[name].bits_per_byte[layer]:.3f}, {reports[name].agreement[layer]:.0%}"
+            for name in names
+        )
+        lines.append(f"| {layer + 1} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
