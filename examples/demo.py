@@ -9,9 +9,8 @@ import dynexit
 from dynexit.cli.generate import COLOURS
 
 PROMPTS = {
-    "word problem": "Question: A baker makes 12 trays of rolls with 9 rolls on each tray. She sells "
-    "70 rolls in the morning and half of the rest in the afternoon. How many rolls are left?\n"
-    "Answer:",
+    "word problem": "Question: A baker makes 12 trays of rolls with 9 rolls on each tray. She "
+    "sells 70 rolls in the morning and half of the rest later. How many rolls are left?\nAnswer:",
     "translation": "German: Ich habe gestern meinen alten Freund in der Stadt gesehen.\nEnglish:",
     "python": 'def read_lines(path):\n    """Return the lines of the file at path."""\n',
 }

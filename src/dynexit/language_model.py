@@ -17,7 +17,7 @@ from dynexit.decoding.text import NoText, TextStream
 from dynexit.errors import DynexitError
 from dynexit.methods import make_controller
 from dynexit.model.dtypes import parse_device, parse_dtype
-from dynexit.model.loading import find_checkpoint, load_model, load_shape, read_json
+from dynexit.model.loading import find_checkpoint, load_eos, load_model, load_shape
 from dynexit.model.tokenizer import CheckpointTokenizer, load_tokenizer
 from dynexit.model.transformer import Transformer
 
@@ -192,19 +192,9 @@ def load(
     loaded = LanguageModel(
         load_model(folder, config, parse_dtype(dtype, place), place),
         tokenizer,
-        _eos(folder, tokenizer),
+        load_eos(folder, tokenizer.eos if tokenizer else None),
         "bundled" if model is None else str(model),
     )
     if check:
         warn_if_useless(loaded)
     return loaded
-
-
-def _eos(folder: Path, tokenizer: CheckpointTokenizer | None) -> frozenset[int]:
-    """Ids that end a text: generation_config.json's, else config.json's, else the tokenizer's."""
-    for name in ("generation_config.json", "config.json"):
-        value = read_json(folder / name).get("eos_token_id") if (folder / name).exists() else None
-        if value is not None:
-            return frozenset(value if isinstance(value, list) else [value])
-    eos = tokenizer.eos if tokenizer else None
-    return frozenset() if eos is None else frozenset({eos})

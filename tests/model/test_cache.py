@@ -114,21 +114,23 @@ def ones(count):
 class Allocations:
     """Lets a number of `Tensor.new_empty` calls through, then has no memory."""
 
-    def __init__(self, allowed):
-        self.allowed, self.real = allowed, torch.Tensor.new_empty
+    real = torch.Tensor.new_empty
 
-    def __call__(self, *args, **kwargs):
+    def __init__(self, allowed):
+        self.allowed = allowed
+
+    def new_empty(self, *args):
         if self.allowed == 0:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
         self.allowed -= 1
-        return self.real(*args, **kwargs)
+        return Allocations.real(*args)
 
 
 @pytest.fixture
 def memory_for(monkeypatch):
     def memory_for(allocations):
-        fake = Allocations(allocations)
-        monkeypatch.setattr(torch.Tensor, "new_empty", lambda *a, **k: fake(*a, **k))
+        limited = Allocations(allocations)
+        monkeypatch.setattr(torch.Tensor, "new_empty", lambda *args: limited.new_empty(*args))
 
     return memory_for
 

@@ -1,10 +1,14 @@
 """Small random checkpoints as transformers writes them, one or more per model family."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from dynexit.errors import DynexitError
 from dynexit.model.loading import load_model, load_shape
 from dynexit.model.rows import Span
 from dynexit.model.transformer import Transformer
@@ -87,3 +91,18 @@ def forward(model: Transformer, tokens: torch.Tensor, cache=None, start: int = 0
     rows = model.rows([Span(cache, start, len(tokens))])
     layers = (0, model.config.num_layers)
     return model.unembed(model.run_layers(model.embed(tokens), rows, *layers, states))
+
+
+def change_json(file: Path, **changes) -> None:
+    """Set keys of a JSON file; `...` as a value removes the key."""
+    value = {**json.loads(file.read_text()), **changes}
+    file.write_text(json.dumps({key: v for key, v in value.items() if v is not ...}))
+
+
+def refusal(action: Callable[[], object]) -> str:
+    """The one-line sentence with which `action` is refused."""
+    with pytest.raises(DynexitError) as caught:
+        action()
+    message = str(caught.value)
+    assert "\n" not in message
+    return message

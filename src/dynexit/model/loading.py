@@ -62,6 +62,15 @@ def load_shape(folder: Path) -> ModelConfig:
     return parse_config(read_json(folder / "config.json"))
 
 
+def load_eos(folder: Path, default: int | None = None) -> frozenset[int]:
+    """Ids that end a text: generation_config.json's, else config.json's, else `default`."""
+    for name in ("generation_config.json", "config.json"):
+        value = read_json(folder / name).get("eos_token_id") if (folder / name).exists() else None
+        if value is not None:
+            return frozenset(value if isinstance(value, list) else [value])
+    return frozenset() if default is None else frozenset({default})
+
+
 def load_model(
     folder: Path, config: ModelConfig, dtype: torch.dtype, device: torch.device
 ) -> Transformer:

@@ -12,7 +12,7 @@ import torch
 from dynexit.model.probe import read_layers
 from dynexit.model.transformer import Transformer
 
-WINDOW, WINDOWS = 512, 8
+TOKENS = 4_096  # of every domain: evaluation stays quick
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class HeldOut:
     bytes_per_token: float
 
     @classmethod
-    def of(cls, documents: list[np.ndarray[Any, Any]], texts: list[str]) -> "HeldOut":
-        """Windows over `documents` one after the other; a fixed number, so that it stays quick."""
+    def of(cls, documents: list[np.ndarray[Any, Any]], texts: list[str], window: int) -> "HeldOut":
+        """Windows of `window` tokens over the first of `documents`, one after the other."""
         tokens = torch.from_numpy(np.concatenate(documents)).long()
         size = sum(len(text.encode()) for text in texts)
-        windows = [w for w in tokens.split(WINDOW) if len(w) > 1][:WINDOWS]
+        windows = [w for w in tokens[:TOKENS].split(window) if len(w) > 1]
         return cls(windows, size / len(tokens))
 
 

@@ -13,8 +13,8 @@ tags: [early-exit, layerskip, self-speculative-decoding]
 
 A {family} of {layers} layers, {hidden} wide, {parameters:.1f}M parameters, {vocab} byte-level BPE
 tokens, trained on {tokens:.1f}M tokens with layer dropout up to {dropout} and an early-exit loss
-({curriculum} curriculum, scale {scale}, distilled share {distill}). It is small and knows little: it
-exists to show and test decoding, not to be believed.
+({curriculum} curriculum, scale {scale}, distilled share {distill}). It is small and knows
+little: it exists to show and test decoding, not to be believed.
 
 Text: {domains}.
 

@@ -61,7 +61,7 @@ class Objective:
         inputs, targets = tokens[:, :-1], tokens[:, 1:].flatten()
         exits = enabled_exits(self._settings, self._num_layers, step, progress)
         states = self._run(inputs, set(exits), progress)
-        last_logits = self._model.unembed(states[self._num_layers - 1]).float()
+        last_logits = self._logits(states[self._num_layers - 1])
         last = cross_entropy(last_logits, targets)
         soft = last_logits.detach().softmax(-1) if self._settings.distill > 0 else None
         weight = exit_weight(self._settings, self._num_layers - 1, self._num_layers)
@@ -72,9 +72,14 @@ class Objective:
             weights += weight
         return Losses(total / weights, last.detach())
 
+    def _logits(self, hidden: Tensor) -> Tensor:
+        """At least fp32, whatever autocast multiplied in: [N, V]."""
+        logits = self._model.unembed(hidden)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
     def _exit_loss(self, hidden: Tensor, targets: Tensor, soft: Tensor | None) -> Tensor:
         """Cross entropy against the text, the last layer's distribution, or a mixture."""
-        logits, share = self._model.unembed(hidden).float(), self._settings.distill
+        logits, share = self._logits(hidden), self._settings.distill
         if soft is None:
             return cross_entropy(logits, targets)
         distilled = cross_entropy(logits, soft)

@@ -5,6 +5,7 @@ recipe, it continues with the very batch that it had not finished.
 """
 
 import dataclasses
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -19,7 +20,7 @@ from torch import nn
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig, RopeConfig
 from dynexit.model.dtypes import fast_dtype
-from dynexit.model.loading import load_model, load_shape
+from dynexit.model.loading import load_eos, load_model, load_shape
 from dynexit.model.saving import save_checkpoint, write_json
 from dynexit.model.transformer import Transformer
 from dynexit.training.corpus import DomainStream, Mixture, encode, read_domain
@@ -31,6 +32,12 @@ from dynexit.training.recipe import Recipe
 from dynexit.training.vocabulary import END_OF_TEXT, byte_level_tokenizer, save_tokenizer
 
 STATE = "training.pt"
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+)
 
 
 @dataclass(frozen=True)
@@ -64,13 +71,8 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         documents = {d.name: read_domain(d, data_dir, recipe.seed) for d in recipe.domains}
         self.tokenizer = self._tokenizer([t for d in documents.values() for t in d.training])
-        self.end = self.tokenizer.token_to_id(END_OF_TEXT)
-        if self.end is None:
-            raise DynexitError(f"{recipe.start_from}: its tokenizer has no {END_OF_TEXT} token.")
-        self.held_out = {
-            name: HeldOut.of(encode(self.tokenizer, d.held_out, self.end), d.held_out)
-            for name, d in documents.items()
-        }
+        self.end = self._end()
+        self.held_out = {name: self._held_out(d.held_out) for name, d in documents.items()}
         streams = [
             DomainStream(encode(self.tokenizer, d.training, self.end), recipe.seed)
             for d in documents.values()
@@ -78,6 +80,8 @@ class Trainer:
         self.mixture = Mixture(streams, [d.weight for d in recipe.domains], recipe.seed)
         self.model = self._model().to(device)
         self.optimisers = self._optimisers()
+        if recipe.optimisation.window > self.model.config.max_positions:
+            raise DynexitError("recipe: optimisation.window is longer than the model's context.")
         self.objective = Objective(self.model, recipe.early_exit)
         self.step = 0
         self._resume()
@@ -105,20 +109,38 @@ class Trainer:
         self._save_state()
         return self._finish()
 
+    def _held_out(self, texts: list[str]) -> HeldOut:
+        documents = encode(self.tokenizer, texts, self.end)
+        return HeldOut.of(documents, texts, self.recipe.optimisation.window)
+
     def _tokenizer(self, texts: list[str]) -> Tokenizer:
         file = self.out / "tokenizer.json"
         if self.recipe.start_from:
-            file = Path(self.recipe.start_from) / "tokenizer.json"
-        if not file.exists():
+            for name in TOKENIZER_FILES:
+                if (source := Path(self.recipe.start_from) / name).exists():
+                    shutil.copy(source, self.out / name)
+        elif not file.exists():
             tokenizer = byte_level_tokenizer(self.recipe.vocab_size, texts)
             save_tokenizer(tokenizer, self.out, self.recipe.shape.max_positions)
+        if not file.exists():
+            raise DynexitError(f"{self.recipe.start_from} has no tokenizer.json to go on with.")
         loaded: Tokenizer = Tokenizer.from_file(str(file))
         return loaded
+
+    def _end(self) -> int:
+        """The token that ends a document."""
+        if not self.recipe.start_from:
+            return int(self.tokenizer.token_to_id(END_OF_TEXT))
+        ends = load_eos(Path(self.recipe.start_from))
+        if not ends:
+            raise DynexitError(f"{self.recipe.start_from} names no eos_token_id: add it there.")
+        return min(ends)
 
     def _model(self) -> Transformer:
         if self.recipe.start_from:
             folder = Path(self.recipe.start_from)
-            return load_model(folder, load_shape(folder), torch.float32, torch.device("cpu"))
+            model = load_model(folder, load_shape(folder), torch.float32, torch.device("cpu"))
+            return model.requires_grad_(True)
         shape = dataclasses.asdict(self.recipe.shape)
         config = ModelConfig(
             family="llama",

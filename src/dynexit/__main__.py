@@ -1,0 +1,5 @@
+"""`python -m dynexit`."""
+
+from dynexit.cli import main
+
+main()

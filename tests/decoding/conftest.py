@@ -1,0 +1,48 @@
+import pytest
+from tiny import scripted
+
+from dynexit import LanguageModel
+from dynexit.model.tokenizer import CheckpointTokenizer
+from dynexit.training.vocabulary import byte_level_tokenizer, save_tokenizer
+
+# No token stands twice in its encoding, so that "what comes after this token" can be scripted.
+# The emoji is not in the training text: it is four tokens, one a byte.
+TEXT = "The quick brown fox, über den Fluß; jumps over lazy dogs 😀 at dawn.\n\nAnswer: 42"
+CORPUS = [TEXT.replace("😀", "")] * 9
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory):
+    """A byte-level BPE whose id 0 ends a text."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    save_tokenizer(byte_level_tokenizer(310, CORPUS), folder, 512)
+    return CheckpointTokenizer(folder)
+
+
+@pytest.fixture(scope="session")
+def author(tokenizer):
+    """A model that writes TEXT after its first token, then EOS.
+
+    Its shallow exit drafts every fourth token wrongly; exits from layer 2 on are always right.
+    """
+    ids = tokenizer.encode(TEXT)
+    assert len(set(ids)) == len(ids) > 25
+    says = [0] * tokenizer.size
+    for token, following in zip(ids, ids[1:], strict=False):
+        says[token] = following
+    drafts = list(says)
+    for token in ids[2::4]:
+        drafts[token] = ids[0]
+    return LanguageModel(scripted(says, drafts), tokenizer, frozenset({0}))
+
+
+@pytest.fixture(scope="session")
+def opening(tokenizer):
+    """The prompt: TEXT's first token."""
+    return tokenizer.encode(TEXT)[:1]
+
+
+@pytest.fixture(scope="session")
+def continuation(tokenizer, opening):
+    """What the author writes after it."""
+    return TEXT.removeprefix(tokenizer.decode(opening))

@@ -1,0 +1,185 @@
+"""Small models in fp64 whose drafts agree never, sometimes, always or exactly as scripted."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+
+from dynexit import Chunk, Controller, LanguageModel, Plan, Sampling
+from dynexit.decoding.controllers import methods
+from dynexit.decoding.loop import generate
+from dynexit.decoding.sequence import Limits
+from dynexit.decoding.sequence import Sequence as Decoding
+from dynexit.decoding.text import NoText
+from dynexit.methods import make_controller
+from dynexit.model.config import ModelConfig
+from dynexit.model.rows import Span
+from dynexit.model.transformer import Transformer
+
+LLAMA = ModelConfig(
+    family="llama",
+    vocab_size=29,
+    hidden_size=16,
+    intermediate_size=24,
+    num_layers=5,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=8,
+    max_positions=160,
+)
+FAMILIES = {
+    "llama": LLAMA,
+    "mistral": replace(LLAMA, family="mistral", num_kv_heads=1),
+    "qwen2": replace(LLAMA, family="qwen2", num_kv_heads=4, qkv_bias=True),
+    "qwen3": replace(LLAMA, family="qwen3", qk_norm=True),
+}
+LOSSLESS = [name for name in methods() if make_controller(name).lossless]
+DRAFTING = [name for name in LOSSLESS if name != "vanilla"]
+ADAPTIVE = [name for name in DRAFTING if make_controller(name).reads_shadow]
+
+
+class Fixed(Controller):
+    """Plans the same round forever."""
+
+    def __init__(self, exit_layer: int, speculation_length: int, threshold=None) -> None:
+        self.planned = Plan(exit_layer, speculation_length, threshold)
+
+    def plan(self) -> Plan:
+        return self.planned
+
+
+def random_model(
+    config: ModelConfig = LLAMA, seed: int = 0, depth_gain: float = 1.0, dtype=torch.float64
+) -> Transformer:
+    """Random weights. What layer l adds is scaled by `depth_gain` to the power l.
+
+    A gain of 1 leaves exits that rarely agree with the last layer; a small one, exits that mostly
+    do, the deeper the more often.
+    """
+    model = Transformer(config).to(dtype).requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        parameter.copy_(1.0 + 0.3 * noise if parameter.ndim == 1 else 0.4 * noise)
+    model.embedding.weight.mul_(3.0)  # so that the text varies
+    for index, layer in enumerate(model.layers):
+        silence(layer, depth_gain**index)
+    return model
+
+
+def silence(layer, gain: float = 0.0) -> None:
+    """Scale what a layer adds to the residual stream: nothing at all with a gain of 0."""
+    for linear in (layer.out, layer.down):
+        linear.weight.mul_(gain)
+        if linear.bias is not None:
+            linear.bias.mul_(gain)
+
+
+def always_agreeing(exit_layer: int, num_layers: int = 6, seed: int = 0) -> Transformer:
+    """Layers past `exit_layer` change nothing: every exit from there on says what the last does."""
+    model = random_model(replace(LLAMA, num_layers=num_layers), seed)
+    for layer in model.layers[exit_layer:]:
+        silence(layer)
+    return model
+
+
+def never_agreeing(num_layers: int = 5, seed: int = 0) -> Transformer:
+    """Exits choose even token ids, the last layer odd ones.
+
+    Dimension 0 of the residual stream is large and positive until the last layer turns it
+    negative; the head reads it as a vote for even, or else odd ids.
+    """
+    model = random_model(replace(LLAMA, num_layers=num_layers, mlp_bias=True), seed)
+    model.embedding.weight[:, 0] = 6.0
+    for layer in model.layers:
+        layer.out.weight[0] = layer.down.weight[0] = layer.down.bias[0] = 0.0
+    model.layers[-1].down.bias[0] = -12.0
+    model.final_norm.weight.fill_(1.0)
+    model.head.weight[0::2, 0] = 32.0
+    model.head.weight[1::2, 0] = -32.0
+    return model
+
+
+def scripted(
+    says: Sequence[int], drafts: Sequence[int], correcting_layer: int = 2, num_layers: int = 4
+) -> Transformer:
+    """After token t the model says `says[t]`; exits before `correcting_layer` say `drafts[t]`.
+
+    The residual stream holds the token in its first V dimensions and votes for the next one in the
+    other V, which are all that the head reads. The correcting layer's MLP outvotes the embedding.
+    """
+    size = len(says)
+    config = ModelConfig("llama", size, 2 * size, size, num_layers, 1, 1, 2, 512)
+    model = random_model(config, depth_gain=0.0)
+    one_hot = torch.eye(size, dtype=torch.float64)
+    silence(model.layers[0])
+    model.embedding.weight.copy_(torch.cat((one_hot, one_hot[list(drafts)]), 1))
+    model.final_norm.weight.fill_(1.0)
+    model.head.weight.copy_(torch.cat((torch.zeros_like(one_hot), one_hot), 1))
+    layer = model.layers[correcting_layer - 1]
+    layer.mlp_norm.weight.fill_(1.0)
+    gate = torch.cat((torch.ones_like(one_hot), torch.zeros_like(one_hot)), 1)
+    layer.gate_up.weight.copy_(torch.cat((gate, torch.cat((one_hot, 0 * one_hot), 1))))
+    layer.down.weight[size:] = one_hot[list(says)].T
+    return model
+
+
+def settings_of(method: str, exits: Sequence[int], lengths: Sequence[int]) -> list[dict]:
+    """Every combination of these exit layers and lengths that the method takes, and its own."""
+    fields = getattr(make_controller(method), "__dataclass_fields__", {})
+    grid: list[dict] = [{}]
+    if "exit_layer" in fields:
+        min_layer = getattr(make_controller(method), "min_layer", 1)
+        grid = [{"exit_layer": e} for e in exits if e >= min_layer] + [{}]
+    if "speculation_length" in fields:
+        grid = [{**one, "speculation_length": d} for one in grid if one for d in lengths]
+    if "cap" in fields:
+        grid += [{"cap": "planned"}, {"d_max": 3, "prompt_positions": 0}]
+    return grid
+
+
+def decode(
+    model: Transformer,
+    prompt: Sequence[int],
+    method: str | Controller = "vanilla",
+    max_new_tokens: int = 12,
+    eos: frozenset[int] = frozenset(),
+    sampling: Sampling | None = None,
+    **settings,
+) -> tuple[Decoding, list[Chunk]]:
+    """A finished sequence, whose inside tests may read, and its chunks."""
+    limits = Limits(max_new_tokens, model.config.max_positions, eos)
+    controller = make_controller(method, **settings)
+    rule = sampling or Sampling()
+    sequence = Decoding(model, list(prompt), controller, rule, limits, NoText())
+    return sequence, list(generate(sequence))
+
+
+def new_tokens(model: Transformer, prompt: Sequence[int], method="vanilla", **options) -> list[int]:
+    """Only the new tokens of `LanguageModel.generate`."""
+    return LanguageModel(model).generate(prompt, method, **options).token_ids
+
+
+@torch.inference_mode()
+def layer_logits(model: Transformer, tokens: Sequence[int]) -> torch.Tensor:
+    """What every layer says after each of `tokens`, computed afresh in one pass: [L, T, V]."""
+    states: list[torch.Tensor] = []
+    rows = model.rows([Span(model.new_cache(), 0, len(tokens))])
+    hidden = model.embed(torch.tensor(list(tokens)))
+    model.run_layers(hidden, rows, 0, model.config.num_layers, states)
+    return torch.stack([model.unembed(state) for state in states])
+
+
+def by_recomputing(
+    model: Transformer,
+    prompt: Sequence[int],
+    count: int,
+    choose: Callable | None = None,
+    layer: int = 0,
+) -> list[int]:
+    """Greedy decoding without a cache, a loop of ours or a chooser: the reference of references."""
+    tokens = list(prompt)
+    for _ in range(count):
+        logits = layer_logits(model, tokens)[layer - 1, -1]
+        tokens.append(choose(logits, tokens) if choose else int(logits.argmax()))
+    return tokens[len(prompt) :]
