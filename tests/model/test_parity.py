@@ -67,7 +67,7 @@ def pair(request, tmp_path_factory):
     """(transformers' model, ours) of the same checkpoint."""
     family, variant = request.param
     if family not in VARIANTS:
-        pytest.fail(f"family {family!r} has no tiny config: add one to VARIANTS, tiny_checkpoints.py")
+        pytest.fail(f"family {family!r} has no tiny config: add it to tiny_checkpoints.VARIANTS")
     folder = tmp_path_factory.mktemp(f"{family}-{variant}")
     theirs = random_model(family, variant)
     theirs.save_pretrained(folder)
@@ -160,7 +160,7 @@ def test_old_layout_shape():
     assert (shape.num_layers, shape.num_heads, shape.num_kv_heads) == (16, 32, 8)
     assert (shape.head_dim, shape.max_positions, shape.norm_eps) == (64, 131072, 1e-5)
     assert shape.tie_embeddings
-    assert not (shape.qkv_bias or shape.out_bias or shape.mlp_bias or shape.qk_norm)
+    assert not any((shape.qkv_bias, shape.out_bias, shape.mlp_bias, shape.qk_norm))
 
 
 @pytest.mark.parametrize("rope", [LLAMA_3_2["rope_scaling"], LLAMA3, LINEAR], ids=str)

@@ -15,7 +15,9 @@ VOCABULARY = 23
 TOKENS = st.integers(0, VOCABULARY - 1)
 FINITE = st.floats(-30, 30, width=32)
 COARSE = st.integers(-3, 3).map(float)  # many ties
-LOGITS = st.one_of(*(st.lists(v, min_size=VOCABULARY, max_size=VOCABULARY) for v in (FINITE, COARSE)))
+LOGITS = st.sampled_from([FINITE, COARSE]).flatmap(
+    lambda values: st.lists(values, min_size=VOCABULARY, max_size=VOCABULARY)
+)
 
 SETTINGS = st.fixed_dictionaries(
     {

@@ -130,7 +130,7 @@ class Trainer:
     def _end(self) -> int:
         """The token that ends a document."""
         if not self.recipe.start_from:
-            return int(self.tokenizer.token_to_id(END_OF_TEXT))
+            return int(self.tokenizer.token_to_id(END_OF_TEXT) or 0)
         ends = load_eos(Path(self.recipe.start_from))
         if not ends:
             raise DynexitError(f"{self.recipe.start_from} names no eos_token_id: add it there.")

@@ -1,0 +1,198 @@
+"""Commands as a user types them, on a real checkpoint folder."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dynexit.cli import main
+from dynexit.synth import synthesise
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+
+    folder = tmp_path_factory.mktemp("synth") / "tiny"
+    synthesise(folder, "tiny", {3: 0.8, 6: 0.95}, torch.float32)
+    return folder
+
+
+@pytest.fixture
+def dynexit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run a command line in this process: (exit code, standard output, standard error)."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["dynexit", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        out, err = capsys.readouterr()
+        return int(stopped.value.code or 0), out, err
+
+    return run
+
+
+def test_generate_streams_text_and_sums_up(dynexit, checkpoint: Path) -> None:
+    code, out, err = dynexit("generate", "Hello", "-m", checkpoint, "-n", 12, "--method", "del")
+    assert code == 0
+    assert out.strip()
+    assert "del: 12 tokens (length)" in err
+
+
+def test_json_holds_text_ids_and_statistics(dynexit, checkpoint: Path) -> None:
+    code, out, _ = dynexit("generate", "Hello", "-m", checkpoint, "-n", 12, "--json")
+    record = json.loads(out)
+    assert code == 0
+    assert len(record["token_ids"]) == 12
+    assert record["stats"]["tokens"] == 11
+    assert len(record["stats"]["round_records"]) == record["stats"]["rounds"]
+
+
+def test_prompt_from_file_and_standard_input(
+    dynexit, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "prompt.txt"
+    file.write_text("Grüße\n")
+    _, argument, _ = dynexit("generate", "Grüße", "-m", checkpoint, "-n", 5, "--json")
+    _, from_file, _ = dynexit("generate", "-f", file, "-m", checkpoint, "-n", 5, "--json")
+    with file.open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        _, from_stdin, _ = dynexit("generate", "-m", checkpoint, "-n", 5, "--json")
+    texts = {json.loads(out)["text"] for out in (argument, from_file, from_stdin)}
+    assert len(texts) == 1
+
+
+def test_compare_says_that_every_method_wrote_the_same(dynexit, checkpoint: Path) -> None:
+    code, out, _ = dynexit("generate", "Hi", "-m", checkpoint, "-n", 16, "--compare", "--json")
+    rows = json.loads(out)["methods"]
+    assert code == 0
+    assert {"vanilla", "del", "layerskip", "finite-state", "draft-verify"} <= set(rows)
+    assert "early-exit" not in rows
+    assert all(row["identical"] for row in rows.values())
+    code, out, _ = dynexit(
+        "generate", "Hi", "-m", checkpoint, "-n", 16, "--compare", "--method", "early-exit"
+    )
+    assert code == 0
+    assert "early-exit" in out
+
+
+def test_options_reach_method_and_sampling(dynexit, checkpoint: Path) -> None:
+    base = ("generate", "Hi", "-m", checkpoint, "-n", 20, "--json", "--temperature", 0.9)
+    sampling = ("--seed", 5, "--top-k", 50, "--top-p", 0.95, "--min-p", 0.01)
+    _, first, _ = dynexit(*base, *sampling, "--method", "vanilla")
+    _, second, _ = dynexit(
+        *base, *sampling, "--method", "layerskip", "--exit-layer", 5, "--speculation-length", 2
+    )
+    _, planned, _ = dynexit(
+        *base, *sampling, "--method", "del", "--cap", "planned", "--set", "omega=0.9"
+    )
+    texts = [json.loads(out) for out in (first, second, planned)]
+    assert len({t["text"] for t in texts}) == 1
+    rounds = texts[1]["stats"]["round_records"]
+    assert {r["exit_layer"] for r in rounds if r["drafted"]} == {5}
+    assert max(r["drafted"] for r in rounds) == 2
+
+
+def test_a_users_own_method(dynexit, checkpoint: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import dynexit\n\n\nclass Two(dynexit.Controller):\n"
+        "    def plan(self):\n        return dynexit.Plan(exit_layer=2, speculation_length=2)\n"
+    )
+    code, out, _ = dynexit(
+        "generate", "Hi", "-m", checkpoint, "-n", 12, "--json", "--method", f"{file}:Two"
+    )
+    assert code == 0
+    assert json.loads(out)["stats"]["drafted"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["generate", "x", "--method", "nothing"], "'nothing' is not known"),
+        (["generate", "x", "--method", "layerskip", "--exit-layer", "99"], "exit layer 99"),
+        (["generate", "x", "--method", "vanilla", "--exit-layer", "3"], "no setting 'exit_layer'"),
+        (["generate", "x", "--temperature", "-1"], "temperature is -1.0"),
+        (["generate", "x", "--max-new-tokens", "0"], "max_new_tokens is 0"),
+        (["generate", "x", "--dtype", "int3"], "'int3' is not known"),
+        (["generate", "x", "--device", "toaster"], "'toaster'"),
+        (["generate", "x", "--chat"], "no chat template"),
+        (["generate", ""], "the prompt is empty"),
+        (["generate", "x", "--set", "omega"], "name=value"),
+        (["generate", "x", "-f", "/nonexistent"], "not both"),
+        (["generate", "-f", "/nonexistent"], "cannot read"),
+        (["generate", "x" * 5000], "5000 tokens"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    dynexit, checkpoint: Path, arguments: list[str], sentence: str
+) -> None:
+    code, out, err = dynexit(*arguments, "-m", checkpoint)
+    assert code == 2
+    assert out == ""
+    assert sentence in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+def test_info_measures_every_exit(dynexit, checkpoint: Path) -> None:
+    code, out, _ = dynexit("info", checkpoint, "--json")
+    record = json.loads(out)
+    assert code == 0
+    assert record["num_layers"] == len(record["agreement"]) == 12
+    assert record["agreement"][-1] == 1.0
+    code, out, _ = dynexit("info", checkpoint)
+    assert "agreement over" in out
+
+
+def test_useless_exits_are_warned_of_once(dynexit, tmp_path: Path) -> None:
+    import torch
+
+    synthesise(tmp_path / "useless", "tiny", {11: 0.02}, torch.float32)
+    code, _, err = dynexit("generate", "Hi", "-m", tmp_path / "useless", "-n", 4)
+    assert code == 0
+    assert err.count("warning:") == 1
+    assert "train the exits" in err
+
+
+def test_synth_reports_what_it_achieved(dynexit, tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    code, out, _ = dynexit(
+        "synth", folder, "--like", "tiny", "--agreement", "4:0.6", "--dtype", "fp32"
+    )
+    assert code == 0
+    assert "achieved" in out
+    for arguments, sentence in [
+        ((folder, "--like", "tiny"), "is not empty"),
+        ((tmp_path / "a", "--like", "huge"), "'huge' is not known"),
+        ((tmp_path / "a", "--like", "tiny", "--agreement", "40:0.5"), "layer 40"),
+        ((tmp_path / "a", "--like", "tiny", "--agreement", "4:1.5"), "1.5"),
+        ((tmp_path / "a", "--like", "tiny", "--agreement", "four"), "LAYER:SHARE"),
+    ]:
+        code, _, err = dynexit("synth", *arguments)
+        assert code == 2
+        assert sentence in err
+    assert not (tmp_path / "a").exists()
+
+
+def test_interrupt_keeps_the_text_and_prints_statistics(checkpoint: Path) -> None:
+    command = [sys.executable, "-u", "-m", "dynexit", "generate", "Hello", "-m", str(checkpoint)]
+    running = subprocess.Popen(
+        [*command, "-n", "2000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    first = running.stdout.read(20)  # text is flowing
+    time.sleep(0.2)
+    running.send_signal(signal.SIGINT)
+    rest, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert len(first + rest) > 20
+    assert b"(interrupted)" in err
+    assert b"Traceback" not in err
