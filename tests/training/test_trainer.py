@@ -113,6 +113,17 @@ def test_a_wrong_recipe_is_refused_by_name(
         load_recipe(write_recipe(tmp_path, **changes))
 
 
+def test_settings_can_be_changed_without_another_file(tmp_path: Path) -> None:
+    file = write_recipe(tmp_path)
+    recipe = load_recipe(file, {"early_exit.loss_scale": 0, "seed": 3, "optimisation.window": 32})
+    assert (recipe.early_exit.loss_scale, recipe.seed, recipe.optimisation.window) == (0, 3, 32)
+    assert recipe.early_exit.rotation == 2
+    with pytest.raises(DynexitError, match="unknown setting 'loss'"):
+        load_recipe(file, {"early_exit.loss": 0})
+    with pytest.raises(DynexitError, match="can be changed"):
+        load_recipe(file, {"seed.deeper": 0})
+
+
 def test_missing_text_is_refused(tmp_path: Path) -> None:
     domains = [{"name": "d", "kind": "text", "paths": ["nothing/*.txt"], "weight": 1.0}]
     with pytest.raises(DynexitError, match="no file matches"):

@@ -43,7 +43,7 @@ def load_for_command(
 
 
 def parse_settings(pairs: list[str]) -> dict[str, object]:
-    """`name=value` options of a method; values are read as YAML: numbers, true, false, text."""
+    """`name=value` options; values are read as YAML: numbers, true, false, text."""
     import yaml
 
     settings: dict[str, object] = {}

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from dynexit.cli.options import Device, Threads, notes
+from dynexit.cli.options import Device, Threads, notes, parse_settings
 
 if TYPE_CHECKING:
     from dynexit.training.evaluation import DomainReport
@@ -23,6 +23,9 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/bundled.yaml.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of run and checkpoint.")],
     data_dir: Annotated[Path, typer.Option(help="Folder that the recipe's paths start from.")],
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a setting: early_exit.distill=0.")
+    ] = None,
     device: Device = None,
     threads: Threads = None,
 ) -> None:
@@ -36,7 +39,9 @@ def train(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    trainer = Trainer(load_recipe(recipe), data_dir, out, parse_device(device))
+    trainer = Trainer(
+        load_recipe(recipe, parse_settings(change or [])), data_dir, out, parse_device(device)
+    )
     columns = (
         TextColumn("training"),
         BarColumn(),

@@ -66,7 +66,7 @@ class DecoderLayer(nn.Module):
 
     def _project(self, normed: Tensor, rows: Attending) -> tuple[Tensor, Tensor, Tensor]:
         config = self.config
-        heads = self.qkv(normed).unflatten(-1, (-1, config.head_dim))  # [N, H + 2 KVH, head_dim]
+        heads = self.qkv(normed).view(len(normed), -1, config.head_dim)  # [N, H + 2 KVH, head_dim]
         turned, value = heads.split((config.rotated_heads, config.num_kv_heads), dim=1)
         if self.query_norm is not None and self.key_norm is not None:
             query, key = turned.split((config.num_heads, config.num_kv_heads), dim=1)

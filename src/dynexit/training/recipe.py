@@ -1,6 +1,7 @@
 """A training run as data: everything that decides its outcome, read from one YAML file."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_origin, get_type_hints
@@ -85,8 +86,11 @@ class Recipe:
     checkpoint_minutes: float = 5.0
 
 
-def load_recipe(path: Path) -> Recipe:
+def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     """Read a recipe.
+
+    Args:
+        changes: settings to put in place of the file's, such as {"early_exit.loss_scale": 0}.
 
     Raises:
         DynexitError: unreadable YAML, an unknown or missing setting, or one of the wrong type.
@@ -95,12 +99,22 @@ def load_recipe(path: Path) -> Recipe:
         raw = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DynexitError(f"cannot read recipe {path}: {error}.") from error
+    for name, value in (changes or {}).items():
+        _change(raw, name.split("."), value)
     recipe = _build(Recipe, raw, "recipe")
     if not recipe.domains or min(d.weight for d in recipe.domains) <= 0:
         raise DynexitError("recipe: domains must be a list, each with a weight above 0.")
     if recipe.optimisation.batch_windows % recipe.optimisation.micro_windows:
         raise DynexitError("recipe: batch_windows must be a multiple of micro_windows.")
     return recipe
+
+
+def _change(raw: Any, path: list[str], value: Any) -> None:
+    for name in path[:-1]:
+        raw = raw.setdefault(name, {}) if isinstance(raw, dict) else None
+    if not isinstance(raw, dict):
+        raise DynexitError(f"recipe: {'.'.join(path)!r} is not a setting that can be changed.")
+    raw[path[-1]] = value
 
 
 def _build(kind: type[T], raw: Any, where: str) -> T:
