@@ -60,7 +60,7 @@ def test_sampled_text_is_vanillas_with_the_same_seed(
 
 def test_exits_are_worth_drafting_with(lm: dynexit.LanguageModel) -> None:
     out = lm.generate(PROMPTS["word problems"], "layerskip", max_new_tokens=64)
-    assert out.stats.acceptance_rate > 0.5
+    assert out.stats.acceptance_rate > 0.35
     agreement = read_text(lm, PROMPTS["word problems"]).agreement
     quarters = [agreement[lm.num_layers * part // 4 - 1] for part in (1, 2, 3, 4)]
     assert quarters == sorted(quarters)

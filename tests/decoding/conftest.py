@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from tiny import scripted
 
@@ -7,7 +9,7 @@ from dynexit.training.vocabulary import byte_level_tokenizer, save_tokenizer
 
 # No token stands twice in its encoding, so that "what comes after this token" can be scripted.
 # The emoji is not in the training text: it is four tokens, one a byte.
-TEXT = "The quick brown fox, über den Fluß; jumps over lazy dogs 😀 at dawn.\n\nAnswer: 42"
+TEXT = "The quick brown fox, über den Fluß; jumps over lazy dogs 😀 at dawn.\nAnswer: four"
 CORPUS = [TEXT.replace("😀", "")] * 9
 
 
@@ -26,9 +28,9 @@ def author(tokenizer):
     Its shallow exit drafts every fourth token wrongly; exits from layer 2 on are always right.
     """
     ids = tokenizer.encode(TEXT)
-    assert len(set(ids)) == len(ids) > 25
+    assert len(set(ids)) == len(ids) >= 25
     says = [0] * tokenizer.size
-    for token, following in zip(ids, ids[1:], strict=False):
+    for token, following in pairwise(ids):
         says[token] = following
     drafts = list(says)
     for token in ids[2::4]:

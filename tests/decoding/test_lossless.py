@@ -33,9 +33,8 @@ PROMPT = [3, 1, 4, 1, 5, 9, 2, 6]
 EXITS = (1, LLAMA.num_layers // 2, LLAMA.num_layers - 1)
 LENGTHS = (0, 1, 3, 8)
 GAINS = (1.0, 0.7)  # exits that agree seldom, and often
-COUNT = 9
+COUNT = 10  # enough for a draft of 8 to run its length
 SAMPLED = {
-    "plain": {"temperature": 0.8},
     "top-k": {"temperature": 1.0, "top_k": 4},
     "top-p": {"temperature": 0.9, "top_p": 0.8},
     "min-p": {"temperature": 1.7, "min_p": 0.05},
@@ -90,7 +89,10 @@ def test_vanilla_samples_from_a_fresh_forward_pass(options):
 def test_greedy(family, method):
     models = [model_of(family, gain) for gain in GAINS]
     texts = [new_tokens(model, PROMPT, max_new_tokens=COUNT) for model in models]
-    for index, options in enumerate(settings_of(method, EXITS, LENGTHS)):
+    grid = settings_of(method, EXITS, LENGTHS)
+    if family != "llama":  # a third of them for each of the others
+        grid = grid[list(FAMILIES).index(family) % 3 :: 3]
+    for index, options in enumerate(grid):
         model, expected = models[index % 2], texts[index % 2]
         got = new_tokens(model, PROMPT, method, max_new_tokens=COUNT, **options)
         assert got == expected, options
@@ -147,8 +149,8 @@ def test_a_prompt_that_is_run_in_several_passes(method, monkeypatch):
 def test_a_controller_serves_one_prompt_after_the_other(method):
     model, controller = model_of("llama", 0.7), make_controller(method)
     for prompt in (PROMPT, PROMPT[:3], PROMPT):
-        used, _ = decode(model, prompt, controller)
-        fresh, _ = decode(model, prompt, method)
+        used, _ = decode(model, prompt, controller, 8)
+        fresh, _ = decode(model, prompt, method, 8)
         assert used.tokens == fresh.tokens
         assert [r.plan for r in used.stats.rounds] == [r.plan for r in fresh.stats.rounds]
 
@@ -226,7 +228,7 @@ samplings = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_any_model_method_and_settings(data):
     model = data.draw(tiny_models())

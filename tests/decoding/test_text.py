@@ -11,7 +11,7 @@ from dynexit.training.vocabulary import byte_level_tokenizer
 
 UNFINISHED = "\ufffd"
 TOKENIZER = byte_level_tokenizer(310, CORPUS)
-SETTINGS = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+SETTINGS = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 letters = st.text("abc de\n€é😀ßThe quick", max_size=25)
 
 
@@ -49,7 +49,7 @@ def test_these_stop_strings_span_tokens_and_drafts(author, tokenizer, opening):
 
 @pytest.mark.parametrize("method", LOSSLESS)
 def test_a_stop_string_cuts_the_text_before_it(author, opening, continuation, method):
-    for start in range(0, len(continuation) - 6, 7):
+    for start in range(0, len(continuation) - 6, 17):
         stop = continuation[start : start + 2 + start % 5]
         expected = continuation[: continuation.index(stop)]
         stream = author.stream(opening, method, max_new_tokens=100, stop=stop)
@@ -73,12 +73,12 @@ def test_tokens_go_up_to_the_one_that_completed_the_stop_string(author, opening,
 
 
 def test_the_first_of_several_stop_strings_counts(author, opening, continuation):
-    out = author.generate(opening, "del", max_new_tokens=100, stop=["lazy", "fox", "\n\n"])
+    out = author.generate(opening, "del", max_new_tokens=100, stop=["lazy", "fox", "\n"])
     assert out.text == continuation[: continuation.index("fox")]
 
 
 def test_what_only_began_like_a_stop_string_is_let_out(author, opening, continuation):
-    stops = ["fox, under", "dawn.\n\n\n", "42 and more", "zzz"]
+    stops = ["fox, under", "dawn.\n\n", "four and more", "zzz"]
     out = author.generate(opening, "del", max_new_tokens=100, stop=stops)
     assert out.text == continuation
 

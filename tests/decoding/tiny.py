@@ -101,7 +101,7 @@ def never_agreeing(num_layers: int = 5, seed: int = 0) -> Transformer:
 
 
 def scripted(
-    says: Sequence[int], drafts: Sequence[int], correcting_layer: int = 2, num_layers: int = 4
+    says: Sequence[int], drafts: Sequence[int], correcting_layer: int = 2, num_layers: int = 5
 ) -> Transformer:
     """After token t the model says `says[t]`; exits before `correcting_layer` say `drafts[t]`.
 
@@ -110,8 +110,8 @@ def scripted(
     """
     size = len(says)
     config = ModelConfig("llama", size, 2 * size, size, num_layers, 1, 1, 2, 512)
-    model = random_model(config, depth_gain=0.0)
-    one_hot = torch.eye(size, dtype=torch.float64)
+    model = random_model(config, depth_gain=0.0, dtype=torch.float32)
+    one_hot = torch.eye(size)
     silence(model.layers[0])
     model.embedding.weight.copy_(torch.cat((one_hot, one_hot[list(drafts)]), 1))
     model.final_norm.weight.fill_(1.0)

@@ -96,6 +96,15 @@ def test_layers_are_processed_like_single_ones(layers, asked):
         assert torch.equal(chooser.process(layer, [4, 5]), alone)
 
 
+@pytest.mark.parametrize("kept", [1, 2, 3, 4])
+def test_what_lies_on_the_border_of_top_p_goes_as_in_transformers(their_processors, kept):
+    asked = {"top_p": kept / 4, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+    logits = torch.zeros(1, 4)  # each a quarter, exactly
+    ours = Chooser(Sampling(1.0, **asked), [0]).process(logits)
+    reference = their_processors(1.0, **asked)(torch.tensor([[0]]), logits)
+    assert ours.isfinite().sum() == reference.isfinite().sum() == kept
+
+
 def test_rows_of_the_prompt_see_the_whole_prompt(their_processors):
     asked = {"temperature": 0.0, "repetition_penalty": 1.5}
     logits = torch.linspace(-2, 2, VOCABULARY).repeat(2, 1)

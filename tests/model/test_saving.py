@@ -39,10 +39,10 @@ def test_greedy_text_equals_that_of_transformers(write, tmp_path, family):
     save_checkpoint(read(write(family, next(iter(VARIANTS[family])))), saved, torch.float32)
     theirs = AutoModelForCausalLM.from_pretrained(saved)
     ours = dynexit.load(saved, dtype="fp32", device="cpu", check=False)
-    for seed in range(3):
+    for seed in range(2):
         prompt = tokens_for(9, seed)
-        expected = theirs.generate(prompt[None], max_new_tokens=40, do_sample=False)[0, 9:]
-        generated = ours.generate(prompt.tolist(), "vanilla", max_new_tokens=40)
+        expected = theirs.generate(prompt[None], max_new_tokens=24, do_sample=False)[0, 9:]
+        generated = ours.generate(prompt.tolist(), "vanilla", max_new_tokens=24)
         assert generated.token_ids == expected.tolist()
         assert len(set(generated.token_ids)) > 3, "a text too dull to compare"
 

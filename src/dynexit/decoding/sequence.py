@@ -28,6 +28,7 @@ from dynexit.decoding.requests import Segment, Steps, Unembed
 from dynexit.decoding.sampling import Chooser, Sampling
 from dynexit.decoding.shadow import gather_states, shadow_tokens
 from dynexit.decoding.text import TextSink
+from dynexit.errors import DynexitError
 from dynexit.model.rows import Span
 from dynexit.model.transformer import Transformer
 
@@ -143,7 +144,16 @@ class Sequence:
         self.stats.rounds.append(Round(**kept))
 
     def _fit(self, plan: Plan) -> Plan:
-        """Shorten a plan to what the text and the context still have room for."""
+        """Shorten a plan to what the text and the context still have room for.
+
+        Raises:
+            DynexitError: a controller that plans an exit which this model does not have.
+        """
+        if plan.speculation_length > 0 and not 1 <= plan.exit_layer < self.depth:
+            raise DynexitError(
+                f"the method planned exit layer {plan.exit_layer}, but this model's early exits "
+                f"are 1 to {self.depth - 1}."
+            )
         wanted = self.limits.max_new_tokens - len(self.new_tokens) - 1
         room = self.limits.max_positions - len(self.tokens)
         length = max(0, min(plan.speculation_length, wanted, room))

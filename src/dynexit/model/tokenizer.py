@@ -49,7 +49,7 @@ class CheckpointTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a prompt, with the special tokens that this tokenizer puts before it."""
-        ids: list[int] = self._loaded(text)["input_ids"]
+        ids: list[int] = self._loaded(text, verbose=False)["input_ids"]
         return ids
 
     def encode_chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
@@ -62,7 +62,9 @@ class CheckpointTokenizer:
         rendered: str = self._loaded.apply_chat_template(
             list(messages), add_generation_prompt=True, tokenize=False
         )
-        ids: list[int] = self._loaded(rendered, add_special_tokens=False)["input_ids"]
+        ids: list[int] = self._loaded(rendered, add_special_tokens=False, verbose=False)[
+            "input_ids"
+        ]
         return ids
 
     def decode(self, tokens: Sequence[int]) -> str:
