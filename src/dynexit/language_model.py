@@ -47,22 +47,19 @@ class Stream:
 
     def __init__(self, decoding: Decoding) -> None:
         self._decoding, self._chunks = decoding, generate(decoding)
-        self._text: list[str] = []
 
     def __iter__(self) -> Iterator[Chunk]:
         return self
 
     def __next__(self) -> Chunk:
-        chunk = next(self._chunks)
-        self._text.append(chunk.text)
-        return chunk
+        return next(self._chunks)
 
     @property
     def output(self) -> Generation:
         """The text so far."""
         decoding = self._decoding
         return Generation(
-            "".join(self._text),
+            "".join(chunk.text for chunk in decoding.chunks),
             decoding.new_tokens,
             decoding.stats,
             decoding.finish_reason,

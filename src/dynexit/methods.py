@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,11 @@ def _from_file(method: str) -> Factory:
     path = Path(name)
     if not path.is_file():
         raise DynexitError(f"no file {name!r} for method {method!r}.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"dynexit_user_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise DynexitError(f"{name} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever a user's file may raise

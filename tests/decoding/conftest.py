@@ -23,7 +23,7 @@ def tokenizer(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def author(tokenizer):
-    """A model that writes TEXT after its first token, then EOS.
+    """A model that writes TEXT after its opening, then EOS.
 
     Its shallow exit drafts every fourth token wrongly; exits from layer 2 on are always right.
     """
@@ -40,8 +40,8 @@ def author(tokenizer):
 
 @pytest.fixture(scope="session")
 def opening(tokenizer):
-    """The prompt: TEXT's first token."""
-    return tokenizer.encode(TEXT)[:1]
+    """The prompt: TEXT's first two tokens."""
+    return tokenizer.encode(TEXT)[:2]
 
 
 @pytest.fixture(scope="session")

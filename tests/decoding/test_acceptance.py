@@ -93,6 +93,21 @@ def test_the_first_token_is_the_filtered_targets(filters):
     check_first_tokens(speculative(**filters), FEW)
 
 
+def test_every_position_has_its_own_target_and_its_own_proposal():
+    rule, dice = speculative(), torch.Generator().manual_seed(1)
+    proposals, targets = [TARGET[None], PROPOSAL[None]], torch.stack([TARGET, TARGET.flip(0)] * 2)
+    q = torch.cat(proposals).softmax(-1)
+    chooser, counts = Chooser(rule, []), np.zeros((2, len(TARGET)))
+    for drafts in torch.multinomial(q, 2 * FEW, replacement=True, generator=dice).T.tolist():
+        verdict = accept(Draft(drafts, logits=proposals), targets[:3], chooser)
+        emitted = [*drafts[: verdict.accepted], verdict.token]
+        assert len(emitted) > 1  # the first proposal is the target
+        counts[0, emitted[0]] += 1
+        counts[1, emitted[1]] += 1
+    for got, target in zip(counts, targets, strict=False):
+        assert fits(got, distribution(target, rule).numpy())
+
+
 def test_where_the_draft_is_the_target_all_is_accepted_and_the_bonus_is_the_targets():
     rule, counts = speculative(), [0] * len(TARGET)
     for _, verdict in verdicts(rule, TARGET, FEW):
@@ -202,3 +217,9 @@ def test_whole_texts_of_speculative_acceptance_behind_filters_and_a_threshold():
 
 def test_whole_texts_of_shared_noise():
     check_texts("vanilla", Sampling(temperature=1.0), TEXTS // 3)
+
+
+@pytest.mark.parametrize("temperature", [1e-30, 1e-39, 1e-45])
+def test_a_temperature_next_to_zero_is_greedy(temperature):
+    chooser = Chooser(Sampling(temperature=temperature, seed=0), [0])
+    assert chooser.choose(torch.tensor([[1.0, 5.0, 3.0]])).tokens == [1]

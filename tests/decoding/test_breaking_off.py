@@ -36,7 +36,7 @@ def test_an_interrupt_leaves_the_text_so_far(author, tokenizer, opening, continu
         list(stream)
     out = stream.output
     assert len(out.token_ids) > 3
-    assert out.text == tokenizer.decode(out.token_ids)
+    assert out.text == tokenizer.decode(out.token_ids).rstrip("\ufffd")  # held back
     assert continuation.startswith(out.text)
     assert out.finish_reason is None
     assert out.stats.tokens == len(out.token_ids) - 1
@@ -64,7 +64,7 @@ def test_a_reader_who_leaves_finds_text_and_tokens_that_agree(author, tokenizer,
     for _ in range(taken):
         next(stream)
     out = stream.output
-    assert out.text == tokenizer.decode(out.token_ids)
+    assert out.text == tokenizer.decode(out.token_ids).rstrip("\ufffd")  # held back
     assert len(out.token_ids) >= taken
     assert out.stats.tokens == len(out.token_ids) - 1
 

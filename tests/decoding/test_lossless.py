@@ -102,7 +102,7 @@ def test_greedy(family, method):
 @pytest.mark.parametrize("variant", SAMPLED)
 def test_sampled_with_shared_noise(method, variant):
     model = model_of("llama", 0.7)
-    for seed, options in enumerate(settings_of(method, (2,), (2, 5))):
+    for seed, options in enumerate(settings_of(method, (2,), (4,))):
         rule = Sampling(**SAMPLED[variant], seed=seed)
         expected = new_tokens(model, PROMPT, sampling=rule, max_new_tokens=COUNT)
         got = new_tokens(model, PROMPT, method, sampling=rule, max_new_tokens=COUNT, **options)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tiny import Fixed, decode, layer_logits, random_model
+from tiny import Fixed, always_agreeing, decode, layer_logits, random_model
 
 from dynexit import Sampling
 from dynexit.decoding import sequence as sequence_module
@@ -136,6 +136,18 @@ def test_prompt_positions_is_a_setting(positions):
     decode(model, LONG[:12], controller, max_new_tokens=3)
     seeds = 0 if controller.prompt is None else controller.prompt.matched.shape[1]
     assert seeds == positions
+
+
+@pytest.mark.parametrize("acceptance", ["shared-noise", "speculative"])
+def test_a_layer_that_says_what_the_target_says_always_matches(acceptance):
+    rule = Sampling(temperature=1.5, seed=1, acceptance=acceptance)
+    controller = Watched(exit_layer=4)
+    sequence, _ = decode(always_agreeing(3), LONG, controller, max_new_tokens=30, sampling=rule)
+    assert sequence.stats.acceptance_rate == 1.0
+    assert controller.prompt.matched[2:].all()
+    matched, _ = joined([r.shadow for r in controller.rounds])
+    assert matched[2:].all()
+    assert not matched[0].all()
 
 
 def test_a_prompt_of_one_token_seeds_nothing():

@@ -40,6 +40,15 @@ def test_a_draft_of_an_agreeing_exit_is_accepted_whole(exit_layer, length, count
     assert {c.source for c in chunks[1:]} <= {"accepted", "bonus", "target"}
 
 
+@pytest.mark.parametrize("penalty", [1.0, 1.3])
+@pytest.mark.parametrize("acceptance", ["shared-noise", "speculative"])
+def test_a_sampled_draft_of_an_agreeing_exit_is_accepted_whole(acceptance, penalty):
+    rule = Sampling(1.0, top_k=9, repetition_penalty=penalty, seed=2, acceptance=acceptance)
+    sequence, _ = decode(always_agreeing(3), PROMPT, Fixed(4, 5), 19, sampling=rule)
+    assert [(r.drafted, r.accepted) for r in sequence.stats.rounds] == [(5, 5)] * 3
+    assert len(set(sequence.new_tokens)) > 4
+
+
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("exit_layer", [1, 2, 4])
 def test_a_draft_of_a_disagreeing_exit_yields_one_token_a_round(exit_layer, length):

@@ -29,11 +29,6 @@ def streamed(ids, stop=(), prompt=()):
     return [*pieces, stream.flush()]
 
 
-@pytest.fixture(scope="module")
-def ids():
-    return ids_of(TEXT)
-
-
 @pytest.mark.parametrize("method", LOSSLESS)
 def test_every_method_writes_the_text(author, opening, continuation, method):
     out = author.generate(opening, method, max_new_tokens=100)
@@ -77,6 +72,11 @@ def test_the_first_of_several_stop_strings_counts(author, opening, continuation)
     assert out.text == continuation[: continuation.index("fox")]
 
 
+def test_of_two_stop_strings_in_one_token_the_one_that_begins_first_counts():
+    (token,) = ids_of(" jumps")
+    assert streamed([token], ["mp", "um", "ps"]) == [" j", ""]
+
+
 def test_what_only_began_like_a_stop_string_is_let_out(author, opening, continuation):
     stops = ["fox, under", "dawn.\n\n", "four and more", "zzz"]
     out = author.generate(opening, "del", max_new_tokens=100, stop=stops)
@@ -104,15 +104,13 @@ def test_an_emoji_of_four_tokens_appears_at_once(author, opening, method):
 
 
 def test_a_character_that_the_length_cuts_is_marked_as_unfinished(author, opening, continuation):
-    ids = author.tokenizer.encode(TEXT)
-    upto = ids.index(ids_of("😀")[0]) + 1  # the prompt is one token, so one byte is missing ...
+    whole = author.tokenizer.encode(TEXT).index(ids_of("😀")[-1]) + 1 - len(opening)
+    before = continuation[: continuation.index("😀")]
     for missing in (1, 2, 3):
-        out = author.generate(opening, "del", max_new_tokens=upto + 3 - missing - 1)
-        before = continuation[: continuation.index("😀")]
+        out = author.generate(opening, "del", max_new_tokens=whole - missing)
         assert out.text.rstrip(UNFINISHED) == before
         assert out.text.endswith(UNFINISHED)
-    out = author.generate(opening, "del", max_new_tokens=upto + 3 - 1)
-    assert out.text == before + "😀"
+    assert author.generate(opening, "del", max_new_tokens=whole).text == before + "😀"
 
 
 @SETTINGS

@@ -53,6 +53,16 @@ UNSUPPORTED = {
     "mistral window": ("mistral", {"sliding_window": 64}, WINDOW),
     "qwen2 window": ("qwen2", {"use_sliding_window": True, "sliding_window": 64}, WINDOW),
     "qwen3 window": ("qwen3", {"use_sliding_window": True, "sliding_window": 64}, WINDOW),
+    "qwen2 window, context left out": (
+        "qwen2",
+        {"use_sliding_window": True, "sliding_window": 64, "max_position_embeddings": ...},
+        WINDOW,
+    ),
+    "qwen3 window left out": (  # transformers' is 4096
+        "qwen3",
+        {"use_sliding_window": True, "sliding_window": ..., "max_position_embeddings": 8_192},
+        WINDOW,
+    ),
     "windowed layers": (
         "qwen2",
         {"layer_types": ["full_attention"] * 3 + ["sliding_attention"]},

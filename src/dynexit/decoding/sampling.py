@@ -125,7 +125,9 @@ class Chooser:
             logits = self._penalise(_exact(logits), drafts, first)
         if self.sampling.greedy:
             return logits
-        return _filter(_exact(logits) / self.sampling.temperature, self.sampling)
+        exact = _exact(logits)
+        exact = exact - exact.amax(-1, keepdim=True)  # so that no temperature overflows the best
+        return _filter(exact / self.sampling.temperature, self.sampling)
 
     def _penalise(self, logits: Tensor, drafts: Sequence[int], first: int) -> Tensor:
         rows, vocabulary = logits.shape[-2:]

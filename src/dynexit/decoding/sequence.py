@@ -80,6 +80,7 @@ class Sequence:
         self.drafter: Drafter = early_exit.draft
         self.finish_reason: FinishReason | None = None
         self.stats = Statistics(self.depth)
+        self.chunks: list[Chunk] = []
 
     @property
     def new_tokens(self) -> list[int]:
@@ -120,7 +121,7 @@ class Sequence:
         logits, states = yield from self._verify(draft)
         verdict = accept(draft, logits, self.chooser)
         verified = perf_counter()
-        shadow = (yield from self._shadow(draft, states, verdict)) if states else None
+        shadow = (yield from self._shadow(draft, states, logits, verdict)) if states else None
         chunks = self._commit(draft.tokens[: verdict.accepted], verdict.token, verdict.source)
         finished = Round(
             plan=plan,
@@ -133,8 +134,10 @@ class Sequence:
             verify_seconds=verified - drafted,
             control_seconds=planned - began,
         )
-        self.controller.observe(finished)
-        self._record(finished, perf_counter() - verified)
+        try:
+            self.controller.observe(finished)
+        finally:  # the text has the round already
+            self._record(finished, perf_counter() - verified)
         return chunks
 
     def _record(self, finished: Round, control_seconds: float) -> None:
@@ -178,11 +181,14 @@ class Sequence:
         logits = yield Unembed(hidden)
         return logits, late or []
 
-    def _shadow(self, draft: Draft, states: list[Tensor], verdict: Verdict) -> Steps[ShadowTokens]:
+    def _shadow(
+        self, draft: Draft, states: list[Tensor], logits: Tensor, verdict: Verdict
+    ) -> Steps[ShadowTokens]:
         """Shadow tokens of the positions that this verdict commits."""
-        chosen = [*draft.tokens[: verdict.accepted], verdict.token]
-        gathered = gather_states(draft.states, states, len(chosen))
-        return (yield from shadow_tokens(gathered, chosen, self.chooser))
+        accepted = draft.tokens[: verdict.accepted]
+        gathered = gather_states(draft.states, states, len(accepted) + 1)
+        target = self.chooser.choose(logits[: len(accepted) + 1], accepted).tokens
+        return (yield from shadow_tokens(gathered, target, self.chooser, accepted))
 
     def _prompt_shadow(self, states: list[Tensor]) -> Steps[ShadowTokens]:
         """Shadow tokens of the prompt's last positions but the very last."""
@@ -190,7 +196,7 @@ class Sequence:
         count = rows[0].shape[0]
         target = yield Unembed(rows[-1])
         chosen = self.chooser.shadow(target[None], (), -count)[0][0].tolist()
-        return (yield from shadow_tokens(torch.stack(rows[:-1]), chosen, self.chooser, -count))
+        return (yield from shadow_tokens(torch.stack(rows[:-1]), chosen, self.chooser, (), -count))
 
     def _commit(self, accepted: list[int], token: int, source: Source) -> list[Chunk]:
         """Append tokens until the text ends; roll the cache back to what stays."""
@@ -208,6 +214,7 @@ class Sequence:
         if self.finish_reason and (rest := self.text.flush()):
             chunks.append(Chunk(rest, [], source))
         self.cache.length = len(self.tokens) - 1
+        self.chunks += chunks
         return chunks
 
     def _finished(self) -> FinishReason | None:

@@ -28,16 +28,22 @@ def gather_states(early: Sequence[Sequence[Tensor]], late: Sequence[Tensor], n: 
 
 
 def shadow_tokens(
-    states: Tensor, chosen: Sequence[int], chooser: Chooser, first: int = 0
+    states: Tensor,
+    chosen: Sequence[int],
+    chooser: Chooser,
+    drafts: Sequence[int],
+    first: int = 0,
 ) -> Steps[ShadowTokens]:
     """Unembed states [L-1, n, D] and compare with what the target chose at these n positions.
 
     Args:
-        chosen: the target's n tokens; the last of them is context of none.
+        chosen: what the target would choose at each; under speculative acceptance, where tokens
+            are drawn, what it would choose with the noise that all layers share.
+        drafts: the accepted drafts, context of the positions after them.
         first: the position of the first of them, relative to the chooser's next token.
     """
     layers, n, size = states.shape
     logits = yield Unembed(states.reshape(layers * n, size))
-    tokens, confidence = chooser.shadow(logits.view(layers, n, -1), chosen[:-1], first)
+    tokens, confidence = chooser.shadow(logits.view(layers, n, -1), drafts, first)
     target = torch.tensor(chosen, device=tokens.device)
     return ShadowTokens((tokens == target).cpu().numpy(), confidence.float().cpu().numpy())

@@ -6,6 +6,7 @@ from typing import Protocol
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
+UNFINISHED = "\ufffd"  # what part of a character decodes to
 PROMPT_TAIL = 8  # prompt tokens that give the first new one its leading space
 
 
@@ -41,7 +42,10 @@ class TextStream:
 
     def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], stop: Sequence[str]) -> None:
         self._tokenizer, self._stop = tokenizer, [s for s in stop if s]
-        self._stream = DecodeStream(ids=list(prompt[-PROMPT_TAIL:]), skip_special_tokens=True)
+        tail = list(prompt[-PROMPT_TAIL:])
+        if tokenizer.decode(tail).endswith(UNFINISHED):  # the stream would repeat it in the text
+            tail = []
+        self._stream = DecodeStream(ids=tail, skip_special_tokens=True)
         self._undecoded: list[int] = []
         self._held = ""
         self.stopped = False

@@ -5,6 +5,7 @@ B sequences, N rows of all sequences together, D hidden size, H heads, V vocabul
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Protocol, cast
 
 import torch
@@ -36,8 +37,22 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Same shape and dtype as `hidden`."""
-        return F.rms_norm(hidden, self.weight.shape, self.weight, self.eps)
+        """Same shape and dtype as `hidden`; computed in fp32 at least.
+
+        Five small operations instead of the twelve that `F.rms_norm` makes on a CPU: at one row a
+        layer's time is mostly the number of operations.
+        """
+        exact = torch.promote_types(hidden.dtype, torch.float32)
+        norm = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, dtype=exact)
+        eps = _scalar(self.eps, exact, hidden.device)
+        scale = torch.addcmul(eps, norm, norm, value=1 / hidden.shape[-1]).rsqrt()
+        return (hidden * scale).to(hidden.dtype) * self.weight
+
+
+@cache
+def _scalar(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # so that training may use it, too
+        return torch.tensor(value, dtype=dtype, device=device)
 
 
 class DecoderLayer(nn.Module):

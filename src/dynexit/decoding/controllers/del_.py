@@ -28,6 +28,7 @@ def token_per_layer(rates: Floats, d_max: int, num_layers: int) -> Floats:
     """
     lengths = np.arange(d_max + 1)
     expected = np.cumsum(rates[:, None] ** lengths, axis=1)
+    expected[np.isnan(rates)] = np.nan  # NaN to the power 0 would be 1
     loaded = np.arange(1, len(rates) + 1)[:, None] * lengths + num_layers
     return expected / loaded
 
@@ -61,19 +62,19 @@ class Del(Controller):
         """Forget everything: rows of the counters are matched and mismatched shadow tokens."""
         super().start(num_layers)
         self._check()
-        self._counts = np.zeros((2, max(num_layers - 1, 0)))
+        self._fixed = self.exit_layer
+        self._counts = np.zeros((2, num_layers - 1))
         self._confidence = np.zeros_like(self._counts)
 
     def _check(self) -> None:
-        if self.exit_layer is not None:
-            check_exit_layer(self.exit_layer, self.num_layers)
+        check_exit_layer(self.exit_layer, self.num_layers)
         if self.cap not in ("threshold", "planned"):
             raise DynexitError(f"cap {self.cap!r} is neither 'threshold' nor 'planned'.")
         if not 0 < self.omega <= 1:
             raise DynexitError(f"omega {self.omega} is not above 0 and at most 1.")
         if self.d_max < 1 or self.prompt_positions < 0:
             raise DynexitError("d_max must be at least 1, and prompt_positions at least 0.")
-        if not 1 <= self.min_layer <= max(self.num_layers - 1, 1):
+        if not 1 <= self.min_layer <= self.num_layers - 1:
             raise DynexitError(
                 f"min_layer {self.min_layer} is not between 1 and {self.num_layers - 1}."
             )
@@ -117,8 +118,8 @@ class Del(Controller):
         """
         tpl = token_per_layer(self.acceptance_rates(), self.d_max, self.num_layers)
         tpl[: self.min_layer - 1] = np.nan
-        if self.exit_layer is not None:
-            tpl[np.arange(len(tpl)) != self.exit_layer - 1] = np.nan
+        if self._fixed is not None:
+            tpl[np.arange(len(tpl)) != self._fixed - 1] = np.nan
         if not np.isfinite(tpl).any():
             return 0, 0
         layer, length = np.unravel_index(np.nanargmax(tpl), tpl.shape)
@@ -141,7 +142,7 @@ class DelFixedExit(Del):
     def start(self, num_layers: int) -> None:
         """Settle the exit layer."""
         super().start(num_layers)
-        self.exit_layer = check_exit_layer(self.exit_layer, num_layers)
+        self._fixed = check_exit_layer(self.exit_layer, num_layers)
 
 
 METHODS = {

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dynexit.decoding.controllers.base import FixedExit
+from dynexit.decoding.controllers.base import FixedExit, check_length
 from dynexit.decoding.records import Plan, Round
 
 
@@ -29,6 +29,7 @@ class DraftVerify(FixedExit):
     def start(self, num_layers: int) -> None:
         """The prompt's own counts always start at zero; the rest only without `carry`."""
         super().start(num_layers)
+        check_length(self.speculation_length)
         self._drafted = self._accepted = 0
         if not self.carry:
             self._threshold, self._rate = self.gamma, None

@@ -1,7 +1,8 @@
 """Model families: one file each, found by the architecture name in `config.json`.
 
 A family is a module with `ARCHITECTURES` (names that it answers to), `MODEL_TYPE` (its name in
-transformers) and `parse(config) -> ModelConfig`. Weight names default to `weights.py`.
+transformers) and `parse(config) -> ModelConfig`; `MISSING` holds values of keys that a config may
+leave out, where they are the family's own. Weight names are those of `weights.py`.
 """
 
 import importlib

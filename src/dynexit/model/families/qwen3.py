@@ -4,6 +4,7 @@ from dynexit.model.config import Json, ModelConfig, parse_shape, refuse_sliding_
 
 MODEL_TYPE = "qwen3"
 ARCHITECTURES = ("Qwen3ForCausalLM",)
+MISSING = {"max_position_embeddings": 32_768, "head_dim": 128}
 
 
 def parse(config: Json) -> ModelConfig:
@@ -11,7 +12,7 @@ def parse(config: Json) -> ModelConfig:
     refuse_sliding_window(config, in_use=bool(config.get("use_sliding_window", False)))
     attention_bias = bool(config.get("attention_bias", False))
     return parse_shape(
-        {"head_dim": 128, **config},
+        {**MISSING, **config},
         MODEL_TYPE,
         qkv_bias=attention_bias,
         out_bias=attention_bias,

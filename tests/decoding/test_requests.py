@@ -1,0 +1,112 @@
+"""What a round asks of the model: every layer of every position once, and nothing twice."""
+
+from collections import Counter
+
+import pytest
+import torch
+from tiny import DRAFTING, LLAMA, LOSSLESS, decode, random_model
+
+from dynexit import Sampling
+from dynexit.decoding import sequence as sequence_module
+from dynexit.decoding.requests import Segment, Unembed, serve
+from dynexit.decoding.sequence import Limits
+from dynexit.decoding.sequence import Sequence as Decoding
+from dynexit.decoding.text import NoText
+from dynexit.methods import make_controller
+
+PROMPT = [3, 1, 4, 1, 5, 9, 2, 6]
+
+
+def started(model, prompt, method, count=12, **sampling):
+    limits = Limits(count, model.config.max_positions)
+    controller = make_controller(method)
+    return Decoding(model, prompt, controller, Sampling(**sampling), limits, NoText())
+
+
+@torch.inference_mode()
+def drive(model, steps):
+    """Serve all requests; returns them."""
+    asked, request = [], next(steps)
+    try:
+        while True:
+            asked.append(request)
+            request = steps.send(serve(model, request))
+    except StopIteration:
+        return asked
+
+
+def layers_and_positions(requests):
+    """How often each layer of each position was computed."""
+    return Counter(
+        (layer, position)
+        for request in requests
+        if isinstance(request, Segment)
+        for layer in range(request.start, request.stop)
+        for position in range(request.span.start, request.span.stop)
+    )
+
+
+@pytest.mark.parametrize("method", DRAFTING)
+def test_a_round_computes_every_layer_of_every_position_once(method):
+    model = random_model(depth_gain=0.7)
+    sequence = started(model, PROMPT, method)
+    drive(model, sequence.prefill())
+    drafted = 0
+    while sequence.finish_reason is None:
+        start = sequence.cache.length
+        work = layers_and_positions(drive(model, sequence.round()))
+        last = sequence.stats.rounds[-1]
+        positions = range(start, start + last.drafted + 1)
+        assert work == Counter((a, p) for a in range(LLAMA.num_layers) for p in positions)
+        drafted += last.drafted
+    if method != "del-e-lim":
+        assert drafted > 0
+
+
+@pytest.mark.parametrize("method", DRAFTING)
+def test_a_round_unembeds_drafts_targets_and_shadow_tokens_once(method):
+    model = random_model(depth_gain=0.7)
+    sequence = started(model, PROMPT, method)
+    drive(model, sequence.prefill())
+    while sequence.finish_reason is None:
+        requests = drive(model, sequence.round())
+        rows = sum(r.hidden.shape[0] for r in requests if isinstance(r, Unembed))
+        last = sequence.stats.rounds[-1]
+        shadows = (last.accepted + 1) * (LLAMA.num_layers - 1)
+        watched = sequence.controller.reads_shadow
+        assert rows == last.drafted + last.drafted + 1 + shadows * watched
+
+
+@pytest.mark.parametrize("method", LOSSLESS)
+def test_a_prompt_is_computed_once(method, monkeypatch):
+    monkeypatch.setattr(sequence_module, "PREFILL_ROWS", 3)
+    model = random_model(depth_gain=0.7)
+    sequence = started(model, PROMPT, method)
+    work = layers_and_positions(drive(model, sequence.prefill()))
+    grid = ((a, p) for a in range(LLAMA.num_layers) for p in range(len(PROMPT)))
+    assert work == Counter(grid)
+
+
+@torch.inference_mode()
+def test_sequences_may_take_turns_with_every_request():
+    model = random_model(depth_gain=0.7)
+    prompts = [PROMPT, [7, 7], list(range(20)), [1, 2, 3]]
+    rule = {"temperature": 0.9, "seed": 5}
+    sequences = [
+        started(model, prompt, method, **rule)
+        for prompt, method in zip(prompts, LOSSLESS, strict=False)
+    ]
+    running = {s: s.prefill() for s in sequences}
+    answers = dict.fromkeys(sequences)
+    while running:
+        for sequence, steps in list(running.items()):
+            try:
+                answers[sequence] = serve(model, steps.send(answers[sequence]))
+            except StopIteration:
+                answers[sequence] = None
+                del running[sequence]
+                if sequence.finish_reason is None:
+                    running[sequence] = sequence.round()
+    for sequence, prompt in zip(sequences, prompts, strict=True):
+        alone, _ = decode(model, prompt, sampling=Sampling(**rule))
+        assert sequence.tokens == alone.tokens
