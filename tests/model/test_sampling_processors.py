@@ -13,9 +13,9 @@ from dynexit.errors import DynexitError
 
 VOCABULARY = 23
 TOKENS = st.integers(0, VOCABULARY - 1)
-FINITE = st.floats(-30, 30, width=32)
+FINE = st.integers(-30_000, 30_000).map(lambda n: n / 1024)  # subtracted without rounding
 COARSE = st.integers(-3, 3).map(float)  # many ties
-LOGITS = st.sampled_from([FINITE, COARSE]).flatmap(
+LOGITS = st.sampled_from([FINE, COARSE]).flatmap(
     lambda values: st.lists(values, min_size=VOCABULARY, max_size=VOCABULARY)
 )
 
@@ -62,6 +62,12 @@ def test_the_reference_is_all_five_processors(their_processors):
     assert len(their_processors(0.0, **asked)) == 1
 
 
+def assert_same_distribution(actual, reference):
+    """Logits mean the same where they differ by a constant."""
+    probabilities, expected = actual.double().softmax(-1), reference.double().softmax(-1)
+    assert (probabilities - expected).abs().max() < 1e-3  # fp32, at logits of up to 3000
+
+
 @settings(max_examples=250, deadline=None)
 @given(data=st.data(), asked=SETTINGS, context=CONTEXTS)
 def test_process_equals_transformers(their_processors, data, asked, context):
@@ -78,10 +84,13 @@ def test_process_equals_transformers(their_processors, data, asked, context):
     for row in range(rows):
         seen = torch.tensor([tokens + drafts[: first + row]])
         reference = theirs(seen, logits[row][None])[0]
+        kept, their_kept = ours[row].isfinite(), reference.isfinite()
         # Of equal logits, transformers' top-p keeps any (its sort is unstable), but as many.
-        assert torch.equal(ours[row].sort().values, reference.sort().values)
         unequal = (scaled[row][:, None] == scaled[row]).sum(0) == 1
-        assert torch.equal(ours[row][unequal], reference[unequal])
+        assert kept.sum() == their_kept.sum()
+        assert torch.equal(kept[unequal], their_kept[unequal])
+        assert_same_distribution(ours[row].sort().values, reference.sort().values)
+        assert torch.equal(ours[row], reference) or asked["temperature"]
 
 
 @settings(max_examples=60, deadline=None)
@@ -120,7 +129,8 @@ def test_narrow_logits_are_processed_in_fp32(their_processors, dtype):
     ours = Chooser(Sampling(0.7, **asked), [1, 2]).process(logits)
     reference = their_processors(0.7, **asked)(torch.tensor([[1, 2]]), logits.float())
     assert ours.dtype == torch.float32
-    assert torch.equal(ours, reference)
+    assert torch.equal(ours.isfinite(), reference.isfinite())
+    torch.testing.assert_close(ours.softmax(-1), reference.softmax(-1), rtol=1e-5, atol=0)
 
 
 @settings(max_examples=100, deadline=None)

@@ -84,6 +84,7 @@ class Chooser:
         self.sampling, self._tokens = sampling, tokens
         self.seed = secrets.randbits(31) if sampling.seed is None else sampling.seed
         self._noise: dict[int, Tensor] = {}
+        self._noise_base = len(tokens)
         self._generator: torch.Generator | None = None
 
     def choose(
@@ -143,17 +144,29 @@ class Chooser:
         """Gumbel noise [n, V] of the positions of n rows, drawn once per position."""
         start = len(self._tokens) + first
         positions = range(start, start + like.shape[-2])
-        self._noise = {p: n for p, n in self._noise.items() if p >= len(self._tokens)}
+        if self._noise_base != len(self._tokens):  # a round is over
+            self._noise_base, keep = len(self._tokens), self.sampling.acceptance == "shared-noise"
+            self._noise = {p: n for p, n in self._noise.items() if keep and p >= self._noise_base}
         return torch.stack([self._noise_at(p, like) for p in positions])
 
     def _noise_at(self, position: int, like: Tensor) -> Tensor:
         if position not in self._noise:
-            generator = torch.Generator(like.device).manual_seed(_mix(self.seed, position))
+            generator = torch.Generator(like.device).manual_seed(self._key(position))
             exponential = torch.empty(like.shape[-1], device=like.device, dtype=like.dtype)
             exponential.exponential_(generator=generator)
             tiny = torch.finfo(like.dtype).tiny
             self._noise[position] = exponential.clamp_(min=tiny).log_().neg_()
         return self._noise[position]
+
+    def _key(self, position: int) -> int:
+        """Shared noise: a function of seed and position alone. Speculative: anew every round.
+
+        A controller may have seen what was drafted with a position's noise and then rejected, so
+        speculative proposals must not be drawn from that noise again.
+        """
+        if self.sampling.acceptance == "speculative":
+            return _mix(_mix(self.seed, len(self._tokens)), position)
+        return _mix(self.seed, position)
 
     def uniform(self) -> float:
         """The next number of a stream of its own in [0, 1), for speculative acceptance."""

@@ -78,6 +78,8 @@ class Del(Controller):
             raise DynexitError(
                 f"min_layer {self.min_layer} is not between 1 and {self.num_layers - 1}."
             )
+        if self.exit_layer is not None and self.exit_layer < self.min_layer:
+            raise DynexitError(f"exit layer {self.exit_layer} is below min_layer {self.min_layer}.")
 
     def observe_prompt(self, shadow: ShadowTokens) -> None:
         """Seed the counters."""

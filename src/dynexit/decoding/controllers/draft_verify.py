@@ -24,7 +24,8 @@ class DraftVerify(FixedExit):
     carry: bool = False
 
     def __post_init__(self) -> None:
-        self._threshold, self._rate = self.gamma, None  # type: float, float | None
+        self._threshold = self.gamma
+        self._rate: float | None = None
 
     def start(self, num_layers: int) -> None:
         """The prompt's own counts always start at zero; the rest only without `carry`."""

@@ -28,7 +28,7 @@ class FiniteState(FixedExit):
     def observe(self, finished: Round) -> None:
         """Count up or down."""
         whole = finished.accepted == finished.drafted
-        self.length = self.length + 1 if whole else max(self.length - 1, 0)
+        self.length += 1 if whole else -1  # a plain step counts as whole: never below 0
 
 
 METHODS = {"finite-state": FiniteState}

@@ -20,7 +20,7 @@ def draft(sequence: "Sequence", plan: Plan) -> Steps[Draft]:
     proposed, token = Draft(layer=plan.exit_layer), sequence.tokens[-1]
     confident = plan.threshold is not None
     for index in range(plan.speculation_length):
-        states: list[Tensor] = []
+        states: list[Tensor] | None = [] if sequence.controller.reads_shadow else None
         span = Span(sequence.cache, sequence.cache.length + index, 1)
         embedded = sequence.embed([token])
         hidden = yield Segment(embedded, span, 0, plan.exit_layer, states)
@@ -30,7 +30,7 @@ def draft(sequence: "Sequence", plan: Plan) -> Steps[Draft]:
         proposed.tokens.append(token)
         proposed.confidences += choice.confidences
         proposed.hidden.append(hidden)
-        proposed.states.append(states)
+        proposed.states.append(states or [])
         proposed.logits.append(choice.logits)
         unsure = plan.threshold is not None and choice.confidences[0] < plan.threshold
         if unsure or token in sequence.limits.eos:
