@@ -24,10 +24,11 @@ WORTHWHILE = 1.05  # tokens per layer that the best exit must promise, relative 
 def read_text(lm: "LanguageModel", text: str) -> LayerReadings:
     """Readings of every exit layer over `text`, cut to the model's context."""
     if lm.tokenizer is None:
-        ids = torch.arange(64) % lm.model.choosable
+        ids = [position % lm.model.choosable for position in range(64)]
     else:
-        ids = torch.tensor(lm.tokenizer.encode(text)[: lm.model.config.max_positions])
-    return read_layers(lm.model, ids.to(lm.model.device))
+        ids = lm.tokenizer.encode(text)
+    tokens = torch.tensor(ids[: lm.model.config.max_positions], device=lm.model.device)
+    return read_layers(lm.model, tokens)
 
 
 def promised_speedup(agreement: list[float]) -> float:

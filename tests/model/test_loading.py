@@ -134,7 +134,7 @@ def test_tensor_that_the_index_does_not_list(sharded):
     folder, _ = sharded
     weight_map = json.loads((folder / INDEX).read_text())["weight_map"]
     change_json(folder / INDEX, weight_map={k: v for k, v in weight_map.items() if k != GATE})
-    assert re.search(rf"{INDEX} does not list tensor '{GATE}'", refusal(lambda: read(folder)))
+    assert re.search(rf"{INDEX} does not .*'{GATE}'", refusal(lambda: read(folder)))
 
 
 def test_tensor_that_is_not_in_the_shard_of_the_index(sharded):

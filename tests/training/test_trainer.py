@@ -120,7 +120,7 @@ def test_settings_can_be_changed_without_another_file(tmp_path: Path) -> None:
     assert recipe.early_exit.rotation == 2
     with pytest.raises(DynexitError, match="unknown setting 'loss'"):
         load_recipe(file, {"early_exit.loss": 0})
-    with pytest.raises(DynexitError, match="can be changed"):
+    with pytest.raises(DynexitError, match=r"recipe\.seed"):
         load_recipe(file, {"seed.deeper": 0})
 
 

@@ -10,6 +10,7 @@ import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Literal
 
 import torch
@@ -41,6 +42,15 @@ class Sampling:
     acceptance: Acceptance = "shared-noise"
 
     def __post_init__(self) -> None:
+        for name, kind in {"top_k": Integral, "seed": Integral | None}.items():
+            if not isinstance(value := getattr(self, name), kind):
+                raise DynexitError(f"{name} is {value!r}: it must be a whole number.")
+        for name in ("temperature", "top_p", "min_p", "repetition_penalty"):
+            if not isinstance(value := getattr(self, name), Real):
+                raise DynexitError(f"{name} is {value!r}: it must be a number.")
+        self._check_ranges()
+
+    def _check_ranges(self) -> None:
         limits = {
             "temperature": (self.temperature >= 0, "at least 0"),
             "top_k": (self.top_k >= 0, "at least 0 (0 turns it off)"),

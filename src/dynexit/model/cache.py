@@ -55,14 +55,18 @@ class KVCache:
         if stop > self.max_positions:
             raise DynexitError(f"position {stop} is past the context of {self.max_positions}.")
         capacity = min(-(-stop // BLOCK) * BLOCK, self.max_positions)
-        for store in (self._keys, self._values):
-            heads, filled, dim = store[layer].shape
-            try:
-                grown = store[layer].new_empty(heads, capacity, dim)
-            except RuntimeError as error:  # CUDA's out-of-memory error is one, too
-                raise DynexitError(
-                    f"no memory for a KV cache of {capacity} positions: shorten the prompt, "
-                    "generate fewer tokens, or use a smaller dtype."
-                ) from error
-            grown[:, :filled] = store[layer]
-            store[layer] = grown
+        try:
+            grown = [_grow(store[layer], capacity) for store in (self._keys, self._values)]
+        except RuntimeError as error:  # CUDA's out-of-memory error is one, too
+            raise DynexitError(
+                f"no memory for a KV cache of {capacity} positions: shorten the prompt, "
+                "generate fewer tokens, or use a smaller dtype."
+            ) from error
+        self._keys[layer], self._values[layer] = grown
+
+
+def _grow(store: Tensor, capacity: int) -> Tensor:
+    heads, filled, dim = store.shape
+    grown = store.new_empty(heads, capacity, dim)
+    grown[:, :filled] = store
+    return grown

@@ -84,7 +84,8 @@ def parse_rope(config: Json) -> RopeConfig:
             f"RoPE type {kind!r} is not supported (default, linear and llama3 are): "
             "this checkpoint would run wrongly, so it is not run."
         )
-    if float(config.get("partial_rotary_factor") or 1.0) != 1.0:
+    partial = (source.get("partial_rotary_factor") for source in (config, scaling))
+    if any(float(share or 1.0) != 1.0 for share in partial):
         raise DynexitError("partial_rotary_factor is not supported: use a fully rotated model.")
     if kind == "default":
         return RopeConfig(theta)

@@ -66,8 +66,14 @@ def load_eos(folder: Path, default: int | None = None) -> frozenset[int]:
     """Ids that end a text: generation_config.json's, else config.json's, else `default`."""
     for name in ("generation_config.json", "config.json"):
         value = read_json(folder / name).get("eos_token_id") if (folder / name).exists() else None
-        if value is not None:
-            return frozenset(value if isinstance(value, list) else [value])
+        if value is None:
+            continue
+        ids = value if isinstance(value, list) else [value]
+        if not all(isinstance(token, int) for token in ids):
+            raise DynexitError(
+                f"{folder / name}: eos_token_id is {value!r}, not a token id or a list of them."
+            )
+        return frozenset(ids)
     return frozenset() if default is None else frozenset({default})
 
 
@@ -107,13 +113,14 @@ def _by_shard(
 
 
 def _shard_of(folder: Path, names: list[str]) -> dict[str, Path]:
-    if (folder / INDEX).exists():
-        weight_files = read_json(folder / INDEX).get("weight_map") or {}
-        if missing := [name for name in names if name not in weight_files]:
-            raise DynexitError(f"{folder / INDEX} does not list tensor {missing[0]!r}.")
-        return {name: folder / weight_files[name] for name in names}
-    if (folder / SINGLE).exists():
+    if (folder / SINGLE).exists():  # before an index, as in transformers
         return dict.fromkeys(names, folder / SINGLE)
+    if (folder / INDEX).exists():
+        listed = read_json(folder / INDEX).get("weight_map")
+        files = listed if isinstance(listed, dict) else {}
+        if missing := [name for name in names if not isinstance(files.get(name), str)]:
+            raise DynexitError(f"{folder / INDEX} does not list tensor {missing[0]!r}.")
+        return {name: folder / files[name] for name in names}
     if pickles := [f.name for pattern in PICKLES for f in folder.glob(pattern)]:
         raise DynexitError(
             f"{folder} has only pickled weights ({pickles[0]}), which can run code when opened: "

@@ -76,6 +76,10 @@ def save_checkpoint(
         copies = {n: tensors[n].to("cpu", dtype, copy=True).contiguous() for n in names}
         save_file(copies, partial, metadata={"format": "pt"})
         partial.replace(folder / file)
+    for stale in set(folder.glob("model*.safetensors*")) - {
+        folder / name for name in shards.filename_to_tensors
+    }:
+        stale.unlink()
     if shards.is_sharded:
         index = {"metadata": shards.metadata, "weight_map": shards.tensor_to_filename}
         write_json(folder / "model.safetensors.index.json", index)

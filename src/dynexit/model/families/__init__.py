@@ -26,10 +26,20 @@ def parse_config(config: Json) -> ModelConfig:
     Raises:
         DynexitError: an architecture or a feature that the runtime does not run, by name.
     """
-    architecture = (config.get("architectures") or ["none named"])[0]
+    named = config.get("architectures")
+    architecture = named[0] if isinstance(named, list) and named else "none named"
     for module in families().values():
         if architecture in module.ARCHITECTURES:
-            parsed: ModelConfig = module.parse(config)
-            return parsed
+            return _parse(module, config)
     known = ", ".join(name for m in families().values() for name in m.ARCHITECTURES)
     raise DynexitError(f"architecture {architecture!r} is not supported: dynexit runs {known}.")
+
+
+def _parse(module: ModuleType, config: Json) -> ModelConfig:
+    try:
+        parsed: ModelConfig = module.parse(config)
+    except DynexitError:
+        raise
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise DynexitError(f"config.json has a value of the wrong kind: {error}.") from error
+    return parsed

@@ -4,10 +4,11 @@ from dynexit.model.config import Json, ModelConfig, parse_shape, refuse_sliding_
 
 MODEL_TYPE = "qwen2"
 ARCHITECTURES = ("Qwen2ForCausalLM",)
-MISSING = {"max_position_embeddings": 32_768}
+MISSING = {"max_position_embeddings": 32_768, "sliding_window": 4_096}
 
 
 def parse(config: Json) -> ModelConfig:
     """`sliding_window` counts only where `use_sliding_window` is set."""
+    config = {**MISSING, **config}
     refuse_sliding_window(config, in_use=bool(config.get("use_sliding_window", False)))
-    return parse_shape({**MISSING, **config}, MODEL_TYPE, qkv_bias=True)
+    return parse_shape(config, MODEL_TYPE, qkv_bias=True)

@@ -4,15 +4,16 @@ from dynexit.model.config import Json, ModelConfig, parse_shape, refuse_sliding_
 
 MODEL_TYPE = "qwen3"
 ARCHITECTURES = ("Qwen3ForCausalLM",)
-MISSING = {"max_position_embeddings": 32_768, "head_dim": 128}
+MISSING = {"max_position_embeddings": 32_768, "sliding_window": 4_096, "head_dim": 128}
 
 
 def parse(config: Json) -> ModelConfig:
     """`head_dim` is its own setting here: it need not be hidden_size / num_heads."""
+    config = {**MISSING, **config}
     refuse_sliding_window(config, in_use=bool(config.get("use_sliding_window", False)))
     attention_bias = bool(config.get("attention_bias", False))
     return parse_shape(
-        {**MISSING, **config},
+        config,
         MODEL_TYPE,
         qkv_bias=attention_bias,
         out_bias=attention_bias,
