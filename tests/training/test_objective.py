@@ -113,12 +113,12 @@ def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
 def test_muon_descends_a_quadratic() -> None:
     target, weight = torch.randn(6, 9), torch.zeros(6, 9, requires_grad=True)
     optimiser = Muon([weight], lr=0.05, weight_decay=0.0)
-    first = float((weight - target).square().sum())
+    first = (weight - target).square().sum().item()
     for _ in range(100):
         optimiser.zero_grad()
         (weight - target).square().sum().backward()
         optimiser.step()
-    assert float((weight - target).square().sum()) < 0.1 * first
+    assert (weight - target).square().sum().item() < 0.1 * first
 
 
 def test_learning_rate_warms_up_holds_and_decays_to_zero() -> None:
