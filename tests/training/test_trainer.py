@@ -128,6 +128,7 @@ def test_missing_text_is_refused(tmp_path: Path) -> None:
     domains = [{"name": "d", "kind": "text", "paths": ["nothing/*.txt"], "weight": 1.0}]
     with pytest.raises(DynexitError, match="no file matches"):
         trainer(tmp_path, tmp_path / "run", domains=domains)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_command_trains(tmp_path: Path) -> None:

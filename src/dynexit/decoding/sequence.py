@@ -87,6 +87,11 @@ class Sequence:
         """The text's tokens, without the prompt and without the EOS that ended them."""
         return self.tokens[self.prompt_length :]
 
+    @property
+    def generated(self) -> int:
+        """How many new tokens there are."""
+        return len(self.tokens) - self.prompt_length
+
     def embed(self, tokens: list[int]) -> Tensor:
         """Hidden states [len(tokens), D] that enter the first layer."""
         return self.model.embed(torch.tensor(tokens, device=self.model.device))
@@ -157,7 +162,7 @@ class Sequence:
                 f"the method planned exit layer {plan.exit_layer}, but this model's early exits "
                 f"are 1 to {self.depth - 1}."
             )
-        wanted = self.limits.max_new_tokens - len(self.new_tokens) - 1
+        wanted = self.limits.max_new_tokens - self.generated - 1
         room = self.limits.max_positions - len(self.tokens)
         length = max(0, min(plan.speculation_length, wanted, room))
         return Plan(plan.exit_layer, length, plan.threshold)
@@ -170,10 +175,10 @@ class Sequence:
         start, done = self.cache.length, len(draft.hidden)
         hidden = self.embed([self.tokens[-1], *draft.tokens][done:])
         if draft.layer:
-            states: list[Tensor] = []
+            states: list[Tensor] | None = [] if self.controller.reads_shadow else None
             pending = Span(self.cache, start + done, hidden.shape[0])
             hidden = yield Segment(hidden, pending, 0, draft.layer, states)
-            draft.states.append(states)
+            draft.states.append(states or [])
             hidden = torch.cat((*draft.hidden, hidden))
         late: list[Tensor] | None = [] if self.controller.reads_shadow else None
         span = Span(self.cache, start, hidden.shape[0])
@@ -220,7 +225,7 @@ class Sequence:
     def _finished(self) -> FinishReason | None:
         if self.text.stopped:
             return "stop"
-        if len(self.new_tokens) >= self.limits.max_new_tokens:
+        if self.generated >= self.limits.max_new_tokens:
             return "length"
         return "context" if len(self.tokens) > self.limits.max_positions else None
 

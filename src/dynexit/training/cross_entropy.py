@@ -1,7 +1,7 @@
 """Cross entropy over a large vocabulary in few passes over memory.
 
-The gradient, softmax minus reference, is made in the forward pass from the softmax itself; on a
-CPU this halves what the losses of several exits cost (docs/log.md).
+The gradient, softmax minus reference, is made in the forward pass from the softmax itself, so that
+no log-softmax is kept or read again for every exit.
 """
 
 from typing import Any

@@ -67,9 +67,9 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, data_dir: Path, out: Path, device: torch.device) -> None:
         self.recipe, self.out, self.device = recipe, out, device
-        out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
         documents = {d.name: read_domain(d, data_dir, recipe.seed) for d in recipe.domains}
+        out.mkdir(parents=True, exist_ok=True)
         self.tokenizer = self._tokenizer([t for d in documents.values() for t in d.training])
         self.end = self._end()
         self.held_out = {name: self._held_out(d.held_out) for name, d in documents.items()}
