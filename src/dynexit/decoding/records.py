@@ -99,20 +99,6 @@ class Round:
     verify_seconds: float = 0.0
     control_seconds: float = 0.0
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain numbers for JSON, without the shadow tokens."""
-        return {
-            "exit_layer": self.plan.exit_layer if self.drafted else None,
-            "threshold": self.plan.threshold,
-            "drafted": self.drafted,
-            "accepted": self.accepted,
-            "tokens": self.tokens,
-            "confidences": [round(c, 6) for c in self.confidences],
-            "draft_seconds": self.draft_seconds,
-            "verify_seconds": self.verify_seconds,
-            "control_seconds": self.control_seconds,
-        }
-
 
 @dataclass
 class Statistics:
@@ -168,8 +154,9 @@ class Statistics:
         return [a / d for a, d in zip(accepted, drafted, strict=True)]
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for JSON."""
+        """Everything, for JSON; `from_dict` reads it back."""
         return {
+            "num_layers": self.num_layers,
             "rounds": len(self.rounds),
             "drafted": self.drafted,
             "accepted": self.accepted,
@@ -181,5 +168,40 @@ class Statistics:
             "decode_seconds": self.decode_seconds,
             "tokens_per_second": self.tokens_per_second,
             "acceptance_by_position": self.acceptance_by_position,
-            "round_records": [r.as_dict() for r in self.rounds],
+            "round_records": _columns(self.rounds),
         }
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> "Statistics":
+        """Statistics that `as_dict` has written."""
+        columns: dict[str, list[Any]] = record["round_records"]
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        return cls(
+            record["num_layers"],
+            [_round(row) for row in rows],
+            record["prefill_seconds"],
+            record["decode_seconds"],
+        )
+
+
+def _columns(rounds: Sequence[Round]) -> dict[str, list[Any]]:
+    """One list per number, as long as there are rounds: half the size of one object per round."""
+    return {
+        "exit_layer": [r.plan.exit_layer if r.drafted else None for r in rounds],
+        "threshold": [_rounded(r.plan.threshold) if r.drafted else None for r in rounds],
+        **{name: [getattr(r, name) for r in rounds] for name in ("drafted", "accepted", "tokens")},
+        **{name: [_rounded(getattr(r, name)) for r in rounds] for name in _SECONDS},
+    }
+
+
+def _round(row: dict[str, Any]) -> Round:
+    exit_layer, threshold = row.pop("exit_layer"), row.pop("threshold")
+    plan = Plan(exit_layer, row["drafted"], threshold) if exit_layer else PLAIN_STEP
+    return Round(plan, **row)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
+
+
+_SECONDS = ("draft_seconds", "verify_seconds", "control_seconds")

@@ -35,10 +35,17 @@ def enabled_exits(settings: EarlyExit, num_layers: int, step: int, progress: flo
 
 
 def exit_weight(settings: EarlyExit, layer: int, num_layers: int) -> float:
-    """e(l): grows with the sum of the layers below, so that deep exits dominate."""
-    if layer < num_layers - 1:
-        return settings.loss_scale * layer * (layer + 1) / 2
-    return (num_layers - 1) + settings.loss_scale * (num_layers - 2) * (num_layers - 1) / 2
+    """e(l): as published it grows with the sum of the layers below, so that deep exits dominate.
+
+    `uniform` gives every exit `loss_scale` against 1 for the last layer: early exits, where a
+    small model wants to draft, then count as much as late ones.
+    """
+    last = layer == num_layers - 1
+    if settings.exit_weights == "uniform":
+        return 1.0 if last else settings.loss_scale
+    if last:
+        return (num_layers - 1) + settings.loss_scale * (num_layers - 2) * (num_layers - 1) / 2
+    return settings.loss_scale * layer * (layer + 1) / 2
 
 
 @dataclass

@@ -50,6 +50,7 @@ class EarlyExit:
     dropout_max: float = 0.1
     dropout_schedule: Literal["exponential", "constant"] = "exponential"
     loss_scale: float = 1.0
+    exit_weights: Literal["quadratic", "uniform"] = "quadratic"
     curriculum: Literal["rotational", "gradual"] = "rotational"
     rotation: int = 5
     distill: float = 0.0

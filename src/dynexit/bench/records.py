@@ -1,0 +1,89 @@
+"""What a benchmark writes: one JSON line per (model, task, example, method).
+
+Every line says all that is needed to read it alone: options, versions, machine, seed. Files may be
+concatenated, and a run that was killed continues from what its file holds.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dynexit.decoding.records import Statistics
+from dynexit.errors import DynexitError
+
+Key = tuple[str, str, str, str]
+
+
+@dataclass
+class Record:
+    """One generation, or the reason why there is none.
+
+    Attributes:
+        method: as it was asked for, with its settings: "layerskip:exit_layer=5".
+        example: the example's id within its task.
+        stats: `Statistics.as_dict()` of the generation; prefill and decoding are timed apart.
+        scores: this text's own scores, such as {"exact_match": 1.0}; empty without a reference.
+        peak_memory: bytes that the process (or the CUDA device) held at most during it.
+        shape: the target's num_layers, layer_parameters, head_parameters, and where a second model
+            drafted, its draft_layers, draft_layer_parameters and draft_head_parameters.
+        options: everything that was asked for and decides the text or its timing.
+        environment: versions and machine.
+        error: why the example failed; then everything about its text is empty.
+    """
+
+    model: str
+    task: str
+    example: str
+    method: str
+    prompt_tokens: int = 0
+    token_ids: list[int] = field(default_factory=list)
+    text: str = ""
+    reference: Any = None
+    finish_reason: str | None = None
+    stats: dict[str, Any] | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    peak_memory: int = 0
+    shape: dict[str, int] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+    @property
+    def key(self) -> Key:
+        """What a file holds once."""
+        return self.model, self.task, self.example, self.method
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """The generation's counters, with every derived rate."""
+        return Statistics.from_dict(self.stats) if self.stats else Statistics(0)
+
+    def as_line(self) -> str:
+        """One line of JSON, ending in a newline."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False) + "\n"
+
+
+def read_records(files: Iterable[Path]) -> Iterator[Record]:
+    """All records of these files, in order.
+
+    Raises:
+        DynexitError: a file that cannot be read, or a line that is no record.
+    """
+    for file in files:
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DynexitError(f"cannot read {file}: {error}.") from error
+        yield from (parse_record(line, f"{file}, line {i}") for i, line in enumerate(lines, 1))
+
+
+def parse_record(line: str, where: str) -> Record:
+    """Raises DynexitError where `line` is not a record; `where` names it."""
+    try:
+        return Record(**json.loads(line))
+    except (json.JSONDecodeError, TypeError) as error:
+        raise DynexitError(f"{where} is not a record of `dynexit bench`: {error}.") from error
