@@ -1,7 +1,13 @@
 """Options and markers that every test shares."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+
+from dynexit.cli import main
+from dynexit.synth import synthesise
 
 
 def pytest_addoption(parser):
@@ -18,3 +24,25 @@ def pytest_collection_modifyitems(config, items):
         for marker, reason in reasons.items():
             if item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model in Hugging Face format whose early exits mostly agree with its last layer."""
+    folder = tmp_path_factory.mktemp("synth") / "tiny"
+    synthesise(folder, "tiny", {3: 0.8, 6: 0.95}, torch.float32)
+    return folder
+
+
+@pytest.fixture
+def dynexit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run a command line in this process: (exit code, standard output, standard error)."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["dynexit", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        out, err = capsys.readouterr()
+        return int(stopped.value.code or 0), out, err
+
+    return run

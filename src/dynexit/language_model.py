@@ -78,6 +78,7 @@ class LanguageModel:
         name: str = "model",
     ) -> None:
         self.model, self.tokenizer, self.eos, self.name = model, tokenizer, eos, name
+        self._seconds: list[LanguageModel] = []  # found to share our vocabulary
         if tokenizer is not None:
             model.choosable = min(model.choosable, tokenizer.size)
 
@@ -104,6 +105,7 @@ class LanguageModel:
         stop: str | Sequence[str] = (),
         chat: bool = False,
         sampling: Sampling | None = None,
+        draft_model: "LanguageModel | None" = None,
         **options: Any,
     ) -> Stream:
         """Generate a text chunk by chunk.
@@ -116,6 +118,7 @@ class LanguageModel:
             chat: the prompt is a user's message, put through the checkpoint's chat template.
             sampling: how tokens are chosen; or give its fields (temperature, top_k, top_p, min_p,
                 repetition_penalty, seed, acceptance) as options.
+            draft_model: a smaller model of the same vocabulary, for methods that draft with one.
             options: fields of `Sampling`, and settings of the method (such as exit_layer).
 
         Raises:
@@ -134,7 +137,29 @@ class LanguageModel:
             raise DynexitError("stop strings need a tokenizer, and this checkpoint has none.")
         text = TextStream(self.tokenizer.backend, tokens, stops) if self.tokenizer else NoText()
         rule = sampling or Sampling(**chosen)
-        return Stream(Decoding(self.model, tokens, controller, rule, limits, text))
+        second = None if draft_model is None else self._second(draft_model)
+        return Stream(Decoding(self.model, tokens, controller, rule, limits, text, second))
+
+    def _second(self, other: "LanguageModel") -> Transformer:
+        """The model that drafts for this one.
+
+        Raises:
+            DynexitError: its token ids mean something else.
+        """
+        if other in self._seconds:
+            return other.model
+        if other.model.choosable != self.model.choosable:
+            raise DynexitError(
+                f"{other.name} has {other.model.choosable} tokens and {self.name} "
+                f"{self.model.choosable}: a draft model needs the same vocabulary."
+            )
+        if self.tokenizer and other.tokenizer and not self.tokenizer.agrees_with(other.tokenizer):
+            raise DynexitError(
+                f"the tokenizers of {other.name} and {self.name} give other ids to the same "
+                "tokens: a draft model needs the same vocabulary."
+            )
+        self._seconds.append(other)
+        return other.model
 
     def _tokens(self, prompt: Prompt, chat: bool) -> list[int]:
         if isinstance(prompt, str):

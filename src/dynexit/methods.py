@@ -1,10 +1,16 @@
-"""Methods by name: the package's own, or a class in a user's file."""
+"""Methods by name: the package's own, or a class in a user's file.
+
+Settings may be part of the name: "layerskip:exit_layer=3,speculation_length=6".
+"""
 
 import importlib.util
 import inspect
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from dynexit.decoding.controllers import Controller, Factory, methods
 from dynexit.errors import DynexitError
@@ -13,7 +19,7 @@ from dynexit.errors import DynexitError
 def make_controller(method: str | Controller, **settings: Any) -> Controller:
     """A controller from a method's name, from `FILE.py:CLASS`, or as it is.
 
-    Settings that are None are left at their defaults.
+    Settings that are None are left at their defaults; they come before those in the name.
 
     Raises:
         DynexitError: an unknown method or setting.
@@ -25,6 +31,8 @@ def make_controller(method: str | Controller, **settings: Any) -> Controller:
                 f"{next(iter(given))} is the controller's own setting: set it there."
             )
         return method
+    method, named = split_method(method)
+    given = {**named, **given}
     factory = _from_file(method) if ".py:" in method else methods().get(method)
     if factory is None:
         known = ", ".join(sorted(methods()))
@@ -37,6 +45,29 @@ def make_controller(method: str | Controller, **settings: Any) -> Controller:
         return factory(**given)
     except TypeError as error:
         raise DynexitError(f"method {method!r}: {error}.") from error
+
+
+def split_method(method: str) -> tuple[str, dict[str, Any]]:
+    """The name and the settings of `NAME:setting=value,setting=value`."""
+    name, _, settings = method.rpartition(":")
+    if "=" not in settings:
+        return method, {}
+    return name, parse_settings(settings.split(","))
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """`name=value` pairs; values are read as YAML: numbers, true, false, text.
+
+    Raises:
+        DynexitError: a pair without an equals sign.
+    """
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise DynexitError(f"setting {pair!r} is not of the form name=value.")
+        settings[name.strip().replace("-", "_")] = yaml.safe_load(value)
+    return settings
 
 
 def _from_file(method: str) -> Factory:

@@ -10,31 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dynexit.cli import main
 from dynexit.synth import synthesise
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import torch
-
-    folder = tmp_path_factory.mktemp("synth") / "tiny"
-    synthesise(folder, "tiny", {3: 0.8, 6: 0.95}, torch.float32)
-    return folder
-
-
-@pytest.fixture
-def dynexit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Run a command line in this process: (exit code, standard output, standard error)."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["dynexit", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        out, err = capsys.readouterr()
-        return int(stopped.value.code or 0), out, err
-
-    return run
 
 
 def test_generate_streams_text_and_sums_up(dynexit, checkpoint: Path) -> None:

@@ -22,8 +22,18 @@ ROOMS = {
     "dynexit.decoding": ("dynexit.decoding", "dynexit.model", "dynexit.errors"),
     "dynexit.training": ("dynexit.training", "dynexit.model", "dynexit.errors"),
     "dynexit.tasks": ("dynexit.tasks", "dynexit.errors"),
+    "dynexit.bench": (
+        "dynexit.bench",
+        "dynexit.tasks",
+        "dynexit.decoding",
+        "dynexit.model",
+        "dynexit.language_model",
+        "dynexit.methods",
+        "dynexit.errors",
+        "dynexit.__version__",
+    ),
 }
-HEAVY = ("fastapi", "matplotlib", "datasets", "uvicorn", "pandas", "lm_eval")
+HEAVY = ("fastapi", "matplotlib", "datasets", "uvicorn", "pandas", "lm_eval", "ray", "sacrebleu")
 LEAN = ("dynexit.model", "dynexit.decoding", "dynexit.training")
 
 

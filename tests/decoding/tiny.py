@@ -33,7 +33,8 @@ FAMILIES = {
     "qwen2": replace(LLAMA, family="qwen2", num_kv_heads=4, qkv_bias=True),
     "qwen3": replace(LLAMA, family="qwen3", qk_norm=True),
 }
-LOSSLESS = [name for name in methods() if make_controller(name).lossless]
+ALONE = [name for name in methods() if "second-model" not in make_controller(name).drafters]
+LOSSLESS = [name for name in ALONE if make_controller(name).lossless]
 DRAFTING = [name for name in LOSSLESS if name != "vanilla"]
 ADAPTIVE = [name for name in DRAFTING if make_controller(name).reads_shadow]
 
@@ -145,13 +146,14 @@ def decode(
     max_new_tokens: int = 12,
     eos: frozenset[int] = frozenset(),
     sampling: Sampling | None = None,
+    second: Transformer | None = None,
     **settings,
 ) -> tuple[Decoding, list[Chunk]]:
     """A finished sequence, whose inside tests may read, and its chunks."""
     limits = Limits(max_new_tokens, model.config.max_positions, eos)
     controller = make_controller(method, **settings)
     rule = sampling or Sampling()
-    sequence = Decoding(model, list(prompt), controller, rule, limits, NoText())
+    sequence = Decoding(model, list(prompt), controller, rule, limits, NoText(), second)
     return sequence, list(generate(sequence))
 
 

@@ -51,6 +51,12 @@ def test_exit_weights_are_the_papers() -> None:
     assert exit_weight(settings, LAYERS - 1, LAYERS) == (LAYERS - 1) + 0.5 * sum(range(LAYERS - 1))
 
 
+def test_uniform_exit_weights_are_relative_to_the_last_layers() -> None:
+    settings = EarlyExit(loss_scale=0.3, exit_weights="uniform")
+    weights = [exit_weight(settings, layer, LAYERS) for layer in range(LAYERS)]
+    assert weights == [0.3] * (LAYERS - 1) + [1.0]
+
+
 def test_loss_is_the_weighted_mean_of_the_enabled_exits() -> None:
     model, settings = tiny_model(), EarlyExit(dropout_max=0.0, rotation=3)
     tokens = torch.randint(31, (2, 12))

@@ -28,8 +28,8 @@ class Record:
         stats: `Statistics.as_dict()` of the generation; prefill and decoding are timed apart.
         scores: this text's own scores, such as {"exact_match": 1.0}; empty without a reference.
         peak_memory: bytes that the process (or the CUDA device) held at most during it.
-        shape: the target's num_layers, layer_parameters, head_parameters, and where a second model
-            drafted, its draft_layers, draft_layer_parameters and draft_head_parameters.
+        shape: num_layers, layer_parameters, head_parameters and parameters; where a second model
+            drafted, its own with "draft_" before each name.
         options: everything that was asked for and decides the text or its timing.
         environment: versions and machine.
         error: why the example failed; then everything about its text is empty.

@@ -26,7 +26,8 @@ def run(
     as_json: bool,
 ) -> None:
     """Time every method `REPEATS` times in turn, after one warm-up, and compare with vanilla."""
-    names = list(dict.fromkeys(["vanilla", *(methods or _default_methods(lm))]))
+    second = options["draft_model"] is not None
+    names = list(dict.fromkeys(["vanilla", *(methods or _default_methods(lm, second))]))
     controllers = {name: _controller(name, settings) for name in names}
     if options["temperature"] and options["seed"] is None:
         options = {**options, "seed": 0}
@@ -46,13 +47,18 @@ def run(
     console.print(_table(rows))
 
 
-def _default_methods(lm: "LanguageModel") -> list[str]:
-    """Every lossless method of the package that this model can run."""
+def _default_methods(lm: "LanguageModel", second: bool) -> list[str]:
+    """Every lossless method of the package that this model, or these two, can run."""
     from dynexit.decoding.controllers import methods
 
-    if lm.num_layers < 2:
-        return []
-    return [name for name, make in methods().items() if make().lossless]
+    made = {name: make() for name, make in methods().items()}
+    return [
+        name
+        for name, controller in made.items()
+        if controller.lossless
+        and (second or "second-model" not in controller.drafters)
+        and (lm.num_layers > 1 or "early-exit" not in controller.drafters)
+    ]
 
 
 def _controller(name: str, settings: dict[str, Any]) -> Any:

@@ -17,7 +17,6 @@ from dynexit.cli.options import (
     Threads,
     load_for_command,
     notes,
-    parse_settings,
 )
 from dynexit.errors import DynexitError
 
@@ -43,6 +42,9 @@ def generate(
     method: Method = None,
     exit_layer: Annotated[int | None, typer.Option(help="Layers that a draft runs.")] = None,
     speculation_length: Annotated[int | None, typer.Option(help="Tokens a draft has.")] = None,
+    draft_model: Annotated[
+        str | None, typer.Option(help="Smaller checkpoint that drafts, for two-model.")
+    ] = None,
     cap: Annotated[str | None, typer.Option(help="del: threshold (published) or planned.")] = None,
     option: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting of the method: name=value.")
@@ -66,6 +68,8 @@ def generate(
     ] = False,
 ) -> None:
     """Generate text; tokens are coloured by where they came from."""
+    from dynexit.methods import parse_settings
+
     text = read_prompt(prompt, file)
     methods = method or []
     if len(methods) > 1 and not compare_methods:
@@ -82,6 +86,7 @@ def generate(
         "acceptance": acceptance,
         "stop": stop or [],
         "chat": chat,
+        "draft_model": load_for_command(draft_model, dtype, device, None) if draft_model else None,
     }
     settings: dict[str, Any] = {
         "exit_layer": exit_layer,

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from dynexit.errors import DynexitError
-
 if TYPE_CHECKING:
     from dynexit.language_model import LanguageModel
 
@@ -40,16 +38,3 @@ def load_for_command(
     for warning in caught:
         notes.print(f"[yellow]warning:[/] {warning.message}")
     return lm
-
-
-def parse_settings(pairs: list[str]) -> dict[str, object]:
-    """`name=value` options; values are read as YAML: numbers, true, false, text."""
-    import yaml
-
-    settings: dict[str, object] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise DynexitError(f"--set {pair!r} is not of the form name=value.")
-        settings[name.strip().replace("-", "_")] = yaml.safe_load(value)
-    return settings

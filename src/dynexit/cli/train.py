@@ -8,10 +8,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from dynexit.cli.options import Device, Threads, notes, parse_settings
+from dynexit.cli.options import Device, Threads, notes
 
 if TYPE_CHECKING:
     from dynexit.training.evaluation import DomainReport
+
+STEPS_PER_LINE = 10  # where there is no terminal to draw a bar on
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +34,7 @@ def train(
     """Train an early-exit model. Killed and started again, it continues where it was."""
     import torch
 
+    from dynexit.methods import parse_settings
     from dynexit.model.dtypes import parse_device
     from dynexit.training.recipe import load_recipe
     from dynexit.training.trainer import Progress as State
@@ -55,6 +58,8 @@ def train(
         def watch(state: State) -> None:
             text = f"loss {state.loss:.3f}, {state.tokens_per_second:.0f} tok/s"
             bar.update(task, completed=state.step, description=text)
+            if not notes.is_terminal and state.step % STEPS_PER_LINE == 0:
+                notes.print(f"step {state.step} of {state.steps}: {text}")
             if state.reports:
                 bar.console.print(report_table(state.reports, f"after {state.tokens:,} tokens"))
 

@@ -16,8 +16,7 @@ def accept(draft: Draft, target_logits: Tensor, chooser: Chooser) -> Verdict:
     Args:
         target_logits: [d + 1, V], unprocessed; row i is what the target says after i drafts.
     """
-    sampling = chooser.sampling
-    if sampling.acceptance == "speculative" and not sampling.greedy:
+    if chooser.sampling.speculative:
         return _accept_speculative(draft, target_logits, chooser)
     chosen = chooser.choose(target_logits, draft.tokens).tokens
     accepted = 0

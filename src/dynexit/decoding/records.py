@@ -29,12 +29,14 @@ class Plan:
     """What a controller wants of the next round. A speculation length of 0 is a plain step.
 
     Drafting ends after the first token whose confidence is below `threshold` (that token is still
-    verified), and at the latest after `speculation_length` tokens.
+    verified), and at the latest after `speculation_length` tokens. A drafter that runs none of the
+    target's layers has exit layer 0.
     """
 
     exit_layer: int = 1
     speculation_length: int = 0
     threshold: float | None = None
+    drafter: str = "early-exit"
 
 
 PLAIN_STEP = Plan()
@@ -187,6 +189,7 @@ class Statistics:
 def _columns(rounds: Sequence[Round]) -> dict[str, list[Any]]:
     """One list per number, as long as there are rounds: half the size of one object per round."""
     return {
+        "drafter": [r.plan.drafter if r.drafted else None for r in rounds],
         "exit_layer": [r.plan.exit_layer if r.drafted else None for r in rounds],
         "threshold": [_rounded(r.plan.threshold) if r.drafted else None for r in rounds],
         **{name: [getattr(r, name) for r in rounds] for name in ("drafted", "accepted", "tokens")},
@@ -195,8 +198,8 @@ def _columns(rounds: Sequence[Round]) -> dict[str, list[Any]]:
 
 
 def _round(row: dict[str, Any]) -> Round:
-    exit_layer, threshold = row.pop("exit_layer"), row.pop("threshold")
-    plan = Plan(exit_layer, row["drafted"], threshold) if exit_layer else PLAIN_STEP
+    drafter, exit_layer, threshold = (row.pop(n) for n in ("drafter", "exit_layer", "threshold"))
+    plan = Plan(exit_layer, row["drafted"], threshold, drafter) if drafter else PLAIN_STEP
     return Round(plan, **row)
 
 

@@ -21,7 +21,7 @@ class Segment:
     """Run layers [start, stop) on `hidden` [n, D], the rows of `span`; answered with [n, D].
 
     Where `states` is given, the states that leave each layer are appended: all rows, or the last
-    `keep`.
+    `keep`. `model` is the one that the sequence's text comes from, or where given, another.
     """
 
     hidden: Tensor
@@ -30,13 +30,15 @@ class Segment:
     stop: int
     states: list[Tensor] | None = None
     keep: int | None = None
+    model: Transformer | None = None
 
 
 @dataclass
 class Unembed:
-    """Logits [n, V] of `hidden` [n, D]."""
+    """Logits [n, V] of `hidden` [n, D], which left a layer of `model` (as in `Segment`)."""
 
     hidden: Tensor
+    model: Transformer | None = None
 
 
 Request = Segment | Unembed
@@ -44,7 +46,8 @@ Steps = Generator[Request, Tensor, T]
 
 
 def serve(model: Transformer, request: Request) -> Tensor:
-    """Answer one request."""
+    """Answer one request; `model` is the one that a request which names none is meant for."""
+    model = request.model or model
     if isinstance(request, Unembed):
         return model.unembed(request.hidden)
     rows, layers = model.rows([request.span]), (request.start, request.stop)

@@ -72,6 +72,11 @@ class Sampling:
         """Whether the most likely token is always chosen."""
         return self.temperature == 0
 
+    @property
+    def speculative(self) -> bool:
+        """Whether drafts are accepted by chance (Leviathan), not where they are the target's."""
+        return self.acceptance == "speculative" and not self.greedy
+
 
 @dataclass(frozen=True)
 class Choice:

@@ -4,7 +4,7 @@ Not responsible for when a round runs: `prefill` and `round` are generators of r
 scheduler drives and may interleave with those of other sequences.
 """
 
-from collections.abc import Callable
+import dataclasses
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dynexit.decoding.acceptance import accept
 from dynexit.decoding.controllers.base import Controller
-from dynexit.decoding.drafters import early_exit
+from dynexit.decoding.drafters import drafters
 from dynexit.decoding.records import (
     Draft,
     FinishReason,
@@ -33,8 +33,6 @@ from dynexit.model.rows import Span
 from dynexit.model.transformer import Transformer
 
 PREFILL_ROWS = 2_048
-
-Drafter = Callable[["Sequence", Plan], Steps[Draft]]
 
 
 @dataclass(frozen=True)
@@ -69,6 +67,7 @@ class Sequence:
         sampling: Sampling,
         limits: Limits,
         text: TextSink,
+        second: Transformer | None = None,
     ) -> None:
         self.model, self.controller, self.limits, self.text = model, controller, limits, text
         controller.start(model.config.num_layers)
@@ -77,7 +76,8 @@ class Sequence:
         self.prompt_length = len(prompt)
         self.cache = model.new_cache()
         self.chooser = Chooser(sampling, self.tokens)
-        self.drafter: Drafter = early_exit.draft
+        known = drafters()
+        self.drafters = {name: known[name](second) for name in controller.drafters}
         self.finish_reason: FinishReason | None = None
         self.stats = Statistics(self.depth)
         self.chunks: list[Chunk] = []
@@ -112,6 +112,8 @@ class Sequence:
         token = self.chooser.choose(logits).tokens[0]
         if states and len(states[0]) > 1:
             self.controller.observe_prompt((yield from self._prompt_shadow(states)))
+        for drafter in self.drafters.values():
+            yield from drafter.prefill(self)
         chunks = self._commit([], token, "target")
         self.stats.prefill_seconds = perf_counter() - began
         return chunks
@@ -121,7 +123,7 @@ class Sequence:
         began = perf_counter()
         plan = self._fit(self.controller.plan())
         planned = perf_counter()
-        draft = (yield from self.drafter(self, plan)) if plan.speculation_length else Draft()
+        draft = (yield from self._draft(plan)) if plan.speculation_length else Draft()
         drafted = perf_counter()
         logits, states = yield from self._verify(draft)
         verdict = accept(draft, logits, self.chooser)
@@ -157,7 +159,8 @@ class Sequence:
         Raises:
             DynexitError: a controller that plans an exit which this model does not have.
         """
-        if plan.speculation_length > 0 and not 1 <= plan.exit_layer < self.depth:
+        early = plan.drafter == "early-exit" and plan.speculation_length > 0
+        if early and not 1 <= plan.exit_layer < self.depth:
             raise DynexitError(
                 f"the method planned exit layer {plan.exit_layer}, but this model's early exits "
                 f"are 1 to {self.depth - 1}."
@@ -165,7 +168,19 @@ class Sequence:
         wanted = self.limits.max_new_tokens - self.generated - 1
         room = self.limits.max_positions - len(self.tokens)
         length = max(0, min(plan.speculation_length, wanted, room))
-        return Plan(plan.exit_layer, length, plan.threshold)
+        return dataclasses.replace(plan, speculation_length=length)
+
+    def _draft(self, plan: Plan) -> Steps[Draft]:
+        """Drafts by the drafter that the plan names.
+
+        Raises:
+            DynexitError: one that the controller has not announced.
+        """
+        if plan.drafter not in self.drafters:
+            raise DynexitError(
+                f"the method planned drafter {plan.drafter!r}, which its `drafters` do not name."
+            )
+        return (yield from self.drafters[plan.drafter].draft(self, plan))
 
     def _verify(self, draft: Draft) -> Steps[tuple[Tensor, list[Tensor]]]:
         """Target logits [d + 1, V], and the states that left the layers above the draft's.
@@ -192,7 +207,11 @@ class Sequence:
         """Shadow tokens of the positions that this verdict commits."""
         accepted = draft.tokens[: verdict.accepted]
         gathered = gather_states(draft.states, states, len(accepted) + 1)
-        target = self.chooser.choose(logits[: len(accepted) + 1], accepted).tokens
+        target = [*accepted, verdict.token]
+        if (
+            self.chooser.sampling.speculative
+        ):  # drawn; counted is what the shared noise would choose
+            target = self.chooser.choose(logits[: len(target)], accepted).tokens
         return (yield from shadow_tokens(gathered, target, self.chooser, accepted))
 
     def _prompt_shadow(self, states: list[Tensor]) -> Steps[ShadowTokens]:

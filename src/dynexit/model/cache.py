@@ -33,6 +33,11 @@ class KVCache:
         return self._config.max_positions
 
     @property
+    def query_group(self) -> int:
+        """Query heads that share a key head."""
+        return self._config.num_heads // self._config.num_kv_heads
+
+    @property
     def bytes(self) -> int:
         """Memory held now."""
         return sum(t.numel() * t.element_size() for t in (*self._keys, *self._values))

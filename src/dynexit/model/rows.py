@@ -39,7 +39,7 @@ class Rows:
             self.cos, self.sin = tables[0]  # [N, 1, head_dim]
         else:
             self.cos, self.sin = (torch.cat(t) for t in zip(*tables, strict=True))
-        self._masks = [_causal_mask(s, like.device) for s in self.spans]
+        self._masks = [_causal_mask(s, like) for s in self.spans]
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Append to each sequence's cache, then attend.
@@ -63,30 +63,43 @@ class Rows:
         return torch.cat(outputs)
 
 
-def _causal_mask(span: Span, device: torch.device) -> Tensor | None:
-    """Row t of a span sees positions up to start + t; None where no mask is needed."""
+def _causal_mask(span: Span, like: Tensor) -> Tensor | None:
+    """Row t of a span sees positions up to start + t; None where no mask is needed.
+
+    Added to scores [G * T, start + T], since the G query heads that share keys are computed as
+    rows; in `like`'s dtype, because every layer would convert a boolean.
+    """
     if span.length == 1 or span.start == 0:
         return None
-    visible = torch.ones(span.length, span.stop, dtype=torch.bool, device=device)
-    return visible.tril_(span.start)
+    unseen = torch.full((span.length, span.stop), -torch.inf, dtype=like.dtype, device=like.device)
+    return unseen.triu_(span.start + 1).repeat(span.cache.query_group, 1)
 
 
 def _attend_span(
     span: Span, mask: Tensor | None, layer: int, query: Tensor, key: Tensor, value: Tensor
 ) -> Tensor:
     keys, values = span.cache.write(layer, span.start, key, value)
-    if span.length == 1:  # a group's query heads share keys: they are rows of one small product
-        grouped = query.view(1, keys.shape[0], -1, query.shape[-1])
+    heads, rows = keys.shape[0], span.length
+    if rows == 1:
+        grouped = query.view(1, heads, -1, query.shape[-1])
         return F.scaled_dot_product_attention(grouped, keys[None], values[None]).view(1, -1)
+    if mask is None:
+        return _attend_causally(query, keys, values)
+    grouped = query.unflatten(1, (heads, -1)).permute(1, 2, 0, 3).flatten(1, 2)
+    out = F.scaled_dot_product_attention(grouped[None], keys[None], values[None], attn_mask=mask)
+    return out[0].unflatten(1, (-1, rows)).permute(2, 0, 1, 3).reshape(rows, -1)
+
+
+def _attend_causally(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """A whole prompt: [T, H, head_dim], [KVH, T, head_dim] -> [T, H * head_dim]."""
     out = F.scaled_dot_product_attention(
         query.transpose(0, 1)[None],
         keys[None],
         values[None],
-        attn_mask=mask,
-        is_causal=mask is None,
+        is_causal=True,
         enable_gqa=query.shape[1] != keys.shape[0],
     )
-    return out[0].transpose(0, 1).reshape(span.length, -1)
+    return out[0].transpose(0, 1).reshape(query.shape[0], -1)
 
 
 class PackedBatch:

@@ -28,48 +28,66 @@ class CheckpointTokenizer:
             raise DynexitError(
                 f"the tokenizer in {folder} has no fast version: add a tokenizer.json."
             )
-        self._loaded: Any = loaded
+        self.loaded: Any = loaded  # transformers' own object
 
     @property
     def backend(self) -> Tokenizer:
         """The tokenizers library's object, for incremental decoding."""
-        backend: Tokenizer = self._loaded.backend_tokenizer
+        backend: Tokenizer = self.loaded.backend_tokenizer
         return backend
 
     @property
     def size(self) -> int:
         """Ids from 0 up to this are tokens; a model's vocabulary may be padded beyond."""
-        return int(max(self._loaded.get_vocab().values())) + 1
+        return int(max(self.loaded.get_vocab().values())) + 1
+
+    def agrees_with(self, other: "CheckpointTokenizer") -> bool:
+        """Whether both give the same id to every token."""
+        same: bool = self.loaded.get_vocab() == other.loaded.get_vocab()
+        return same
 
     @property
     def eos(self) -> int | None:
         """The tokenizer's own end-of-sequence token."""
-        eos: int | None = self._loaded.eos_token_id
+        eos: int | None = self.loaded.eos_token_id
         return eos
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a prompt, with the special tokens that this tokenizer puts before it."""
-        ids: list[int] = self._loaded(text, verbose=False)["input_ids"]
+        ids: list[int] = self.loaded(text, verbose=False)["input_ids"]
         return ids
 
-    def encode_chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
-        """Token ids of a conversation, up to where the assistant's answer begins."""
-        if not self._loaded.chat_template:
+    def render_chat(
+        self, messages: Sequence[dict[str, str]], add_generation_prompt: bool = True
+    ) -> str:
+        """A conversation as the text that the model was trained on.
+
+        Args:
+            add_generation_prompt: end where the assistant's answer begins; otherwise the last
+                message is open, to be continued.
+        """
+        if not self.loaded.chat_template:
             raise DynexitError(
                 "this checkpoint has no chat template: it was not trained on conversations; "
                 "leave out --chat and write the prompt as text."
             )
-        rendered: str = self._loaded.apply_chat_template(
-            list(messages), add_generation_prompt=True, tokenize=False
+        rendered: str = self.loaded.apply_chat_template(
+            list(messages),
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=not add_generation_prompt,
+            tokenize=False,
         )
-        ids: list[int] = self._loaded(rendered, add_special_tokens=False, verbose=False)[
-            "input_ids"
-        ]
+        return rendered
+
+    def encode_chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
+        """Token ids of a conversation, up to where the assistant's answer begins."""
+        text = self.render_chat(messages)
+        ids: list[int] = self.loaded(text, add_special_tokens=False, verbose=False)["input_ids"]
         return ids
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of `tokens` without special ones."""
-        text: str = self._loaded.decode(list(tokens), skip_special_tokens=True)
+        text: str = self.loaded.decode(list(tokens), skip_special_tokens=True)
         return text
 
 

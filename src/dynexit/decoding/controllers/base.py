@@ -18,6 +18,7 @@ class Controller:
     reads_shadow: ClassVar[bool] = False  # whether rounds must carry shadow tokens
     prompt_positions: int = 0  # of the prompt whose shadow tokens `observe_prompt` gets
     lossless: ClassVar[bool] = True
+    drafters: ClassVar[tuple[str, ...]] = ("early-exit",)  # those that its plans may name
 
     num_layers: int = 0
 

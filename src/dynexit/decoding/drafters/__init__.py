@@ -1,6 +1,41 @@
-"""Where drafts come from: one file each.
+"""Where drafts come from: one file each, found by being here.
 
-A drafter is a function `(sequence, plan) -> Steps[Draft]` that proposes up to
-`plan.speculation_length` tokens after the newest committed one. It may write the KV of the layers
-that it runs at positions past the committed length, and must leave the sequence's tokens alone.
+A file names its drafters in `DRAFTERS`: for each, a function of the second model (None where there
+is none) that returns a `Drafter` for one sequence.
 """
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from dynexit.decoding.records import Draft, Plan
+from dynexit.decoding.requests import Steps
+from dynexit.model.transformer import Transformer
+
+if TYPE_CHECKING:
+    from dynexit.decoding.sequence import Sequence
+
+
+class Drafter(Protocol):
+    """Proposes tokens after a sequence's newest committed one; leaves its tokens alone."""
+
+    def prefill(self, sequence: "Sequence") -> Steps[None]:
+        """Read the prompt, where that must be done apart from the target's own reading."""
+
+    def draft(self, sequence: "Sequence", plan: Plan) -> Steps[Draft]:
+        """Up to `plan.speculation_length` tokens; none at all makes the round a plain step.
+
+        It may write the KV of the target's layers that it runs, past the committed length.
+        """
+
+
+Factory = Callable[[Transformer | None], Drafter]
+
+
+def drafters() -> Mapping[str, Factory]:
+    """Every drafter of this package by name."""
+    found: dict[str, Factory] = {}
+    for module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
+        found.update(getattr(importlib.import_module(f"{__name__}.{module}"), "DRAFTERS", {}))
+    return found

@@ -1,0 +1,81 @@
+"""Where a figure was measured: versions, machine, and how much memory it took."""
+
+import os
+import platform
+import resource
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from dynexit import __version__
+
+if TYPE_CHECKING:
+    from dynexit.language_model import LanguageModel
+
+CLEAR_PEAK = "5"  # proc(5), clear_refs: resets the resident set's high-water mark
+
+
+def environment(lm: "LanguageModel") -> dict[str, Any]:
+    """Everything beside the options that a timing depends on."""
+    model = lm.model
+    on_gpu = model.device.type == "cuda"
+    return {
+        "dynexit": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(model.device) if on_gpu else "cpu",
+        "dtype": str(model.dtype).removeprefix("torch."),
+    }
+
+
+@cache
+def processor() -> str:
+    """The processor's model name, as far as the system tells."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(errors="replace").splitlines() if file.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+class PeakMemory:
+    """Most bytes held since the object was made: by the CUDA device, else by the process.
+
+    Where the system cannot reset a process's mark, it is the most since the process began.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        else:
+            _reset_process_peak()
+
+    def read(self) -> int:
+        """Bytes."""
+        if self._device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self._device))
+        return _process_peak()
+
+
+def _reset_process_peak() -> None:
+    try:
+        Path("/proc/self/clear_refs").write_text(CLEAR_PEAK)
+    except OSError:
+        return
+
+
+def _process_peak() -> int:
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

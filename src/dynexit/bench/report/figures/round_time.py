@@ -1,0 +1,54 @@
+"""Where the time of a round goes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure as Canvas
+
+from dynexit.bench.report.figures.base import Figure
+from dynexit.bench.report.figures.style import BLACK, COLOURS, canvas, grid_lines
+from dynexit.bench.report.naming import short
+from dynexit.bench.report.rounds import pooled, split
+from dynexit.bench.report.study import Study
+
+PHASES = {"draft": COLOURS[1], "verify": COLOURS[5], "control": COLOURS[0]}
+LABELS = {"control": "controller"}
+
+
+def _draw(studies: Sequence[Study]) -> Canvas | None:
+    study = studies[0]
+    found = {m: parts for m in study.methods if (parts := split(pooled(study.of(m)).rounds))}
+    if not any(parts.round for parts in found.values()):
+        return None
+    figure = canvas(0.9 + 0.26 * len(found))
+    axes = figure.subplots()
+    places, left = np.arange(len(found)), np.zeros(len(found))
+    for phase, colour in PHASES.items():
+        widths = np.array([getattr(parts, phase) for parts in found.values()])
+        axes.barh(places, widths, left=left, height=0.7, color=colour,
+                  label=LABELS.get(phase, phase))  # fmt: skip
+        left += widths
+    for place, parts in enumerate(found.values()):
+        share = f"controller {100 * parts.control_share:.1f} %"
+        axes.annotate(share, (parts.round, place), xytext=(4, 0), textcoords="offset points",
+                      va="center", color=BLACK, fontsize=8)  # fmt: skip
+    axes.set_yticks(places, [short(method) for method in found])
+    axes.tick_params(axis="y", length=0)
+    axes.invert_yaxis()
+    axes.set_xlim(right=1.22 * max(left))
+    axes.set_xlabel("time of a round (ms)")
+    grid_lines(axes, "x")
+    figure.legend(loc="outside upper left", ncols=3)
+    return figure
+
+
+FIGURES = (
+    Figure(
+        name="round-time",
+        title="Time of a round",
+        section="Time and memory",
+        caption="Mean over all rounds of a method; rounds differ in how many tokens they produce.",
+        needs="records with the times of rounds",
+        draw=_draw,
+    ),
+)

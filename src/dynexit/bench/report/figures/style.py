@@ -1,0 +1,132 @@
+"""How every figure looks: 700 px wide on a page, colour-blind safe, nothing that says nothing."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+from dynexit.bench.report.naming import VANILLA
+from dynexit.bench.report.study import Study
+
+WIDTH = 7.0  # inches, at 100 px an inch
+DPI = 200  # of the PNG: for screens with two pixels to one
+GREY = "#767676"
+FAINT = "#d9d9d9"
+BLACK = "#1a1a1a"
+# Okabe and Ito's, without the yellow, which vanishes on white.
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", BLACK)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+FIXED = {"del": 0, "layerskip": 1, "finite-state": 2, "draft-verify": 3}  # a method's own colour
+HEAT = "cividis"
+
+STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "text.parse_math": False,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.labelcolor": BLACK,
+    "axes.edgecolor": GREY,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": BLACK,
+    "ytick.labelcolor": BLACK,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "figure.constrained_layout.use": True,
+    "svg.fonttype": "path",  # the same letters everywhere
+    "svg.hashsalt": "dynexit",  # the same file from the same records
+}
+
+
+def canvas(height: float) -> Canvas:
+    """An empty figure of the page's width; `height` in inches."""
+    return Canvas(figsize=(WIDTH, height))
+
+
+def colours(study: Study) -> dict[str, str]:
+    """A colour for each method, the same in all figures of a study; vanilla is grey."""
+    return {method: COLOURS[i % len(COLOURS)] for method, i in _places(study).items()} | {
+        VANILLA: GREY
+    }
+
+
+def markers(study: Study) -> dict[str, str]:
+    """A marker for each method, so that colour is not all that tells them apart."""
+    return {method: MARKERS[i % len(MARKERS)] for method, i in _places(study).items()}
+
+
+def task_colours(study: Study) -> dict[str, str]:
+    """A colour for each task."""
+    return {task: COLOURS[i % len(COLOURS)] for i, task in enumerate(study.tasks)}
+
+
+def _places(study: Study) -> dict[str, int]:
+    others = [method for method in study.methods if method != VANILLA]
+    own = {method: FIXED[method] for method in others if method in FIXED}
+    free = (i for i in range(len(others) + len(FIXED)) if i not in own.values())
+    return {method: own[method] if method in own else next(free) for method in others}
+
+
+def broken(name: str, width: int = 12) -> str:
+    """A long name on several lines, broken after underscores, colons and commas."""
+    lines = [""]
+    for mark in ("_", ":", ",", "-"):
+        name = name.replace(mark, mark + "\0")
+    for part in name.split("\0"):
+        if lines[-1] and len(lines[-1] + part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
+def grid_lines(axes: Axes, axis: str) -> None:
+    """Faint lines behind the data, along the axis that is read."""
+    axes.grid(visible=True, axis="x" if axis == "x" else "y", color=FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], gap: float = 0.075) -> None:
+    """Names at the right of curves, pushed apart where they would touch.
+
+    Args:
+        ends: y of a curve's end in data units, its name and its colour.
+        gap: least distance of two names, as a share of the axes' height.
+    """
+    low, high = axes.get_ylim()
+    placed = sorted(((y - low) / (high - low), name, colour) for y, name, colour in ends)
+    heights = spread([y for y, _, _ in placed], gap)
+    for height, (_, name, colour) in zip(heights, placed, strict=True):
+        axes.annotate(
+            name,
+            (1.0, height),
+            xytext=(5, 0),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            color=colour,
+            va="center",
+            fontsize=8.5,
+            annotation_clip=False,
+        )
+
+
+def spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Rising heights at least `gap` apart, moved as little as a pass up and one down can."""
+    up = list(heights)
+    for i in range(1, len(up)):
+        up[i] = max(up[i], up[i - 1] + gap)
+    excess = max(0.0, up[-1] - 1.0) if up else 0.0
+    down = [y - excess / 2 for y in up]
+    for i in range(len(down) - 2, -1, -1):
+        down[i] = min(down[i], down[i + 1] - gap)
+    return down

@@ -1,0 +1,77 @@
+"""What methods, models and tasks are called in a report, and the order that methods stand in."""
+
+from functools import cache
+from pathlib import PurePath
+from typing import Any
+
+from dynexit.decoding.controllers import methods
+from dynexit.decoding.controllers.layerskip import LayerSkip
+from dynexit.methods import split_method
+
+FixedPair = tuple[int, int]  # exit layer, speculation length
+
+VANILLA = "vanilla"
+DEL = "del"
+FIRST = (VANILLA, "layerskip", "finite-state", "draft-verify")
+
+
+def rank(method: str) -> int:
+    """Place in a table: the baselines, DEL, its ablations, everything else."""
+    name = split_method(method)[0]
+    if name in FIRST:
+        return FIRST.index(name)
+    if method == DEL:
+        return len(FIRST)
+    return len(FIRST) + (1 if is_del(method) else 2)
+
+
+def is_del(method: str) -> bool:
+    """DEL or one of its ablations."""
+    name = split_method(method)[0]
+    return name == DEL or name.startswith(f"{DEL}-")
+
+
+def fixed_pair(method: str) -> FixedPair | None:
+    """(E, d) of a layerskip method that names its exit layer; None of every other."""
+    name, settings = split_method(method)
+    if name != "layerskip" or "exit_layer" not in settings:
+        return None
+    return settings["exit_layer"], settings.get("speculation_length", LayerSkip.speculation_length)
+
+
+def pair_label(pair: FixedPair) -> str:
+    """As the paper writes it: "(5-3)"."""
+    return f"({pair[0]}-{pair[1]})"
+
+
+def short(method: str) -> str:
+    """For a figure: exit layer and speculation length by their letters."""
+    return method.replace("exit_layer=", "E=").replace("speculation_length=", "d=")
+
+
+def model_label(model: str) -> str:
+    """A hub id as it is; of a folder only its own name."""
+    path = PurePath(model)
+    return path.name if path.is_absolute() or model.startswith(".") else model
+
+
+def task_label(task: str) -> str:
+    """A task's name; of a user's file of prompts only the file's own."""
+    kind, colon, file = task.partition(":")
+    return kind + colon + PurePath(file).name
+
+
+def reads_shadow(method: str) -> bool:
+    """Whether the method unembeds shadow tokens; a method of a user's own is not asked."""
+    return bool(_trait(method, "reads_shadow", False))
+
+
+def lossless(method: str) -> bool:
+    """Whether the method promises vanilla's text; a method of a user's own is not asked."""
+    return bool(_trait(method, "lossless", True))
+
+
+@cache
+def _trait(method: str, name: str, otherwise: Any) -> Any:
+    factory = methods().get(split_method(method)[0])
+    return otherwise if factory is None else getattr(factory(), name)

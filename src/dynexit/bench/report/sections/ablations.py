@@ -1,0 +1,42 @@
+"""What DEL's parts are worth, and what each variant does in a round."""
+
+from collections.abc import Iterable
+
+from dynexit.bench.report.markdown import code, fixed, percent, table, within
+from dynexit.bench.report.naming import is_del
+from dynexit.bench.report.rounds import etpl, mean_drafted, mean_exit_layer, pooled
+from dynexit.bench.report.sections.base import Section, per_model
+from dynexit.bench.report.study import Study
+
+HEADINGS = (
+    "method",
+    "speedup [95 %]",
+    "eTPL",
+    "acceptance rate",
+    "tokens per round",
+    "mean exit layer",
+    "drafted per round",
+)
+
+
+def _write(study: Study) -> Iterable[str]:
+    variants = [method for method in study.methods if is_del(method)]
+    if variants:
+        yield table(HEADINGS, (_row(study, method) for method in variants))
+        yield "Mean exit layer: over the rounds that drafted; the others are over all rounds."
+
+
+def _row(study: Study, method: str) -> list[str]:
+    statistics = pooled(study.of(method))
+    return [
+        code(method),
+        within(study.total(method).speedup, study.interval(method)),
+        fixed(etpl(statistics), 4),
+        percent(statistics.acceptance_rate if statistics.drafted else None, 1),
+        fixed(statistics.mean_acceptance_length),
+        fixed(mean_exit_layer(statistics.rounds), 1),
+        fixed(mean_drafted(statistics.rounds)),
+    ]
+
+
+SECTION = Section("DEL and its ablations", per_model(_write))

@@ -1,0 +1,63 @@
+"""Whether the texts are vanilla's, and how good they are."""
+
+from collections.abc import Iterable, Sequence
+
+from dynexit.bench.report.markdown import bold, code, fixed, table
+from dynexit.bench.report.naming import VANILLA, lossless, task_label
+from dynexit.bench.report.scores import task_scores
+from dynexit.bench.report.sections.base import Section, per_model
+from dynexit.bench.report.study import Sample, Study
+
+SHOWN = 8  # differing examples of a method, by name
+NOTE = (
+    "A difference is no proof of an error: rounding may decide between two tokens that the target "
+    "holds for almost equally likely. `dynexit check` tells the two apart."
+)
+
+
+def _write(study: Study) -> Iterable[str]:
+    others = [method for method in study.methods if method != VANILLA]
+    rows = [_row(code(method), study.of(method), lossless(method)) for method in others]
+    if study.grid:
+        samples = [s for method in study.grid.values() for s in study.of(method)]
+        rows.append(_row(f"{len(study.grid)} fixed pairs of the grid", samples, True))
+    if rows:
+        yield table(["method", "differing examples", "identical to vanilla"], rows, left=2)
+        yield NOTE
+    yield from _scores(study)
+
+
+def _row(name: str, samples: Sequence[Sample], promised: bool) -> list[str]:
+    differing = dict.fromkeys(
+        f"{task_label(s.record.task)} {s.record.example}" for s in samples if not s.identical
+    )
+    shown = ", ".join(map(code, list(differing)[:SHOWN]))
+    more = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
+    same = sum(sample.identical for sample in samples)
+    lossy = "" if promised else " (lossy by design)"
+    return [name + lossy, (shown + more) or "none", bold(f"{same}/{len(samples)}")]
+
+
+def _scores(study: Study) -> Iterable[str]:
+    found = {
+        method: {
+            (task, name): score
+            for task in study.tasks
+            if (samples := study.of(method, task))
+            for name, score in task_scores([s.record for s in samples]).items()
+        }
+        for method in study.methods
+    }
+    columns = list(dict.fromkeys(column for scores in found.values() for column in scores))
+    if not columns:
+        return
+    headings = ["method", *(f"{code(task_label(task))} {name}" for task, name in columns)]
+    rows = (
+        [code(method), *(fixed(scores.get(column), 3) for column in columns)]
+        for method, scores in found.items()
+    )
+    yield "Scores of the texts: means over examples, BLEU and chrF over the corpus."
+    yield table(headings, rows)
+
+
+SECTION = Section("The same texts", per_model(_write))

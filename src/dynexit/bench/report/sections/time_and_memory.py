@@ -1,0 +1,51 @@
+"""Where a round's time goes, what prefill costs, and how much memory is held."""
+
+from collections.abc import Iterable
+from statistics import median
+
+from dynexit.bench.report.markdown import NONE, bold, code, fixed, percent, scaled, table
+from dynexit.bench.report.rounds import Split, pooled, split
+from dynexit.bench.report.sections.base import Section, per_model
+from dynexit.bench.report.study import Study
+
+HEADINGS = (
+    "method",
+    "draft, ms",
+    "verify, ms",
+    "controller, ms",
+    "round, ms",
+    "controller's share",
+    "prefill, ms (median)",
+    "peak memory",
+)
+NOTE = (
+    "Means of a round's phases. The controller's part holds its planning, the analysis of shadow "
+    "tokens and the commit. Peak memory is the most that the process, or the CUDA device, held "
+    "during any generation, weights included."
+)
+
+
+def _write(study: Study) -> Iterable[str]:
+    yield table(HEADINGS, (_row(study, method) for method in study.methods))
+    yield NOTE
+
+
+def _row(study: Study, method: str) -> list[str]:
+    records = [sample.record for sample in study.of(method)]
+    peak = max(record.peak_memory for record in records)
+    return [
+        code(method),
+        *_phases(split(pooled(study.of(method)).rounds)),
+        fixed(1e3 * median(record.statistics.prefill_seconds for record in records), 1),
+        f"{scaled(peak, ('', 'k', 'M', 'G', 'T'))}B" if peak else NONE,
+    ]
+
+
+def _phases(parts: Split | None) -> list[str]:
+    if parts is None:
+        return [NONE] * 5
+    spent = (parts.draft, parts.verify, parts.control, parts.round)
+    return [*(fixed(ms) for ms in spent), bold(percent(parts.control_share, 1))]
+
+
+SECTION = Section("Time and memory", per_model(_write))

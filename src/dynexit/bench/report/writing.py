@@ -1,0 +1,138 @@
+"""From files of records to a folder with report.md, report.html and figures/."""
+
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dynexit.bench.records import Record, read_records
+from dynexit.bench.report.figures import Figure, figures
+from dynexit.bench.report.figures.base import Drawn, draw_all
+from dynexit.bench.report.markdown import bullets, code, counted, table
+from dynexit.bench.report.naming import model_label, task_label
+from dynexit.bench.report.page import page
+from dynexit.bench.report.sections import SECTIONS
+from dynexit.bench.report.study import Evidence, gather
+from dynexit.errors import DynexitError
+
+TITLE = "Speed of early-exit self-speculation"
+MARKDOWN, HTML, FIGURES = "report.md", "report.html", "figures"
+KINDS = (".svg", ".png")
+FAILURES_SHOWN = 20
+ERROR_LENGTH = 160  # characters
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a report was made of, and of how much."""
+
+    folder: Path
+    records: int
+    figures: int
+    failed: int
+    unpaired: int
+
+
+def write_report(files: Sequence[Path], out: Path) -> Written:
+    """Read records and write their report into the folder `out`.
+
+    Nothing there changes until the report is whole. Then an older report is replaced; what else
+    lies in `out` stays as it is.
+
+    Raises:
+        DynexitError: files that hold nothing to report, or a folder that cannot be written.
+    """
+    evidence = gather(read_records(files))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
+            drawn = _write(evidence, Path(folder))
+            _move(Path(folder), out)
+    except OSError as error:
+        raise DynexitError(f"cannot write {out}: {error.strerror or error}.") from error
+    return Written(
+        out, len(evidence.records), len(drawn), len(evidence.failed), len(evidence.unpaired)
+    )
+
+
+def _write(evidence: Evidence, folder: Path) -> list[Drawn]:
+    (folder / FIGURES).mkdir()
+    known = figures()
+    made = {figure.name: draw_all(figure, evidence.studies, folder / FIGURES) for figure in known}
+    drawn = [one for found in made.values() for one in found]
+    missing = [figure for figure in known if not made[figure.name]]
+    markdown = "\n\n".join(_blocks(evidence, drawn, missing)) + "\n"
+    images = {_address(one): (folder / FIGURES / f"{one.name}.svg").read_bytes() for one in drawn}
+    (folder / MARKDOWN).write_text(markdown, encoding="utf-8")
+    (folder / HTML).write_text(page(markdown, TITLE, images), encoding="utf-8")
+    return drawn
+
+
+def _blocks(evidence: Evidence, drawn: Sequence[Drawn], missing: Sequence[Figure]) -> Iterator[str]:
+    yield f"# {TITLE}"
+    for section in SECTIONS:
+        own = [one for one in drawn if one.figure.section == section.title]
+        blocks = section.write(evidence)
+        if blocks or own:
+            yield f"## {section.title}"
+            yield from blocks
+            yield from (block for one in own for block in _shown(one))
+    left_out = list(_left_out(evidence, missing))
+    if left_out:
+        yield "## Left out"
+        yield from left_out
+
+
+def _shown(one: Drawn) -> Iterator[str]:
+    title = one.figure.title + (f", {one.model}" if one.model else "")
+    yield f"![{title}]({_address(one)})"
+    yield f"*{title}.* {one.figure.caption}"
+
+
+def _address(one: Drawn) -> str:
+    return f"{FIGURES}/{one.name}.png"
+
+
+def _left_out(evidence: Evidence, missing: Sequence[Figure]) -> Iterator[str]:
+    if evidence.failed:
+        yield f"{counted(len(evidence.failed), 'record')} of failures, in no number above:"
+        yield _failures(evidence.failed)
+    if evidence.unpaired:
+        yield (
+            f"{counted(len(evidence.unpaired), 'record')} without a vanilla record of the same "
+            "prompt and run to compare with, in no number above."
+        )
+    if missing:
+        yield bullets(f"No figure “{one.title}”: it takes {one.needs}." for one in missing)
+
+
+def _failures(failed: Sequence[Record]) -> str:
+    rows = [
+        [
+            code(model_label(record.model)),
+            code(f"{task_label(record.task)} {record.example}"),
+            code(record.method),
+            code((record.error or "no statistics")[:ERROR_LENGTH]),
+        ]
+        for record in failed[:FAILURES_SHOWN]
+    ]
+    if len(failed) > FAILURES_SHOWN:
+        rows.append([f"and {len(failed) - FAILURES_SHOWN} more", "", "", ""])
+    return table(["model", "example", "method", "reason"], rows, left=4)
+
+
+def _move(made: Path, out: Path) -> None:
+    """Put a finished report in its place, and take away the figures of the older one."""
+    (out / FIGURES).mkdir(parents=True, exist_ok=True)
+    for name in _figures_of(out / MARKDOWN):
+        for kind in KINDS:
+            (out / FIGURES / f"{name}{kind}").unlink(missing_ok=True)
+    for file in (*sorted((made / FIGURES).iterdir()), made / MARKDOWN, made / HTML):
+        file.replace(out / file.relative_to(made))
+
+
+def _figures_of(markdown: Path) -> Iterable[str]:
+    """Names of the figures that a report shows; none where there is no report."""
+    text = markdown.read_text(encoding="utf-8", errors="replace") if markdown.exists() else ""
+    return re.findall(rf"\]\({FIGURES}/([\w.-]+)\.png\)", text)

@@ -1,0 +1,75 @@
+"""One benchmark from options to records: plan the shards, have them run, write what comes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+
+from dynexit.bench.executors import Executor
+from dynexit.bench.journal import Journal
+from dynexit.bench.options import Options, Shard
+from dynexit.bench.records import Key, Record
+from dynexit.errors import DynexitError
+from dynexit.methods import make_controller
+from dynexit.tasks import load_examples
+from dynexit.tasks.base import Example
+
+Examples = Mapping[str, Sequence[Example]]
+Watcher = Callable[[Record | None, int, int], None]
+
+
+def run(options: Options, out: Path, executor: Executor, watch: Watcher) -> int:
+    """Run what `out` does not hold yet.
+
+    Args:
+        watch: told of every record, with how many there are and will be; first of none.
+
+    Returns:
+        How many records the file holds an error in.
+
+    Raises:
+        DynexitError: options that cannot be run, before anything is written.
+    """
+    check_methods(options)
+    examples = {task: _load(task, options) for task in options.tasks}
+    wanted = sum(len(found) for found in examples.values())
+    total = wanted * len(options.models) * len(options.methods)
+    with Journal(out, options) as journal:
+        shards = plan_shards(options, examples, journal.done, executor.shard_size)
+        watch(None, len(journal.done), total)
+        for record in executor.run(options, shards):
+            journal.append(record)
+            watch(record, len(journal.done), total)
+        return sum(record.error is not None for record in journal.done.values())
+
+
+def check_methods(options: Options) -> None:
+    """Raises DynexitError for a method, or a setting of one, that does not exist."""
+    for method in options.methods:
+        controller = make_controller(method)
+        if "second-model" in controller.drafters and options.draft_model is None:
+            raise DynexitError(f"method {method!r} drafts with a second model: give --draft-model.")
+
+
+def plan_shards(
+    options: Options, examples: Examples, done: Mapping[Key, Record], size: int | None
+) -> list[Shard]:
+    """Everything not done, cut into shards of `size` examples; None is a task in one piece."""
+    shards = []
+    for model, (task, found) in product(options.models, examples.items()):
+        over = frozenset((key[2], key[3]) for key in done if key[:2] == (model, task))
+        for start in range(0, len(found), size or len(found)):
+            part = tuple(found[start : start + (size or len(found))])
+            if any((e.id, method) not in over for e, method in product(part, options.methods)):
+                shards.append(Shard(model, task, part, over))
+    return shards
+
+
+def _load(task: str, options: Options) -> list[Example]:
+    return load_examples(
+        task,
+        options.folder,
+        options.num_samples,
+        options.shots,
+        options.template,
+        options.seed,
+    )

@@ -1,0 +1,124 @@
+"""Runs a shard in this process: loads its model once, times every method on every example."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+
+from dynexit.bench.environment import PeakMemory, environment
+from dynexit.bench.options import BUNDLED, Options, Shard
+from dynexit.bench.records import Record
+from dynexit.decoding.controllers.base import Controller
+from dynexit.decoding.sampling import Sampling
+from dynexit.errors import DynexitError
+from dynexit.language_model import Generation, LanguageModel, load
+from dynexit.methods import make_controller
+from dynexit.tasks import make_task
+from dynexit.tasks.base import Example
+
+WARM_UP_TOKENS = 16
+
+
+@dataclass
+class Worker:
+    """Holds the models that it has loaded, one target at a time."""
+
+    options: Options
+    _target: tuple[str, LanguageModel] | None = field(default=None, repr=False)
+    _second: LanguageModel | None = field(default=None, repr=False)
+    _controllers: dict[str, Controller] = field(default_factory=dict, repr=False)
+
+    def run(self, shard: Shard) -> Iterator[Record]:
+        """One record for every (example, method) that is not done.
+
+        The methods take turns on each example, each time beginning with another, so that neither
+        the machine's drift nor a place in the row favours any of them.
+        """
+        lm = self._load(shard.model)
+        for index, example in enumerate(shard.examples):
+            methods = self.options.methods
+            turn = index % len(methods)
+            for method in (*methods[turn:], *methods[:turn]):
+                if (example.id, method) not in shard.done:
+                    yield self._record(lm, shard, example, method)
+
+    def _record(self, lm: LanguageModel, shard: Shard, example: Example, method: str) -> Record:
+        record = Record(
+            shard.model,
+            shard.task,
+            example.id,
+            method,
+            reference=example.reference,
+            shape=shape(lm, self._second),
+            options=self.options.as_dict(),
+            environment=environment(lm),
+        )
+        try:
+            self._fill(record, lm, example.prompt)
+        except (DynexitError, RuntimeError, MemoryError) as error:  # CUDA's are RuntimeErrors
+            record.error = f"{type(error).__name__}: {error}"
+        return record
+
+    def _fill(self, record: Record, lm: LanguageModel, prompt: str) -> None:
+        controller = self._controller(lm, record.method)
+        peak = PeakMemory(lm.model.device)
+        output = self._generate(lm, prompt, controller, self.options.max_new_tokens)
+        record.peak_memory = peak.read()
+        record.prompt_tokens = len(lm.tokenizer.encode(prompt)) if lm.tokenizer else 0
+        record.token_ids, record.text = output.token_ids, output.text
+        record.finish_reason, record.stats = output.finish_reason, output.stats.as_dict()
+        if record.reference is not None:
+            task = make_task(record.task, self.options.allow_code_execution)
+            record.scores = task.score(output.text, record.reference)
+
+    def _controller(self, lm: LanguageModel, method: str) -> Controller:
+        """The method's controller, one for all prompts: some carry state from one to the next.
+
+        Another one of its kind warms the machine up.
+        """
+        if method not in self._controllers:
+            self._generate(lm, "The quick brown fox", make_controller(method), WARM_UP_TOKENS)
+            self._controllers[method] = make_controller(method)
+        return self._controllers[method]
+
+    def _generate(
+        self, lm: LanguageModel, prompt: str, method: Controller, new_tokens: int
+    ) -> Generation:
+        options = self.options
+        rule = Sampling(options.temperature, options.top_k, options.top_p, seed=options.seed)
+        return lm.generate(
+            prompt, method, max_new_tokens=new_tokens, sampling=rule, draft_model=self._second
+        )
+
+    def _load(self, name: str) -> LanguageModel:
+        if self._target is None or self._target[0] != name:
+            self._target = None  # so that two never lie in memory together
+            self._controllers.clear()
+            if self.options.threads is not None:
+                torch.set_num_threads(self.options.threads)
+            self._target = (name, self._load_one(name))
+        if self.options.draft_model is not None and self._second is None:
+            self._second = self._load_one(self.options.draft_model)
+        return self._target[1]
+
+    def _load_one(self, name: str) -> LanguageModel:
+        place = None if name == BUNDLED else name
+        return load(place, dtype=self.options.dtype, device=self.options.device, check=False)
+
+
+def shape(lm: LanguageModel, second: LanguageModel | None) -> dict[str, int]:
+    """What FLOPs are counted from: parameters of a layer and of the head, and how many layers."""
+    counted = _shape(lm)
+    if second is not None:
+        counted |= {f"draft_{name}": value for name, value in _shape(second).items()}
+    return counted
+
+
+def _shape(lm: LanguageModel) -> dict[str, int]:
+    model = lm.model
+    return {
+        "num_layers": lm.num_layers,
+        "layer_parameters": sum(p.numel() for p in model.layer(0).parameters()),
+        "head_parameters": model.choosable * model.config.hidden_size,
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }

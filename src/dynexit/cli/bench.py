@@ -1,0 +1,225 @@
+"""`dynexit bench` and `dynexit sweep`: models x tasks x methods into a file of records."""
+
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from dynexit.cli.options import Device, Dtype, Threads, notes
+from dynexit.errors import DynexitError
+
+if TYPE_CHECKING:
+    from dynexit.bench.executors import Executor
+    from dynexit.bench.options import Options
+    from dynexit.bench.records import Record
+
+Models = Annotated[
+    list[str] | None,
+    typer.Option("--model", "-m", help="Folder or hub id; may repeat [default: the bundled one]."),
+]
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option("--task", "-t", help="May repeat [default: all]; jsonl:FILE is your own prompts."),
+]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method",
+        help="May repeat; settings as NAME:setting=value,... [default: the five of DEL's table].",
+    ),
+]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Rows as local files, in the hub's field names [default: hub].")
+]
+NumSamples = Annotated[int | None, typer.Option(min=1, help="Examples per task [default: all].")]
+Shots = Annotated[int | None, typer.Option("--n-shot", min=0, help="[default: the task's own].")]
+Template = Annotated[str, typer.Option(help="del: the published prompts; cue: cues for answers.")]
+NewTokens = Annotated[int, typer.Option("--max-new-tokens", "-n", min=1)]
+Seed = Annotated[int, typer.Option(help="Of the shuffling and of the sampling.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="JSON lines; continued where it exists.")]
+DraftModel = Annotated[str | None, typer.Option(help="Smaller checkpoint, for two-model.")]
+Execute = Annotated[
+    bool, typer.Option("--allow-code-execution", help="Run generated code for pass@1. No sandbox.")
+]
+Workers = Annotated[
+    int, typer.Option(min=1, help="Processes on this machine; more than 1 spoils timings.")
+]
+Ray = Annotated[str | None, typer.Option(help="Address of a Ray cluster to spread over, or auto.")]
+Gpus = Annotated[float, typer.Option(min=0, help="GPUs per worker, declared to Ray.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add both commands."""
+    app.command()(bench)
+    app.command()(sweep)
+
+
+def bench(
+    out: Out,
+    model: Models = None,
+    task: Tasks = None,
+    method: Methods = None,
+    data_dir: DataDir = None,
+    num_samples: NumSamples = None,
+    n_shot: Shots = None,
+    template: Template = "del",
+    max_new_tokens: NewTokens = 512,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    top_k: Annotated[int, typer.Option(help="Keep the k likeliest; 0 is off.")] = 0,
+    top_p: Annotated[float, typer.Option(help="Keep this much probability.")] = 1.0,
+    seed: Seed = 0,
+    dtype: Dtype = None,
+    device: Device = None,
+    threads: Threads = None,
+    draft_model: DraftModel = None,
+    allow_code_execution: Execute = False,
+    workers: Workers = 1,
+    ray: Ray = None,
+    gpus_per_worker: Gpus = 0,
+) -> None:
+    """Time methods on tasks, in turn on every prompt. Killed and started again, it continues."""
+    from dynexit.bench.options import TABLE_1
+
+    settings = {**locals(), "method": tuple(method or TABLE_1)}
+    _run(make_options(settings), out, make_executor(workers, ray, gpus_per_worker))
+
+
+def sweep(
+    out: Out,
+    model: Models = None,
+    task: Tasks = None,
+    exit_layers: Annotated[str, typer.Option(help="Such as 1-4,6,8.")] = "1-8",
+    lengths: Annotated[str, typer.Option(help="Speculation lengths, such as 1-6.")] = "1-6",
+    method: Annotated[
+        list[str] | None, typer.Option("--method", help="To compare with; may repeat.")
+    ] = None,
+    data_dir: DataDir = None,
+    num_samples: NumSamples = 8,
+    n_shot: Shots = None,
+    template: Template = "del",
+    max_new_tokens: NewTokens = 512,
+    seed: Seed = 0,
+    dtype: Dtype = None,
+    device: Device = None,
+    threads: Threads = None,
+    workers: Workers = 1,
+    ray: Ray = None,
+    gpus_per_worker: Gpus = 0,
+) -> None:
+    """Time every fixed pair of exit layer and speculation length, and DEL beside them.
+
+    `dynexit report` draws the heat maps and finds the best pair per prompt, per task and overall.
+    """
+    pairs = [(e, d) for e in parse_range(exit_layers) for d in parse_range(lengths)]
+    grid = [f"layerskip:exit_layer={e},speculation_length={d}" for e, d in pairs]
+    settings = {**locals(), "method": (*(method or ["del"]), *grid)}
+    _run(make_options(settings), out, make_executor(workers, ray, gpus_per_worker))
+
+
+def make_options(settings: dict[str, Any]) -> "Options":
+    """Options of a benchmark from a command's arguments; vanilla is always among the methods."""
+    from dynexit.bench.options import BUNDLED, Options
+    from dynexit.tasks import task_names
+
+    data_dir = settings["data_dir"]
+    named = {
+        "models": tuple(settings["model"] or [BUNDLED]),
+        "tasks": tuple(settings["task"] or task_names()),
+        "methods": tuple(dict.fromkeys(("vanilla", *settings["method"]))),
+        "data_dir": None if data_dir is None else str(data_dir),
+        "shots": settings["n_shot"],
+    }
+    known = Options.__dataclass_fields__
+    return Options(**named, **{k: v for k, v in settings.items() if k in known and k not in named})
+
+
+def make_executor(workers: int, ray: str | None, gpus: float) -> "Executor":
+    """Where the shards run."""
+    from dynexit.bench.executors import Cluster, Inline, Processes
+
+    if ray is not None and workers > 1:
+        raise DynexitError("give --workers for this machine or --ray for a cluster, not both.")
+    if ray is not None:
+        return Cluster(ray, gpus)
+    return Processes(workers) if workers > 1 else Inline()
+
+
+def parse_range(text: str) -> list[int]:
+    """Numbers of a text such as "1-4,6"."""
+    numbers: dict[int, None] = {}
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        try:
+            numbers |= dict.fromkeys(range(int(first), int(last or first) + 1))
+        except ValueError:
+            raise DynexitError(f"{text!r} is not a list of numbers such as 1-4,6,8.") from None
+    if not numbers or min(numbers) < 1:
+        raise DynexitError(f"{text!r} must name at least one number, and none below 1.")
+    return list(numbers)
+
+
+def _run(options: "Options", out: Path, executor: "Executor") -> None:
+    from dynexit.bench.run import run
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=notes) as bar:
+        task, speedups = bar.add_task("loading"), Speedups()
+
+        def watch(record: "Record | None", done: int, total: int) -> None:
+            if record is not None:
+                speedups.add(record)
+                if record.error is not None:
+                    where = f"{record.task} {record.example} {record.method}"
+                    notes.print(f"[yellow]failed:[/] {where}: {record.error}")
+            bar.update(task, total=total, completed=done, description=speedups.text(record))
+
+        try:
+            failed = run(options, out, executor, watch)
+        except KeyboardInterrupt:
+            notes.print(f"stopped; what was finished is in {out}: the same command continues it.")
+            raise typer.Exit(130) from None
+    notes.print(f"records in {out}; tables and figures: dynexit report {out} --out report")
+    if failed:
+        notes.print(f"[yellow]{failed} failed[/]: their records say why.")
+
+
+class Speedups:
+    """Median speedup over vanilla of every method, over the prompts that have run so far."""
+
+    def __init__(self) -> None:
+        self._plain: dict[tuple[str, str, str], float] = {}
+        self._others: dict[str, dict[tuple[str, str, str], float]] = {}
+
+    def add(self, record: "Record") -> None:
+        """Take a record in."""
+        where = (record.model, record.task, record.example)
+        speed = record.statistics.tokens_per_second
+        if record.method == "vanilla":
+            self._plain[where] = speed
+        else:
+            self._others.setdefault(record.method, {})[where] = speed
+
+    def text(self, record: "Record | None") -> str:
+        """Such as "gsm8k del 1.42x"."""
+        if record is None:
+            return "running"
+        speeds = self._others.get(record.method, {})
+        ratios = [v / self._plain[k] for k, v in speeds.items() if self._plain.get(k)]
+        ratio = f" {median(ratios):.2f}x" if ratios else ""
+        return f"{record.task} {record.method}{ratio}"

@@ -1,0 +1,38 @@
+"""`dynexit report`: records into the tables and figures of a paper."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from dynexit.cli.options import notes
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(report)
+
+
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN.jsonl...", help="Files that `dynexit bench` wrote.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder to write; an older report is replaced.")
+    ],
+) -> None:
+    """Write report.md, report.html (self-contained) and figures/ from the records of runs."""
+    from dynexit.bench.report.writing import write_report
+
+    written = write_report(runs, out)
+    console = Console(highlight=False, soft_wrap=True)
+    for name in ("report.md", "report.html"):
+        console.print(str(written.folder / name), markup=False)
+    notes.print(f"{written.records} records, {written.figures} figures")
+    if written.failed:
+        notes.print(
+            f"[yellow]{written.failed} records of failures left out[/]: the report says why."
+        )
+    if written.unpaired:
+        notes.print(f"[yellow]{written.unpaired} records without vanilla left out[/]")

@@ -1,0 +1,60 @@
+"""Drafts by a second, smaller model with the same vocabulary (Leviathan et al. 2023)."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from dynexit.decoding.drafters.proposing import propose
+from dynexit.decoding.records import Draft, Plan
+from dynexit.decoding.requests import Segment, Steps, Unembed
+from dynexit.errors import DynexitError
+from dynexit.model.rows import Span
+from dynexit.model.transformer import Transformer
+
+if TYPE_CHECKING:
+    from dynexit.decoding.sequence import Sequence
+
+
+class SecondModelDrafter:
+    """Owns the second model's cache, and knows which tokens that cache has read."""
+
+    def __init__(self, model: Transformer | None) -> None:
+        if model is None:
+            raise DynexitError("this method drafts with a second model: give draft_model.")
+        self._model, self._cache = model, model.new_cache()
+        self._read: list[int] = []
+
+    def prefill(self, sequence: "Sequence") -> Steps[None]:
+        """Read the prompt but its last token, which the first draft starts from."""
+        if 1 < sequence.prompt_length <= self._model.config.max_positions:
+            yield from self._run(sequence.tokens[: sequence.prompt_length - 1])
+
+    def draft(self, sequence: "Sequence", plan: Plan) -> Steps[Draft]:
+        """Catch up with the text, then write on, a token a pass."""
+        self._forget_rejected(sequence.tokens)
+        proposed, pending = Draft(), sequence.tokens[len(self._read) :]
+        room = self._model.config.max_positions - len(sequence.tokens)
+        for _ in range(min(plan.speculation_length, room + 1)):
+            hidden = yield from self._run(pending)
+            logits = yield Unembed(hidden[-1:], self._model)
+            if propose(proposed, logits, sequence, plan):
+                break
+            pending = proposed.tokens[-1:]
+        return proposed
+
+    def _run(self, tokens: list[int]) -> Steps[Tensor]:
+        """Hidden states [n, D] that leave the second model's last layer; reads `tokens`."""
+        span = Span(self._cache, len(self._read), len(tokens))
+        hidden = self._model.embed(torch.tensor(tokens, device=self._model.device))
+        self._read += tokens
+        depth = self._model.config.num_layers
+        return (yield Segment(hidden, span, 0, depth, model=self._model))
+
+    def _forget_rejected(self, tokens: list[int]) -> None:
+        """Keep of what was read what the text still begins with, and less than all of the text."""
+        while len(self._read) >= len(tokens) or self._read != tokens[: len(self._read)]:
+            self._read.pop()
+
+
+DRAFTERS = {"second-model": SecondModelDrafter}

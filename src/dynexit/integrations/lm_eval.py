@@ -1,0 +1,202 @@
+"""A model for EleutherAI's lm-evaluation-harness.
+
+    lm_eval --model dynexit --model_args pretrained=FOLDER,method=del --tasks gsm8k
+
+Releases of the harness that read entry points find it by that name. For older ones (up to 0.4.13),
+`python -m dynexit.integrations.lm_eval` is the same command line with this model in its registry.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import TemplateLM
+from lm_eval.api.registry import model_registry
+from lm_eval.models.utils import normalize_gen_kwargs
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+from torch import Tensor
+from tqdm import tqdm
+
+from dynexit.decoding.sampling import Sampling
+from dynexit.errors import DynexitError
+from dynexit.language_model import load
+from dynexit.methods import make_controller
+from dynexit.model.rows import Span
+from dynexit.model.tokenizer import CheckpointTokenizer
+
+NAME = "dynexit"
+SAMPLED = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed")
+Scored = tuple[float, bool]
+
+
+class DynexitLM(TemplateLM):
+    """Generates with any method of dynexit; scores texts in one pass of the whole model.
+
+    Args:
+        pretrained: folder or hub id; None is the bundled model.
+        method: any method; its settings may follow as arguments of their own.
+        max_gen_toks: new tokens where a task does not say.
+        batch_size: accepted because the harness passes it; sequences run one at a time.
+    """
+
+    def __init__(
+        self,
+        pretrained: str | None = None,
+        method: str = "del",
+        dtype: str | None = None,
+        device: str | None = None,
+        draft_model: str | None = None,
+        max_gen_toks: int = 256,
+        batch_size: int | str = 1,
+        max_batch_size: int | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__()
+        del batch_size, max_batch_size
+        make_controller(method, **settings)  # refuses what does not exist before the model loads
+        self._lm = load(pretrained, dtype=dtype, device=device, check=False)
+        self._second = load(draft_model, dtype, device, False) if draft_model else None
+        self._method, self._settings = method, settings
+        self._max_gen_toks = int(max_gen_toks)
+        self.tokenizer = self._own_tokenizer.loaded
+
+    @property
+    def _own_tokenizer(self) -> CheckpointTokenizer:
+        if self._lm.tokenizer is None:
+            raise DynexitError(f"{self._lm.name} has no tokenizer, and the harness gives texts.")
+        return self._lm.tokenizer
+
+    @property
+    def eot_token_id(self) -> int:
+        """The token that ends a text, and what an empty context is conditioned on."""
+        found: int | None = self._own_tokenizer.eos
+        return min(self._lm.eos) if found is None else found
+
+    @property
+    def prefix_token_id(self) -> int:
+        """BOS where there is one."""
+        begin: int | None = self.tokenizer.bos_token_id
+        return self.eot_token_id if begin is None else begin
+
+    @property
+    def max_length(self) -> int:
+        """Positions of the model's context."""
+        return self._lm.model.config.max_positions
+
+    @property
+    def tokenizer_name(self) -> str:
+        """What the harness keys its request cache by."""
+        return str(self.tokenizer.name_or_path).replace("/", "__")
+
+    def tok_encode(
+        self, string: str, add_special_tokens: bool | None = None, **kwargs: Any
+    ) -> list[int]:
+        """Ids of a text; BOS is not doubled where a chat template has written it."""
+        del kwargs
+        if add_special_tokens is None:
+            begin = self.tokenizer.bos_token
+            add_special_tokens = not (begin and string.startswith(begin))
+        encoded = self.tokenizer(string, add_special_tokens=add_special_tokens, verbose=False)
+        ids: list[int] = encoded["input_ids"]
+        return ids
+
+    def apply_chat_template(
+        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+    ) -> str:
+        """A conversation as text."""
+        return self._own_tokenizer.render_chat(chat_history, add_generation_prompt)
+
+    def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Texts after each request's context, up to its first stop string."""
+        texts = []
+        for context, wanted in _progress(requests, "generating", disable_tqdm):
+            texts.append(self._generate(context, wanted))
+            self.cache_hook.add_partial("generate_until", (context, wanted), texts[-1])
+        return texts
+
+    def _generate(self, context: str, wanted: dict[str, Any]) -> str:
+        options = normalize_gen_kwargs(wanted, self._max_gen_toks)
+        room = self.max_length - options["max_gen_toks"]
+        if room < 1:
+            raise DynexitError(
+                f"max_gen_toks {options['max_gen_toks']} leaves no room for a prompt in a context "
+                f"of {self.max_length}: ask for fewer."
+            )
+        chosen = {name: options[name] for name in SAMPLED if options.get(name) is not None}
+        output = self._lm.generate(
+            self.tok_encode(context)[-room:],
+            self._method,
+            max_new_tokens=options["max_gen_toks"],
+            stop=[text for text in options.get("until", []) if text],
+            sampling=Sampling(**chosen),
+            draft_model=self._second,
+            **self._settings,
+        )
+        return output.text
+
+    def _loglikelihood_tokens(
+        self,
+        requests: list[tuple[tuple[str, str], list[int], list[int]]],
+        disable_tqdm: bool = False,
+        **kwargs: Any,
+    ) -> list[Scored]:
+        """Log-probability of each continuation, and whether greedy decoding would write it."""
+        del kwargs
+        scores = []
+        for texts, context, continuation in tqdm(requests, "scoring", disable=disable_tqdm):
+            scores.append(self._score(context, continuation))
+            if texts is not None:
+                self.cache_hook.add_partial("loglikelihood", texts, scores[-1])
+        return scores
+
+    def loglikelihood_rolling(
+        self, requests: Sequence[Instance], disable_tqdm: bool = False
+    ) -> list[float]:
+        """Log-probability of whole texts, in windows of the context's length."""
+        totals = []
+        for (text,) in _progress(requests, "scoring", disable_tqdm):
+            windows = get_rolling_token_windows(
+                self.tok_encode(text, add_special_tokens=False),
+                self.prefix_token_id,
+                self.max_length,
+                context_len=1,
+            )
+            totals.append(sum(self._score(*make_disjoint_window(w))[0] for w in windows))
+            self.cache_hook.add_partial("loglikelihood_rolling", (text,), totals[-1])
+        return totals
+
+    @torch.inference_mode()
+    def _score(self, context: list[int], continuation: list[int]) -> Scored:
+        tokens = [*context, *continuation][-(self.max_length + 1) :]
+        count = min(len(continuation), len(tokens) - 1)
+        wanted = torch.tensor(tokens[-count:], device=self._lm.model.device)
+        logits = self._logits(tokens[:-1], count)
+        picked = logits.log_softmax(-1).gather(-1, wanted[:, None])
+        return float(picked.sum()), bool((logits.argmax(-1) == wanted).all())
+
+    def _logits(self, tokens: list[int], count: int) -> Tensor:
+        """After the last `count` of `tokens`, in fp32 at least: [count, V]."""
+        model = self._lm.model
+        rows = model.rows([Span(model.new_cache(), 0, len(tokens))])
+        embedded = model.embed(torch.tensor(tokens, device=model.device))
+        hidden = model.run_layers(embedded, rows, 0, self._lm.num_layers)
+        logits = model.unembed(hidden[-count:])
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def register() -> None:
+    """Put the model into the harness's registry, where an entry point has not done it."""
+    if NAME not in model_registry:
+        model_registry.register(NAME, target=DynexitLM)
+
+
+def _progress(requests: Sequence[Instance], what: str, off: bool) -> Any:
+    return tqdm([request.args for request in requests], what, disable=off)
+
+
+if __name__ == "__main__":
+    from lm_eval.__main__ import cli_evaluate
+
+    register()
+    cli_evaluate()

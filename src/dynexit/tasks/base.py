@@ -1,0 +1,207 @@
+"""What every benchmark has in common: choosing rows, building prompts, averaging scores.
+
+Not responsible for reading rows (`rows.py`). A *worked example* is a question with its answer;
+`shots` of them stand before every question, and are never asked themselves. The *cue* is what a
+prompt ends in to call for the answer, such as "Answer:".
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any, ClassVar, Literal, cast, get_args
+
+from dynexit.errors import DynexitError
+from dynexit.tasks.rows import Hub, Row, Rows, read_folder, read_hub
+
+Template = Literal["del", "cue"]
+
+TEMPLATES = get_args(Template)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question of a benchmark.
+
+    Attributes:
+        id: stable: the row's own id, or the task's name with the row's index in the unshuffled
+            data, from 0: "gsm8k-17".
+        prompt: all that a model is given.
+        reference: what `Task.score` compares an answer with, as plain JSON values; None where
+            there is none.
+    """
+
+    id: str
+    prompt: str
+    reference: Any
+
+
+class Task:
+    """A benchmark. A subclass says where rows lie, how they are asked and how answers are scored.
+
+    Attributes:
+        name: what the user calls it.
+        hub: where its rows are on the hub.
+        file: name of a local file of its rows, without a suffix.
+        fields: what a row needs, as text; a dot leads into a nested object.
+        default_shots: worked examples unless the user says otherwise.
+        own_shots: worked examples of the task's own, which then are used in place of rows.
+        needs_code_execution: whether scoring runs generated programs.
+    """
+
+    name: str
+    hub: ClassVar[Hub]
+    file: ClassVar[str]
+    fields: ClassVar[tuple[str, ...]]
+    default_shots: ClassVar[int] = 0
+    own_shots: ClassVar[tuple[str, ...]] = ()
+    needs_code_execution: ClassVar[bool] = False
+
+    def __init__(self, allow_code_execution: bool = False) -> None:
+        self.allow_code_execution = allow_code_execution
+
+    # What a subclass says.
+
+    def question(self, row: Row, template: Template) -> str:
+        """The prompt of `row` by itself. "del" is the published one; "cue" always ends in a cue."""
+        raise NotImplementedError
+
+    def answer(self, row: Row) -> str:
+        """What follows the cue in a worked example, leading space included."""
+        raise NotImplementedError
+
+    def reference(self, row: Row) -> Any:
+        """What `grade` needs of `row`; None where there is nothing to compare with."""
+        raise NotImplementedError
+
+    def grade(self, text: str, reference: Any) -> dict[str, float]:
+        """Scores of a generated text; `reference` is not None."""
+        raise NotImplementedError
+
+    def preamble(self, template: Template) -> str:
+        """What stands once, before everything else."""
+        return ""
+
+    def fault(self, row: Row) -> str | None:
+        """Why `row` cannot be used, to be read after "row 3"; None where it can."""
+        missing = (field for field in self.fields if not isinstance(_look_up(row, field), str))
+        return next((f"has no field {field!r} that is text" for field in missing), None)
+
+    def id_of(self, row: Row, index: int) -> str:
+        """The row's own id, or one made of its index in the unshuffled data."""
+        return f"{self.name}-{index}"
+
+    # What the package uses.
+
+    def rows(self, data_dir: Path | None) -> Rows:
+        """All rows, from `data_dir` or, where it is None, from the hub.
+
+        Raises:
+            DynexitError: they cannot be read.
+        """
+        return read_hub(self.hub) if data_dir is None else read_folder(data_dir, self.file)
+
+    def check(self, num_samples: int | None, shots: int | None, template: str) -> None:
+        """Raises DynexitError for a request that no rows can meet."""
+        if num_samples is not None and num_samples < 1:
+            raise DynexitError(f"the number of samples must be 1 or more, not {num_samples}.")
+        if shots is not None and shots < 0:
+            raise DynexitError(f"the number of shots must be 0 or more, not {shots}.")
+        if template not in TEMPLATES:
+            raise DynexitError(f"there is no template {template!r}: use {' or '.join(TEMPLATES)}.")
+
+    def examples(
+        self,
+        rows: Rows,
+        num_samples: int | None,
+        shots: int | None,
+        template: str,
+        seed: int,
+    ) -> list[Example]:
+        """What a model is asked, in an order that depends on `seed` and the rows' indices alone.
+
+        Args:
+            num_samples: at most so many; None is all.
+            shots: worked examples before each question; None is the task's own number. They are
+                the first rows of that order, except where the task brings its own.
+            template: see `question`.
+
+        Raises:
+            DynexitError: a request that `rows` cannot meet, or a row without what it needs.
+        """
+        self.check(num_samples, shots, template)
+        order = shuffled(len(rows), seed)
+        worked, asked = self._split(rows, order, self.default_shots if shots is None else shots)
+        chosen = cast(Template, template)
+        opening = self.preamble(chosen) + "".join(f"{text}\n\n" for text in worked)
+        found = [self._example(rows, i, opening, chosen) for i in asked[:num_samples]]
+        self._check_ids(found)
+        return found
+
+    def score(self, text: str, reference: Any) -> dict[str, float]:
+        """One text's own scores by name; none without a reference."""
+        return {} if reference is None else self.grade(text, reference)
+
+    def score_all(self, texts: Sequence[str], references: Sequence[Any]) -> dict[str, float]:
+        """Scores over all texts: means of `score`, except where the metric is one of a corpus."""
+        pairs = zip(texts, references, strict=True)
+        scores = [found for text, reference in pairs if (found := self.score(text, reference))]
+        return {name: fmean(s[name] for s in scores) for name in (scores[0] if scores else ())}
+
+    def _split(
+        self, rows: Rows, order: Sequence[int], shots: int
+    ) -> tuple[Sequence[str], Sequence[int]]:
+        """Worked examples, and the indices that are left to ask."""
+        if not order:
+            raise DynexitError(f"{self.name}: the data has no rows.")
+        available = len(self.own_shots) or len(order) - 1
+        if shots > available:
+            raise DynexitError(f"{self.name}: {shots} shots are more than the {available} there.")
+        if self.own_shots:
+            return self.own_shots[:shots], order
+        return [self._worked(self._row(rows, i)) for i in order[:shots]], order[shots:]
+
+    def _worked(self, row: Row) -> str:
+        return self.question(row, "cue") + self.answer(row)
+
+    def _example(self, rows: Rows, index: int, opening: str, template: Template) -> Example:
+        row = self._row(rows, index)
+        prompt = opening + self.question(row, template)
+        return Example(self.id_of(row, index), prompt, self.reference(row))
+
+    def _row(self, rows: Rows, index: int) -> Row:
+        row = rows[index]
+        fault = self.fault(row)
+        if fault is not None:
+            raise DynexitError(f"{self.name}: row {index + 1} of the data {fault}.")
+        return row
+
+    def _check_ids(self, examples: Iterable[Example]) -> None:
+        seen: set[str] = set()
+        for example in examples:
+            if example.id in seen:
+                raise DynexitError(f"{self.name}: the id {example.id!r} stands twice in the data.")
+            seen.add(example.id)
+
+
+def shuffled(count: int, seed: int) -> list[int]:
+    """The indices below `count` in an order that is the same everywhere, now and later."""
+
+    def key(index: int) -> bytes:
+        return hashlib.sha256(f"{seed}/{index}".encode()).digest()
+
+    return sorted(range(count), key=key)
+
+
+def before(text: str, mark: str) -> str:
+    """`text` up to `mark`, where a base model goes on to invent the next example."""
+    return re.split(rf"\b{re.escape(mark)}", text, maxsplit=1)[0]
+
+
+def _look_up(row: Row, field: str) -> Any:
+    value: Any = row
+    for key in field.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
