@@ -14,7 +14,7 @@ import pytest
 
 from dynexit import DynexitError
 from dynexit.bench.executors import Cluster, Inline, Processes
-from dynexit.bench.records import read_records
+from dynexit.bench.records import Record, read_records
 from dynexit.bench.run import run
 
 
@@ -96,6 +96,13 @@ def test_a_torn_last_line_is_repaired(whole, options):
     whole.write_bytes(b"".join(lines[:4]) + lines[4][:100])
     run(options, whole, Inline(), nobody)
     assert_complete(list(read_records([whole])), options)
+
+
+def test_lines_end_where_json_says_they_do(tmp_path):
+    """Generated text may hold line separators of other kinds."""
+    record = Record("m", "t", "e", "vanilla", text="a\u2028b\x85c\nd\re")
+    (tmp_path / "run.jsonl").write_text(record.as_line() * 2, encoding="utf-8")
+    assert list(read_records([tmp_path / "run.jsonl"])) == [record, record]
 
 
 def test_other_options_are_refused_and_nothing_is_lost(whole, options):

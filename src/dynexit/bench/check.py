@@ -47,16 +47,17 @@ def first_difference(
     pairs = zip(plain, other, strict=False)
     shorter = min(len(plain), len(other))
     at = next((i for i, (a, b) in enumerate(pairs) if a != b), shorter)
-    here = [text[at] if at < len(text) else None for text in (plain, other)]
+    mine, theirs = (text[at] if at < len(text) else None for text in (plain, other))
     ended = min(lm.eos, default=None)  # a text that has ended chose an end
-    tokens = [ended if token is None else token for token in here]
-    if None in tokens:
-        return Difference(at, *here, gap=float("inf"), rounding=0.0)
-    return Difference(at, *here, *_gap(lm.model, [*prompt, *plain[:at]], tokens))
+    first, second = (ended if token is None else token for token in (mine, theirs))
+    if first is None or second is None:
+        return Difference(at, mine, theirs, gap=float("inf"), rounding=0.0)
+    gap, rounding = _gap(lm.model, [*prompt, *plain[:at]], [first, second])
+    return Difference(at, mine, theirs, gap, rounding)
 
 
 @torch.inference_mode()
-def _gap(model: Transformer, context: list[int], tokens: list[int | None]) -> tuple[float, float]:
+def _gap(model: Transformer, context: list[int], tokens: list[int]) -> tuple[float, float]:
     """Gap of two tokens' logits after `context`, and how far rounding moves it."""
     widths = [width for width in WIDTHS if width < len(context)] or [len(context)]
     logits = torch.stack([_last_logits(model, context, width) for width in widths])[:, tokens]

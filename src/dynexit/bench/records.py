@@ -75,7 +75,7 @@ def read_records(files: Iterable[Path]) -> Iterator[Record]:
     """
     for file in files:
         try:
-            lines = file.read_text(encoding="utf-8").splitlines()
+            lines = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise DynexitError(f"cannot read {file}: {error}.") from error
         yield from (parse_record(line, f"{file}, line {i}") for i, line in enumerate(lines, 1))

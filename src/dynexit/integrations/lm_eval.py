@@ -30,7 +30,7 @@ SAMPLED = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed
 Scored = tuple[float, bool]
 
 
-class DynexitLM(TemplateLM):
+class DynexitLM(TemplateLM):  # type: ignore[misc]  # the harness has no types
     """Generates with any method of dynexit; scores texts in one pass of the whole model.
 
     Args:

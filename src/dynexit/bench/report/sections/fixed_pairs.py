@@ -10,8 +10,8 @@ from dynexit.bench.report.study import Study
 
 NOTE = (
     "Brackets hold (exit layer-speculation length). Regret = 1 - speedup / the oracle's speedup. "
-    "The oracle takes the fastest pair of each prompt after the fact, and so profits from the noise "
-    "of that many timings: it bounds what choosing once a prompt can win, from above."
+    "The oracle takes the fastest pair of each prompt after the fact, and so profits from noise in "
+    "as many timings: it bounds what choosing once a prompt can win, from above."
 )
 
 

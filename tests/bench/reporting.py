@@ -1,0 +1,96 @@
+"""Records made by hand, with numbers that can be followed by hand."""
+
+from itertools import product
+
+from dynexit.bench.records import Record
+from dynexit.bench.report.study import gather
+from dynexit.decoding.records import PLAIN_STEP, Plan, Round, Statistics
+
+LAYERS = 4
+SHAPE = {"num_layers": LAYERS, "layer_parameters": 10, "head_parameters": 100, "parameters": 200}
+PROMPTS = (("alpha", "a1"), ("alpha", "a2"), ("beta", "b1"))
+VANILLA = {"a1": 0.8, "a2": 0.8, "b1": 1.6}
+DEL = {"a1": 0.4, "a2": 0.4, "b1": 0.4}
+GRID = {
+    (1, 1): {"a1": 0.5, "a2": 0.5, "b1": 0.5},
+    (1, 2): {"a1": 0.2, "a2": 0.7, "b1": 0.8},
+    (2, 1): {"a1": 0.8, "a2": 0.4, "b1": 0.8},
+    (2, 2): {"a1": 0.8, "a2": 0.8, "b1": 0.4},
+}
+
+
+def plain(count):
+    """Rounds of vanilla."""
+    return [Round(PLAIN_STEP, 0, 0, 1) for _ in range(count)]
+
+
+def drafted(exit_layer, length, accepted, tokens=None, threshold=None, drafter="early-exit"):
+    """One round."""
+    plan = Plan(exit_layer, length, threshold, drafter)
+    return Round(plan, length, accepted, accepted + 1 if tokens is None else tokens)
+
+
+def timed(rounds, seconds, shares=(0.25, 0.70, 0.05)):
+    """The same rounds, with equal parts of `seconds` spent on draft, verify and controller."""
+    parts = [seconds * share / len(rounds) for share in shares]
+    names = ("draft_seconds", "verify_seconds", "control_seconds")
+    return [Round(**{**vars(r), **dict(zip(names, parts, strict=True))}) for r in rounds]
+
+
+def record(task, example, method, rounds, seconds, token_ids=None, **fields):
+    """A finished generation; its text is prefill's token and those of the rounds."""
+    stats = Statistics(LAYERS, timed(rounds, seconds), 0.05, seconds)
+    ids = list(range(stats.tokens + 1)) if token_ids is None else token_ids
+    defaults = {
+        "model": "tiny",
+        "token_ids": ids,
+        "stats": stats.as_dict(),
+        "peak_memory": 3_000_000,
+        "shape": SHAPE,
+        "options": {"max_new_tokens": 9},
+    }
+    return Record(task=task, example=example, method=method, **{**defaults, **fields})
+
+
+def fixed(exit_layer, length, tokens=8):
+    """Rounds that accept everything, as many as `tokens` take."""
+    return [
+        drafted(exit_layer, length, length, min(length + 1, tokens - start))
+        for start in range(0, tokens, length + 1)
+    ]
+
+
+def vanilla_records():
+    """10 tokens/s on alpha, 5 on beta: 8 tokens after prefill's."""
+    return [record(task, e, "vanilla", plain(8), VANILLA[e]) for task, e in PROMPTS]
+
+
+def del_records(method="del", **fields):
+    """20 tokens/s everywhere, in two rounds: exit layer 2, then 1; three drafts each."""
+    rounds = [drafted(2, 3, 3, threshold=0.5), drafted(1, 3, 3, threshold=0.7)]
+    return [record(task, e, method, rounds, DEL[e], **fields) for task, e in PROMPTS]
+
+
+def grid_records():
+    """Four fixed pairs."""
+    return [
+        record(task, e, f"layerskip:exit_layer={layer},speculation_length={d}", fixed(layer, d), s[e])
+        for ((layer, d), s), (task, e) in product(GRID.items(), PROMPTS)
+    ]
+
+
+def all_records():
+    """Vanilla, DEL and a grid, on three prompts of two tasks."""
+    return [*vanilla_records(), *del_records(), *grid_records()]
+
+
+def study_of(records):
+    """The only study of these records."""
+    (study,) = gather(records).studies
+    return study
+
+
+def write(path, records):
+    """A file as `dynexit bench` writes it."""
+    path.write_text("".join(r.as_line() for r in records))
+    return path
