@@ -1,9 +1,10 @@
 """Records made by hand, with numbers that can be followed by hand."""
 
+import dataclasses
 from itertools import product
 
 from dynexit.bench.records import Record
-from dynexit.bench.report.study import gather
+from dynexit.bench.report.gathering import gather
 from dynexit.decoding.records import PLAIN_STEP, Plan, Round, Statistics
 
 LAYERS = 4
@@ -60,9 +61,9 @@ def fixed(exit_layer, length, tokens=8):
     ]
 
 
-def vanilla_records():
+def vanilla_records(**fields):
     """10 tokens/s on alpha, 5 on beta: 8 tokens after prefill's."""
-    return [record(task, e, "vanilla", plain(8), VANILLA[e]) for task, e in PROMPTS]
+    return [record(task, e, "vanilla", plain(8), VANILLA[e], **fields) for task, e in PROMPTS]
 
 
 def del_records(method="del", **fields):
@@ -74,7 +75,9 @@ def del_records(method="del", **fields):
 def grid_records():
     """Four fixed pairs."""
     return [
-        record(task, e, f"layerskip:exit_layer={layer},speculation_length={d}", fixed(layer, d), s[e])
+        record(
+            task, e, f"layerskip:exit_layer={layer},speculation_length={d}", fixed(layer, d), s[e]
+        )
         for ((layer, d), s), (task, e) in product(GRID.items(), PROMPTS)
     ]
 
@@ -82,6 +85,12 @@ def grid_records():
 def all_records():
     """Vanilla, DEL and a grid, on three prompts of two tasks."""
     return [*vanilla_records(), *del_records(), *grid_records()]
+
+
+def two_models():
+    """The same for two models, of which the second lies in a folder."""
+    second = [dataclasses.replace(r, model="/home/ann/models/other") for r in all_records()]
+    return [*all_records(), *second]
 
 
 def study_of(records):

@@ -19,25 +19,49 @@ from reporting import (
 
 from dynexit import DynexitError
 from dynexit.bench.records import Record
+from dynexit.bench.report.columns import Rounds
 from dynexit.bench.report.flops import Rows, count_rows, decoding_flops
+from dynexit.bench.report.gathering import gather
+from dynexit.bench.report.generation import Reader
 from dynexit.bench.report.grid import Grid
 from dynexit.bench.report.markdown import code, scaled, within
 from dynexit.bench.report.naming import fixed_pair, model_label, rank, task_label
 from dynexit.bench.report.rounds import (
-    acceptance_rate,
     bounds,
-    etpl,
-    mean_exit_layer,
     over_rounds,
     pooled,
     segments,
     split,
-    tokens_per_second,
 )
 from dynexit.bench.report.scores import task_scores
-from dynexit.bench.report.study import gather
 from dynexit.bench.report.timing import Timing, interval
 from dynexit.decoding.records import Statistics
+
+
+def read(one):
+    """A record as the report holds it."""
+    return Reader().read(one)
+
+
+def columns(rounds):
+    """Rounds as the report holds them."""
+    return Rounds.read(Statistics(LAYERS, rounds).as_dict())
+
+
+def test_rates_are_those_of_the_engine():
+    rounds = [drafted(2, 4, 1, threshold=0.5), *plain(2), drafted(3, 2, 2, threshold=0.7)]
+    ours, theirs = columns(rounds), Statistics(LAYERS, rounds)
+    for name in ("etpl", "acceptance_rate", "mean_acceptance_length"):
+        assert getattr(ours, name) == pytest.approx(getattr(theirs, name))
+    assert (ours.mean_exit_layer, ours.mean_drafted) == (2.5, 1.5)
+    assert ours.mean_threshold == pytest.approx(0.6)
+
+
+def test_rates_of_nothing_are_none():
+    nothing = columns([])
+    rates = ("etpl", "acceptance_rate", "mean_acceptance_length", "mean_exit_layer")
+    more = ("mean_drafted", "mean_threshold", "tokens_per_second")
+    assert all(getattr(nothing, name) is None for name in rates + more)
 
 
 def test_a_speedup_is_a_micro_average():
@@ -101,12 +125,19 @@ def test_a_record_that_stands_twice_counts_once():
     assert len(study.of("del")) == 3
 
 
+def test_a_text_is_scored_once_though_two_runs_wrote_it():
+    again = vanilla_records(options={"max_new_tokens": 9, "seed": 1})
+    study = study_of([*all_records(), *again])
+    assert len(study.of("vanilla")) == 6
+    assert [one.example for one in study.texts("vanilla", "alpha")] == ["a1", "a2"]
+
+
 def test_failures_and_records_without_vanilla_enter_no_number():
     failed = Record("tiny", "alpha", "a3", "del", error="DynexitError: too long")
     alone = record("alpha", "a4", "del", fixed(2, 3), 100.0)
     evidence = gather([*all_records(), failed, alone])
     assert evidence.failed == [failed]
-    assert evidence.unpaired == [alone]
+    assert [one.example for one in evidence.unpaired] == ["a4"]
     assert evidence.studies[0].total("del").tokens == 24
 
 
@@ -117,9 +148,7 @@ def test_failures_and_records_without_vanilla_enter_no_number():
         (del_records(), "no usable vanilla record"),
         ([Record("m", "t", "1", "vanilla", error="E: no")], "every record .* is of a failure"),
         (
-            [*vanilla_records(), *_other] if (_other := [
-                dataclasses.replace(r, options={"max_new_tokens": 99}) for r in vanilla_records()
-            ]) else [],
+            [*vanilla_records(), *vanilla_records(options={"max_new_tokens": 99})],
             "made with max_new_tokens 9 and 99: report them apart",
         ),
         (
@@ -143,7 +172,14 @@ def test_a_grid_is_apart_from_the_methods_of_the_table():
 
 
 def test_methods_stand_in_the_paper_s_order():
-    names = ["two-model", "del-e", "del", "del:cap=planned", "draft-verify", "layerskip:exit_layer=2"]
+    names = [
+        "two-model",
+        "del-e",
+        "del",
+        "del:cap=planned",
+        "draft-verify",
+        "layerskip:exit_layer=2",
+    ]
     assert sorted(names, key=rank) == [
         "layerskip:exit_layer=2", "draft-verify", "del", "del-e", "del:cap=planned", "two-model"
     ]  # fmt: skip
@@ -188,24 +224,24 @@ def test_a_grid_is_of_the_prompts_that_all_pairs_have_finished():
 
 def test_flops_of_vanilla_are_all_layers_and_a_head_for_every_token():
     one = record("t", "1", "vanilla", plain(3), 1.0)
-    assert decoding_flops(one) == 2 * 3 * (4 * 10 + 100)
-    assert decoding_flops(dataclasses.replace(one, shape={})) is None
+    assert decoding_flops(read(one)) == 2 * 3 * (4 * 10 + 100)
+    assert decoding_flops(read(dataclasses.replace(one, shape={}))) is None
 
 
 def test_flops_of_a_draft_count_rejected_rows_and_both_heads():
     rounds = [drafted(2, 3, 1), *plain(1)]
     layers, heads = 4 * 4 + 4, 3 + 4 + 1
-    assert count_rows(Statistics(LAYERS, rounds), SHAPE, shadow=False) == Rows(layers, heads)
+    assert count_rows(columns(rounds), shadow=False) == Rows(layers, heads)
     one = record("t", "1", "layerskip", rounds, 1.0)
-    assert decoding_flops(one) == 2 * (10 * layers + 100 * heads)
+    assert decoding_flops(read(one)) == 2 * (10 * layers + 100 * heads)
 
 
 def test_flops_of_del_hold_the_heads_of_its_shadow_tokens():
     rounds = [drafted(2, 3, 1), *plain(1)]
     shadow = 3 * (1 + 1) + 3 * (0 + 1)
-    assert count_rows(Statistics(LAYERS, rounds), SHAPE, shadow=True) == Rows(20, 8 + shadow)
+    assert count_rows(columns(rounds), shadow=True) == Rows(20, 8 + shadow)
     one = record("t", "1", "del", rounds, 1.0)
-    assert decoding_flops(one) == 2 * (10 * 20 + 100 * (8 + shadow))
+    assert decoding_flops(read(one)) == 2 * (10 * 20 + 100 * (8 + shadow))
 
 
 def test_flops_of_two_models_are_those_of_both():
@@ -215,23 +251,25 @@ def test_flops_of_two_models_are_those_of_both():
     }  # fmt: skip
     rounds = [drafted(0, 3, 1, drafter="second-model"), drafted(0, 2, 2, drafter="second-model")]
     rounds += [*plain(1), drafted(0, 2, 0, drafter="second-model")]
-    rows = count_rows(Statistics(LAYERS, rounds), shape, shadow=False)
+    rows = count_rows(columns(rounds), shadow=False)
     passed = (2 + 2) + (1 + 1) + (3 + 1)  # unread: two at first, one, then two and a plain step's
-    assert rows == Rows(4 * (4 + 3 + 1 + 3), 4 + 3 + 1 + 3, 2 * passed, 3 + 2 + 2)
+    assert rows == Rows(4 * (4 + 3 + 1 + 3), 4 + 3 + 1 + 3, passed, 3 + 2 + 2)
     one = record("t", "1", "two-model", rounds, 1.0, shape=shape)
-    assert decoding_flops(one) == 2 * (10 * 44 + 100 * 11 + 3 * 20 + 5 * 7)
+    assert decoding_flops(read(one)) == 2 * (10 * 44 + 100 * 11 + 3 * 20 + 5 * 7)
 
 
 def test_segments_are_quarters_by_a_round_s_first_token():
     """Tokens 1 to 8 after prefill's 0: rounds begin at 1, 4 and 7 of 9."""
-    samples = study_of([*vanilla_records(), record("alpha", "a1", "del", fixed(1, 2), 0.8)]).of("del")
-    assert [len(quarter.rounds) for quarter in segments(samples, 9)] == [1, 1, 0, 1]
+    samples = study_of([*vanilla_records(), record("alpha", "a1", "del", fixed(1, 2), 0.8)]).of(
+        "del"
+    )
+    assert [len(quarter) for quarter in segments(samples, 9)] == [1, 1, 0, 1]
     first, second, third, fourth = segments(samples, 9)
-    assert (first.tokens, second.tokens, fourth.tokens) == (3, 3, 2)
-    assert tokens_per_second(first) == pytest.approx(3 / (0.8 / 3))
-    assert etpl(fourth) == pytest.approx(2 / (1 * 2 + 4))
-    assert tokens_per_second(third) is None
-    assert etpl(third) is None
+    assert [quarter.tokens.sum() for quarter in (first, second, fourth)] == [3, 3, 2]
+    assert first.tokens_per_second == pytest.approx(3 / (0.8 / 3), rel=1e-4)
+    assert fourth.etpl == pytest.approx(2 / (1 * 2 + 4))
+    assert third.tokens_per_second is None
+    assert third.etpl is None
     assert bounds(512) == [(1, 128), (129, 256), (257, 384), (385, 512)]
     assert bounds(9) == [(1, 3), (4, 5), (6, 7), (8, 9)]
 
@@ -243,17 +281,23 @@ def test_curves_over_rounds_are_means_while_half_of_the_texts_go_on():
     records = [record("t", str(i), "del", r, 1.0) for i, r in enumerate((rounds, other, long))]
     vanilla = [dataclasses.replace(r, method="vanilla") for r in records]
     samples = study_of([*records, *vanilla]).of("del")
-    assert over_rounds(samples, mean_exit_layer) == ([1.0, 2.0], [pytest.approx(4 / 3), 3.0])
-    assert over_rounds(samples, acceptance_rate) == ([1.0, 2.0], [pytest.approx(5 / 8), 1.0])
-    assert over_rounds([], mean_exit_layer) == ([], [])
+    assert over_rounds(samples, lambda r: r.mean_exit_layer) == (
+        [1.0, 2.0],
+        [pytest.approx(4 / 3), 3.0],
+    )
+    assert over_rounds(samples, lambda r: r.acceptance_rate) == (
+        [1.0, 2.0],
+        [pytest.approx(5 / 8), 1.0],
+    )
+    assert over_rounds([], lambda r: r.mean_exit_layer) == ([], [])
 
 
 def test_the_controller_s_share_is_of_the_round():
-    parts = split(pooled(study_of(all_records()).of("del")).rounds)
+    parts = split(pooled(study_of(all_records()).of("del")))
     assert parts.round == pytest.approx(1.2e3 / 6)
     assert parts.draft == pytest.approx(0.25 * 200)
     assert parts.control_share == pytest.approx(0.05)
-    assert split([]) is None
+    assert split(columns([])) is None
 
 
 def test_scores_are_means_except_of_a_corpus():
@@ -261,14 +305,16 @@ def test_scores_are_means_except_of_a_corpus():
     texts = ["the cat sat on the mat today", "dogs bark at night"]
     references = ["the cat sat on the mat today", "birds sing early in the morning"]
     records = [
-        record("wmt14_de_en", str(i), "del", fixed(2, 3), 1.0, text=t, reference=r, scores={"bleu": b})
+        record(
+            "wmt14_de_en", str(i), "del", fixed(2, 3), 1.0, text=t, reference=r, scores={"bleu": b}
+        )
         for i, (t, r, b) in enumerate(zip(texts, references, (100.0, 0.0), strict=True))
     ]
-    found = task_scores(records)
+    found = task_scores(list(map(read, records)))
     assert set(found) == {"bleu", "chrf"}
     assert found["bleu"] != pytest.approx(50.0)
     renamed = [dataclasses.replace(r, task="another") for r in records]
-    assert task_scores(renamed) == {"bleu": 50.0}
+    assert task_scores(list(map(read, renamed))) == {"bleu": 50.0}
 
 
 def test_scores_that_took_running_code_are_not_taken_again():
@@ -276,8 +322,8 @@ def test_scores_that_took_running_code_are_not_taken_again():
         record("human_eval", str(i), "del", fixed(2, 3), 1.0, scores={"pass@1": s})
         for i, s in enumerate((1.0, 0.0, 1.0, 1.0))
     ]
-    assert task_scores(records) == {"pass@1": 0.75}
-    assert task_scores([record("human_eval", "1", "del", fixed(2, 3), 1.0)]) == {}
+    assert task_scores(list(map(read, records))) == {"pass@1": 0.75}
+    assert task_scores([read(record("human_eval", "1", "del", fixed(2, 3), 1.0))]) == {}
 
 
 def test_no_folder_of_the_machine_is_named():
@@ -287,8 +333,14 @@ def test_no_folder_of_the_machine_is_named():
     assert task_label("gsm8k") == "gsm8k"
 
 
+def test_two_folders_of_one_name_are_told_apart():
+    records = [*vanilla_records(model="/a/tiny"), *vanilla_records(model="/b/tiny")]
+    assert [study.model for study in gather(records).studies] == ["tiny", "tiny (2)"]
+
+
 def test_how_numbers_are_written():
     assert [scaled(x) for x in (0, 999, 16_900_000, 2.24e12)] == ["0", "999", "16.9M", "2.24T"]
-    assert within(1.415, (1.31, 1.5)) == "1.42x [1.31, 1.50]"
+    assert (scaled(8e9), scaled(3_000_000, "B"), scaled(None)) == ("8.00G", "3.00 MB", "-")
+    assert within(1.4249, (1.31, 1.5)) == "1.42x [1.31, 1.50]"
     assert within(1.0, None) == "1.00x"
     assert code("a|b\n`c`") == r"`a\|b 'c'`"

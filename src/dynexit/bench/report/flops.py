@@ -4,82 +4,78 @@
 (which grow with the context) and the embedding, a look-up, are not counted; nor is prefill.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dynexit.bench.records import Record
+from dynexit.bench.report.columns import Rounds
+from dynexit.bench.report.generation import Generation
 from dynexit.bench.report.naming import reads_shadow
-from dynexit.decoding.records import Round, Statistics
 
 PER_PARAMETER = 2  # a multiplication and an addition
-SECOND_MODEL = "second-model"
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows that passed a layer or a head: of the target, and of a second model that drafts."""
+    """Rows that passed a layer or a head.
 
-    layers: int = 0
-    heads: int = 0
-    draft_layers: int = 0
+    Attributes:
+        layers: the target's; a row counts once for every layer that it passes.
+        draft_rows: that passed a second model, all of its layers each.
+    """
+
+    layers: int
+    heads: int
+    draft_rows: int = 0
     draft_heads: int = 0
 
-    def __add__(self, other: "Rows") -> "Rows":
-        return Rows(
-            self.layers + other.layers,
-            self.heads + other.heads,
-            self.draft_layers + other.draft_layers,
-            self.draft_heads + other.draft_heads,
-        )
 
-
-def decoding_flops(record: Record) -> int | None:
-    """Of all rounds of a generation; None where the record does not hold the parts' parameters."""
-    rows = count_rows(record.statistics, record.shape, reads_shadow(record.method))
+def decoding_flops(generation: Generation) -> int | None:
+    """Of all rounds; None where the record does not hold the parts' parameters."""
+    rows = count_rows(generation.rounds, reads_shadow(generation.method))
+    shape = generation.shape
     parts = {
         "layer_parameters": rows.layers,
         "head_parameters": rows.heads,
-        "draft_layer_parameters": rows.draft_layers,
+        "draft_layer_parameters": rows.draft_rows * shape.get("draft_num_layers", 0),
         "draft_head_parameters": rows.draft_heads,
     }
     needed = {name: count for name, count in parts.items() if count}
-    if any(name not in record.shape for name in needed):
+    if any(name not in shape for name in needed):
         return None
-    return PER_PARAMETER * sum(record.shape[name] * count for name, count in needed.items())
+    return PER_PARAMETER * sum(shape[name] * count for name, count in needed.items())
 
 
-def count_rows(statistics: Statistics, shape: Mapping[str, int], shadow: bool) -> Rows:
-    """Rows of all rounds.
+def count_rows(rounds: Rounds, shadow: bool) -> Rows:
+    """Rows of all rounds of one text.
 
     Args:
-        shape: of a `Record`.
         shadow: whether shadow tokens of every layer but the last were unembedded.
     """
-    depth, total = statistics.num_layers, Rows()
-    for one, unread in _with_unread(statistics.rounds):
-        second = one.plan.drafter == SECOND_MODEL
-        total += Rows(
-            layers=(one.drafted + 1) * depth,
-            heads=one.drafted + 1 + (0 if second else one.drafted),
-        )
-        if shadow:
-            total += Rows(heads=(depth - 1) * (one.accepted + 1))
-        if second and one.drafted:
-            passed = unread + one.drafted - 1
-            total += Rows(0, 0, passed * shape.get("draft_num_layers", 0), one.drafted)
-    return total
+    verified = int((rounds.drafted + 1).sum())
+    by_second = int(rounds.drafted[rounds.second].sum())
+    own_drafts = int(rounds.drafted.sum()) - by_second
+    analysed = int((rounds.accepted + 1).sum()) * (rounds.num_layers - 1) if shadow else 0
+    return Rows(
+        layers=verified * rounds.num_layers,
+        heads=verified + own_drafts + analysed,
+        draft_rows=_second_model_rows(rounds) if by_second else 0,
+        draft_heads=by_second,
+    )
 
 
-def _with_unread(rounds: list[Round]) -> Iterator[tuple[Round, int]]:
-    """Every round with the committed tokens that a second model has not read when it begins.
+def _second_model_rows(rounds: Rounds) -> int:
+    """A draft reads all committed tokens that are unread, and each of its own but the last.
 
-    Prefill leaves the prompt's last token and the first new one. A draft reads all that is unread
-    and each of its own tokens but the last.
+    Prefill leaves two unread: the prompt's last token and the first new one.
     """
-    unread = 2
-    for one in rounds:
-        yield one, unread
-        if one.drafted:
-            unread = 2 if one.accepted == one.drafted else 1
-        else:
+    passed, unread = 0, 2
+    counts: Iterable[tuple[int, int]] = zip(
+        rounds.drafted.tolist(), rounds.accepted.tolist(), strict=True
+    )
+    for drafted, accepted in counts:
+        if not drafted:
             unread += 1
+            continue
+        passed += unread + drafted - 1
+        unread = 2 if accepted == drafted else 1
+    return passed

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dynexit.bench.report.timing import Interval
 
 NONE = "-"
+PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
@@ -55,11 +56,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def scaled(value: float | None, units: Sequence[str] = ("", "k", "M", "G", "T", "P")) -> str:
-    """Three digits and a decimal prefix: "16.9M"."""
+def scaled(value: float | None, unit: str = "") -> str:
+    """Three digits and a decimal prefix: "16.9M", or with a unit "16.9 MB"."""
     if value is None:
         return NONE
     step = 0
-    while abs(value) >= 999.5 and step < len(units) - 1:
+    while abs(value) >= 999.5 and step < len(PREFIXES) - 1:
         value, step = value / 1e3, step + 1
-    return f"{value:.3g}{units[step]}"
+    number = f"{value:#.3g}".rstrip(".") if step else f"{value:.0f}"
+    return f"{number}{' ' if unit else ''}{PREFIXES[step]}{unit}"

@@ -61,6 +61,12 @@ def task_label(task: str) -> str:
     return kind + colon + PurePath(file).name
 
 
+def prompt_label(task: str, example: str) -> str:
+    """An example's id; with its task where that does not name it already."""
+    name = task_label(task)
+    return example if name.lower() in example.lower() else f"{name} {example}"
+
+
 def reads_shadow(method: str) -> bool:
     """Whether the method unembeds shadow tokens; a method of a user's own is not asked."""
     return bool(_trait(method, "reads_shadow", False))

@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 STYLE = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, "Segoe UI", Helvetica, Arial, sans-serif; color: #1a1a1a;
-       background: #fff; max-width: 60rem; margin: 2rem auto; padding: 0 1.25rem; }
+       background: #fff; max-width: 70rem; margin: 2rem auto; padding: 0 1.25rem; }
 h1 { font-size: 1.7rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; } h3 { font-size: 1.05rem; }
 h2 { border-bottom: 1px solid #d9d9d9; padding-bottom: .2rem; }
 .wide { overflow-x: auto; }

@@ -1,28 +1,24 @@
 """What rounds add up to: over a set of texts, over a text's course, and over a round's phases."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import pairwise
 
+import numpy as np
+
+from dynexit.bench.report.columns import Rounds
 from dynexit.bench.report.study import Sample
-from dynexit.decoding.records import Round, Statistics
 
 SEGMENTS = 4
-POINTS = 40  # of a curve over rounds, at most
+POINTS = 24  # of a curve over rounds, at most
 
 Curve = tuple[list[float], list[float]]  # round numbers from 1, values
-Value = Callable[[Sequence[Round]], float | None]
+Value = Callable[[Rounds], float | None]
 
 
-def pooled(samples: Iterable[Sample]) -> Statistics:
-    """All rounds as one text's, so that every rate is a micro-average."""
-    all_of = [sample.record.statistics for sample in samples]
-    return Statistics(
-        all_of[0].num_layers if all_of else 0,
-        [r for one in all_of for r in one.rounds],
-        sum(one.prefill_seconds for one in all_of),
-        sum(one.decode_seconds for one in all_of),
-    )
+def pooled(samples: Iterable[Sample]) -> Rounds:
+    """All rounds of at least one text, so that every rate is a micro-average."""
+    return Rounds.join(sample.own.rounds for sample in samples)
 
 
 @dataclass(frozen=True)
@@ -44,45 +40,21 @@ class Split:
         return self.control / self.round if self.round else 0.0
 
 
-def split(rounds: Sequence[Round]) -> Split | None:
+def split(rounds: Rounds) -> Split | None:
     """None where there is no round."""
-    if not rounds:
+    if not len(rounds):
         return None
-    return Split(
-        *(
-            1e3 * sum(seconds) / len(rounds)
-            for seconds in zip(
-                *((r.draft_seconds, r.verify_seconds, r.control_seconds) for r in rounds),
-                strict=True,
-            )
-        )
-    )
+    phases = (rounds.draft_seconds, rounds.verify_seconds, rounds.control_seconds)
+    return Split(*(1e3 * float(phase.mean(dtype=np.float64)) for phase in phases))
 
 
-def seconds(rounds: Iterable[Round]) -> float:
-    """Of all phases."""
-    return sum(r.draft_seconds + r.verify_seconds + r.control_seconds for r in rounds)
-
-
-def tokens_per_second(statistics: Statistics) -> float | None:
-    """Of the rounds' own time."""
-    spent = seconds(statistics.rounds)
-    return statistics.tokens / spent if spent else None
-
-
-def etpl(statistics: Statistics) -> float | None:
-    """None where there is no round."""
-    return statistics.etpl or None
-
-
-def segments(samples: Iterable[Sample], longest: int) -> list[Statistics]:
+def segments(samples: Iterable[Sample], longest: int) -> list[Rounds]:
     """Rounds by the quarter of `longest` new tokens that their first token lies in."""
-    found = list(samples)
-    layers = found[0].record.statistics.num_layers if found else 0
-    quarters = [Statistics(layers) for _ in range(SEGMENTS)]
-    for start, one in chain.from_iterable(map(_placed, found)):
-        quarters[min(SEGMENTS - 1, start * SEGMENTS // longest)].rounds.append(one)
-    return quarters
+    rounds = [sample.own.rounds for sample in samples]
+    joined = Rounds.join(rounds)
+    quarters = np.concatenate([_starts(one) for one in rounds]) * SEGMENTS // longest
+    quarters = np.minimum(quarters, SEGMENTS - 1)
+    return [joined.pick(quarters == i) for i in range(SEGMENTS)]
 
 
 def bounds(longest: int) -> list[tuple[int, int]]:
@@ -91,12 +63,9 @@ def bounds(longest: int) -> list[tuple[int, int]]:
     return [(start + 1, stop) for start, stop in pairwise(edges)]
 
 
-def _placed(sample: Sample) -> Iterator[tuple[int, Round]]:
-    """Every round with the index of its first token in the text; prefill made the one before."""
-    start = 1
-    for one in sample.record.statistics.rounds:
-        yield start, one
-        start += one.tokens
+def _starts(rounds: Rounds) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    """Index of every round's first token in the text; prefill made the one before them all."""
+    return 1 + np.cumsum(rounds.tokens, dtype=np.int64) - rounds.tokens
 
 
 def over_rounds(samples: Sequence[Sample], value: Value) -> Curve:
@@ -104,38 +73,15 @@ def over_rounds(samples: Sequence[Sample], value: Value) -> Curve:
 
     Neighbouring rounds are taken together so that a curve has at most `POINTS` points.
     """
-    texts = [sample.record.statistics.rounds for sample in samples]
+    texts = [sample.own.rounds for sample in samples]
     lengths = sorted(map(len, texts))
     end = lengths[len(lengths) // 2] if lengths else 0
     width = max(1, -(-end // POINTS))
     curve: Curve = ([], [])
     for start in range(0, end, width):
         stop = min(start + width, end)
-        found = value([r for rounds in texts for r in rounds[start:stop]])
+        found = value(Rounds.join(rounds.pick(slice(start, stop)) for rounds in texts))
         if found is not None:
             curve[0].append((start + 1 + stop) / 2)
             curve[1].append(found)
     return curve
-
-
-def mean_exit_layer(rounds: Sequence[Round]) -> float | None:
-    """Over the rounds that drafted."""
-    layers = [r.plan.exit_layer for r in rounds if r.drafted]
-    return sum(layers) / len(layers) if layers else None
-
-
-def mean_threshold(rounds: Sequence[Round]) -> float | None:
-    """Over the rounds that had one."""
-    found = [r.plan.threshold for r in rounds if r.plan.threshold is not None]
-    return sum(found) / len(found) if found else None
-
-
-def acceptance_rate(rounds: Sequence[Round]) -> float | None:
-    """accepted / drafted; None where nothing was drafted."""
-    drafted = sum(r.drafted for r in rounds)
-    return sum(r.accepted for r in rounds) / drafted if drafted else None
-
-
-def mean_drafted(rounds: Sequence[Round]) -> float | None:
-    """Over all rounds, plain steps among them."""
-    return sum(r.drafted for r in rounds) / len(rounds) if rounds else None

@@ -26,8 +26,12 @@ class Timing:
     tokens: int = 0
 
     def __add__(self, other: "Timing") -> "Timing":
-        pairs = zip(astuple(self), astuple(other), strict=True)
-        return Timing(*(a + b for a, b in pairs))
+        return Timing(
+            self.plain_seconds + other.plain_seconds,
+            self.plain_tokens + other.plain_tokens,
+            self.seconds + other.seconds,
+            self.tokens + other.tokens,
+        )
 
     @property
     def speedup(self) -> float | None:

@@ -9,11 +9,12 @@ from pathlib import Path
 from dynexit.bench.records import Record, read_records
 from dynexit.bench.report.figures import Figure, figures
 from dynexit.bench.report.figures.base import Drawn, draw_all
+from dynexit.bench.report.gathering import gather
 from dynexit.bench.report.markdown import bullets, code, counted, table
-from dynexit.bench.report.naming import model_label, task_label
+from dynexit.bench.report.naming import model_label, prompt_label
 from dynexit.bench.report.page import page
 from dynexit.bench.report.sections import SECTIONS
-from dynexit.bench.report.study import Evidence, gather
+from dynexit.bench.report.study import Evidence
 from dynexit.errors import DynexitError
 
 TITLE = "Speed of early-exit self-speculation"
@@ -52,7 +53,7 @@ def write_report(files: Sequence[Path], out: Path) -> Written:
     except OSError as error:
         raise DynexitError(f"cannot write {out}: {error.strerror or error}.") from error
     return Written(
-        out, len(evidence.records), len(drawn), len(evidence.failed), len(evidence.unpaired)
+        out, len(evidence.generations), len(drawn), len(evidence.failed), len(evidence.unpaired)
     )
 
 
@@ -62,11 +63,16 @@ def _write(evidence: Evidence, folder: Path) -> list[Drawn]:
     made = {figure.name: draw_all(figure, evidence.studies, folder / FIGURES) for figure in known}
     drawn = [one for found in made.values() for one in found]
     missing = [figure for figure in known if not made[figure.name]]
-    markdown = "\n\n".join(_blocks(evidence, drawn, missing)) + "\n"
+    markdown = markdown_of(evidence, drawn, missing)
     images = {_address(one): (folder / FIGURES / f"{one.name}.svg").read_bytes() for one in drawn}
     (folder / MARKDOWN).write_text(markdown, encoding="utf-8")
     (folder / HTML).write_text(page(markdown, TITLE, images), encoding="utf-8")
     return drawn
+
+
+def markdown_of(evidence: Evidence, drawn: Sequence[Drawn], missing: Sequence[Figure]) -> str:
+    """The report's text: all sections, the figures that were drawn, and what was left out."""
+    return "\n\n".join(_blocks(evidence, drawn, missing)) + "\n"
 
 
 def _blocks(evidence: Evidence, drawn: Sequence[Drawn], missing: Sequence[Figure]) -> Iterator[str]:
@@ -85,8 +91,8 @@ def _blocks(evidence: Evidence, drawn: Sequence[Drawn], missing: Sequence[Figure
 
 
 def _shown(one: Drawn) -> Iterator[str]:
-    title = one.figure.title + (f", {one.model}" if one.model else "")
-    yield f"![{title}]({_address(one)})"
+    title = one.figure.title + (f", {code(one.model)}" if one.model else "")
+    yield f"![{one.figure.title}]({_address(one)})"
     yield f"*{title}.* {one.figure.caption}"
 
 
@@ -111,7 +117,7 @@ def _failures(failed: Sequence[Record]) -> str:
     rows = [
         [
             code(model_label(record.model)),
-            code(f"{task_label(record.task)} {record.example}"),
+            code(prompt_label(record.task, record.example)),
             code(record.method),
             code((record.error or "no statistics")[:ERROR_LENGTH]),
         ]

@@ -1,14 +1,14 @@
 """How many drafted tokens a round keeps."""
 
-from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from dynexit.bench.report.figures.base import Figure
-from dynexit.bench.report.figures.style import BLACK, canvas, colours
+from dynexit.bench.report.figures.style import canvas, colours, note
 from dynexit.bench.report.naming import short
 from dynexit.bench.report.rounds import pooled
 from dynexit.bench.report.study import Study
@@ -20,7 +20,7 @@ LONG_NAME = 30
 
 def _draw(studies: Sequence[Study]) -> Canvas | None:
     study = studies[0]
-    drafting = [m for m in study.methods if pooled(study.of(m)).drafted][:SHOWN]
+    drafting = [m for m in study.methods if pooled(study.of(m)).drafted.any()][:SHOWN]
     if not drafting:
         return None
     columns = min(COLUMNS, len(drafting))
@@ -35,21 +35,20 @@ def _draw(studies: Sequence[Study]) -> Canvas | None:
         axes.set_xlabel("accepted in a round")
         axes.tick_params(labelbottom=True)
     for axes in panels[:, 0]:
-        axes.set_ylabel("rounds")
+        axes.set_ylabel("share of rounds")
     return figure
 
 
 def _bars(axes: Axes, study: Study, method: str) -> None:
-    statistics = pooled(study.of(method))
-    counts = Counter(r.accepted for r in statistics.rounds)
-    shares = [count / len(statistics.rounds) for count in counts.values()]
-    axes.bar(list(counts), shares, width=0.8, color=colours(study)[method])
+    accepted = pooled(study.of(method)).accepted
+    counts = np.bincount(accepted)
+    axes.bar(
+        np.arange(len(counts)), counts / len(accepted), width=0.8, color=colours(study)[method]
+    )
     axes.set_title(short(method)[:LONG_NAME])
-    mean = statistics.accepted / len(statistics.rounds)
-    axes.annotate(f"mean {mean:.2f}", (1, 0.95), xycoords="axes fraction", ha="right", va="top",
-                  color=BLACK, fontsize=8.5)  # fmt: skip
+    note(axes, f"mean {accepted.mean():.2f}", (1, 0.95), ha="right", va="top")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
 
 
 FIGURES = (

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
 from dynexit.bench.report.figures.base import Figure
-from dynexit.bench.report.figures.style import GREY, HEAT, canvas, grid_lines, label_ends
+from dynexit.bench.report.figures.style import GREY, SEQUENCE, canvas, grid_lines, label_ends
 from dynexit.bench.report.naming import VANILLA
 from dynexit.bench.report.study import Study
 
@@ -65,7 +65,7 @@ def speed_over_exits(study: Study, length: int) -> dict[int, float]:
 def _colours(study: Study) -> dict[int, str]:
     lengths = [d for d in sorted({d for _, d in study.grid}) if speed_over_exits(study, d)]
     steps = max(1, len(lengths) - 1)
-    scale = mpl.colormaps[HEAT]
+    scale = mpl.colormaps[SEQUENCE]
     return {d: mpl.colors.to_hex(scale(PALEST * i / steps)) for i, d in enumerate(lengths)}
 
 

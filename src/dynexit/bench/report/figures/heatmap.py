@@ -1,6 +1,6 @@
 """Every fixed pair of exit layer and speculation length, in each quarter of the text."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,20 +10,15 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import Normal, Stroke
 from numpy.typing import NDArray
 
+from dynexit.bench.report.columns import Rounds
 from dynexit.bench.report.figures.base import Figure
-from dynexit.bench.report.figures.style import FAINT, HEAT, broken, canvas
+from dynexit.bench.report.figures.style import FAINT, HEAT, broken, canvas, note
 from dynexit.bench.report.naming import pair_label, task_label
-from dynexit.bench.report.rounds import (
-    SEGMENTS,
-    bounds,
-    etpl,
-    segments,
-    tokens_per_second,
-)
+from dynexit.bench.report.rounds import SEGMENTS, bounds, segments
 from dynexit.bench.report.study import Study
-from dynexit.decoding.records import Statistics
 
 TICKS = 6  # on an axis, at most
 
@@ -34,14 +29,11 @@ class Heat:
 
     label: str
     digits: int
-
-    def of(self, statistics: Statistics) -> float | None:
-        """Of one segment's rounds."""
-        return tokens_per_second(statistics) if self == SPEED else etpl(statistics)
+    of: Callable[[Rounds], float | None]
 
 
-SPEED = Heat("tokens/s", 1)
-ETPL = Heat("eTPL", 3)
+SPEED = Heat("tokens/s", 1, lambda rounds: rounds.tokens_per_second)
+ETPL = Heat("eTPL", 3, lambda rounds: rounds.etpl)
 
 
 def _draw(studies: Sequence[Study], heat: Heat) -> Canvas | None:
@@ -50,14 +42,15 @@ def _draw(studies: Sequence[Study], heat: Heat) -> Canvas | None:
         return None
     rows: list[str | None] = [*([None] if len(study.tasks) > 1 else []), *study.tasks]
     longest = _longest(study)
-    figure = canvas(0.5 + 1.45 * len(rows))
+    figure = canvas(0.7 + 1.35 * len(rows))
     panels = figure.subplots(len(rows), SEGMENTS, squeeze=False, sharex=True, sharey=True)
     for task, row in zip(rows, panels, strict=True):
         _row(figure, row, study, task, heat)
     for axes, (first, last) in zip(panels[0], bounds(longest), strict=True):
-        axes.set_title(f"tokens {first} to {last}\n{axes.get_title()}")
+        note(axes, f"tokens {first} to {last}", (0, 1), offset=(0, 16), fontsize=9)
     for axes in panels[-1]:
         axes.set_xlabel("speculation length")
+    _ticks(panels[0, 0], *axes_of(study))
     return figure
 
 
@@ -85,13 +78,15 @@ def _panel(
     mesh = axes.pcolormesh(np.ma.masked_invalid(values), norm=scale, cmap=HEAT, edgecolors="face")
     for side in axes.spines.values():
         side.set_visible(False)
-    _ticks(axes, layers, lengths)
+    axes.tick_params(length=0)
     if np.isfinite(values).any():
         y, x = np.unravel_index(np.nanargmax(values), values.shape)
         inside = (float(x) + 0.06, float(y) + 0.06)
-        axes.add_patch(Rectangle(inside, 0.88, 0.88, fill=False, edgecolor="black", linewidth=1.6))
+        frame = Rectangle(inside, 0.88, 0.88, fill=False, edgecolor="black", linewidth=1.2)
+        frame.set_path_effects([Stroke(linewidth=2.8, foreground="white"), Normal()])
+        axes.add_patch(frame)
         best = f"{values[y, x]:.{heat.digits}f}"
-        axes.set_title(f"{best} {pair_label((layers[y], lengths[x]))}", fontsize=8)
+        axes.set_title(f"{best} {pair_label((layers[y], lengths[x]))}", fontsize=8, pad=2)
     return mesh
 
 
@@ -101,7 +96,8 @@ def heat_values(study: Study, task: str | None, heat: Heat) -> NDArray[np.float6
     values = np.full((SEGMENTS, len(layers), len(lengths)), np.nan)
     longest = _longest(study)
     for (layer, length), method in study.grid.items():
-        for i, quarter in enumerate(segments(study.of(method, task), longest)):
+        samples = study.of(method, task)
+        for i, quarter in enumerate(segments(samples, longest) if samples else ()):
             found = heat.of(quarter)
             if found is not None:
                 values[i, layers.index(layer), lengths.index(length)] = found
@@ -115,15 +111,15 @@ def axes_of(study: Study) -> tuple[list[int], list[int]]:
 
 def _longest(study: Study) -> int:
     samples = (s for method in study.grid.values() for s in study.of(method))
-    return max((len(s.record.token_ids) for s in samples), default=1) or 1
+    return max((s.own.new_tokens for s in samples), default=0) or 1
 
 
 def _ticks(axes: Axes, layers: Sequence[int], lengths: Sequence[int]) -> None:
+    """Of all panels at once, since they share their axes."""
     for set_ticks, names in ((axes.set_yticks, layers), (axes.set_xticks, lengths)):
         step = -(-len(names) // TICKS)
         shown = range(0, len(names), step)
         set_ticks([i + 0.5 for i in shown], [str(names[i]) for i in shown])
-    axes.tick_params(length=0)
 
 
 FIGURES = tuple(

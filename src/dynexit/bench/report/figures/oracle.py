@@ -6,9 +6,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from dynexit.bench.report.figures.base import Figure
-from dynexit.bench.report.figures.style import BLACK, COLOURS, FAINT, GREY, canvas, grid_lines
+from dynexit.bench.report.figures.style import (
+    BLACK,
+    COLOURS,
+    FAINT,
+    GREY,
+    canvas,
+    grid_lines,
+    note,
+)
 from dynexit.bench.report.grid import Grid, Strategy
-from dynexit.bench.report.naming import DEL, task_label
+from dynexit.bench.report.naming import DEL, VANILLA, task_label
 from dynexit.bench.report.study import Study
 
 MARKS = (("|", GREY), ("D", COLOURS[5]), ("s", BLACK), ("o", COLOURS[0]))
@@ -30,6 +38,7 @@ def _draw(studies: Sequence[Study]) -> Canvas | None:
     for strategy, (marker, colour) in zip(strategies, MARKS, strict=True):
         _marks(axes, strategy, groups, marker, colour)
     axes.axvline(1, color=GREY, linewidth=1)
+    note(axes, VANILLA, (1, 1), ("data", "axes fraction"), (0, 2), color=GREY, ha="center")
     axes.set_yticks(range(len(groups)), ["all" if t is None else task_label(t) for t in groups])
     axes.set_ylim(len(groups) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 
 from dynexit.bench.report.figures.base import Figure
-from dynexit.bench.report.figures.style import BLACK, COLOURS, canvas, grid_lines
+from dynexit.bench.report.figures.style import COLOURS, canvas, grid_lines, note
 from dynexit.bench.report.naming import short
 from dynexit.bench.report.rounds import pooled, split
 from dynexit.bench.report.study import Study
@@ -17,7 +17,7 @@ LABELS = {"control": "controller"}
 
 def _draw(studies: Sequence[Study]) -> Canvas | None:
     study = studies[0]
-    found = {m: parts for m in study.methods if (parts := split(pooled(study.of(m)).rounds))}
+    found = {m: parts for m in study.methods if (parts := split(pooled(study.of(m))))}
     if not any(parts.round for parts in found.values()):
         return None
     figure = canvas(0.9 + 0.26 * len(found))
@@ -25,13 +25,12 @@ def _draw(studies: Sequence[Study]) -> Canvas | None:
     places, left = np.arange(len(found)), np.zeros(len(found))
     for phase, colour in PHASES.items():
         widths = np.array([getattr(parts, phase) for parts in found.values()])
-        axes.barh(places, widths, left=left, height=0.7, color=colour,
-                  label=LABELS.get(phase, phase))  # fmt: skip
+        name = LABELS.get(phase, phase)
+        axes.barh(places, widths, left=left, height=0.7, color=colour, label=name)
         left += widths
     for place, parts in enumerate(found.values()):
         share = f"controller {100 * parts.control_share:.1f} %"
-        axes.annotate(share, (parts.round, place), xytext=(4, 0), textcoords="offset points",
-                      va="center", color=BLACK, fontsize=8)  # fmt: skip
+        note(axes, share, (parts.round, place), ("data", "data"), (4, 0), va="center")
     axes.set_yticks(places, [short(method) for method in found])
     axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()

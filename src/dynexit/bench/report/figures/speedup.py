@@ -13,12 +13,14 @@ from dynexit.bench.report.figures.style import (
     canvas,
     colours,
     grid_lines,
+    label_ends,
     markers,
 )
 from dynexit.bench.report.naming import VANILLA, short, task_label
 from dynexit.bench.report.study import Study
 
 SHOWN = 7  # methods
+LINE = 75  # letters under the axis, side by side
 SPREAD = 0.7  # of a task's width that its methods share
 
 
@@ -52,16 +54,19 @@ def _dots(
 
 
 def _furnish(axes: Axes, groups: Sequence[str | None]) -> None:
-    names = ["all" if task is None else broken(task_label(task)) for task in groups]
+    names = [
+        "all" if task is None else broken(task_label(task), LINE // len(groups)) for task in groups
+    ]
     axes.set_xticks(range(len(groups)), names)
     axes.tick_params(axis="x", length=0)
     axes.set_xlim(-0.5, len(groups) - 0.5)
     for i in range(1, len(groups)):
         axes.axvline(i - 0.5, color=FAINT, linewidth=0.8)
-    axes.axhline(1, color=GREY, linewidth=1)
-    axes.annotate("vanilla", (0, 1), xytext=(3, 2), xycoords=("axes fraction", "data"),
-                  textcoords="offset points", color=GREY, fontsize=8)  # fmt: skip
+    axes.axhline(1, color=GREY, linewidth=1, zorder=1)
     axes.set_ylim(bottom=min(0.9, axes.get_ylim()[0]))
+    low, high = axes.get_ylim()
+    if low < 1 < high:
+        label_ends(axes, [(1, VANILLA, GREY)])
     axes.set_ylabel("speedup over vanilla (x)")
     grid_lines(axes, "y")
 

@@ -12,13 +12,14 @@ from dynexit.bench.report.study import Study
 WIDTH = 7.0  # inches, at 100 px an inch
 DPI = 200  # of the PNG: for screens with two pixels to one
 GREY = "#767676"
-FAINT = "#d9d9d9"
+FAINT = "#e4e4e4"
 BLACK = "#1a1a1a"
 # Okabe and Ito's, without the yellow, which vanishes on white.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 FIXED = {"del": 0, "layerskip": 1, "finite-state": 2, "draft-verify": 3}  # a method's own colour
-HEAT = "cividis"
+HEAT = "cividis"  # of areas
+SEQUENCE = "viridis"  # of curves: its middle is no grey
 
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -78,8 +79,8 @@ def _places(study: Study) -> dict[str, int]:
     return {method: own[method] if method in own else next(free) for method in others}
 
 
-def broken(name: str, width: int = 12) -> str:
-    """A long name on several lines, broken after underscores, colons and commas."""
+def broken(name: str, width: int) -> str:
+    """A long name on lines of about `width`, broken after underscores, colons, commas, hyphens."""
     lines = [""]
     for mark in ("_", ":", ",", "-"):
         name = name.replace(mark, mark + "\0")
@@ -107,17 +108,20 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], gap: float = 
     placed = sorted(((y - low) / (high - low), name, colour) for y, name, colour in ends)
     heights = spread([y for y, _, _ in placed], gap)
     for height, (_, name, colour) in zip(heights, placed, strict=True):
-        axes.annotate(
-            name,
-            (1.0, height),
-            xytext=(5, 0),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            color=colour,
-            va="center",
-            fontsize=8.5,
-            annotation_clip=False,
-        )
+        note(axes, name, (1.0, height), offset=(5, 0), color=colour, va="center")
+
+
+def note(
+    axes: Axes,
+    text: str,
+    at: tuple[float, float],
+    scales: tuple[str, str] = ("axes fraction", "axes fraction"),
+    offset: tuple[float, float] = (0, 0),
+    **style: Any,
+) -> None:
+    """Small text beside a place; `offset` in points, `scales` of x and y by matplotlib's names."""
+    places = {"xycoords": scales, "textcoords": "offset points", "annotation_clip": False}
+    axes.annotate(text, at, xytext=offset, **{"fontsize": 8.5, "color": BLACK, **places, **style})
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from dynexit.bench.report.markdown import code, fixed, percent, table, within
 from dynexit.bench.report.naming import is_del
-from dynexit.bench.report.rounds import etpl, mean_drafted, mean_exit_layer, pooled
+from dynexit.bench.report.rounds import pooled
 from dynexit.bench.report.sections.base import Section, per_model
 from dynexit.bench.report.study import Study
 
@@ -27,15 +27,15 @@ def _write(study: Study) -> Iterable[str]:
 
 
 def _row(study: Study, method: str) -> list[str]:
-    statistics = pooled(study.of(method))
+    rounds = pooled(study.of(method))
     return [
         code(method),
         within(study.total(method).speedup, study.interval(method)),
-        fixed(etpl(statistics), 4),
-        percent(statistics.acceptance_rate if statistics.drafted else None, 1),
-        fixed(statistics.mean_acceptance_length),
-        fixed(mean_exit_layer(statistics.rounds), 1),
-        fixed(mean_drafted(statistics.rounds)),
+        fixed(rounds.etpl, 4),
+        percent(rounds.acceptance_rate, 1),
+        fixed(rounds.mean_acceptance_length),
+        fixed(rounds.mean_exit_layer, 1),
+        fixed(rounds.mean_drafted),
     ]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from dynexit.bench.report.markdown import bold, code, fixed, table
-from dynexit.bench.report.naming import VANILLA, lossless, task_label
+from dynexit.bench.report.naming import VANILLA, lossless, prompt_label, task_label
 from dynexit.bench.report.scores import task_scores
 from dynexit.bench.report.sections.base import Section, per_model
 from dynexit.bench.report.study import Sample, Study
@@ -28,9 +28,7 @@ def _write(study: Study) -> Iterable[str]:
 
 
 def _row(name: str, samples: Sequence[Sample], promised: bool) -> list[str]:
-    differing = dict.fromkeys(
-        f"{task_label(s.record.task)} {s.record.example}" for s in samples if not s.identical
-    )
+    differing = dict.fromkeys(prompt_label(*s.prompt) for s in samples if not s.identical)
     shown = ", ".join(map(code, list(differing)[:SHOWN]))
     more = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
     same = sum(sample.identical for sample in samples)
@@ -43,8 +41,7 @@ def _scores(study: Study) -> Iterable[str]:
         method: {
             (task, name): score
             for task in study.tasks
-            if (samples := study.of(method, task))
-            for name, score in task_scores([s.record for s in samples]).items()
+            for name, score in task_scores(study.texts(method, task)).items()
         }
         for method in study.methods
     }
@@ -56,7 +53,7 @@ def _scores(study: Study) -> Iterable[str]:
         [code(method), *(fixed(scores.get(column), 3) for column in columns)]
         for method, scores in found.items()
     )
-    yield "Scores of the texts: means over examples, BLEU and chrF over the corpus."
+    yield "Scores of the texts that a method has finished: means, or of the corpus (BLEU, chrF)."
     yield table(headings, rows)
 
 

@@ -43,13 +43,13 @@ def _model(study: Study) -> str:
 
 
 def _new_tokens(evidence: Evidence) -> str:
-    asked = _distinct(record.options.get("max_new_tokens") for record in evidence.records)
-    longest = max(len(record.token_ids) for record in evidence.records)
+    asked = _distinct(one.options.get("max_new_tokens") for one in evidence.generations)
+    longest = max(one.new_tokens for one in evidence.generations)
     return f"at most {' or '.join(asked) or f'{longest:,}'} new tokens"
 
 
 def _sampling(evidence: Evidence) -> str:
-    options = [record.options for record in evidence.records]
+    options = [one.options for one in evidence.generations]
     if not any(one.get("temperature") for one in options):
         return "greedy"
     names = ("temperature", "top_k", "top_p", "seed")
@@ -58,7 +58,7 @@ def _sampling(evidence: Evidence) -> str:
 
 def _values(evidence: Evidence, holder: str, name: str) -> str:
     """Such as "threads 2"; empty where no record says it."""
-    found = _distinct(getattr(record, holder).get(name) for record in evidence.records)
+    found = _distinct(getattr(one, holder).get(name) for one in evidence.generations)
     return f"{name} {code(' or '.join(found))}" if found else ""
 
 

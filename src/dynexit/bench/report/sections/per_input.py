@@ -6,14 +6,14 @@ Source: Hugging Face, "Faster Text Generation with Self-Speculative Decoding".
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from dynexit.bench.records import Record
-from dynexit.bench.report.flops import SECOND_MODEL, decoding_flops
+from dynexit.bench.report.columns import Rounds
+from dynexit.bench.report.flops import decoding_flops
+from dynexit.bench.report.generation import Generation
 from dynexit.bench.report.markdown import NONE, code, fixed, scaled, table, times
 from dynexit.bench.report.naming import VANILLA
-from dynexit.bench.report.rounds import mean_exit_layer, pooled
+from dynexit.bench.report.rounds import pooled
 from dynexit.bench.report.sections.base import Section, per_model
 from dynexit.bench.report.study import Sample, Study
-from dynexit.decoding.records import Round
 
 HEADINGS = (
     "method",
@@ -41,9 +41,9 @@ def _write(study: Study) -> Iterable[str]:
 
 
 def _row(samples: Sequence[Sample]) -> list[str]:
-    own, plain = [s.record for s in samples], [s.plain for s in samples]
+    own, plain = [s.own for s in samples], [s.plain for s in samples]
     taken, plainly = _seconds(own), _seconds(plain)
-    rounds = pooled(samples).rounds
+    rounds = pooled(samples)
     return [
         code(own[0].method),
         scaled(_parameters(own[0], rounds)),
@@ -56,29 +56,25 @@ def _row(samples: Sequence[Sample]) -> list[str]:
     ]
 
 
-def _seconds(records: Sequence[Record]) -> float:
-    return fmean(record.statistics.decode_seconds for record in records)
+def _seconds(texts: Sequence[Generation]) -> float:
+    return fmean(one.decode_seconds for one in texts)
 
 
-def _flops(records: Sequence[Record]) -> float | None:
-    counts = [count for record in records if (count := decoding_flops(record)) is not None]
-    return fmean(counts) if len(counts) == len(records) else None
+def _flops(texts: Sequence[Generation]) -> float | None:
+    counts = [count for one in texts if (count := decoding_flops(one)) is not None]
+    return fmean(counts) if len(counts) == len(texts) else None
 
 
-def _parameters(record: Record, rounds: Sequence[Round]) -> int | None:
-    held = record.shape.get("parameters")
-    second = record.shape.get("draft_parameters", 0) if _by_second(rounds) else 0
+def _parameters(one: Generation, rounds: Rounds) -> int | None:
+    held = one.shape.get("parameters")
+    second = one.shape.get("draft_parameters", 0) if rounds.second.any() else 0
     return None if held is None else held + second
 
 
-def _draft_layers(record: Record, rounds: Sequence[Round]) -> str:
-    if _by_second(rounds):
-        return f"{record.shape.get('draft_num_layers', NONE)} of its own"
-    return fixed(mean_exit_layer(rounds), 1)
-
-
-def _by_second(rounds: Sequence[Round]) -> bool:
-    return any(r.plan.drafter == SECOND_MODEL for r in rounds)
+def _draft_layers(one: Generation, rounds: Rounds) -> str:
+    if rounds.second.any():
+        return f"{one.shape.get('draft_num_layers', NONE)} of its own"
+    return fixed(rounds.mean_exit_layer, 1)
 
 
 SECTION = Section("Cost per input", per_model(_write))

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from dynexit.bench.report.markdown import bold, code, fixed, table, times, within
 from dynexit.bench.report.naming import DEL, VANILLA, task_label
-from dynexit.bench.report.rounds import etpl, pooled
+from dynexit.bench.report.rounds import pooled
 from dynexit.bench.report.sections.base import Section, per_model
 from dynexit.bench.report.study import Study
 
@@ -18,7 +18,12 @@ NOTE = (
 def _write(study: Study) -> Iterable[str]:
     headings = ["method", *(code(task_label(task)) for task in study.tasks)]
     headings += ["eTPL", "tok/s", "speedup [95 %]"]
-    yield table(headings, (_row(study, method) for method in study.methods))
+    rows = [_row(study, method) for method in study.methods]
+    counts = [len(study.timings(method)) for method in study.methods]
+    if len(set(counts)) > 1:
+        headings.append("prompts")
+        rows = [[*row, str(count)] for row, count in zip(rows, counts, strict=True)]
+    yield table(headings, rows)
     yield NOTE
 
 
@@ -27,7 +32,7 @@ def _row(study: Study, method: str) -> list[str]:
     total = study.total(method)
     bounds = None if method == VANILLA else study.interval(method)
     overall = [
-        fixed(etpl(pooled(study.of(method))), 4),
+        fixed(pooled(study.of(method)).etpl, 4),
         fixed(total.tokens_per_second, 1),
         within(total.speedup, bounds),
     ]
@@ -37,8 +42,9 @@ def _row(study: Study, method: str) -> list[str]:
 
 def _cell(study: Study, method: str, task: str) -> str:
     speedup = study.total(method, task).speedup
-    per_layer = fixed(etpl(pooled(study.of(method, task))), 3)
-    return times(None) if speedup is None else f"{times(speedup)} ({per_layer})"
+    if speedup is None:
+        return times(None)
+    return f"{times(speedup)} ({fixed(pooled(study.of(method, task)).etpl, 3)})"
 
 
 SECTION = Section("Speed", per_model(_write))

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from dynexit.bench.report.grid import Grid
 from dynexit.bench.report.markdown import bold, bullets, code, counted, percent, within
-from dynexit.bench.report.naming import DEL, VANILLA, pair_label
+from dynexit.bench.report.naming import DEL, VANILLA, lossless, pair_label
 from dynexit.bench.report.rounds import pooled, split
 from dynexit.bench.report.sections.base import Section, per_model
 from dynexit.bench.report.study import Study
@@ -26,17 +26,19 @@ def _speed(study: Study, method: str) -> str:
     speedup = within(study.total(method).speedup, study.interval(method))
     prompts = counted(len(study.timings(method)), "prompt")
     tasks = counted(len(study.tasks), "task")
-    return f"{code(method)} decodes at {bold(speedup)} of plain speed, over {prompts} of {tasks}."
+    return f"{code(method)} decodes at {bold(speedup)} the speed of vanilla: {prompts} of {tasks}."
 
 
 def _same(study: Study) -> str:
-    samples = [s for m, found in study.samples.items() if m != VANILLA for s in found]
+    samples = [
+        s for m, found in study.samples.items() if m != VANILLA and lossless(m) for s in found
+    ]
     same = sum(sample.identical for sample in samples)
     return f"{bold(f'{same} of {len(samples)}')} texts are vanilla's, token for token."
 
 
 def _control(study: Study, method: str) -> str:
-    parts = split(pooled(study.of(method)).rounds)
+    parts = split(pooled(study.of(method)))
     share = None if parts is None else parts.control_share
     goal = percent(CONTROL_GOAL)
     return f"The controller takes {bold(percent(share, 1))} of a round (goal: at most {goal})."

@@ -31,13 +31,13 @@ def _write(study: Study) -> Iterable[str]:
 
 
 def _row(study: Study, method: str) -> list[str]:
-    records = [sample.record for sample in study.of(method)]
-    peak = max(record.peak_memory for record in records)
+    own = [sample.own for sample in study.of(method)]
+    peak = max(one.peak_memory for one in own)
     return [
         code(method),
-        *_phases(split(pooled(study.of(method)).rounds)),
-        fixed(1e3 * median(record.statistics.prefill_seconds for record in records), 1),
-        f"{scaled(peak, ('', 'k', 'M', 'G', 'T'))}B" if peak else NONE,
+        *_phases(split(pooled(study.of(method)))),
+        fixed(1e3 * median(one.prefill_seconds for one in own), 1),
+        scaled(peak, "B") if peak else NONE,
     ]
 
 

@@ -1,0 +1,110 @@
+"""Records -> evidence: what can be compared is paired with its vanilla, the rest is set aside.
+
+A run is the records with equal options, in practice one file.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from dynexit.bench.records import Record
+from dynexit.bench.report.generation import Generation, Reader, run_of
+from dynexit.bench.report.naming import VANILLA, FixedPair, fixed_pair, model_label, rank
+from dynexit.bench.report.study import Evidence, Sample, Study
+from dynexit.errors import DynexitError
+
+GRID_SIZE = 4  # fixed pairs in one run that make a grid of them
+DECISIVE = ("max_new_tokens", "temperature", "top_k", "top_p", "template", "shots")
+DECISIVE_PLACE = ("dtype", "device")
+
+
+def gather(records: Iterable[Record]) -> Evidence:
+    """Pair records with vanilla's and sort them by model. A record that stands twice counts once.
+
+    Raises:
+        DynexitError: nothing to compare, or records that must not be compared.
+    """
+    read, failed = _read(records)
+    plain = {_where(one): one for one in read if one.method == VANILLA}
+    samples = [Sample(one, plain[_where(one)]) for one in read if _where(one) in plain]
+    if not samples:
+        raise DynexitError(_nothing(read, failed))
+    return Evidence(
+        [_study(model, label, samples) for model, label in _labels(samples).items()],
+        failed,
+        unpaired=[one for one in read if _where(one) not in plain],
+    )
+
+
+def _read(records: Iterable[Record]) -> tuple[list[Generation], list[Record]]:
+    """Generations, and the records of failures."""
+    reader = Reader()
+    read: dict[tuple[str, ...], Generation] = {}
+    failed: dict[tuple[str, ...], Record] = {}
+    for record in records:
+        key, generation = (*record.key, run_of(record)), reader.read(record)
+        if generation is None:
+            failed[key] = record
+        else:
+            read[key] = generation
+    return list(read.values()), [one for key, one in failed.items() if key not in read]
+
+
+def _where(one: Generation) -> tuple[str, str, str, str]:
+    """What a generation shares with the vanilla that it is compared with."""
+    return one.model, one.task, one.example, one.run
+
+
+def _nothing(read: Sequence[Generation], failed: Sequence[Record]) -> str:
+    if read:
+        return "these files hold no usable vanilla record, which every speedup is measured against."
+    if failed:
+        return "every record of these files is of a failure: there is nothing to report."
+    return "these files hold no records: give files that `dynexit bench` wrote."
+
+
+def _labels(samples: Iterable[Sample]) -> dict[str, str]:
+    """What each model is called; two folders of one name are numbered."""
+    labels: dict[str, str] = {}
+    for model in dict.fromkeys(sample.own.model for sample in samples):
+        own = model_label(model)
+        same = sum(model_label(other) == own for other in labels)
+        labels[model] = f"{own} ({same + 1})" if same else own
+    return labels
+
+
+def _study(model: str, label: str, samples: Sequence[Sample]) -> Study:
+    own = [sample for sample in samples if sample.own.model == model]
+    _check_comparable(own)
+    by_method: dict[str, list[Sample]] = {}
+    for sample in own:
+        by_method.setdefault(sample.own.method, []).append(sample)
+    listed, grid = _split_grid(own)
+    tasks = list(dict.fromkeys(sample.own.task for sample in own))
+    return Study(label, by_method, sorted(listed, key=rank), grid, tasks)
+
+
+def _split_grid(samples: Iterable[Sample]) -> tuple[list[str], dict[FixedPair, str]]:
+    """Methods of the tables, and those that a run timed as part of a grid."""
+    runs: dict[str, dict[str, None]] = {}
+    for sample in samples:
+        runs.setdefault(sample.own.run, {})[sample.own.method] = None
+    listed: dict[str, None] = {}
+    grid: dict[FixedPair, str] = {}
+    for methods in runs.values():
+        pairs = {pair: m for m in methods if (pair := fixed_pair(m)) is not None}
+        pairs = pairs if len(pairs) >= GRID_SIZE else {}
+        grid |= pairs
+        listed |= dict.fromkeys(m for m in methods if m not in pairs.values())
+    return list(listed), dict(sorted(grid.items()))
+
+
+def _check_comparable(samples: Sequence[Sample]) -> None:
+    """Raises DynexitError where averages over these samples would mean nothing."""
+    own = [sample.own for sample in samples]
+    for name in (*DECISIVE, *DECISIVE_PLACE):
+        holder = "options" if name in DECISIVE else "environment"
+        values = {str(getattr(one, holder).get(name)) for one in own}
+        if len(values) > 1:
+            raise DynexitError(
+                f"the records of {model_label(own[0].model)} were made with {name} "
+                f"{' and '.join(sorted(values))}: report them apart."
+            )
