@@ -217,6 +217,7 @@ def load(
         load_eos(folder, tokenizer.eos if tokenizer else None),
         "bundled" if model is None else str(model),
     )
+    loaded.model.pack_head()
     if check:
         warn_if_useless(loaded)
     return loaded

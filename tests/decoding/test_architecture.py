@@ -30,7 +30,6 @@ ROOMS = {
         "dynexit.language_model",
         "dynexit.methods",
         "dynexit.errors",
-        "dynexit.__version__",
     ),
 }
 HEAVY = ("fastapi", "matplotlib", "datasets", "uvicorn", "pandas", "lm_eval", "ray", "sacrebleu")

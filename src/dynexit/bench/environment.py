@@ -5,12 +5,11 @@ import platform
 import resource
 import sys
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-
-from dynexit import __version__
 
 if TYPE_CHECKING:
     from dynexit.language_model import LanguageModel
@@ -23,7 +22,7 @@ def environment(lm: "LanguageModel") -> dict[str, Any]:
     model = lm.model
     on_gpu = model.device.type == "cuda"
     return {
-        "dynexit": __version__,
+        "dynexit": version("dynexit"),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dynexit.model.cache import KVCache
 from dynexit.model.config import ModelConfig
+from dynexit.model.packed_head import pack, product
 from dynexit.model.rope import RotaryTable
 from dynexit.model.rows import Rows, Span
 
@@ -106,6 +107,7 @@ class Transformer(nn.Module):
             self.head.weight = self.embedding.weight
         self.rotary = RotaryTable(config.rope, config.head_dim)
         self.choosable = config.vocab_size  # fewer where the vocabulary is padded
+        self._packed_head: Tensor | None = None
 
     @property
     def device(self) -> torch.device:
@@ -164,4 +166,11 @@ class Transformer(nn.Module):
 
         V leaves out rows of the head that pad the vocabulary: no token is ever chosen there.
         """
-        return F.linear(self.final_norm(hidden), self.head.weight[: self.choosable])
+        normed = self.final_norm(hidden)
+        if self._packed_head is not None:
+            return product(normed, self._packed_head)
+        return F.linear(normed, self.head.weight[: self.choosable])
+
+    def pack_head(self) -> None:
+        """Make `unembed` faster, where that can be, for weights that will not change any more."""
+        self._packed_head = pack(self.head.weight[: self.choosable])

@@ -13,8 +13,8 @@ tags: [early-exit, layerskip, self-speculative-decoding]
 
 A {family} of {layers} layers, {hidden} wide, {parameters:.1f}M parameters, {vocab} byte-level BPE
 tokens, trained on {tokens:.1f}M tokens with layer dropout up to {dropout} and an early-exit loss
-({curriculum} curriculum, scale {scale}, distilled share {distill}). It is small and knows
-little: it exists to show and test decoding, not to be believed.
+({curriculum} curriculum, {weights} weights, scale {scale}, distilled share {distill}){start}.
+It is small and knows little: it exists to show and test decoding, not to be believed.
 
 Text: {domains}.
 
@@ -38,7 +38,9 @@ def model_card(config: ModelConfig, recipe: Recipe, reports: dict[str, DomainRep
         tokens=recipe.optimisation.tokens / 1e6,
         dropout=recipe.early_exit.dropout_max,
         curriculum=recipe.early_exit.curriculum,
+        weights=recipe.early_exit.exit_weights,
         scale=recipe.early_exit.loss_scale,
+        start=", going on from another checkpoint" if recipe.start_from else "",
         distill=recipe.early_exit.distill,
         domains=", ".join(f"{d.name} ({d.weight:g})" for d in recipe.domains),
         table=_table(reports),
