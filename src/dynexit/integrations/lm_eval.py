@@ -55,6 +55,8 @@ class DynexitLM(TemplateLM):  # type: ignore[misc]  # the harness has no types
         super().__init__()
         del batch_size, max_batch_size
         make_controller(method, **settings)  # refuses what does not exist before the model loads
+        if device is not None and device.startswith("cuda") and not torch.cuda.is_available():
+            device = None  # the harness asks for CUDA unless it is told otherwise
         self._lm = load(pretrained, dtype=dtype, device=device, check=False)
         self._second = load(draft_model, dtype, device, False) if draft_model else None
         self._method, self._settings = method, settings
