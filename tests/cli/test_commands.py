@@ -162,6 +162,8 @@ def test_interrupt_keeps_the_text_and_prints_statistics(checkpoint: Path) -> Non
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # A shell's background jobs ignore the interrupt, and so would this one, their descendant.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     first = running.stdout.read(1)  # text is flowing
     running.send_signal(signal.SIGINT)
