@@ -24,7 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 import dynexit
-from dynexit.model.rows import Span
+from dynexit.bench.check import first_difference
+from dynexit.cli.check import describe
 
 Rows = list[dict[str, Any]]
 
@@ -132,7 +133,8 @@ def _measure(name, ids, lm, peer, methods, new_tokens, table, console) -> None:
         table.add_row(name, method, *_cells(runs[method], speeds[method], runs["vanilla"], plain))
         for prompt, mine, theirs in zip(ids, runs[method], runs["vanilla"], strict=True):
             if mine.token_ids != theirs.token_ids:
-                console.print(f"{name}, {method}: {_first_difference(lm, prompt, mine, theirs)}")
+                found = first_difference(lm, prompt, theirs.token_ids, mine.token_ids)
+                console.print(f"{name}, {method}: {describe(found, lm)}")
 
 
 def _cells(runs, speeds, vanilla, plain) -> list[str]:
@@ -169,24 +171,6 @@ def _peer_speed(peer, prompt, new_tokens, lm) -> tuple[float, list[int]]:
         seconds.append(perf_counter() - began)
     tokens = [t for t in out[0, len(prompt) :].tolist() if t not in lm.eos]
     return (len(tokens) - 1) / max(seconds[1] - seconds[0], 1e-9), tokens
-
-
-def _first_difference(lm, prompt, mine, theirs) -> str:
-    """Where two texts part, and how far apart the target's two best logits are there."""
-    pairs = zip(mine.token_ids, theirs.token_ids, strict=False)
-    at = next(
-        (i for i, (a, b) in enumerate(pairs) if a != b),
-        min(len(mine.token_ids), len(theirs.token_ids)),
-    )
-    context = [*prompt, *theirs.token_ids[:at]]
-    with torch.inference_mode():
-        model = lm.model
-        rows = model.rows([Span(model.new_cache(), 0, len(context))])
-        hidden = model.embed(torch.tensor(context, device=model.device))
-        logits = model.unembed(model.run_layers(hidden, rows, 0, lm.num_layers)[-1:]).float()
-        best = logits.topk(2).values[0].tolist()
-    gap = best[0] - best[1]
-    return f"first difference at new token {at}; the target's two best logits are {gap:.2g} apart"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every figure of docs/results.md about the bundled model: seven tasks, all methods and ablations,
-# then the grid of fixed pairs.
+# The bundled model on seven tasks: all methods and ablations, then the grid of fixed pairs, and the
+# report of both.
 #
 #   recipes/bundled_bench.sh OUT --data-dir DIR [options of `dynexit bench`]
 set -euo pipefail

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dynexit import DynexitError, LanguageModel, load
+from dynexit import LanguageModel, load
 from dynexit.bench.check import first_difference
 
 
@@ -69,8 +69,3 @@ def test_rows_that_are_not_there(dynexit, checkpoint, tmp_path):
     code, _, err = dynexit("check", "-m", checkpoint, "-t", "gsm8k", "--data-dir", tmp_path)
     assert code == 2
     assert "gsm8k_test" in err
-
-
-def test_a_missing_method_is_refused(lm):
-    with pytest.raises(DynexitError, match="not known"):
-        lm.generate("Hello", "fastest")

@@ -208,9 +208,7 @@ class Sequence:
         accepted = draft.tokens[: verdict.accepted]
         gathered = gather_states(draft.states, states, len(accepted) + 1)
         target = [*accepted, verdict.token]
-        if (
-            self.chooser.sampling.speculative
-        ):  # drawn; counted is what the shared noise would choose
+        if self.chooser.sampling.speculative:  # drawn: count what the shared noise would choose
             target = self.chooser.choose(logits[: len(target)], accepted).tokens
         return (yield from shadow_tokens(gathered, target, self.chooser, accepted))
 

@@ -1,8 +1,8 @@
 """The head in oneDNN's own order, where that pays: fp32 on a CPU, and a head that is small.
 
 Ordinary products take twice as long for 4 rows as for 1, and ten times for 20 to 50, as many as the
-shadow tokens of a round are; over packed weights they cost a quarter of that (docs/log.md). The
-weights are held twice, hence the limit.
+shadow tokens of a round are; over packed weights they cost a third to a half of that (docs/log.md).
+The weights are held twice, hence the limit.
 """
 
 import torch

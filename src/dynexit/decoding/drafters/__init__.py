@@ -7,6 +7,7 @@ is none) that returns a `Drafter` for one sequence.
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 from dynexit.decoding.records import Draft, Plan
@@ -33,6 +34,7 @@ class Drafter(Protocol):
 Factory = Callable[[Transformer | None], Drafter]
 
 
+@cache
 def drafters() -> Mapping[str, Factory]:
     """Every drafter of this package by name."""
     found: dict[str, Factory] = {}
