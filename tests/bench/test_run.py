@@ -50,9 +50,9 @@ def test_one_record_for_every_example_and_method(whole, options):
     records = list(read_records([whole]))
     assert_complete(records, options)
     for record in records:
-        assert record.statistics.tokens == 9
-        assert record.statistics.prefill_seconds > 0
-        assert record.statistics.decode_seconds > 0
+        assert record.stats["tokens"] == 9
+        assert record.stats["prefill_seconds"] > 0
+        assert record.stats["decode_seconds"] > 0
         assert record.peak_memory > 10_000_000
         assert record.prompt_tokens > 20
         assert set(record.scores) == {"exact_match"}

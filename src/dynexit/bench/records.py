@@ -8,11 +8,9 @@ import dataclasses
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dynexit.decoding.records import Statistics
 from dynexit.errors import DynexitError
 
 Key = tuple[str, str, str, str]
@@ -56,11 +54,6 @@ class Record:
     def key(self) -> Key:
         """What a file holds once."""
         return self.model, self.task, self.example, self.method
-
-    @cached_property
-    def statistics(self) -> Statistics:
-        """The generation's counters, with every derived rate."""
-        return Statistics.from_dict(self.stats) if self.stats else Statistics(0)
 
     def as_line(self) -> str:
         """One line of JSON, ending in a newline."""

@@ -209,7 +209,7 @@ class Speedups:
     def add(self, record: "Record") -> None:
         """Take a record in."""
         where = (record.model, record.task, record.example)
-        speed = record.statistics.tokens_per_second
+        speed = record.stats["tokens_per_second"] if record.stats else 0.0
         if record.method == "vanilla":
             self._plain[where] = speed
         else:

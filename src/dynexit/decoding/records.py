@@ -156,7 +156,7 @@ class Statistics:
         return [a / d for a, d in zip(accepted, drafted, strict=True)]
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for JSON; `from_dict` reads it back."""
+        """Everything, for JSON."""
         return {
             "num_layers": self.num_layers,
             "rounds": len(self.rounds),
@@ -173,18 +173,6 @@ class Statistics:
             "round_records": _columns(self.rounds),
         }
 
-    @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> "Statistics":
-        """Statistics that `as_dict` has written."""
-        columns: dict[str, list[Any]] = record["round_records"]
-        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        return cls(
-            record["num_layers"],
-            [_round(row) for row in rows],
-            record["prefill_seconds"],
-            record["decode_seconds"],
-        )
-
 
 def _columns(rounds: Sequence[Round]) -> dict[str, list[Any]]:
     """One list per number, as long as there are rounds: half the size of one object per round."""
@@ -195,12 +183,6 @@ def _columns(rounds: Sequence[Round]) -> dict[str, list[Any]]:
         **{name: [getattr(r, name) for r in rounds] for name in ("drafted", "accepted", "tokens")},
         **{name: [_rounded(getattr(r, name)) for r in rounds] for name in _SECONDS},
     }
-
-
-def _round(row: dict[str, Any]) -> Round:
-    drafter, exit_layer, threshold = (row.pop(n) for n in ("drafter", "exit_layer", "threshold"))
-    plan = Plan(exit_layer, row["drafted"], threshold, drafter) if drafter else PLAIN_STEP
-    return Round(plan, **row)
 
 
 def _rounded(value: float | None) -> float | None:
