@@ -57,12 +57,18 @@ def main() -> None:
     parser.add_argument("--model", default=None)
     parser.add_argument("--dtype", default=None)
     parser.add_argument("--device", default=None)
+    parser.add_argument("--runtime", default=None)
     parser.add_argument("--prompts", type=int, default=20)
     parser.add_argument("--new-tokens", type=int, default=128)
     parser.add_argument("--method", action="append", help="may repeat [default: del]")
     parser.add_argument("--no-peer", action="store_true", help="leave transformers out")
     arguments = parser.parse_args()
-    lm = dynexit.load(arguments.model, dtype=arguments.dtype, device=arguments.device)
+    lm = dynexit.load(
+        arguments.model,
+        dtype=arguments.dtype,
+        device=arguments.device,
+        runtime=arguments.runtime,
+    )
     peer = None if arguments.no_peer else _load_peer(arguments.model, lm)
     methods = ["vanilla", *(arguments.method or ["del"])]
     console = Console(highlight=False, width=110)

@@ -17,9 +17,10 @@ from dynexit.decoding.text import NoText, TextStream
 from dynexit.errors import DynexitError
 from dynexit.methods import make_controller
 from dynexit.model.dtypes import parse_device, parse_dtype
-from dynexit.model.loading import find_checkpoint, load_eos, load_model, load_shape
+from dynexit.model.interface import Model
+from dynexit.model.loading import find_checkpoint, load_eos, load_shape
+from dynexit.model.runtimes import load_into
 from dynexit.model.tokenizer import CheckpointTokenizer, load_tokenizer
-from dynexit.model.transformer import Transformer
 
 BUNDLED = Path(__file__).parent / "bundled"
 DEFAULT_METHOD = "del"
@@ -72,7 +73,7 @@ class LanguageModel:
 
     def __init__(
         self,
-        model: Transformer,
+        model: Model,
         tokenizer: CheckpointTokenizer | None = None,
         eos: frozenset[int] = frozenset(),
         name: str = "model",
@@ -140,7 +141,7 @@ class LanguageModel:
         second = None if draft_model is None else self._second(draft_model)
         return Stream(Decoding(self.model, tokens, controller, rule, limits, text, second))
 
-    def _second(self, other: "LanguageModel") -> Transformer:
+    def _second(self, other: "LanguageModel") -> Model:
         """The model that drafts for this one.
 
         Raises:
@@ -193,6 +194,7 @@ def load(
     dtype: str | torch.dtype | None = None,
     device: str | torch.device | None = None,
     check: bool = True,
+    runtime: str | None = None,
 ) -> LanguageModel:
     """Load a checkpoint in Hugging Face format.
 
@@ -201,6 +203,8 @@ def load(
         dtype: bf16, fp16, fp32 or fp64; None is bf16 where that is fast, else fp32.
         device: cpu, cuda or cuda:N; None is CUDA where there is one.
         check: warn once where the checkpoint's early exits are useless.
+        runtime: native (C++, on a CPU in bf16 or fp32) or eager (PyTorch); None is native where
+            that is possible.
 
     Raises:
         DynexitError: a checkpoint that is missing, damaged or not supported, by name.
@@ -212,12 +216,11 @@ def load(
     config = load_shape(folder)
     tokenizer = load_tokenizer(folder)
     loaded = LanguageModel(
-        load_model(folder, config, parse_dtype(dtype, place), place),
+        load_into(runtime, folder, config, parse_dtype(dtype, place), place),
         tokenizer,
         load_eos(folder, tokenizer.eos if tokenizer else None),
         "bundled" if model is None else str(model),
     )
-    loaded.model.pack_head()
     if check:
         warn_if_useless(loaded)
     return loaded

@@ -19,8 +19,8 @@ from torch import nn
 
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig, RopeConfig
+from dynexit.model.interface import Span
 from dynexit.model.probe import read_layers
-from dynexit.model.rows import Span
 from dynexit.model.saving import save_checkpoint
 from dynexit.model.transformer import Transformer
 from dynexit.training.vocabulary import END_OF_TEXT, save_tokenizer

@@ -13,7 +13,7 @@ from dynexit.decoding.sequence import Sequence as Decoding
 from dynexit.decoding.text import NoText
 from dynexit.methods import make_controller
 from dynexit.model.config import ModelConfig
-from dynexit.model.rows import Span
+from dynexit.model.interface import Span
 from dynexit.model.transformer import Transformer
 
 LLAMA = ModelConfig(

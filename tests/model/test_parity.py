@@ -12,7 +12,7 @@ from dynexit.errors import DynexitError
 from dynexit.model.config import RopeConfig
 from dynexit.model.families import families, parse_config
 from dynexit.model.rope import inverse_frequencies
-from dynexit.model.rows import Span
+from dynexit.model.interface import Span
 
 LENGTH = 40
 CASES = [(name, variant) for name in families() for variant in VARIANTS.get(name, {"none": {}})]

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from dynexit.model.config import ModelConfig
-from dynexit.model.rows import Span
+from dynexit.model.interface import Span
 from dynexit.model.transformer import Transformer
 from dynexit.training.cross_entropy import cross_entropy
 from dynexit.training.muon import Muon, orthogonalise

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from dynexit.language_model import LanguageModel
-from dynexit.model.rows import Span
-from dynexit.model.transformer import Transformer
+from dynexit.model.interface import Model, Span
 
 WIDTHS = (1, 2, 3, 4, 6, 8)  # rows computed at once, as drafting and verification do
 MARGIN = 4.0  # a difference may be this many times what regrouping rows was seen to change
@@ -57,7 +56,7 @@ def first_difference(
 
 
 @torch.inference_mode()
-def _gap(model: Transformer, context: list[int], tokens: list[int]) -> tuple[float, float]:
+def _gap(model: Model, context: list[int], tokens: list[int]) -> tuple[float, float]:
     """Gap of two tokens' logits after `context`, and how far rounding moves it."""
     widths = [width for width in WIDTHS if width < len(context)] or [len(context)]
     logits = torch.stack([_last_logits(model, context, width) for width in widths])[:, tokens]
@@ -66,7 +65,7 @@ def _gap(model: Transformer, context: list[int], tokens: list[int]) -> tuple[flo
     return min(map(abs, gaps)), max(max(gaps) - min(gaps), unit)
 
 
-def _last_logits(model: Transformer, context: list[int], width: int) -> Tensor:
+def _last_logits(model: Model, context: list[int], width: int) -> Tensor:
     """Logits [V] after `context`, whose last `width` positions are computed together."""
     cache, hidden = model.new_cache(), None
     tokens, split = torch.tensor(context, device=model.device), len(context) - width

@@ -8,15 +8,17 @@ from torch import Tensor
 from dynexit.decoding.records import Draft, Verdict
 from dynexit.decoding.sampling import NOT_NUMBERS, Chooser
 from dynexit.errors import DynexitError
+from dynexit.model.readings import Readings
 
 
-def accept(draft: Draft, target_logits: Tensor, chooser: Chooser) -> Verdict:
+def accept(draft: Draft, target_logits: Tensor | Readings, chooser: Chooser) -> Verdict:
     """The longest acceptable prefix of `draft`, and the target's token after it.
 
     Args:
-        target_logits: [d + 1, V], unprocessed; row i is what the target says after i drafts.
+        target_logits: [d + 1, V], unprocessed, or what was read off them; row i is what the target
+            says after i drafts.
     """
-    if chooser.sampling.speculative:
+    if isinstance(target_logits, Tensor) and chooser.sampling.speculative:
         return _accept_speculative(draft, target_logits, chooser)
     chosen = chooser.choose(target_logits, draft.tokens).tokens
     accepted = 0

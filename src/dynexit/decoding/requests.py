@@ -6,12 +6,12 @@ code, and whoever drives them decides what runs when. One sequence is the simple
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor
 
-from dynexit.model.rows import Span
-from dynexit.model.transformer import Transformer
+from dynexit.model.interface import Model, Span
+from dynexit.model.readings import Readings
 
 T = TypeVar("T")
 
@@ -30,31 +30,35 @@ class Segment:
     stop: int
     states: list[Tensor] | None = None
     keep: int | None = None
-    model: Transformer | None = None
+    model: Model | None = None
 
 
 @dataclass
 class Unembed:
-    """Logits [n, V] of `hidden` [n, D], which left a layer of `model` (as in `Segment`)."""
+    """Logits [n, V] of `hidden` [n, D], which left a layer of `model` (as in `Segment`).
+
+    With `best_only` the answer may be `Readings` instead: no more than the best tokens is wanted.
+    """
 
     hidden: Tensor
-    model: Transformer | None = None
+    best_only: bool = False
+    model: Model | None = None
 
 
 Request = Segment | Unembed
-Steps = Generator[Request, Tensor, T]
+Steps = Generator[Request, Any, T]  # what is sent is a Tensor, or Readings
 
 
-def serve(model: Transformer, request: Request) -> Tensor:
+def serve(model: Model, request: Request) -> Tensor | Readings:
     """Answer one request; `model` is the one that a request which names none is meant for."""
     model = request.model or model
     if isinstance(request, Unembed):
-        return model.unembed(request.hidden)
+        return (model.read if request.best_only else model.unembed)(request.hidden)
     rows, layers = model.rows([request.span]), (request.start, request.stop)
     return model.run_layers(request.hidden, rows, *layers, request.states, request.keep)
 
 
-def drive(model: Transformer, steps: Steps[T]) -> T:
+def drive(model: Model, steps: Steps[T]) -> T:
     """Serve every request of `steps` as it comes; returns what the generator returns."""
     try:
         request = next(steps)

@@ -15,9 +15,11 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dynexit.errors import DynexitError
+from dynexit.model.readings import Readings
 
 Acceptance = Literal["shared-noise", "speculative"]
 NOT_NUMBERS = (
@@ -85,7 +87,7 @@ class Choice:
 
     tokens: list[int]
     confidences: list[float]
-    logits: Tensor  # processed, [n, V]
+    logits: Tensor | None  # processed, [n, V]; None where only readings were there
 
 
 class Chooser:
@@ -103,14 +105,28 @@ class Chooser:
         self._noise_base = len(tokens)
         self._generator: torch.Generator | None = None
 
+    @property
+    def best_only(self) -> bool:
+        """Whether it is enough to know every row's best token, and how likely it is."""
+        return self.sampling.greedy and self.sampling.repetition_penalty == 1.0
+
     def choose(
-        self, logits: Tensor, drafts: Sequence[int] = (), first: int = 0, confident: bool = False
+        self,
+        logits: Tensor | Readings,
+        drafts: Sequence[int] = (),
+        first: int = 0,
+        confident: bool = False,
     ) -> Choice:
-        """Choose for logits [n, V]. Ties go to the lowest id.
+        """Choose for logits [n, V], or what was read off them. Ties go to the lowest id.
 
         Raises:
             DynexitError: logits that are not numbers.
         """
+        if isinstance(logits, Readings):
+            if np.isnan(logits.top).any():
+                raise DynexitError(NOT_NUMBERS)
+            likely = logits.confidence.tolist() if confident else []
+            return Choice(logits.tokens.tolist(), likely, None)
         processed = self.process(logits, drafts, first)
         scores = processed
         if not self.sampling.greedy:
@@ -122,12 +138,16 @@ class Chooser:
         confidences = self.confidence(processed, index).tolist() if confident else []
         return Choice(tokens, confidences, processed)
 
-    def shadow(self, logits: Tensor, drafts: Sequence[int], first: int) -> tuple[Tensor, Tensor]:
-        """What each of l layers would choose: logits [l, n, V] -> tokens, confidence [l, n]."""
-        processed = self.process(logits, drafts, first)
+    def shadow(
+        self, logits: Tensor | Readings, layers: int, drafts: Sequence[int], first: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """What each of l layers would choose, and how surely: [l * n, V] -> two of [l, n]."""
+        if isinstance(logits, Readings):
+            return logits.tokens.reshape(layers, -1), logits.confidence.reshape(layers, -1)
+        processed = self.process(logits.unflatten(0, (layers, -1)), drafts, first)
         scores = processed if self.sampling.greedy else processed + self.noise(processed, first)
         index = argmax(scores)
-        return index, self.confidence(processed, index)
+        return index.cpu().numpy(), self.confidence(processed, index).float().cpu().numpy()
 
     @staticmethod
     def confidence(processed: Tensor, index: Tensor) -> Tensor:

@@ -29,8 +29,8 @@ from dynexit.decoding.sampling import Chooser, Sampling
 from dynexit.decoding.shadow import gather_states, shadow_tokens
 from dynexit.decoding.text import TextSink
 from dynexit.errors import DynexitError
-from dynexit.model.rows import Span
-from dynexit.model.transformer import Transformer
+from dynexit.model.interface import Model, Span
+from dynexit.model.readings import Readings
 
 PREFILL_ROWS = 2_048
 
@@ -61,13 +61,13 @@ class Sequence:
 
     def __init__(
         self,
-        model: Transformer,
+        model: Model,
         prompt: list[int],
         controller: Controller,
         sampling: Sampling,
         limits: Limits,
         text: TextSink,
-        second: Transformer | None = None,
+        second: Model | None = None,
     ) -> None:
         self.model, self.controller, self.limits, self.text = model, controller, limits, text
         controller.start(model.config.num_layers)
@@ -108,7 +108,7 @@ class Sequence:
             taps = states if wanted and last else None
             hidden = yield Segment(hidden, span, 0, self.depth, taps, wanted + 1)
             start = stop
-        logits = yield Unembed(hidden[-1:])
+        logits = yield Unembed(hidden[-1:], self.chooser.best_only)
         token = self.chooser.choose(logits).tokens[0]
         if states and len(states[0]) > 1:
             self.controller.observe_prompt((yield from self._prompt_shadow(states)))
@@ -182,7 +182,7 @@ class Sequence:
             )
         return (yield from self.drafters[plan.drafter].draft(self, plan))
 
-    def _verify(self, draft: Draft) -> Steps[tuple[Tensor, list[Tensor]]]:
+    def _verify(self, draft: Draft) -> Steps[tuple[Tensor | Readings, list[Tensor]]]:
         """Target logits [d + 1, V], and the states that left the layers above the draft's.
 
         Rows that the draft has run through its layers are continued, never computed again.
@@ -198,17 +198,18 @@ class Sequence:
         late: list[Tensor] | None = [] if self.controller.reads_shadow else None
         span = Span(self.cache, start, hidden.shape[0])
         hidden = yield Segment(hidden, span, draft.layer, self.depth, late)
-        logits = yield Unembed(hidden)
+        logits = yield Unembed(hidden, self.chooser.best_only)
         return logits, late or []
 
     def _shadow(
-        self, draft: Draft, states: list[Tensor], logits: Tensor, verdict: Verdict
+        self, draft: Draft, states: list[Tensor], logits: Tensor | Readings, verdict: Verdict
     ) -> Steps[ShadowTokens]:
         """Shadow tokens of the positions that this verdict commits."""
         accepted = draft.tokens[: verdict.accepted]
         gathered = gather_states(draft.states, states, len(accepted) + 1)
         target = [*accepted, verdict.token]
-        if self.chooser.sampling.speculative:  # drawn: count what the shared noise would choose
+        if isinstance(logits, Tensor) and self.chooser.sampling.speculative:
+            # tokens are drawn: count what the shared noise would choose
             target = self.chooser.choose(logits[: len(target)], accepted).tokens
         return (yield from shadow_tokens(gathered, target, self.chooser, accepted))
 
@@ -216,8 +217,8 @@ class Sequence:
         """Shadow tokens of the prompt's last positions but the very last."""
         rows = [state[:-1] for state in states]
         count = rows[0].shape[0]
-        target = yield Unembed(rows[-1])
-        chosen = self.chooser.shadow(target[None], (), -count)[0][0].tolist()
+        target = yield Unembed(rows[-1], self.chooser.best_only)
+        chosen = self.chooser.shadow(target, 1, (), -count)[0][0].tolist()
         return (yield from shadow_tokens(torch.stack(rows[:-1]), chosen, self.chooser, (), -count))
 
     def _commit(self, accepted: list[int], token: int, source: Source) -> list[Chunk]:

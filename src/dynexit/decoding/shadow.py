@@ -6,6 +6,7 @@ were conditioned on a token that is not in the text.
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,7 +44,6 @@ def shadow_tokens(
         first: the position of the first of them, relative to the chooser's next token.
     """
     layers, n, size = states.shape
-    logits = yield Unembed(states.reshape(layers * n, size))
-    tokens, confidence = chooser.shadow(logits.view(layers, n, -1), drafts, first)
-    target = torch.tensor(chosen, device=tokens.device)
-    return ShadowTokens((tokens == target).cpu().numpy(), confidence.float().cpu().numpy())
+    logits = yield Unembed(states.reshape(layers * n, size), chooser.best_only)
+    tokens, confidence = chooser.shadow(logits, layers, drafts, first)
+    return ShadowTokens(tokens == np.array(chosen), confidence)

@@ -22,7 +22,7 @@ from dynexit.decoding.sampling import Sampling
 from dynexit.errors import DynexitError
 from dynexit.language_model import load
 from dynexit.methods import make_controller
-from dynexit.model.rows import Span
+from dynexit.model.interface import Span
 from dynexit.model.tokenizer import CheckpointTokenizer
 
 NAME = "dynexit"

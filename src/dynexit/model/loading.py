@@ -4,7 +4,7 @@ Code in a checkpoint is never run, and pickled weights are never opened.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -85,31 +85,37 @@ def load_model(
     Raises:
         DynexitError: pickled weights, a truncated file, or a tensor that is missing or misshapen.
     """
-    with torch.device("meta"):
-        model = Transformer(config).to(dtype)
-    model.to_empty(device=device)
-    model.requires_grad_(False)
-    if config.tie_embeddings:
-        model.head.weight = model.embedding.weight
-    parameters = dict(model.named_parameters())
-    names = [(ours, part) for ours, parts in weight_map(config).items() for part in parts]
-    for shard, wanted in _by_shard(folder, names):
-        _fill(parameters, shard, wanted)
+    model = without_memory(config, dtype)
+    for _ in filled_parts(model, folder, device):
+        pass
     return model
 
 
-def _by_shard(
-    folder: Path, names: list[tuple[str, Part]]
-) -> Iterable[tuple[Path, list[tuple[str, Part]]]]:
-    """Group tensors by layer and file: a file's mapping is dropped before it grows large."""
-    files = _shard_of(folder, [part.name for _, part in names])
+def without_memory(config: ModelConfig, dtype: torch.dtype) -> Transformer:
+    """A model whose weights have shapes and no values."""
+    with torch.device("meta"):
+        return Transformer(config).to(dtype).requires_grad_(False)
 
-    def place(item: tuple[str, Part]) -> tuple[Path, str]:
-        layer = item[0].split(".")[1] if item[0].startswith("layers.") else item[0]
-        return files[item[1].name], layer
 
-    for (shard, _), wanted in groupby(names, key=place):
-        yield shard, list(wanted)
+def filled_parts(model: Transformer, folder: Path, device: torch.device) -> Iterator[int | None]:
+    """Give `model` memory and weights, a part at a time.
+
+    Yields None when embedding, final norm and head are there, then each layer's index. Whoever
+    iterates may take a part's weights away before the next are read.
+    """
+    parts: dict[int | None, list[tuple[str, Part]]] = {}
+    for ours, pieces in weight_map(model.config).items():
+        part = int(ours.split(".")[1]) if ours.startswith("layers.") else None
+        parts.setdefault(part, []).extend((ours, piece) for piece in pieces)
+    files = _shard_of(folder, [piece.name for wanted in parts.values() for _, piece in wanted])
+    for part, wanted in parts.items():
+        for module in model.part(part):
+            module.to_empty(device=device)
+        model.tie()
+        parameters = dict(model.named_parameters())
+        for shard, found in groupby(wanted, key=lambda item: files[item[1].name]):
+            _fill(parameters, shard, list(found))
+        yield part
 
 
 def _shard_of(folder: Path, names: list[str]) -> dict[str, Path]:

@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dynexit.model.rows import Span
-from dynexit.model.transformer import Transformer
+from dynexit.model.interface import Model, Span
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class LayerReadings:
 
 
 @torch.inference_mode()
-def read_layers(model: Transformer, tokens: Tensor) -> LayerReadings:
+def read_layers(model: Model, tokens: Tensor) -> LayerReadings:
     """Run `tokens` [T] through the model once and read every layer's prediction of the next."""
     states: list[Tensor] = []
     rows = model.rows([Span(model.new_cache(), 0, len(tokens) - 1)])

@@ -5,28 +5,15 @@ together; only attention looks at one sequence at a time.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from dynexit.model.cache import KVCache
+from dynexit.model.interface import Span
 from dynexit.model.rope import RotaryTable
-
-
-@dataclass(frozen=True)
-class Span:
-    """`length` consecutive positions of one sequence, from `start`, over its cache."""
-
-    cache: KVCache
-    start: int
-    length: int
-
-    @property
-    def stop(self) -> int:
-        """The position after the last."""
-        return self.start + self.length
 
 
 class Rows:
@@ -72,13 +59,13 @@ def _causal_mask(span: Span, like: Tensor) -> Tensor | None:
     if span.length == 1 or span.start == 0:
         return None
     unseen = torch.full((span.length, span.stop), -torch.inf, dtype=like.dtype, device=like.device)
-    return unseen.triu_(span.start + 1).repeat(span.cache.query_group, 1)
+    return unseen.triu_(span.start + 1).repeat(cast(KVCache, span.cache).query_group, 1)
 
 
 def _attend_span(
     span: Span, mask: Tensor | None, layer: int, query: Tensor, key: Tensor, value: Tensor
 ) -> Tensor:
-    keys, values = span.cache.write(layer, span.start, key, value)
+    keys, values = cast(KVCache, span.cache).write(layer, span.start, key, value)
     heads, rows = keys.shape[0], span.length
     if rows == 1:
         grouped = query.view(1, heads, -1, query.shape[-1])

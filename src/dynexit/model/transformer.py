@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from dynexit.model.cache import KVCache
 from dynexit.model.config import ModelConfig
+from dynexit.model.interface import Span
 from dynexit.model.packed_head import pack, product
 from dynexit.model.rope import RotaryTable
-from dynexit.model.rows import Rows, Span
+from dynexit.model.rows import Rows
 
 
 class Attending(Protocol):
@@ -103,8 +104,7 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(config, i) for i in range(config.num_layers))
         self.final_norm = RMSNorm(config.hidden_size, config.norm_eps)
         self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        if config.tie_embeddings:
-            self.head.weight = self.embedding.weight
+        self.tie()
         self.rotary = RotaryTable(config.rope, config.head_dim)
         self.choosable = config.vocab_size  # fewer where the vocabulary is padded
         self._packed_head: Tensor | None = None
@@ -122,6 +122,16 @@ class Transformer(nn.Module):
     def layer(self, index: int) -> DecoderLayer:
         """Decoder layer `index`, counted from 0."""
         return cast(DecoderLayer, self.layers[index])
+
+    def tie(self) -> None:
+        """Make the head the embedding, where the family does."""
+        if self.config.tie_embeddings:
+            self.head.weight = self.embedding.weight
+
+    def part(self, index: int | None) -> list[nn.Module]:
+        """The modules of layer `index`; None is what is around the layers."""
+        ends = [self.embedding, self.final_norm, self.head]
+        return ends if index is None else [self.layer(index)]
 
     def new_cache(self) -> KVCache:
         """An empty cache for one sequence."""
@@ -144,17 +154,7 @@ class Transformer(nn.Module):
         states: list[Tensor] | None = None,
         keep: int | None = None,
     ) -> Tensor:
-        """Run decoder layers [start, stop) on hidden states [N, D].
-
-        Writes the keys and values of these layers at the rows' positions, and nothing else.
-
-        Args:
-            states: where given, the hidden states [N, D] that leave each layer are appended.
-            keep: how many of the last rows to append; None is all, as they are.
-
-        Returns:
-            [N, D], the hidden states that leave layer `stop` (counted from 1).
-        """
+        """See `interface.Model`."""
         for index in range(start, stop):
             hidden = self.layer(index)(hidden, rows)
             if states is not None:
@@ -162,14 +162,15 @@ class Transformer(nn.Module):
         return hidden
 
     def unembed(self, hidden: Tensor) -> Tensor:
-        """Hidden states [N, D] of any layer -> logits [N, V]: final norm, then head.
-
-        V leaves out rows of the head that pad the vocabulary: no token is ever chosen there.
-        """
+        """See `interface.Model`."""
         normed = self.final_norm(hidden)
         if self._packed_head is not None:
             return product(normed, self._packed_head)
         return F.linear(normed, self.head.weight[: self.choosable])
+
+    def read(self, hidden: Tensor) -> Tensor:
+        """The logits themselves: they are written in any case."""
+        return self.unembed(hidden)
 
     def pack_head(self) -> None:
         """Make `unembed` faster, where that can be, for weights that will not change any more."""

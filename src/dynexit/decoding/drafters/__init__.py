@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from dynexit.decoding.records import Draft, Plan
 from dynexit.decoding.requests import Steps
-from dynexit.model.transformer import Transformer
+from dynexit.model.interface import Model
 
 if TYPE_CHECKING:
     from dynexit.decoding.sequence import Sequence
@@ -31,7 +31,7 @@ class Drafter(Protocol):
         """
 
 
-Factory = Callable[[Transformer | None], Drafter]
+Factory = Callable[[Model | None], Drafter]
 
 
 @cache

@@ -7,7 +7,7 @@ from torch import Tensor
 from dynexit.decoding.drafters.proposing import propose
 from dynexit.decoding.records import Draft, Plan
 from dynexit.decoding.requests import Segment, Steps, Unembed
-from dynexit.model.rows import Span
+from dynexit.model.interface import Span
 
 if TYPE_CHECKING:
     from dynexit.decoding.sequence import Sequence
@@ -27,7 +27,7 @@ class EarlyExitDrafter:
             states: list[Tensor] | None = [] if sequence.controller.reads_shadow else None
             span = Span(sequence.cache, sequence.cache.length + index, 1)
             hidden = yield Segment(sequence.embed(newest), span, 0, plan.exit_layer, states)
-            logits = yield Unembed(hidden)
+            logits = yield Unembed(hidden, sequence.chooser.best_only)
             proposed.hidden.append(hidden)
             proposed.states.append(states or [])
             if propose(proposed, logits, sequence, plan):

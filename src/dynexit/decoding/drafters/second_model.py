@@ -9,8 +9,7 @@ from dynexit.decoding.drafters.proposing import propose
 from dynexit.decoding.records import Draft, Plan
 from dynexit.decoding.requests import Segment, Steps, Unembed
 from dynexit.errors import DynexitError
-from dynexit.model.rows import Span
-from dynexit.model.transformer import Transformer
+from dynexit.model.interface import Model, Span
 
 if TYPE_CHECKING:
     from dynexit.decoding.sequence import Sequence
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 class SecondModelDrafter:
     """Owns the second model's cache, and knows which tokens that cache has read."""
 
-    def __init__(self, model: Transformer | None) -> None:
+    def __init__(self, model: Model | None) -> None:
         if model is None:
             raise DynexitError("this method drafts with a second model: give draft_model.")
         self._model, self._cache = model, model.new_cache()
@@ -37,7 +36,7 @@ class SecondModelDrafter:
         room = self._model.config.max_positions - len(sequence.tokens)
         for _ in range(min(plan.speculation_length, room + 1)):
             hidden = yield from self._run(pending)
-            logits = yield Unembed(hidden[-1:], self._model)
+            logits = yield Unembed(hidden[-1:], sequence.chooser.best_only, self._model)
             if propose(proposed, logits, sequence, plan):
                 break
             pending = proposed.tokens[-1:]

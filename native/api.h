@@ -1,0 +1,51 @@
+// What Python sees: plain C. `src/dynexit/model/native/library.py` mirrors it field by field.
+#pragma once
+
+#include <cstdint>
+
+extern "C" {
+
+enum dx_dtype { DX_BF16 = 0, DX_FP32 = 1, DX_INT8 = 2 };
+enum dx_matrix { DX_QKV = 0, DX_OUT = 1, DX_GATE_UP = 2, DX_DOWN = 3, DX_HEAD = 4 };
+enum dx_vector {
+    DX_ATTENTION_NORM = 0, DX_MLP_NORM = 1, DX_QUERY_NORM = 2, DX_KEY_NORM = 3, DX_FINAL_NORM = 4
+};
+
+// `weights` is how matrices are packed, `cached` how keys and values are kept (bf16 or fp32).
+typedef struct {
+    int32_t hidden, intermediate, layers, heads, kv_heads, head_dim, weights, cached;
+    float epsilon;
+} dx_shape;
+
+// `length` positions of one sequence from `start`, over its cache.
+typedef struct {
+    void* cache;
+    int32_t start, length;
+} dx_span;
+
+// One instruction set's runtime. Functions that return int give 0, or 1 where memory ran out. A
+// matrix's rows are outputs, [outputs, inputs], bf16 or fp32. Hidden states and logits are fp32.
+typedef struct {
+    const char* name;
+    void* (*model_new)(const dx_shape*, int threads);
+    void (*model_free)(void*);
+    int64_t (*model_bytes)(const void*);
+    int (*set_matrix)(void*, int layer, int which, const void* rows, int outputs, int inputs, int from,
+                      const float* bias);
+    int (*set_vector)(void*, int layer, int which, const float* values, int count);
+    void* (*cache_new)(const void* model);
+    void (*cache_free)(void*);
+    int (*cache_reserve)(void*, int positions);
+    int64_t (*cache_bytes)(const void*);
+    void (*gather)(const void*, const int64_t* tokens, int rows, float* hidden);
+    int (*run)(void*, const dx_span* spans, int count, float* hidden, int first, int last, const float* cos,
+               const float* sin, float* states, int keep);
+    int (*unembed)(void*, const float* hidden, int rows, int choosable, float* logits, int64_t* best,
+                   float* best_logit, float* log_sum);
+    double (*stream)(void* model, const void* memory, int64_t bytes);
+} dx_runtime;
+
+// The runtimes that this machine can run, fastest first; null after the last.
+__attribute__((visibility("default"))) const dx_runtime* dx_runtime_at(int index);
+
+}

@@ -1,0 +1,74 @@
+// Keys and values of one sequence. Both lie as packed matrices: scores are the keys [positions,
+// head_dim] times a query, results the values [head_dim, positions] times probabilities.
+#pragma once
+
+#include "model.h"
+
+namespace DYNEXIT_ISA {
+
+class Cache {
+  public:
+    explicit Cache(const dx_shape& shape) : shape_(shape), layers_(shape.layers) {}
+
+    // Room for `positions`; what is there stays. Throws std::bad_alloc, and is then as it was.
+    void reserve(int positions) {
+        constexpr int kBlock = 256;
+        const int capacity = (positions + kBlock - 1) / kBlock * kBlock;
+        for (Store& store : layers_)
+            if (store.capacity < positions) store = grown(store, capacity);
+    }
+
+    size_t bytes() const {
+        size_t total = 0;
+        for (const Store& store : layers_) total += store.keys.bytes() + store.values.bytes();
+        return total;
+    }
+
+    Matrix keys(int layer, int head) const { return keys(layers_[layer], head); }
+    Matrix values(int layer, int head) const { return values(layers_[layer], head); }
+
+    void write(int layer, int head, int position, const float* key, const float* value) {
+        const Matrix k = keys(layer, head), v = values(layer, head);
+        for (int d = 0; d < shape_.head_dim; ++d) k.put(position, d, key[d]);
+        for (int d = 0; d < shape_.head_dim; ++d) v.put(d, position, value[d]);
+    }
+
+  private:
+    struct Store {  // of one layer, one head after the other
+        int capacity = 0;  // positions, a multiple of a group
+        Memory keys, values;
+    };
+
+    Matrix keys(const Store& s, int head) const { return view(s.keys, head, s.capacity, shape_.head_dim); }
+    Matrix values(const Store& s, int head) const { return view(s.values, head, shape_.head_dim, s.capacity); }
+
+    Matrix view(const Memory& memory, int head, int outputs, int inputs) const {
+        Matrix m;
+        m.outputs = outputs;
+        m.inputs = inputs;
+        m.depth = (inputs + 1) / 2 * 2;
+        m.dtype = Dtype(shape_.cached);
+        m.weights = memory.at() + m.bytes() * head;
+        return m;
+    }
+
+    Store grown(const Store& old, int capacity) const {
+        Store s;
+        s.capacity = capacity;
+        s.keys = Memory(keys(s, 0).bytes() * shape_.kv_heads);
+        s.values = Memory(values(s, 0).bytes() * shape_.kv_heads);
+        for (int h = 0; h < shape_.kv_heads && old.capacity; ++h) {
+            const Matrix key = keys(old, h), from = values(old, h), to = values(s, h);
+            std::memcpy(keys(s, h).weights, key.weights, key.bytes());
+            for (int g = 0; g < from.groups(); ++g)
+                std::memcpy(to.weights + to.group_bytes() * g, from.weights + from.group_bytes() * g,
+                            from.group_bytes());
+        }
+        return s;
+    }
+
+    const dx_shape shape_;
+    std::vector<Store> layers_;
+};
+
+}  // namespace DYNEXIT_ISA

@@ -1,0 +1,181 @@
+// A linear layer's weights, packed once and read in one stream, and their product with n rows.
+//
+// Outputs lie in groups of 32. Within a group, every pair of inputs has its weights of the 32 outputs
+// side by side. Every result is one sum over the inputs in ascending order, whatever runs beside it:
+// a row's result never depends on how many rows there are.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+
+#include "simd.h"
+
+namespace DYNEXIT_ISA {
+
+constexpr int kGroup = 32;  // outputs that lie together
+constexpr int kPerGroup = kGroup / kLanes;
+
+enum class Dtype : int32_t { bf16 = 0, fp32 = 1, int8 = 2 };
+
+// How a pair of inputs' weights of vector `v` of a group become floats, and where a single weight is.
+struct Bf16 {
+    static constexpr size_t kPairBytes = kGroup * 4;
+    static Floats even(const char* pair, int v) { return lower(load_as<Words>(pair + v * sizeof(Words))); }
+    static Floats odd(const char* pair, int v) { return upper(load_as<Words>(pair + v * sizeof(Words))); }
+    static size_t place(int input, int lane) { return size_t(lane) * 4 + input % 2 * 2; }
+};
+
+struct Fp32 {
+    static constexpr size_t kPairBytes = kGroup * 8;
+    static Floats even(const char* pair, int v) { return load_as<Floats>(pair + v * sizeof(Floats)); }
+    static Floats odd(const char* pair, int v) { return even(pair + kGroup * 4, v); }
+    static size_t place(int input, int lane) { return (size_t(input % 2) * kGroup + lane) * 4; }
+};
+
+struct Int8 {
+    static constexpr size_t kPairBytes = kGroup * 2;
+    static Floats even(const char* pair, int v) { return widened(pair + v * kLanes); }
+    static Floats odd(const char* pair, int v) { return even(pair + kGroup, v); }
+    static size_t place(int input, int lane) { return size_t(input % 2) * kGroup + lane; }
+};
+
+// What becomes of a tile: sums[r * vectors + v] is row `row + r`, vector `first + v`.
+struct Taker {
+    void* context;
+    void (*take)(void* context, int row, int rows, int first, int vectors, const Floats* sums);
+};
+
+struct Operands {
+    const char* weights;
+    size_t group_bytes;
+    const float* x;  // [rows, inputs]
+    int inputs;
+};
+
+// kRows rows from `row` times kVectors vectors of outputs from `first`.
+template <class Format, int kRows, int kVectors>
+void tile(const Operands& o, int row, int first, const Taker& taker) {
+    Floats sums[kRows][kVectors];
+    for (int r = 0; r < kRows; ++r)
+        for (int v = 0; v < kVectors; ++v) sums[r][v] = Floats{};
+    const char* at = o.weights + first / kPerGroup * o.group_bytes;
+    const float* rows = o.x + size_t(row) * o.inputs;
+    const int inside = first % kPerGroup;  // where a tile starts that is narrower than a group
+    for (int k = 0; k < o.inputs; k += 2, at += Format::kPairBytes) {
+        Floats even[kVectors], odd[kVectors];
+        for (int v = 0; v < kVectors; ++v) {
+            const char* pair = at + v / kPerGroup * o.group_bytes;
+            even[v] = Format::even(pair, inside + v % kPerGroup);
+            odd[v] = Format::odd(pair, inside + v % kPerGroup);
+        }
+        for (int r = 0; r < kRows; ++r)
+            for (int v = 0; v < kVectors; ++v) sums[r][v] += even[v] * rows[size_t(r) * o.inputs + k];
+        for (int r = 0; r < kRows; ++r)
+            for (int v = 0; v < kVectors; ++v) sums[r][v] += odd[v] * rows[size_t(r) * o.inputs + k + 1];
+    }
+    Floats result[kRows * kVectors];  // a copy: sums whose address is known would not stay in registers
+    for (int r = 0; r < kRows; ++r)
+        for (int v = 0; v < kVectors; ++v) result[r * kVectors + v] = sums[r][v];
+    taker.take(taker.context, row, kRows, first, kVectors, result);
+}
+
+// How many vectors a tile of so many rows has, by the number of registers; they divide a group, or
+// are whole groups.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kMostRows = 12;
+constexpr int vectors(int rows) { return rows == 1 ? 8 : rows <= 6 ? 4 : 2; }
+#else
+constexpr int kMostRows = 6;
+constexpr int vectors(int rows) { return rows == 1 ? 8 : rows <= 3 ? 4 : 2; }
+#endif
+static_assert(kPerGroup % vectors(2) == 0 || vectors(2) % kPerGroup == 0);
+
+// `rows` rows over vectors [first, last): tiles as wide as registers allow, then of a group.
+template <class Format, int kRows = 1>
+void product(const Operands& o, int row, int rows, int first, int last, const Taker& taker) {
+    if constexpr (kRows < kMostRows)
+        if (rows > kRows) return product<Format, kRows + 1>(o, row, rows, first, last, taker);
+    constexpr int kVectors = vectors(kRows);
+    for (; first + kVectors <= last; first += kVectors) tile<Format, kRows, kVectors>(o, row, first, taker);
+    if constexpr (kVectors > kPerGroup)
+        for (; first < last; first += kPerGroup) tile<Format, kRows, kPerGroup>(o, row, first, taker);
+}
+
+struct Matrix {
+    char* weights = nullptr;
+    const float* bias = nullptr;   // [padded outputs], or none
+    const float* scale = nullptr;  // [padded outputs] with int8, else none
+    int outputs = 0, inputs = 0;
+    int depth = 0;  // inputs that there is room for: more than `inputs` in a cache, always even
+    Dtype dtype = Dtype::bf16;
+
+    int groups() const { return (outputs + kGroup - 1) / kGroup; }
+    int padded() const { return groups() * kGroup; }
+    size_t pair_bytes() const {
+        return dtype == Dtype::bf16 ? Bf16::kPairBytes : dtype == Dtype::fp32 ? Fp32::kPairBytes : Int8::kPairBytes;
+    }
+    size_t group_bytes() const { return pair_bytes() * (depth / 2); }
+    size_t bytes() const { return group_bytes() * groups(); }
+
+    char* at(int output, int input) const {
+        char* pair = weights + group_bytes() * (output / kGroup) + pair_bytes() * (input / 2);
+        const int lane = output % kGroup;
+        return pair + (dtype == Dtype::bf16   ? Bf16::place(input, lane)
+                       : dtype == Dtype::fp32 ? Fp32::place(input, lane)
+                                              : Int8::place(input, lane));
+    }
+
+    void put(int output, int input, float value) const {
+        if (dtype == Dtype::bf16) {
+            const uint16_t bits = to_bf16(value);
+            std::memcpy(at(output, input), &bits, sizeof bits);
+        } else if (dtype == Dtype::fp32) {
+            std::memcpy(at(output, input), &value, sizeof value);
+        } else {
+            *at(output, input) = char(std::lrintf(value / scale[output]));
+        }
+    }
+
+    float get(int output, int input) const {
+        const char* from = at(output, input);
+        if (dtype == Dtype::bf16) return from_bf16(load_as<uint16_t>(from));
+        if (dtype == Dtype::fp32) return load_as<float>(from);
+        return float(int8_t(*from)) * scale[output];
+    }
+
+    // x [rows, inputs] times groups [first, last); the sink gets (row, vector, its outputs), and all
+    // vectors of a group for a row in ascending order.
+    template <class Sink>
+    void times(const float* x, int rows, int first, int last, Sink&& sink) const {
+        // With many rows, a block of weights stays in the second-level cache for all of them.
+        constexpr size_t kBlockBytes = size_t(3) << 18;
+        const int block = rows <= kMostRows ? last - first : std::max(1, int(kBlockBytes / group_bytes()));
+        auto each = [&](int row, int count, int from, int vectors, const Floats* sums) {
+            for (int r = 0; r < count; ++r)
+                for (int v = from; v < from + vectors; ++v, ++sums) {
+                    Floats value = *sums;
+                    if (scale) value *= load(scale + v * kLanes);
+                    if (bias) value += load(bias + v * kLanes);
+                    sink(row + r, v, value);
+                }
+        };
+        const Taker taker{&each, [](void* context, int row, int count, int from, int vectors, const Floats* sums) {
+                              (*static_cast<decltype(each)*>(context))(row, count, from, vectors, sums);
+                          }};
+        for (int start = first; start < last; start += block)
+            for (int row = 0; row < rows; row += kMostRows) {
+                const int count = std::min(kMostRows, rows - row), stop = std::min(start + block, last);
+                if (dtype == Dtype::bf16) part<Bf16>(x, row, count, start, stop, taker);
+                else if (dtype == Dtype::fp32) part<Fp32>(x, row, count, start, stop, taker);
+                else part<Int8>(x, row, count, start, stop, taker);
+            }
+    }
+
+  private:
+    template <class Format>
+    void part(const float* x, int row, int rows, int first, int last, const Taker& taker) const {
+        product<Format>({weights, group_bytes(), x, inputs}, row, rows, first * kPerGroup, last * kPerGroup, taker);
+    }
+};
+
+}  // namespace DYNEXIT_ISA

@@ -1,0 +1,98 @@
+// A model's packed weights.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "api.h"
+#include "matrix.h"
+#include "memory.h"
+#include "pool.h"
+
+namespace DYNEXIT_ISA {
+
+// A matrix that owns its weights.
+struct PackedMatrix : Matrix {
+    Memory memory;
+    std::vector<float> biases, scales;
+
+    // Packs rows [count, width] as they lie in a checkpoint; inputs beyond them, up to `room`, have no
+    // weight. Of gate and up, stacked, groups alternate, so that one thread has both halves of what it
+    // multiplies. Throws std::bad_alloc.
+    void pack(const void* rows, int count, int width, int room, Dtype from, Dtype to, const float* bias,
+              bool stacked, int threads) {
+        const int half = (count / 2 + kGroup - 1) / kGroup * kGroup;
+        outputs = stacked ? 2 * half : count;
+        inputs = depth = room;
+        dtype = to;
+        memory = Memory(bytes());
+        weights = memory.at();
+        biases.assign(bias ? padded() : 0, 0.0f);
+        scales.assign(to == Dtype::int8 ? padded() : 0, 1.0f);
+        this->scale = scales.empty() ? nullptr : scales.data();
+        this->bias = bias ? biases.data() : nullptr;
+        Pool::run(threads, [&](Pool&, int t) {
+            const Share part = share(groups(), t, threads);
+            for (int slot = part.first * kGroup; slot < part.last * kGroup; ++slot) {
+                const int output = stacked ? unstacked(slot, count / 2) : slot;
+                if (output < 0 || output >= count) continue;
+                pack_row(rows, from, slot, size_t(output) * width, width);
+                if (bias) biases[slot] = bias[output];
+            }
+        });
+    }
+
+  private:
+    // The output of stacked halves that goes to `slot`; -1 for padding.
+    static int unstacked(int slot, int half) {
+        const int index = slot / kGroup / 2 * kGroup + slot % kGroup;
+        return index < half ? index + slot / kGroup % 2 * half : -1;
+    }
+
+    void pack_row(const void* rows, Dtype from, int slot, size_t start, int width) {
+        if (dtype == Dtype::int8) {
+            float largest = 0.0f;
+            for (int i = 0; i < width; ++i) largest = std::max(largest, std::fabs(element(rows, from, start + i)));
+            scales[slot] = largest > 0.0f ? largest / 127.0f : 1.0f;
+        }
+        for (int i = 0; i < width; ++i) put(slot, i, element(rows, from, start + i));
+    }
+
+    static float element(const void* rows, Dtype from, size_t index) {
+        return from == Dtype::bf16 ? from_bf16(static_cast<const uint16_t*>(rows)[index])
+                                   : static_cast<const float*>(rows)[index];
+    }
+};
+
+struct Layer {
+    PackedMatrix qkv, out, gate_up, down;
+    std::vector<float> attention_norm, mlp_norm, query_norm, key_norm;
+};
+
+struct Model {
+    const dx_shape shape;
+    const int threads;
+    std::vector<Layer> layers;
+    PackedMatrix head;
+    std::vector<float> final_norm;
+
+    Model(const dx_shape& s, int count) : shape(s), threads(count), layers(s.layers) {}
+    int query_group() const { return shape.heads / shape.kv_heads; }
+    int attended() const { return shape.heads * shape.head_dim; }
+    int projected() const { return (shape.heads + 2 * shape.kv_heads) * shape.head_dim; }
+    int inner() const { return (shape.intermediate + kGroup - 1) / kGroup * kGroup; }
+};
+
+// RMSNorm of one row.
+inline void normalise(const float* x, const std::vector<float>& gain, float epsilon, int size, float* to) {
+    Floats squares{};
+    int i = 0;
+    for (; i + kLanes <= size; i += kLanes) squares += load(x + i) * load(x + i);
+    float total = sum(squares);
+    for (; i < size; ++i) total += x[i] * x[i];
+    const float scale = 1.0f / std::sqrt(total / float(size) + epsilon);
+    for (i = 0; i + kLanes <= size; i += kLanes) store(to + i, load(x + i) * scale * load(&gain[i]));
+    for (; i < size; ++i) to[i] = x[i] * scale * gain[i];
+}
+
+}  // namespace DYNEXIT_ISA

@@ -1,0 +1,204 @@
+// One pass: the rows of several sequences through layers [first, last), in one call.
+#pragma once
+
+#include "cache.h"
+
+namespace DYNEXIT_ISA {
+
+class Pass {
+  public:
+    // `cos` and `sin` are tables [positions, head_dim]; the sine's first half is negated.
+    Pass(const Model& model, const dx_span* spans, int count, float* hidden, const float* cos, const float* sin)
+        : model_(model), s_(model.shape), hidden_(hidden), cos_(cos), sin_(sin) {
+        for (int i = 0; i < count; ++i)
+            for (int p = 0; p < spans[i].length; ++p)
+                rows_.push_back({static_cast<Cache*>(spans[i].cache), spans[i].start + p});
+        const size_t n = rows_.size();
+        normed_.resize(n * s_.hidden);
+        projected_.resize(n * model.projected());
+        attended_.resize(n * model.attended());
+        gated_.resize(n * model.inner());
+        plan_attention(spans, count);
+    }
+
+    // Where `states` is given, the last `keep` rows that leave each layer go there, [layers, keep, hidden].
+    void run(int first, int last, float* states, int keep) {
+        Pool::run(model_.threads, [&](Pool& pool, int t) {
+            for (int l = first; l < last; ++l) {
+                layer(l, pool, t);
+                if (states) keep_states(states + size_t(l - first) * keep * s_.hidden, keep, t);
+            }
+        });
+    }
+
+  private:
+    struct Row {
+        Cache* cache;
+        int position;
+    };
+    struct Task {  // attention of rows [first, last) of one sequence, over one key head
+        int head, first, last;
+    };
+    struct Scratch {
+        std::vector<float> queries, scores, gates;
+    };
+
+    void plan_attention(const dx_span* spans, int count) {
+        const int chunk = std::max(1, kMostRows / model_.query_group());
+        int longest = 0;
+        for (int i = 0, row = 0; i < count; row += spans[i++].length) {
+            longest = std::max(longest, spans[i].start + spans[i].length);
+            for (int h = 0; h < s_.kv_heads; ++h)
+                for (int r = row, end = row + spans[i].length; r < end; r += chunk)
+                    tasks_.push_back({h, r, std::min(r + chunk, end)});
+        }
+        const size_t queries = size_t(chunk) * model_.query_group();
+        const size_t width = (size_t(longest) + kGroup - 1) / kGroup * kGroup;
+        scratch_.resize(model_.threads);
+        for (Scratch& scratch : scratch_) {
+            scratch.queries.resize(queries * s_.head_dim);
+            scratch.scores.resize(queries * width);
+            scratch.gates.resize(rows_.size() * kGroup);
+        }
+    }
+
+    void layer(int index, Pool& pool, int t) {
+        const Layer& l = model_.layers[index];
+        normalise_rows(l.attention_norm, t);
+        pool.barrier();
+        linear(l.qkv, normed_.data(), t, projected_.data(), false);
+        pool.barrier();
+        const Share heads = share(count() * s_.kv_heads, t, model_.threads);
+        for (int i = heads.first; i < heads.last; ++i) remember(l, index, i % count(), i / count());
+        pool.barrier();
+        const Share part = share(int(tasks_.size()), t, model_.threads);
+        for (int i = part.first; i < part.last; ++i) attend(index, tasks_[i], scratch_[t]);
+        pool.barrier();
+        linear(l.out, attended_.data(), t, hidden_, true);
+        pool.barrier();
+        normalise_rows(l.mlp_norm, t);
+        pool.barrier();
+        gate(l.gate_up, t);
+        pool.barrier();
+        linear(l.down, gated_.data(), t, hidden_, true);
+        pool.barrier();
+    }
+
+    int count() const { return int(rows_.size()); }
+
+    void normalise_rows(const std::vector<float>& gain, int t) {
+        const Share part = share(count(), t, model_.threads);
+        for (int row = part.first; row < part.last; ++row)
+            normalise(hidden_ + size_t(row) * s_.hidden, gain, s_.epsilon, s_.hidden, &normed_[size_t(row) * s_.hidden]);
+    }
+
+    // This thread's part of a product, [rows, outputs], stored in `to` or added to it.
+    void linear(const Matrix& m, const float* x, int t, float* to, bool add) {
+        const Share part = share(m.groups(), t, model_.threads);
+        m.times(x, count(), part.first, part.last, [&](int row, int vector, Floats value) {
+            const int output = vector * kLanes;
+            float* at = to + size_t(row) * m.outputs + output;
+            if (add) value += load(at, m.outputs - output);
+            store(at, value, m.outputs - output);
+        });
+    }
+
+    // silu(gate) * up: a group of gates comes before the group of ups that it meets.
+    void gate(const Matrix& m, int t) {
+        const Share part = share(m.groups() / 2, t, model_.threads);
+        float* gates = scratch_[t].gates.data();
+        m.times(normed_.data(), count(), part.first * 2, part.last * 2, [&](int row, int vector, Floats value) {
+            const int group = vector / kPerGroup, lane = vector % kPerGroup * kLanes;
+            float* gated = gates + size_t(row) * kGroup + lane;
+            if (group % 2 == 0) return store(gated, value);
+            store(&gated_[size_t(row) * model_.inner() + group / 2 * kGroup + lane], silu(load(gated)) * value);
+        });
+    }
+
+    static Floats silu(Floats x) { return x / (exponential(Floats{} - x) + 1.0f); }
+
+    // Normalises (where the family does) and rotates a head in place.
+    void turn(float* head, const std::vector<float>& gain, int position) const {
+        const int d = s_.head_dim, half = d / 2;
+        if (!gain.empty()) normalise(head, gain, s_.epsilon, d, head);
+        const float* cos = cos_ + size_t(position) * d;
+        const float* sin = sin_ + size_t(position) * d;
+        for (int i = 0; i < half; ++i) {
+            const float low = head[i], high = head[i + half];
+            head[i] = low * cos[i] + high * sin[i];
+            head[i + half] = high * cos[i + half] + low * sin[i + half];
+        }
+    }
+
+    // Turns a row's key of this head and the queries that share it; keeps key and value.
+    void remember(const Layer& l, int index, int row, int head) {
+        const int d = s_.head_dim, group = model_.query_group(), position = rows_[row].position;
+        float* start = &projected_[size_t(row) * model_.projected()];
+        for (int q = head * group; q < (head + 1) * group; ++q) turn(start + q * d, l.query_norm, position);
+        float* key = start + (s_.heads + head) * d;
+        turn(key, l.key_norm, position);
+        rows_[row].cache->write(index, head, position, key, key + s_.kv_heads * d);
+    }
+
+    // Scores, their softmax, and the values' sum, for the queries of a few rows that share a key head.
+    void attend(int index, const Task& task, Scratch& scratch) {
+        const int d = s_.head_dim, group = model_.query_group(), n = (task.last - task.first) * group;
+        const Cache& cache = *rows_[task.first].cache;
+        const int groups = (rows_[task.last - 1].position + kGroup) / kGroup, width = groups * kGroup;
+        const float scale = 1.0f / std::sqrt(float(d));
+        for (int i = 0; i < n; ++i) {
+            const float* from = &projected_[place(task, i, model_.projected())];
+            for (int j = 0; j < d; ++j) scratch.queries[size_t(i) * d + j] = from[j] * scale;
+        }
+        cache.keys(index, task.head).times(scratch.queries.data(), n, 0, groups, [&](int i, int vector, Floats value) {
+            store(&scratch.scores[size_t(i) * width + vector * kLanes], value);
+        });
+        for (int i = 0; i < n; ++i)
+            softmax(&scratch.scores[size_t(i) * width], rows_[task.first + i / group].position + 1, width);
+        Matrix values = cache.values(index, task.head);
+        values.inputs = width;
+        values.times(scratch.scores.data(), n, 0, values.groups(), [&](int i, int vector, Floats value) {
+            store(&attended_[place(task, i, model_.attended())] + vector * kLanes, value, d - vector * kLanes);
+        });
+    }
+
+    // Where query i of a task begins in rows of `width` numbers that begin with the heads.
+    size_t place(const Task& task, int i, int width) const {
+        const int group = model_.query_group();
+        return size_t(task.first + i / group) * width + size_t(task.head * group + i % group) * s_.head_dim;
+    }
+
+    // Over the first `count` of `width` scores; the others become 0.
+    static void softmax(float* scores, int count, int width) {
+        for (int i = count; i < width; ++i) scores[i] = -INFINITY;
+        Floats best = load(scores);
+        for (int i = kLanes; i < width; i += kLanes) best = maximum(best, load(scores + i));
+        const float top = maximum(best);
+        Floats total{};
+        for (int i = 0; i < width; i += kLanes) {
+            const Floats e = exponential(load(scores + i) - top);
+            store(scores + i, e);
+            total += e;
+        }
+        const float inverse = 1.0f / sum(total);
+        for (int i = 0; i < width; i += kLanes) store(scores + i, load(scores + i) * inverse);
+    }
+
+    void keep_states(float* states, int keep, int t) const {
+        const Share part = share(keep, t, model_.threads);
+        std::memcpy(states + size_t(part.first) * s_.hidden,
+                    hidden_ + (size_t(count() - keep) + part.first) * s_.hidden,
+                    size_t(part.last - part.first) * s_.hidden * sizeof(float));
+    }
+
+    const Model& model_;
+    const dx_shape& s_;
+    float* hidden_;
+    const float *cos_, *sin_;
+    std::vector<Row> rows_;
+    std::vector<Task> tasks_;
+    std::vector<float> normed_, projected_, attended_, gated_;
+    std::vector<Scratch> scratch_;
+};
+
+}  // namespace DYNEXIT_ISA

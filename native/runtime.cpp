@@ -1,0 +1,127 @@
+// One instruction set's runtime. Compiled once for each, DYNEXIT_ISA being its name and namespace.
+#include "pass.h"
+#include "unembedding.h"
+
+namespace DYNEXIT_ISA {
+namespace {
+
+template <class Work>
+int guarded(Work&& work) {  // no exception leaves this library
+    try {
+        work();
+        return 0;
+    } catch (const std::bad_alloc&) {
+        return 1;
+    }
+}
+
+Model& model_of(void* model) { return *static_cast<Model*>(model); }
+const Model& model_of(const void* model) { return *static_cast<const Model*>(model); }
+Cache& cache_of(void* cache) { return *static_cast<Cache*>(cache); }
+
+void* model_new(const dx_shape* shape, int threads) { return new (std::nothrow) Model(*shape, threads); }
+void model_free(void* model) { delete static_cast<Model*>(model); }
+
+int64_t model_bytes(const void* model) {
+    const Model& m = model_of(model);
+    size_t bytes = m.head.memory.bytes();
+    for (const Layer& l : m.layers)
+        for (const PackedMatrix* p : {&l.qkv, &l.out, &l.gate_up, &l.down}) bytes += p->memory.bytes();
+    return int64_t(bytes);
+}
+
+PackedMatrix& matrix_of(Model& m, int layer, int which) {
+    switch (which) {
+        case DX_QKV: return m.layers[layer].qkv;
+        case DX_OUT: return m.layers[layer].out;
+        case DX_GATE_UP: return m.layers[layer].gate_up;
+        case DX_DOWN: return m.layers[layer].down;
+        default: return m.head;
+    }
+}
+
+std::vector<float>& vector_of(Model& m, int layer, int which) {
+    switch (which) {
+        case DX_ATTENTION_NORM: return m.layers[layer].attention_norm;
+        case DX_MLP_NORM: return m.layers[layer].mlp_norm;
+        case DX_QUERY_NORM: return m.layers[layer].query_norm;
+        case DX_KEY_NORM: return m.layers[layer].key_norm;
+        default: return m.final_norm;
+    }
+}
+
+int set_matrix(void* model, int layer, int which, const void* rows, int outputs, int inputs, int from,
+               const float* bias) {
+    Model& m = model_of(model);
+    return guarded([&] {
+        const int room = which == DX_DOWN ? m.inner() : inputs;
+        matrix_of(m, layer, which)
+            .pack(rows, outputs, inputs, room, Dtype(from), Dtype(m.shape.weights), bias, which == DX_GATE_UP,
+                  m.threads);
+    });
+}
+
+int set_vector(void* model, int layer, int which, const float* values, int count) {
+    return guarded([&] { vector_of(model_of(model), layer, which).assign(values, values + count); });
+}
+
+void* cache_new(const void* model) { return new (std::nothrow) Cache(model_of(model).shape); }
+void cache_free(void* cache) { delete static_cast<Cache*>(cache); }
+int cache_reserve(void* cache, int positions) {
+    return guarded([&] { cache_of(cache).reserve(positions); });
+}
+int64_t cache_bytes(const void* cache) { return int64_t(static_cast<const Cache*>(cache)->bytes()); }
+
+// Rows of the head as embeddings, for a model that ties them.
+void gather(const void* model, const int64_t* tokens, int rows, float* hidden) {
+    const Model& m = model_of(model);
+    for (int r = 0; r < rows; ++r)
+        for (int i = 0; i < m.shape.hidden; ++i)
+            hidden[size_t(r) * m.shape.hidden + i] = m.head.get(int(tokens[r]), i);
+}
+
+int run(void* model, const dx_span* spans, int count, float* hidden, int first, int last, const float* cos,
+        const float* sin, float* states, int keep) {
+    return guarded([&] {
+        for (int i = 0; i < count; ++i) cache_of(spans[i].cache).reserve(spans[i].start + spans[i].length);
+        Pass(model_of(model), spans, count, hidden, cos, sin).run(first, last, states, keep);
+    });
+}
+
+int unembed(void* model, const float* hidden, int rows, int choosable, float* logits, int64_t* best,
+            float* best_logit, float* log_sum) {
+    return guarded([&] {
+        Unembedding unembedding(model_of(model), hidden, rows, choosable);
+        if (logits) unembedding.logits(logits);
+        else unembedding.readings(best, best_logit, log_sum);
+    });
+}
+
+// Reads `bytes` of memory as fast as the model's threads can, for the roofline.
+double stream(void* model, const void* memory, int64_t bytes) {
+    const int threads = model_of(model).threads;
+    std::vector<double> sums(threads);
+    const int64_t lines = bytes / 256;
+    Pool::run(threads, [&](Pool&, int t) {
+        const float* from = static_cast<const float*>(memory);
+        Floats part[4] = {};
+        for (int64_t i = lines * t / threads; i < lines * (t + 1) / threads; ++i)
+            for (int v = 0; v < 4; ++v) part[v] += load(from + i * 64 + v * kLanes);
+        sums[t] = sum(part[0] + part[1] + part[2] + part[3]);
+    });
+    double total = 0.0;
+    for (const double value : sums) total += value;
+    return total;
+}
+
+}  // namespace
+
+#define DYNEXIT_TEXT_OF(name) #name
+#define DYNEXIT_TEXT(name) DYNEXIT_TEXT_OF(name)
+
+extern const dx_runtime runtime = {
+    DYNEXIT_TEXT(DYNEXIT_ISA), model_new, model_free, model_bytes, set_matrix, set_vector, cache_new, cache_free,
+    cache_reserve, cache_bytes, gather, run, unembed, stream,
+};
+
+}  // namespace DYNEXIT_ISA

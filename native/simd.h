@@ -1,0 +1,120 @@
+// Vectors of floats as wide as a register: 16, 8 or 4 of them. The compiler does the rest; an
+// instruction set is named only where it needs help.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace DYNEXIT_ISA {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+#elif defined(__AVX2__)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
+typedef float Floats __attribute__((vector_size(kLanes * 4), aligned(4)));
+typedef uint32_t Words __attribute__((vector_size(kLanes * 4), aligned(4)));
+typedef int8_t Bytes __attribute__((vector_size(kLanes), aligned(1)));
+
+template <class Vector>
+inline Vector load_as(const void* from) {
+    Vector value;
+    std::memcpy(&value, from, sizeof value);
+    return value;
+}
+
+inline Floats load(const float* from) { return load_as<Floats>(from); }
+inline void store(float* to, Floats value) { std::memcpy(to, &value, sizeof value); }
+
+// Where only `room` numbers may be left; lanes past them are 0 or not stored.
+inline Floats load(const float* from, int room) {
+    if (room >= kLanes) return load(from);
+    Floats value{};
+    for (int i = 0; i < room; ++i) value[i] = from[i];
+    return value;
+}
+
+inline void store(float* to, Floats value, int room) {
+    if (room >= kLanes) return store(to, value);
+    for (int i = 0; i < room; ++i) to[i] = value[i];
+}
+
+inline Floats all(float value) { return value - Floats{}; }
+inline Floats as_floats(Words bits) { return load_as<Floats>(&bits); }
+
+// A word holds two bf16 numbers; each is the upper half of a float.
+inline Floats lower(Words pair) { return as_floats(pair << 16); }
+inline Floats upper(Words pair) { return as_floats(pair & 0xFFFF0000u); }
+
+// Signed bytes as floats.
+inline Floats widened(const char* from) {
+#if defined(__AVX512F__)
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+#elif defined(__AVX2__)
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
+#else
+    return __builtin_convertvector(load_as<Bytes>(from), Floats);
+#endif
+}
+
+// In a fixed order: halves are added until one lane is left.
+inline float sum(Floats value) {
+    float part[kLanes];
+    store(part, value);
+    for (int width = kLanes / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; ++i) part[i] += part[i + width];
+    return part[0];
+}
+
+inline Floats maximum(Floats a, Floats b) { return a > b ? a : b; }
+
+inline float maximum(Floats value) {
+    float part[kLanes];
+    store(part, value);
+    float best = part[0];
+    for (int i = 1; i < kLanes; ++i) best = part[i] > best ? part[i] : best;
+    return best;
+}
+
+// e^x for x <= 88, within 2 units of the last place; 0 for x <= -87.
+inline Floats exponential(Floats x) {
+    const Floats lowest = all(-87.0f);
+    const Floats clipped = x > lowest ? x : lowest;
+    const Floats rounding = all(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
+    const Floats shifted = clipped * 1.44269504088896341f + rounding;
+    const Floats whole = shifted - rounding;
+    Floats rest = clipped - whole * 0.693359375f;
+    rest = rest - whole * -2.12194440e-4f;
+    Floats y = all(1.0f / 5040);  // the series up to rest^7 / 7!, |rest| <= 0.35
+    y = y * rest + 1.0f / 720;
+    y = y * rest + 1.0f / 120;
+    y = y * rest + 1.0f / 24;
+    y = y * rest + 1.0f / 6;
+    y = y * rest + 0.5f;
+    y = y * rest * rest + rest + 1.0f;
+    const Words power = (load_as<Words>(&shifted) << 23) + 0x3F800000u;
+    return x > lowest ? y * as_floats(power) : Floats{};
+}
+
+inline uint16_t to_bf16(float value) {  // to the nearest, ties to even
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return uint16_t(bits >> 16 | 0x40);
+    return uint16_t((bits + 0x7FFFu + (bits >> 16 & 1)) >> 16);
+}
+
+inline float from_bf16(uint16_t value) {
+    const uint32_t bits = uint32_t(value) << 16;
+    float result;
+    std::memcpy(&result, &bits, sizeof result);
+    return result;
+}
+
+}  // namespace DYNEXIT_ISA

@@ -1,0 +1,92 @@
+// Final norm and head: logits, or only what is read off them without writing them.
+#pragma once
+
+#include "model.h"
+
+namespace DYNEXIT_ISA {
+
+// The best logit, the lowest id that has it, and the sum of exponentials, of the logits seen so far.
+struct Reading {
+    float top = -INFINITY, total = 0.0f;
+    int64_t best = 0;
+
+    // Logits of a vector of ids from `first`, of which those from `choosable` on do not count.
+    void take(int64_t first, Floats logits, int64_t choosable) {
+        if (first >= choosable) return;
+        float part[kLanes];
+        store(part, logits);
+        for (int64_t i = choosable - first; i < kLanes; ++i) part[i] = -INFINITY;
+        const float highest = maximum(load(part));
+        if (!(highest <= top)) {  // higher, or not a number
+            total *= std::exp(top - highest);
+            top = highest;
+            int lane = 0;
+            while (lane < kLanes - 1 && part[lane] < highest) ++lane;
+            best = first + lane;
+        }
+        total += sum(exponential(load(part) - top));
+    }
+
+    // What was read of higher ids.
+    void join(const Reading& later) {
+        if (!(later.top <= top)) {
+            total = total * std::exp(top - later.top) + later.total;
+            top = later.top;
+            best = later.best;
+        } else {
+            total += later.total * std::exp(later.top - top);
+        }
+    }
+};
+
+class Unembedding {
+  public:
+    Unembedding(const Model& model, const float* hidden, int rows, int choosable)
+        : model_(model), rows_(rows), choosable_(choosable), normed_(size_t(rows) * model.shape.hidden),
+          readings_(size_t(model.threads) * rows) {
+        for (int r = 0; r < rows; ++r)
+            normalise(hidden + size_t(r) * model.shape.hidden, model.final_norm, model.shape.epsilon,
+                      model.shape.hidden, &normed_[size_t(r) * model.shape.hidden]);
+    }
+
+    void logits(float* to) {
+        each_vector([&](int, int row, int first, Floats value) {
+            std::memcpy(to + size_t(row) * choosable_ + first, &value,
+                        sizeof(float) * std::max(0, std::min(kLanes, choosable_ - first)));
+        });
+    }
+
+    // Per row: the best id, its logit, and the logarithm of the sum of all exponentials.
+    void readings(int64_t* best, float* best_logit, float* log_sum) {
+        each_vector([&](int t, int row, int first, Floats value) {
+            readings_[size_t(t) * rows_ + row].take(first, value, choosable_);
+        });
+        for (int row = 0; row < rows_; ++row) {
+            Reading whole = readings_[row];
+            for (int t = 1; t < model_.threads; ++t) whole.join(readings_[size_t(t) * rows_ + row]);
+            best[row] = whole.best;
+            best_logit[row] = whole.top;
+            log_sum[row] = whole.top + std::log(whole.total);
+        }
+    }
+
+  private:
+    // Calls `take(thread, row, first id, logits)`, a row's ids in ascending order per thread.
+    template <class Take>
+    void each_vector(Take&& take) {
+        const int groups = (choosable_ + kGroup - 1) / kGroup;
+        Pool::run(model_.threads, [&](Pool&, int t) {
+            const Share part = share(groups, t, model_.threads);
+            model_.head.times(normed_.data(), rows_, part.first, part.last, [&](int row, int vector, Floats value) {
+                take(t, row, vector * kLanes, value);
+            });
+        });
+    }
+
+    const Model& model_;
+    const int rows_, choosable_;
+    std::vector<float> normed_;
+    std::vector<Reading> readings_;
+};
+
+}  // namespace DYNEXIT_ISA

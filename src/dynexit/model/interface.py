@@ -1,0 +1,98 @@
+"""What decoding asks of a model, whichever runtime its layers run in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from dynexit.model.config import ModelConfig
+from dynexit.model.readings import Readings
+
+
+class Cache(Protocol):
+    """Keys and values of one sequence, in its runtime's own form.
+
+    `length` is the number of committed positions: those that every layer has computed for tokens
+    that stay. A sequence rolls back by making it shorter; what lies past it is overwritten.
+    """
+
+    length: int
+
+    @property
+    def max_positions(self) -> int:
+        """Positions that the model's context holds."""
+
+    @property
+    def bytes(self) -> int:
+        """Memory held now."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """`length` consecutive positions of one sequence, from `start`, over its cache."""
+
+    cache: Cache
+    start: int
+    length: int
+
+    @property
+    def stop(self) -> int:
+        """The position after the last."""
+        return self.start + self.length
+
+
+class Model(Protocol):
+    """A decoder-only model whose layers run in parts. N rows, D hidden size, V vocabulary."""
+
+    config: ModelConfig
+    rotary: Any
+    choosable: int  # tokens that may be chosen: fewer than rows of the head where those are padded
+
+    @property
+    def device(self) -> torch.device:
+        """Where hidden states and logits are."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights."""
+
+    def new_cache(self) -> Any:
+        """An empty cache for one sequence."""
+
+    def rows(self, spans: Sequence[Span]) -> Any:
+        """The rows of a pass over `spans`, in the order given."""
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Token ids [N] -> hidden states [N, D] that enter the first layer."""
+
+    def run_layers(
+        self,
+        hidden: Tensor,
+        rows: Any,
+        start: int,
+        stop: int,
+        states: list[Tensor] | None = None,
+        keep: int | None = None,
+    ) -> Tensor:
+        """Run decoder layers [start, stop) on hidden states [N, D], which stay as they are.
+
+        Writes the keys and values of these layers at the rows' positions, and nothing else.
+
+        Args:
+            states: where given, the hidden states [N, D] that leave each layer are appended.
+            keep: how many of the last rows to append; None is all, as they are.
+
+        Returns:
+            [N, D], the hidden states that leave layer `stop` (counted from 1).
+        """
+
+    def unembed(self, hidden: Tensor) -> Tensor:
+        """Hidden states [N, D] of any layer -> logits [N, V]: final norm, then head.
+
+        V leaves out rows of the head that pad the vocabulary: no token is ever chosen there.
+        """
+
+    def read(self, hidden: Tensor) -> Tensor | Readings:
+        """Like `unembed`, for who needs no more than the best tokens: perhaps only those."""

@@ -1,0 +1,122 @@
+"""The compiled library by way of ctypes. `native/api.h` is its other half, field by field."""
+
+import ctypes
+from ctypes import (
+    CFUNCTYPE,
+    POINTER,
+    Structure,
+    c_char_p,
+    c_double,
+    c_float,
+    c_int,
+    c_int32,
+    c_int64,
+)
+from ctypes import c_void_p as pointer
+from enum import IntEnum
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import dynexit.model.native
+
+
+class Format(IntEnum):
+    """How numbers are stored."""
+
+    BF16 = 0
+    FP32 = 1
+    INT8 = 2
+
+
+class Matrix(IntEnum):
+    """Which linear layer of a decoder layer, or the head."""
+
+    QKV = 0
+    OUT = 1
+    GATE_UP = 2
+    DOWN = 3
+    HEAD = 4
+
+
+class Vector(IntEnum):
+    """Which norm's gains."""
+
+    ATTENTION_NORM = 0
+    MLP_NORM = 1
+    QUERY_NORM = 2
+    KEY_NORM = 3
+    FINAL_NORM = 4
+
+
+class Shape(Structure):
+    """`dx_shape`."""
+
+    _fields_ = [
+        *((name, c_int32) for name in ("hidden", "intermediate", "layers", "heads", "kv_heads")),
+        *((name, c_int32) for name in ("head_dim", "weights", "cached")),
+        ("epsilon", c_float),
+    ]
+
+
+class NativeSpan(Structure):
+    """`dx_span`."""
+
+    _fields_ = [("cache", pointer), ("start", c_int32), ("length", c_int32)]
+
+
+class Runtime(Structure):
+    """`dx_runtime`: one instruction set's functions. A call releases the interpreter's lock."""
+
+    _fields_ = [
+        ("name", c_char_p),
+        ("model_new", CFUNCTYPE(pointer, POINTER(Shape), c_int)),
+        ("model_free", CFUNCTYPE(None, pointer)),
+        ("model_bytes", CFUNCTYPE(c_int64, pointer)),
+        (
+            "set_matrix",
+            CFUNCTYPE(c_int, pointer, c_int, c_int, pointer, c_int, c_int, c_int, pointer),
+        ),
+        ("set_vector", CFUNCTYPE(c_int, pointer, c_int, c_int, pointer, c_int)),
+        ("cache_new", CFUNCTYPE(pointer, pointer)),
+        ("cache_free", CFUNCTYPE(None, pointer)),
+        ("cache_reserve", CFUNCTYPE(c_int, pointer, c_int)),
+        ("cache_bytes", CFUNCTYPE(c_int64, pointer)),
+        ("gather", CFUNCTYPE(None, pointer, pointer, c_int, pointer)),
+        (
+            "run",
+            CFUNCTYPE(
+                c_int,
+                *(pointer, POINTER(NativeSpan), c_int, pointer, c_int, c_int),
+                *(pointer, pointer, pointer, c_int),
+            ),
+        ),
+        (
+            "unembed",
+            CFUNCTYPE(c_int, pointer, pointer, c_int, c_int, pointer, pointer, pointer, pointer),
+        ),
+        ("stream", CFUNCTYPE(c_double, pointer, pointer, c_int64)),
+    ]
+
+
+def find_library() -> Path | None:
+    """The compiled library; None where the install found no compiler."""
+    folders = [Path(folder) for folder in dynexit.model.native.__path__]
+    return next((f for folder in folders for f in sorted(folder.glob("libdynexit.*"))), None)
+
+
+@cache
+def runtimes() -> dict[str, Any]:
+    """Instruction sets that were built and that this machine has, the fastest first."""
+    file = find_library()
+    if file is None:
+        return {}
+    try:
+        library = ctypes.CDLL(str(file))
+    except OSError:  # built for another machine
+        return {}
+    library.dx_runtime_at.restype = POINTER(Runtime)
+    found: dict[str, Any] = {}
+    while at := library.dx_runtime_at(len(found)):
+        found[at.contents.name.decode()] = at.contents
+    return found

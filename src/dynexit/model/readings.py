@@ -1,0 +1,20 @@
+"""What greedy decoding reads off logits, so that a runtime need not write them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Of n rows: the token of the best logit, that logit, and log(sum(exp(logits))); each [n]."""
+
+    tokens: NDArray[np.int64]
+    top: NDArray[np.float32]
+    log_sum: NDArray[np.float32]
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """Probability of the best token."""
+        return np.exp(self.top - self.log_sum)
