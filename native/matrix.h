@@ -45,6 +45,13 @@ struct Taker {
     void (*take)(void* context, int row, int rows, int first, int vectors, const Floats* sums);
 };
 
+// Hardware fetches ahead too little while several rows compute; over a tile's end lies the next one.
+constexpr size_t kAhead = 2048;
+
+inline void prefetch(const char* from, size_t bytes) {
+    for (size_t line = 0; line < bytes; line += 64) __builtin_prefetch(from + line);
+}
+
 struct Operands {
     const char* weights;
     size_t group_bytes;
@@ -67,6 +74,7 @@ void tile(const Operands& o, int row, int first, const Taker& taker) {
             const char* pair = at + v / kPerGroup * o.group_bytes;
             even[v] = Format::even(pair, inside + v % kPerGroup);
             odd[v] = Format::odd(pair, inside + v % kPerGroup);
+            if (v % kPerGroup == 0) prefetch(pair + kAhead, Format::kPairBytes);
         }
         for (int r = 0; r < kRows; ++r)
             for (int v = 0; v < kVectors; ++v) sums[r][v] += even[v] * rows[size_t(r) * o.inputs + k];
@@ -83,7 +91,7 @@ void tile(const Operands& o, int row, int first, const Taker& taker) {
 // are whole groups.
 #if defined(__AVX512F__) || defined(__aarch64__)
 constexpr int kMostRows = 12;
-constexpr int vectors(int rows) { return rows == 1 ? 8 : rows <= 6 ? 4 : 2; }
+constexpr int vectors(int rows) { return rows <= 6 ? 4 : 2; }
 #else
 constexpr int kMostRows = 6;
 constexpr int vectors(int rows) { return rows == 1 ? 8 : rows <= 3 ? 4 : 2; }

@@ -16,7 +16,7 @@ from dynexit.decoding.sequence import Sequence as Decoding
 from dynexit.decoding.text import NoText, TextStream
 from dynexit.errors import DynexitError
 from dynexit.methods import make_controller
-from dynexit.model.dtypes import parse_device, parse_dtype
+from dynexit.model.dtypes import parse_device
 from dynexit.model.interface import Model
 from dynexit.model.loading import find_checkpoint, load_eos, load_shape
 from dynexit.model.runtimes import load_into
@@ -216,7 +216,7 @@ def load(
     config = load_shape(folder)
     tokenizer = load_tokenizer(folder)
     loaded = LanguageModel(
-        load_into(runtime, folder, config, parse_dtype(dtype, place), place),
+        load_into(runtime, folder, config, dtype, place),
         tokenizer,
         load_eos(folder, tokenizer.eos if tokenizer else None),
         "bundled" if model is None else str(model),

@@ -11,8 +11,8 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from dynexit.errors import DynexitError
 from dynexit.model.config import RopeConfig
 from dynexit.model.families import families, parse_config
-from dynexit.model.rope import inverse_frequencies
 from dynexit.model.interface import Span
+from dynexit.model.rope import inverse_frequencies
 
 LENGTH = 40
 CASES = [(name, variant) for name in families() for variant in VARIANTS.get(name, {"none": {}})]

@@ -166,7 +166,7 @@ def test_ties_choose_the_lowest_id_of_a_large_vocabulary(size, dtype):
     logits[1, [size // 2, size - 1]] = 1.0
     logits[2, [size - 2, size - 1]] = 1.0
     assert Chooser(Sampling(), [1]).choose(logits, [0, 0]).tokens == [0, size // 2, size - 2]
-    shadow, _ = Chooser(Sampling(), [1]).shadow(logits[None], [0, 0], 0)
+    shadow, _ = Chooser(Sampling(), [1]).shadow(logits, 1, [0, 0], 0)
     assert shadow.tolist() == [[0, size // 2, size - 2]]
 
 
@@ -247,7 +247,7 @@ def test_noise_is_gumbel_so_choices_are_distributed_as_the_processed_logits():
 def test_shadow_chooses_as_choose_does():
     logits = torch.randn(3, 4, VOCABULARY, generator=torch.Generator().manual_seed(8))
     asked = Sampling(0.8, top_k=9, repetition_penalty=1.3, seed=11)
-    tokens, confidence = Chooser(asked, [1, 2]).shadow(logits, [3, 4, 5], 0)
+    tokens, confidence = Chooser(asked, [1, 2]).shadow(logits.flatten(0, 1), 3, [3, 4, 5], 0)
     for layer in range(3):
         chosen = Chooser(asked, [1, 2]).choose(logits[layer], [3, 4, 5], confident=True)
         assert tokens[layer].tolist() == chosen.tokens

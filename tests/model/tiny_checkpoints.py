@@ -9,8 +9,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from dynexit.errors import DynexitError
-from dynexit.model.loading import load_model, load_shape
 from dynexit.model.interface import Span
+from dynexit.model.loading import load_model, load_shape
 from dynexit.model.transformer import Transformer
 
 SHAPE = {

@@ -31,6 +31,7 @@ def environment(lm: "LanguageModel") -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(model.device) if on_gpu else "cpu",
         "dtype": str(model.dtype).removeprefix("torch."),
+        "runtime": model.runtime_name,
     }
 
 

@@ -20,6 +20,7 @@ class Options:
         methods: with their settings in the name, vanilla first.
         num_samples: examples per task; None is all of them.
         shots: worked examples before every prompt; None is the task's own number.
+        runtime: native or eager; None is native where that is possible.
     """
 
     models: tuple[str, ...] = (BUNDLED,)
@@ -37,6 +38,7 @@ class Options:
     dtype: str | None = None
     device: str | None = None
     threads: int | None = None
+    runtime: str | None = None
     draft_model: str | None = None
     allow_code_execution: bool = False
 

@@ -13,6 +13,7 @@ from dynexit.decoding.sampling import Sampling
 from dynexit.errors import DynexitError
 from dynexit.language_model import Generation, LanguageModel, load
 from dynexit.methods import make_controller
+from dynexit.model.loading import parameters
 from dynexit.tasks import make_task
 from dynexit.tasks.base import Example
 
@@ -103,7 +104,13 @@ class Worker:
 
     def _load_one(self, name: str) -> LanguageModel:
         place = None if name == BUNDLED else name
-        return load(place, dtype=self.options.dtype, device=self.options.device, check=False)
+        return load(
+            place,
+            dtype=self.options.dtype,
+            device=self.options.device,
+            check=False,
+            runtime=self.options.runtime,
+        )
 
 
 def shape(lm: LanguageModel, second: LanguageModel | None) -> dict[str, int]:
@@ -115,10 +122,10 @@ def shape(lm: LanguageModel, second: LanguageModel | None) -> dict[str, int]:
 
 
 def _shape(lm: LanguageModel) -> dict[str, int]:
-    model = lm.model
+    config, (whole, layer) = lm.model.config, parameters(lm.model.config)
     return {
         "num_layers": lm.num_layers,
-        "layer_parameters": sum(p.numel() for p in model.layer(0).parameters()),
-        "head_parameters": model.choosable * model.config.hidden_size,
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "layer_parameters": layer,
+        "head_parameters": lm.model.choosable * config.hidden_size,
+        "parameters": whole,
     }

@@ -14,7 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from dynexit.cli.options import Device, Dtype, Threads, notes
+from dynexit.cli.options import Device, Dtype, Runtime, Threads, notes
 from dynexit.errors import DynexitError
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def bench(
     dtype: Dtype = None,
     device: Device = None,
     threads: Threads = None,
+    runtime: Runtime = None,
     draft_model: DraftModel = None,
     allow_code_execution: Execute = False,
     workers: Workers = 1,
@@ -111,6 +112,7 @@ def sweep(
     dtype: Dtype = None,
     device: Device = None,
     threads: Threads = None,
+    runtime: Runtime = None,
     workers: Workers = 1,
     ray: Ray = None,
     gpus_per_worker: Gpus = 0,

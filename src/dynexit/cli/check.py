@@ -17,7 +17,16 @@ from dynexit.cli.bench import (
     Tasks,
     Template,
 )
-from dynexit.cli.options import Device, Dtype, Model, Threads, load_for_command, notes
+from dynexit.cli.options import (
+    Device,
+    Dtype,
+    Model,
+    Runtime,
+    Threads,
+    load_for_command,
+    load_second,
+    notes,
+)
 
 if TYPE_CHECKING:
     from dynexit.bench.check import Difference
@@ -42,6 +51,7 @@ def check(
     dtype: Dtype = None,
     device: Device = None,
     threads: Threads = None,
+    runtime: Runtime = None,
     draft_model: DraftModel = None,
 ) -> None:
     """Compare greedy texts with plain decoding's; exit code 1 where more than rounding differs."""
@@ -50,8 +60,8 @@ def check(
 
     names = task or task_names()
     loaded = {n: load_examples(n, data_dir, num_samples, n_shot, template, seed) for n in names}
-    lm = load_for_command(model, dtype, device, threads)
-    second = load_for_command(draft_model, dtype, device, None) if draft_model else None
+    lm = load_for_command(model, dtype, device, threads, runtime)
+    second = load_second(draft_model, dtype, device, runtime)
     methods = [m for m in (method or TABLE_1) if m != "vanilla"]
     console, wrong = Console(highlight=False, soft_wrap=True), 0
     counts = dict.fromkeys(methods, 0)

@@ -14,8 +14,10 @@ from dynexit.cli.options import (
     Device,
     Dtype,
     Model,
+    Runtime,
     Threads,
     load_for_command,
+    load_second,
     notes,
 )
 from dynexit.errors import DynexitError
@@ -62,6 +64,7 @@ def generate(
     dtype: Dtype = None,
     device: Device = None,
     threads: Threads = None,
+    runtime: Runtime = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     compare_methods: Annotated[
         bool, typer.Option("--compare", help="Run several methods and print a table.")
@@ -74,7 +77,7 @@ def generate(
     methods = method or []
     if len(methods) > 1 and not compare_methods:
         raise DynexitError("several methods need --compare.")
-    lm = load_for_command(model, dtype, device, threads)
+    lm = load_for_command(model, dtype, device, threads, runtime)
     options: dict[str, Any] = {
         "max_new_tokens": max_new_tokens,
         "temperature": temperature,
@@ -86,7 +89,7 @@ def generate(
         "acceptance": acceptance,
         "stop": stop or [],
         "chat": chat,
-        "draft_model": load_for_command(draft_model, dtype, device, None) if draft_model else None,
+        "draft_model": load_second(draft_model, dtype, device, runtime),
     }
     settings: dict[str, Any] = {
         "exit_layer": exit_layer,

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dynexit.cli.generate import print_json, read_prompt
-from dynexit.cli.options import Device, Dtype, Threads, load_for_command
+from dynexit.cli.options import Device, Dtype, Runtime, Threads, load_for_command
 
 if TYPE_CHECKING:
     from dynexit.language_model import LanguageModel
@@ -30,12 +30,13 @@ def info(
     dtype: Dtype = None,
     device: Device = None,
     threads: Threads = None,
+    runtime: Runtime = None,
 ) -> None:
     """Show a model's shape, memory, and the agreement of every exit layer with the last."""
     from dynexit.agreement import SAMPLE
 
     text = SAMPLE if file is None else read_prompt(None, file)
-    record = describe(load_for_command(model, dtype, device, threads), text)
+    record = describe(load_for_command(model, dtype, device, threads, runtime), text)
     if as_json:
         print_json(record)
         return
@@ -45,10 +46,11 @@ def info(
 def describe(lm: "LanguageModel", text: str) -> dict[str, Any]:
     """Everything that `info` shows, as plain values."""
     from dynexit.agreement import promised_speedup, read_text
+    from dynexit.model.loading import parameters
+    from dynexit.model.native.loading import obstacle
 
     config, model = lm.model.config, lm.model
-    size = model.embedding.weight.element_size()
-    parameters = sum(p.numel() for p in model.parameters())
+    size, count = model.dtype.itemsize, parameters(config)[0]
     readings = read_text(lm, text)
     per_position = 2 * config.num_layers * config.num_kv_heads * config.head_dim * size
     return {
@@ -64,11 +66,13 @@ def describe(lm: "LanguageModel", text: str) -> dict[str, Any]:
         "max_positions": config.max_positions,
         "rope": config.rope.kind,
         "tied_embeddings": config.tie_embeddings,
-        "parameters": parameters,
+        "parameters": count,
         "head_in_layers": config.head_parameters / config.layer_parameters,
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(model.device),
-        "weight_bytes": parameters * size,
+        "runtime": model.runtime_name,
+        "native_obstacle": obstacle(config, model.dtype, model.device),
+        "weight_bytes": count * size,
         "kv_bytes_per_position": per_position,
         "eos_token_ids": sorted(lm.eos),
         "positions_read": readings.positions,
@@ -84,13 +88,16 @@ def _print(record: dict[str, Any]) -> None:
     megabytes = record["weight_bytes"] / 1e6
     console.print(
         f"{record['parameters'] / 1e6:.1f}M parameters, {megabytes:.1f} MB in {record['dtype']} on "
-        f"{record['device']}; KV cache {record['kv_bytes_per_position'] / 1e3:.1f} kB a position"
+        f"{record['device']} ({record['runtime']}); "
+        f"KV cache {record['kv_bytes_per_position'] / 1e3:.1f} kB a position"
     )
     console.print(
         f"{record['num_heads']} heads over {record['num_kv_heads']} of {record['head_dim']}, "
         f"vocabulary {record['vocab_size']}, context {record['max_positions']}, "
         f"head = {record['head_in_layers']:.1f} layers"
     )
+    if record["native_obstacle"]:
+        console.print(f"no native runtime: {record['native_obstacle']}")
     table = Table("exit layer", title=f"agreement over {record['positions_read']} positions")
     table.title_style = ""
     table.add_column("with the last", justify="right")

@@ -17,13 +17,20 @@ Dtype = Annotated[
     str | None, typer.Option(help="bf16, fp16, fp32 or fp64 [default: what is fast here].")
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N [default: cuda if any].")]
+Runtime = Annotated[
+    str | None, typer.Option(help="native (C++) or eager (PyTorch) [default: native if it can].")
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads [default: all cores].")]
 
 notes = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def load_for_command(
-    model: str | None, dtype: str | None, device: str | None, threads: int | None
+    model: str | None,
+    dtype: str | None,
+    device: str | None,
+    threads: int | None = None,
+    runtime: str | None = None,
 ) -> "LanguageModel":
     """Load a model; its warnings go to the terminal as one line each."""
     import torch
@@ -34,7 +41,14 @@ def load_for_command(
         torch.set_num_threads(threads)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        lm = load(model, dtype=dtype, device=device)
+        lm = load(model, dtype=dtype, device=device, runtime=runtime)
     for warning in caught:
         notes.print(f"[yellow]warning:[/] {warning.message}")
     return lm
+
+
+def load_second(
+    model: str | None, dtype: str | None, device: str | None, runtime: str | None
+) -> "LanguageModel | None":
+    """The model that drafts, where one is named."""
+    return None if model is None else load_for_command(model, dtype, device, None, runtime)

@@ -26,14 +26,12 @@ def synth(
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Make a random checkpoint whose early layers agree with the last as often as asked."""
-    import torch
-
     from dynexit import synth as library
     from dynexit.model.dtypes import parse_dtype
 
     layers = library.SHAPES[like].num_layers if like in library.SHAPES else 4
     anchors = _anchors(agreement) or {max(1, layers // 4): 0.75, max(2, layers // 2): 0.95}
-    number = parse_dtype(dtype, torch.device("cpu"))
+    number = parse_dtype(dtype)
     made = library.synthesise(out, like, anchors, number, seed)
     table = Table("exit layer", "wanted", "achieved", title=f"{out}: {like}", title_style="")
     for layer, achieved in enumerate(made.achieved, start=1):

@@ -16,10 +16,8 @@ DTYPES = {
 }
 
 
-def parse_dtype(name: str | torch.dtype | None, device: torch.device) -> torch.dtype:
-    """The dtype that `name` means; None is the one that `device` multiplies fast."""
-    if name is None:
-        return fast_dtype(device)
+def parse_dtype(name: str | torch.dtype) -> torch.dtype:
+    """The dtype that `name` means."""
     if isinstance(name, torch.dtype):
         return name
     if name not in DTYPES:

@@ -48,6 +48,7 @@ class Model(Protocol):
 
     config: ModelConfig
     rotary: Any
+    runtime_name: str  # such as "eager" or "native, avx512"
     choosable: int  # tokens that may be chosen: fewer than rows of the head where those are padded
 
     @property

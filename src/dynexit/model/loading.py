@@ -97,6 +97,13 @@ def without_memory(config: ModelConfig, dtype: torch.dtype) -> Transformer:
         return Transformer(config).to(dtype).requires_grad_(False)
 
 
+def parameters(config: ModelConfig) -> tuple[int, int]:
+    """How many a whole model has, a tied head counted once, and how many one layer has."""
+    model = without_memory(config, torch.float32)
+    whole, layer = model.parameters(), model.layer(0).parameters()
+    return sum(p.numel() for p in whole), sum(p.numel() for p in layer)
+
+
 def filled_parts(model: Transformer, folder: Path, device: torch.device) -> Iterator[int | None]:
     """Give `model` memory and weights, a part at a time.
 

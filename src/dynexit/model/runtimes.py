@@ -6,28 +6,40 @@ import torch
 
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig
+from dynexit.model.dtypes import fast_dtype, parse_dtype
 from dynexit.model.interface import Model
 from dynexit.model.loading import load_model
+from dynexit.model.native.library import is_fast
 from dynexit.model.native.loading import load_native, obstacle
 
 RUNTIMES = ("native", "eager")
 
 
 def load_into(
-    runtime: str | None, folder: Path, config: ModelConfig, dtype: torch.dtype, device: torch.device
+    runtime: str | None,
+    folder: Path,
+    config: ModelConfig,
+    dtype: str | torch.dtype | None,
+    device: torch.device,
 ) -> Model:
     """A checkpoint's weights in `runtime`; None is native where that is possible.
+
+    Args:
+        dtype: None is bf16 in the native runtime, which reads it fast on every processor with wide
+            vectors, and else what `device` multiplies fast.
 
     Raises:
         DynexitError: a runtime that is not known or cannot run this, or as `load_model`.
     """
     if runtime not in (None, *RUNTIMES):
         raise DynexitError(f"runtime {runtime!r} is not known: use {' or '.join(RUNTIMES)}.")
-    reason = obstacle(config, dtype, device)
+    native = runtime != "eager"
+    if dtype is None and native and is_fast() and not obstacle(config, torch.bfloat16, device):
+        dtype = torch.bfloat16
+    chosen = fast_dtype(device) if dtype is None else parse_dtype(dtype)
+    reason = obstacle(config, chosen, device)
     if runtime == "native" and reason:
         raise DynexitError(f"the native runtime cannot be used: {reason}; use --runtime eager.")
-    if runtime == "eager" or reason:
-        model = load_model(folder, config, dtype, device)
-        model.pack_head()
-        return model
-    return load_native(folder, config, dtype)
+    if native and not reason:
+        return load_native(folder, config, chosen)
+    return load_model(folder, config, chosen, device)

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from dynexit.model.cache import KVCache
 from dynexit.model.config import ModelConfig
 from dynexit.model.interface import Span
-from dynexit.model.packed_head import pack, product
 from dynexit.model.rope import RotaryTable
 from dynexit.model.rows import Rows
 
@@ -97,6 +96,8 @@ class DecoderLayer(nn.Module):
 class Transformer(nn.Module):
     """A decoder-only model whose layers run in parts."""
 
+    runtime_name = "eager"
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
@@ -107,7 +108,6 @@ class Transformer(nn.Module):
         self.tie()
         self.rotary = RotaryTable(config.rope, config.head_dim)
         self.choosable = config.vocab_size  # fewer where the vocabulary is padded
-        self._packed_head: Tensor | None = None
 
     @property
     def device(self) -> torch.device:
@@ -163,15 +163,8 @@ class Transformer(nn.Module):
 
     def unembed(self, hidden: Tensor) -> Tensor:
         """See `interface.Model`."""
-        normed = self.final_norm(hidden)
-        if self._packed_head is not None:
-            return product(normed, self._packed_head)
-        return F.linear(normed, self.head.weight[: self.choosable])
+        return F.linear(self.final_norm(hidden), self.head.weight[: self.choosable])
 
     def read(self, hidden: Tensor) -> Tensor:
         """The logits themselves: they are written in any case."""
         return self.unembed(hidden)
-
-    def pack_head(self) -> None:
-        """Make `unembed` faster, where that can be, for weights that will not change any more."""
-        self._packed_head = pack(self.head.weight[: self.choosable])

@@ -105,6 +105,11 @@ def find_library() -> Path | None:
     return next((f for folder in folders for f in sorted(folder.glob("libdynexit.*"))), None)
 
 
+def is_fast() -> bool:
+    """Whether the library has wide vectors to work with here."""
+    return next(iter(runtimes()), "portable") != "portable"
+
+
 @cache
 def runtimes() -> dict[str, Any]:
     """Instruction sets that were built and that this machine has, the fastest first."""

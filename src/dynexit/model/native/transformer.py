@@ -53,7 +53,7 @@ class NativeRows:
             raise DynexitError(f"position {end} is past the context of {limit}.")
         self._alive = tuple(spans)  # their caches must outlive this pass
         self.spans = (NativeSpan * len(spans))(
-            *((cast(NativeCache, s.cache).handle, s.start, s.length) for s in spans)
+            *(NativeSpan(cast(NativeCache, s.cache).handle, s.start, s.length) for s in spans)
         )
         self.cos, self.sin = model.rotary.between(0, end, LIKE)
 
@@ -84,6 +84,7 @@ class NativeTransformer:
         available = runtimes()
         self.isa = isa or next(iter(available))
         self.runtime: Any = available[self.isa]
+        self.runtime_name = f"native, {self.isa}"
         self.config, self.dtype = config, dtype
         self.threads = threads or torch.get_num_threads()
         self.choosable = config.vocab_size  # fewer where the vocabulary is padded
