@@ -15,6 +15,8 @@ import yaml
 from dynexit.decoding.controllers import Controller, Factory, methods
 from dynexit.errors import DynexitError
 
+COMMON = "draft_vocabulary"  # a setting of every method
+
 
 def make_controller(method: str | Controller, **settings: Any) -> Controller:
     """A controller from a method's name, from `FILE.py:CLASS`, or as it is.
@@ -37,14 +39,24 @@ def make_controller(method: str | Controller, **settings: Any) -> Controller:
     if factory is None:
         known = ", ".join(sorted(methods()))
         raise DynexitError(f"method {method!r} is not known: use one of {known}, or FILE.py:CLASS.")
-    accepted = inspect.signature(factory).parameters
+    accepted = settings_of(factory)
     if unknown := [name for name in given if name not in accepted]:
-        takes = ", ".join(accepted) or "no settings"
+        takes = ", ".join(accepted)
         raise DynexitError(f"method {method!r} has no setting {unknown[0]!r}: it takes {takes}.")
+    vocabulary = given.pop(COMMON, None)
+    if vocabulary is not None and not (isinstance(vocabulary, int) and vocabulary > 0):
+        raise DynexitError(f"{COMMON} is {vocabulary!r}: it must be a number of tokens above 0.")
     try:
-        return factory(**given)
+        controller = factory(**given)
     except TypeError as error:
         raise DynexitError(f"method {method!r}: {error}.") from error
+    controller.draft_vocabulary = vocabulary
+    return controller
+
+
+def settings_of(factory: Factory) -> list[str]:
+    """Names of the settings that a method takes."""
+    return [*inspect.signature(factory).parameters, COMMON]
 
 
 def split_method(method: str) -> tuple[str, dict[str, Any]]:

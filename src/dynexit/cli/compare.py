@@ -1,6 +1,5 @@
 """`dynexit generate --compare`: several methods on one prompt, interleaved, and a table."""
 
-import inspect
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -64,11 +63,11 @@ def _default_methods(lm: "LanguageModel", second: bool) -> list[str]:
 def _controller(name: str, settings: dict[str, Any]) -> Any:
     """The method with those of the settings that it has; the others are for its neighbours."""
     from dynexit.decoding.controllers import methods
-    from dynexit.methods import make_controller
+    from dynexit.methods import make_controller, settings_of
 
     if name not in methods():
         return make_controller(name)
-    accepted = inspect.signature(methods()[name]).parameters
+    accepted = settings_of(methods()[name])
     return make_controller(name, **{k: v for k, v in settings.items() if k in accepted})
 
 

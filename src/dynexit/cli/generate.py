@@ -47,6 +47,9 @@ def generate(
     draft_model: Annotated[
         str | None, typer.Option(help="Smaller checkpoint that drafts, for two-model.")
     ] = None,
+    draft_vocabulary: Annotated[
+        int | None, typer.Option(help="Exits choose among the first so many tokens [default: all].")
+    ] = None,
     cap: Annotated[str | None, typer.Option(help="del: threshold (published) or planned.")] = None,
     option: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting of the method: name=value.")
@@ -95,6 +98,7 @@ def generate(
         "exit_layer": exit_layer,
         "speculation_length": speculation_length,
         "cap": cap,
+        "draft_vocabulary": draft_vocabulary,
     }
     settings |= parse_settings(option or [])
     if compare_methods:

@@ -38,10 +38,12 @@ class Unembed:
     """Logits [n, V] of `hidden` [n, D], which left a layer of `model` (as in `Segment`).
 
     With `best_only` the answer may be `Readings` instead: no more than the best tokens is wanted.
+    With `limit` only the first so many tokens are read; the others' logits are -inf.
     """
 
     hidden: Tensor
     best_only: bool = False
+    limit: int | None = None
     model: Model | None = None
 
 
@@ -53,7 +55,8 @@ def serve(model: Model, request: Request) -> Tensor | Readings:
     """Answer one request; `model` is the one that a request which names none is meant for."""
     model = request.model or model
     if isinstance(request, Unembed):
-        return (model.read if request.best_only else model.unembed)(request.hidden)
+        answer = model.read if request.best_only else model.unembed
+        return answer(request.hidden, request.limit)
     rows, layers = model.rows([request.span]), (request.start, request.stop)
     return model.run_layers(request.hidden, rows, *layers, request.states, request.keep)
 

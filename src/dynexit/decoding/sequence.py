@@ -92,6 +92,10 @@ class Sequence:
         """How many new tokens there are."""
         return len(self.tokens) - self.prompt_length
 
+    @property
+    def _exits_read(self) -> int | None:
+        return self.controller.draft_vocabulary
+
     def embed(self, tokens: list[int]) -> Tensor:
         """Hidden states [len(tokens), D] that enter the first layer."""
         return self.model.embed(torch.tensor(tokens, device=self.model.device))
@@ -211,7 +215,9 @@ class Sequence:
         if isinstance(logits, Tensor) and self.chooser.sampling.speculative:
             # tokens are drawn: count what the shared noise would choose
             target = self.chooser.choose(logits[: len(target)], accepted).tokens
-        return (yield from shadow_tokens(gathered, target, self.chooser, accepted))
+        return (
+            yield from shadow_tokens(gathered, target, self.chooser, accepted, 0, self._exits_read)
+        )
 
     def _prompt_shadow(self, states: list[Tensor]) -> Steps[ShadowTokens]:
         """Shadow tokens of the prompt's last positions but the very last."""
@@ -219,7 +225,11 @@ class Sequence:
         count = rows[0].shape[0]
         target = yield Unembed(rows[-1], self.chooser.best_only)
         chosen = self.chooser.shadow(target, 1, (), -count)[0][0].tolist()
-        return (yield from shadow_tokens(torch.stack(rows[:-1]), chosen, self.chooser, (), -count))
+        return (
+            yield from shadow_tokens(
+                torch.stack(rows[:-1]), chosen, self.chooser, (), -count, self._exits_read
+            )
+        )
 
     def _commit(self, accepted: list[int], token: int, source: Source) -> list[Chunk]:
         """Append tokens until the text ends; roll the cache back to what stays."""

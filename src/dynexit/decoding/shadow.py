@@ -34,6 +34,7 @@ def shadow_tokens(
     chooser: Chooser,
     drafts: Sequence[int],
     first: int = 0,
+    limit: int | None = None,
 ) -> Steps[ShadowTokens]:
     """Unembed states [L-1, n, D] and compare with what the target chose at these n positions.
 
@@ -42,8 +43,9 @@ def shadow_tokens(
             are drawn, what it would choose with the noise that all layers share.
         drafts: the accepted drafts, context of the positions after them.
         first: the position of the first of them, relative to the chooser's next token.
+        limit: the exits read so many tokens of the head.
     """
     layers, n, size = states.shape
-    logits = yield Unembed(states.reshape(layers * n, size), chooser.best_only)
+    logits = yield Unembed(states.reshape(layers * n, size), chooser.best_only, limit)
     tokens, confidence = chooser.shadow(logits, layers, drafts, first)
     return ShadowTokens(tokens == np.array(chosen), confidence)

@@ -89,11 +89,12 @@ class Model(Protocol):
             [N, D], the hidden states that leave layer `stop` (counted from 1).
         """
 
-    def unembed(self, hidden: Tensor) -> Tensor:
+    def unembed(self, hidden: Tensor, limit: int | None = None) -> Tensor:
         """Hidden states [N, D] of any layer -> logits [N, V]: final norm, then head.
 
         V leaves out rows of the head that pad the vocabulary: no token is ever chosen there.
+        Where `limit` is given, only so many rows of the head are read, and the rest is -inf.
         """
 
-    def read(self, hidden: Tensor) -> Tensor | Readings:
+    def read(self, hidden: Tensor, limit: int | None = None) -> Tensor | Readings:
         """Like `unembed`, for who needs no more than the best tokens: perhaps only those."""

@@ -161,10 +161,12 @@ class Transformer(nn.Module):
                 states.append(hidden if keep is None else hidden[-keep:].clone())
         return hidden
 
-    def unembed(self, hidden: Tensor) -> Tensor:
+    def unembed(self, hidden: Tensor, limit: int | None = None) -> Tensor:
         """See `interface.Model`."""
-        return F.linear(self.final_norm(hidden), self.head.weight[: self.choosable])
+        count = self.choosable if limit is None else min(limit, self.choosable)
+        logits = F.linear(self.final_norm(hidden), self.head.weight[:count])
+        return F.pad(logits, (0, self.choosable - count), value=-torch.inf)
 
-    def read(self, hidden: Tensor) -> Tensor:
+    def read(self, hidden: Tensor, limit: int | None = None) -> Tensor:
         """The logits themselves: they are written in any case."""
-        return self.unembed(hidden)
+        return self.unembed(hidden, limit)

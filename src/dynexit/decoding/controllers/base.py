@@ -19,6 +19,7 @@ class Controller:
     prompt_positions: int = 0  # of the prompt whose shadow tokens `observe_prompt` gets
     lossless: ClassVar[bool] = True
     drafters: ClassVar[tuple[str, ...]] = ("early-exit",)  # those that its plans may name
+    draft_vocabulary: int | None = None  # exits read the head's first so many tokens; None is all
 
     num_layers: int = 0
 

@@ -23,11 +23,12 @@ class EarlyExitDrafter:
     def draft(self, sequence: "Sequence", plan: Plan) -> Steps[Draft]:
         """Run layers 1..E on the newest token, unembed, choose; again with what was chosen."""
         proposed, newest = Draft(layer=plan.exit_layer), sequence.tokens[-1:]
+        best_only = sequence.chooser.best_only
         for index in range(plan.speculation_length):
             states: list[Tensor] | None = [] if sequence.controller.reads_shadow else None
             span = Span(sequence.cache, sequence.cache.length + index, 1)
             hidden = yield Segment(sequence.embed(newest), span, 0, plan.exit_layer, states)
-            logits = yield Unembed(hidden, sequence.chooser.best_only)
+            logits = yield Unembed(hidden, best_only, sequence.controller.draft_vocabulary)
             proposed.hidden.append(hidden)
             proposed.states.append(states or [])
             if propose(proposed, logits, sequence, plan):

@@ -36,7 +36,7 @@ class SecondModelDrafter:
         room = self._model.config.max_positions - len(sequence.tokens)
         for _ in range(min(plan.speculation_length, room + 1)):
             hidden = yield from self._run(pending)
-            logits = yield Unembed(hidden[-1:], sequence.chooser.best_only, self._model)
+            logits = yield Unembed(hidden[-1:], sequence.chooser.best_only, model=self._model)
             if propose(proposed, logits, sequence, plan):
                 break
             pending = proposed.tokens[-1:]

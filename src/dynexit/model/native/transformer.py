@@ -199,27 +199,25 @@ class NativeTransformer:
             states.extend(left.unbind())
         return result
 
-    def unembed(self, hidden: Tensor) -> Tensor:
+    def unembed(self, hidden: Tensor, limit: int | None = None) -> Tensor:
         """See `interface.Model`."""
-        hidden = hidden.contiguous()
-        logits = torch.empty(len(hidden), self.choosable)
-        self._check(
-            self.runtime.unembed(
-                *(self.handle, hidden.data_ptr(), len(hidden), self.choosable),
-                *(logits.data_ptr(), None, None, None),
-            )
-        )
-        return logits
+        count = self._limited(limit)
+        logits = torch.empty(len(hidden), count)
+        self._unembed(hidden, count, logits.data_ptr(), None, None, None)
+        return F.pad(logits, (0, self.choosable - count), value=-torch.inf)
 
-    def read(self, hidden: Tensor) -> Readings:
+    def read(self, hidden: Tensor, limit: int | None = None) -> Readings:
         """What the logits of `hidden` [N, D] say, without writing them."""
-        hidden, count = hidden.contiguous(), len(hidden)
-        best = np.empty(count, np.int64)
-        top, log_sum = np.empty((2, count), np.float32)
-        self._check(
-            self.runtime.unembed(
-                *(self.handle, hidden.data_ptr(), count, self.choosable, None),
-                *(best.ctypes.data, top.ctypes.data, log_sum.ctypes.data),
-            )
-        )
+        best = np.empty(len(hidden), np.int64)
+        top, log_sum = np.empty((2, len(hidden)), np.float32)
+        results = (best.ctypes.data, top.ctypes.data, log_sum.ctypes.data)
+        self._unembed(hidden, self._limited(limit), None, *results)
         return Readings(best, top, log_sum)
+
+    def _limited(self, limit: int | None) -> int:
+        return self.choosable if limit is None else min(limit, self.choosable)
+
+    def _unembed(self, hidden: Tensor, count: int, *results: int | None) -> None:
+        rows = hidden.contiguous()
+        given = (self.handle, rows.data_ptr(), len(rows), count)
+        self._check(self.runtime.unembed(*given, *results))
