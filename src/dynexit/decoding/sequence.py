@@ -96,10 +96,6 @@ class Sequence:
     def _exits_read(self) -> int | None:
         return self.controller.draft_vocabulary
 
-    def embed(self, tokens: list[int]) -> Tensor:
-        """Hidden states [len(tokens), D] that enter the first layer."""
-        return self.model.embed(torch.tensor(tokens, device=self.model.device))
-
     def prefill(self) -> Steps[list[Chunk]]:
         """Run the prompt and choose the first token."""
         began = perf_counter()
@@ -107,7 +103,7 @@ class Sequence:
         wanted = self.controller.prompt_positions if self.controller.reads_shadow else 0
         start = 0
         for stop in _chunk_ends(len(self.tokens)):
-            hidden = self.embed(self.tokens[start:stop])
+            hidden = self.model.embed(self.tokens[start:stop])
             span, last = Span(self.cache, start, stop - start), stop == len(self.tokens)
             taps = states if wanted and last else None
             hidden = yield Segment(hidden, span, 0, self.depth, taps, wanted + 1)
@@ -172,6 +168,8 @@ class Sequence:
         wanted = self.limits.max_new_tokens - self.generated - 1
         room = self.limits.max_positions - len(self.tokens)
         length = max(0, min(plan.speculation_length, wanted, room))
+        if length == plan.speculation_length:
+            return plan
         return dataclasses.replace(plan, speculation_length=length)
 
     def _draft(self, plan: Plan) -> Steps[Draft]:
@@ -192,7 +190,7 @@ class Sequence:
         Rows that the draft has run through its layers are continued, never computed again.
         """
         start, done = self.cache.length, len(draft.hidden)
-        hidden = self.embed([self.tokens[-1], *draft.tokens][done:])
+        hidden = self.model.embed([self.tokens[-1], *draft.tokens][done:])
         if draft.layer:
             states: list[Tensor] | None = [] if self.controller.reads_shadow else None
             pending = Span(self.cache, start + done, hidden.shape[0])

@@ -65,7 +65,7 @@ class Model(Protocol):
     def rows(self, spans: Sequence[Span]) -> Any:
         """The rows of a pass over `spans`, in the order given."""
 
-    def embed(self, tokens: Tensor) -> Tensor:
+    def embed(self, tokens: Sequence[int] | Tensor) -> Tensor:
         """Token ids [N] -> hidden states [N, D] that enter the first layer."""
 
     def run_layers(

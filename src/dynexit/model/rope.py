@@ -44,10 +44,15 @@ class RotaryTable:
 
     def between(self, start: int, stop: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """(cos, sin) of positions [start, stop), each [T, 1, head_dim] in `like`'s dtype."""
+        cos, sin = self.up_to(stop, like)
+        return cos[start:stop], sin[start:stop]
+
+    def up_to(self, stop: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The same from position 0 to `stop` or beyond, without a copy."""
         stale = self._cos.dtype != like.dtype or self._cos.device != like.device
         if stale or stop > self._cos.shape[0]:
             self._grow(stop, like)
-        return self._cos[start:stop], self._sin[start:stop]
+        return self._cos, self._sin
 
     def _grow(self, stop: int, like: Tensor) -> None:
         size = -(-max(stop, self._cos.shape[0]) // TABLE_BLOCK) * TABLE_BLOCK

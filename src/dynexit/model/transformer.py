@@ -141,8 +141,10 @@ class Transformer(nn.Module):
         """The rows of a forward pass over `spans`, in the order given."""
         return Rows(spans, self.rotary, self.embedding.weight)
 
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Token ids [N] -> hidden states [N, D] that enter the first layer."""
+    def embed(self, tokens: Sequence[int] | Tensor) -> Tensor:
+        """See `interface.Model`."""
+        if not isinstance(tokens, Tensor):
+            tokens = torch.tensor(tokens, device=self.device)
         return F.embedding(tokens, self.embedding.weight)
 
     def run_layers(

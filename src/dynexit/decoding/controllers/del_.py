@@ -94,9 +94,9 @@ class Del(Controller):
 
     def _count(self, shadow: ShadowTokens) -> None:
         matched, confidence = shadow.matched, shadow.confidence
-        for row, mask in enumerate((matched, ~matched)):
-            self._counts[row] += mask.sum(1)
-            self._confidence[row] += (confidence * mask).sum(1)
+        hits, sure = matched.sum(1), (confidence * matched).sum(1)
+        self._counts += hits, matched.shape[1] - hits
+        self._confidence += sure, confidence.sum(1) - sure
 
     def acceptance_rates(self) -> Floats:
         """Decayed rate per layer 1..L-1; NaN where a layer has no observation."""
@@ -119,15 +119,15 @@ class Del(Controller):
         At d = 0 all layers are equal, so where that is the maximum, the layer is the best of d = 1.
         """
         tpl = token_per_layer(self.acceptance_rates(), self.d_max, self.num_layers)
-        tpl[: self.min_layer - 1] = np.nan
-        if self._fixed is not None:
-            tpl[np.arange(len(tpl)) != self._fixed - 1] = np.nan
-        if not np.isfinite(tpl).any():
+        first, last = (1, len(tpl)) if self._fixed is None else (self._fixed, self._fixed)
+        first = max(first, self.min_layer)
+        eligible = np.fmax(tpl[first - 1 : last], 0.0)  # 0 where a layer has no observation
+        layer, length = divmod(int(eligible.argmax()), self.d_max + 1)
+        if eligible[layer, length] == 0.0:
             return 0, 0
-        layer, length = np.unravel_index(np.nanargmax(tpl), tpl.shape)
         if length == 0:
-            layer = np.nanargmax(tpl[:, 1])
-        return int(layer) + 1, int(length)
+            layer = int(eligible[:, 1].argmax())
+        return first + layer, length
 
     def _threshold_of(self, layer: int) -> float | None:
         """Midpoint of the mean confidences; None while the layer has seen only one kind."""

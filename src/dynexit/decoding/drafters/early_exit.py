@@ -27,7 +27,7 @@ class EarlyExitDrafter:
         for index in range(plan.speculation_length):
             states: list[Tensor] | None = [] if sequence.controller.reads_shadow else None
             span = Span(sequence.cache, sequence.cache.length + index, 1)
-            hidden = yield Segment(sequence.embed(newest), span, 0, plan.exit_layer, states)
+            hidden = yield Segment(sequence.model.embed(newest), span, 0, plan.exit_layer, states)
             logits = yield Unembed(hidden, best_only, sequence.controller.draft_vocabulary)
             proposed.hidden.append(hidden)
             proposed.states.append(states or [])

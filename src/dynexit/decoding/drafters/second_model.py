@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from dynexit.decoding.drafters.proposing import propose
@@ -45,7 +44,7 @@ class SecondModelDrafter:
     def _run(self, tokens: list[int]) -> Steps[Tensor]:
         """Hidden states [n, D] that leave the second model's last layer; reads `tokens`."""
         span = Span(self._cache, len(self._read), len(tokens))
-        hidden = self._model.embed(torch.tensor(tokens, device=self._model.device))
+        hidden = self._model.embed(tokens)
         self._read += tokens
         depth = self._model.config.num_layers
         return (yield Segment(hidden, span, 0, depth, model=self._model))

@@ -1,7 +1,7 @@
 """A checkpoint whose layers run in the native library."""
 
 from collections.abc import Sequence
-from ctypes import byref
+from ctypes import byref, c_float, c_int64
 from typing import Any, cast
 
 import numpy as np
@@ -55,7 +55,7 @@ class NativeRows:
         self.spans = (NativeSpan * len(spans))(
             *(NativeSpan(cast(NativeCache, s.cache).handle, s.start, s.length) for s in spans)
         )
-        self.cos, self.sin = model.rotary.between(0, end, LIKE)
+        self.cos, self.sin = model.rotary.up_to(end, LIKE)
 
 
 class NativeTransformer:
@@ -161,12 +161,13 @@ class NativeTransformer:
         """An empty cache for one sequence."""
         return NativeCache(self)
 
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Token ids [N] -> hidden states [N, D] that enter the first layer."""
+    def embed(self, tokens: Sequence[int] | Tensor) -> Tensor:
+        """See `interface.Model`."""
+        ids = tokens.tolist() if isinstance(tokens, Tensor) else tokens
         if self._embedding is not None:
-            return F.embedding(tokens, self._embedding).float()
-        hidden = torch.empty(len(tokens), self.config.hidden_size)
-        self.runtime.gather(self.handle, tokens.data_ptr(), len(tokens), hidden.data_ptr())
+            return self._embedding[ids].float()
+        hidden = torch.empty(len(ids), self.config.hidden_size)
+        self.runtime.gather(self.handle, (c_int64 * len(ids))(*ids), len(ids), hidden.data_ptr())
         return hidden
 
     def rows(self, spans: Sequence[Span]) -> "NativeRows":
@@ -186,7 +187,7 @@ class NativeTransformer:
         result = hidden.clone(memory_format=torch.contiguous_format)
         if start >= stop:
             return result
-        kept = 0 if states is None else min(keep or len(hidden), len(hidden))
+        kept = 0 if states is None else min(keep or hidden.shape[0], hidden.shape[0])
         left = torch.empty(stop - start, kept, hidden.shape[1]) if kept else None
         self._check(
             self.runtime.run(
@@ -202,22 +203,21 @@ class NativeTransformer:
     def unembed(self, hidden: Tensor, limit: int | None = None) -> Tensor:
         """See `interface.Model`."""
         count = self._limited(limit)
-        logits = torch.empty(len(hidden), count)
+        logits = torch.empty(hidden.shape[0], count)
         self._unembed(hidden, count, logits.data_ptr(), None, None, None)
         return F.pad(logits, (0, self.choosable - count), value=-torch.inf)
 
     def read(self, hidden: Tensor, limit: int | None = None) -> Readings:
         """What the logits of `hidden` [N, D] say, without writing them."""
-        best = np.empty(len(hidden), np.int64)
-        top, log_sum = np.empty((2, len(hidden)), np.float32)
-        results = (best.ctypes.data, top.ctypes.data, log_sum.ctypes.data)
-        self._unembed(hidden, self._limited(limit), None, *results)
-        return Readings(best, top, log_sum)
+        rows = hidden.shape[0]
+        best, top, log_sum = (c_int64 * rows)(), (c_float * rows)(), (c_float * rows)()
+        self._unembed(hidden, self._limited(limit), None, best, top, log_sum)
+        return Readings(np.asarray(best), np.asarray(top), np.asarray(log_sum))
 
     def _limited(self, limit: int | None) -> int:
         return self.choosable if limit is None else min(limit, self.choosable)
 
-    def _unembed(self, hidden: Tensor, count: int, *results: int | None) -> None:
+    def _unembed(self, hidden: Tensor, count: int, *results: Any) -> None:
         rows = hidden.contiguous()
-        given = (self.handle, rows.data_ptr(), len(rows), count)
+        given = (self.handle, rows.data_ptr(), rows.shape[0], count)
         self._check(self.runtime.unembed(*given, *results))

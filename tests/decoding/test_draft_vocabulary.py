@@ -1,0 +1,77 @@
+"""Exits that choose among the first tokens only: other drafts, the same text."""
+
+from functools import cache
+
+import pytest
+import torch
+from tiny import DRAFTING, LLAMA, decode, random_model
+
+from dynexit import DynexitError, Sampling
+from dynexit.decoding.drafters import early_exit
+from dynexit.methods import make_controller
+from dynexit.model.native.transformer import NativeTransformer
+
+PROMPT, KEPT = [3, 1, 4, 1, 5, 9, 2, 6], 12
+RULES = {
+    "greedy": Sampling(),
+    "penalty": Sampling(repetition_penalty=1.3),
+    "sampled": Sampling(1.0, top_k=9, min_p=0.01, seed=3),
+}
+
+
+@cache
+def model_of(runtime):
+    model = random_model(LLAMA, depth_gain=0.6, dtype=torch.float32)
+    return NativeTransformer.packing(model) if runtime == "native" else model
+
+
+@pytest.fixture
+def drafted(monkeypatch):
+    """Tokens that were drafted."""
+    seen, propose = [], early_exit.propose
+
+    def watched(proposed, *rest):
+        ended = propose(proposed, *rest)
+        seen.append(proposed.tokens[-1])
+        return ended
+
+    monkeypatch.setattr(early_exit, "propose", watched)
+    return seen
+
+
+@pytest.mark.parametrize("runtime", ["eager", "native"])
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("method", DRAFTING)
+def test_the_text_is_vanillas_and_drafts_are_of_the_kept_tokens(drafted, method, rule, runtime):
+    model = model_of(runtime)
+    plain, _ = decode(model, PROMPT, max_new_tokens=40, sampling=RULES[rule])
+    other, _ = decode(
+        model, PROMPT, method, max_new_tokens=40, sampling=RULES[rule], draft_vocabulary=KEPT
+    )
+    assert other.new_tokens == plain.new_tokens
+    assert max(plain.new_tokens) >= KEPT  # the target chooses among all
+    assert drafted or method == "del-e-lim"  # which finds its first exit, layer 4 of 5, too late
+    assert max(drafted, default=0) < KEPT
+
+
+def test_speculative_acceptance_takes_narrow_proposals(drafted):
+    rule = Sampling(1.0, seed=5, acceptance="speculative")
+    sequence, _ = decode(
+        model_of("eager"), PROMPT, "layerskip", 60, sampling=rule, draft_vocabulary=KEPT
+    )
+    assert max(drafted) < KEPT <= max(sequence.new_tokens)
+    assert sequence.stats.accepted > 0
+
+
+def test_more_tokens_than_there_are_is_all_of_them():
+    model = model_of("native")
+    whole, narrow = (
+        decode(model, PROMPT, "del", 40, draft_vocabulary=n)[0].stats for n in (None, 10**6)
+    )
+    assert [r.accepted for r in whole.rounds] == [r.accepted for r in narrow.rounds]
+
+
+@pytest.mark.parametrize("value", [0, -3, "many", 2.5])
+def test_no_number_of_tokens_is_refused(value):
+    with pytest.raises(DynexitError, match="draft_vocabulary"):
+        make_controller("del", draft_vocabulary=value)
