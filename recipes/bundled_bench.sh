@@ -12,9 +12,10 @@ common=(--template cue --max-new-tokens "${NEW_TOKENS:-96}")
 
 $dynexit bench --out "$out/methods.jsonl" "${common[@]}" --num-samples "${SAMPLES:-20}" \
     --method layerskip:exit_layer=3,speculation_length=3 \
+    --method layerskip:exit_layer=3,speculation_length=3,draft_vocabulary=2048 \
     --method finite-state:exit_layer=3,speculation_length=3 \
     --method draft-verify:exit_layer=3 \
-    --method del --method del:cap=planned \
+    --method del --method del:draft_vocabulary=2048 --method del:cap=planned \
     --method del-e --method del-e-lim --method del-d:exit_layer=3 "$@"
 $dynexit sweep --out "$out/grid.jsonl" "${common[@]}" --num-samples "${GRID_SAMPLES:-6}" \
     --exit-layers 1-5,7 --lengths 1-4,6 "$@"

@@ -214,6 +214,10 @@ class NativeTransformer:
         self._unembed(hidden, self._limited(limit), None, best, top, log_sum)
         return Readings(np.asarray(best), np.asarray(top), np.asarray(log_sum))
 
+    def read_memory(self, memory: Tensor) -> float:
+        """Read all of a contiguous tensor with this model's threads, as fast as they can."""
+        return float(self.runtime.stream(self.handle, memory.data_ptr(), memory.nbytes))
+
     def _limited(self, limit: int | None) -> int:
         return self.choosable if limit is None else min(limit, self.choosable)
 

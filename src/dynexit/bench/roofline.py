@@ -1,0 +1,218 @@
+"""How near a model's layers come to what the machine can do: bytes moved over bandwidth.
+
+Not responsible for whole texts: it times passes over a filled cache, without a decoding loop.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from dynexit.bench.environment import environment
+from dynexit.errors import DynexitError
+from dynexit.language_model import LanguageModel
+from dynexit.model.interface import Model, Span
+from dynexit.model.native.transformer import NativeTransformer
+
+LARGE = 2**29  # bytes: larger than any cache
+SIDE = 1024  # of the square matrices whose product gives the arithmetic rate
+REPEATS = 15
+PREFILL = 512
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the machine did, measured beside the model: GB/s of reading and GFLOP/s."""
+
+    memory: float
+    own_size: float  # reading as many bytes as the weights have, again and again
+    arithmetic: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """One shape of a pass: medians in ms, and what it must move and compute."""
+
+    rows: int
+    context: int
+    layers_ms: float
+    head_ms: float
+    layer_bytes: int  # of all layers: weights, keys and values
+    head_bytes: int
+    layer_flops: int
+    head_flops: int
+
+    @property
+    def total_ms(self) -> float:
+        """Layers and head."""
+        return self.layers_ms + self.head_ms
+
+    def floor_ms(self, limits: Limits) -> float:
+        """What bytes and arithmetic cost at least, whichever is more, layers and head apart."""
+        parts = (self.layer_bytes, self.layer_flops), (self.head_bytes, self.head_flops)
+        return sum(_floor(*part, limits) for part in parts)
+
+
+def _floor(moved: int, flops: int, limits: Limits) -> float:
+    return max(moved / limits.own_size, flops / limits.arithmetic) / 1e6
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """Limits measured before and after, and the points between."""
+
+    model: str
+    num_layers: int
+    machine: dict[str, Any]
+    weight_bytes: int
+    cache_bytes: int | None  # of the last-level cache; None where unknown
+    before: Limits
+    after: Limits
+    points: list[Point] = field(default_factory=list)
+
+    @property
+    def limits(self) -> Limits:
+        """The better of both, so that a share is never flattered."""
+        pairs = zip(asdict(self.before).values(), asdict(self.after).values(), strict=True)
+        return Limits(*(max(pair) for pair in pairs))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        limits = self.limits
+        points = [
+            {
+                **asdict(point),
+                "floor_ms": point.floor_ms(limits),
+                "share": point.floor_ms(limits) / point.total_ms,
+            }
+            for point in self.points
+        ]
+        return {**asdict(self), "points": points}
+
+
+@torch.inference_mode()
+def measure(
+    lm: LanguageModel,
+    rows: Sequence[int],
+    contexts: Sequence[int],
+    progress: Callable[[], None] = lambda: None,
+) -> Roofline:
+    """Time every number of rows at every context length, between two looks at the machine.
+
+    Raises:
+        DynexitError: a shape that the model's context does not hold.
+    """
+    model = lm.model
+    if max(contexts) + max(rows) > model.config.max_positions:
+        raise DynexitError(
+            f"{max(contexts)} positions and {max(rows)} rows are more than the model's context of "
+            f"{model.config.max_positions}."
+        )
+    before = _limits(model)
+    points = []
+    for context in contexts:
+        cache = _filled(model, context)
+        for count in rows:
+            points.append(_time(model, cache, context, count))
+            progress()
+    own, cached = weight_bytes(model), last_level_cache()
+    return Roofline(
+        lm.name, lm.num_layers, environment(lm), own, cached, before, _limits(model), points
+    )
+
+
+def weight_bytes(model: Model) -> int:
+    """Bytes that one token's pass reads of the weights: all layers, and the head."""
+    config = model.config
+    numbers = config.num_layers * config.layer_parameters + model.choosable * config.hidden_size
+    return numbers * model.dtype.itemsize
+
+
+def last_level_cache() -> int | None:
+    """Bytes of the processor's largest cache, as far as the system tells."""
+    sizes = Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")
+    return max((int(f.read_text().strip().rstrip("K")) * 1024 for f in sizes), default=None)
+
+
+def _limits(model: Model) -> Limits:
+    own = min(max(weight_bytes(model), 2**20), LARGE)
+    return Limits(_reading(model, LARGE), _reading(model, own), _arithmetic(model))
+
+
+def _reading(model: Model, size: int) -> float:
+    """GB/s of reading `size` bytes, by whoever reads the weights."""
+    memory = torch.ones(size // 4, device=model.device)
+    if isinstance(model, NativeTransformer):
+        seconds = _seconds(model, lambda: model.read_memory(memory))
+    else:
+        seconds = _seconds(model, memory.sum)
+    return size / seconds / 1e9
+
+
+def _arithmetic(model: Model) -> float:
+    """GFLOP/s of a square product, in fp32 where the runtime computes in fp32."""
+    native = isinstance(model, NativeTransformer)
+    dtype = torch.float32 if native else model.dtype
+    square = torch.ones(SIDE, SIDE, device=model.device, dtype=dtype)
+    return 2 * SIDE**3 / _seconds(model, lambda: square @ square) / 1e9
+
+
+def _seconds(model: Model, action: Callable[[], object]) -> float:
+    """The quickest of several: limits are what the machine can do."""
+    return min(_timed(model, action) for _ in range(REPEATS))
+
+
+def _timed(model: Model, action: Callable[[], object]) -> float:
+    _wait(model)
+    began = perf_counter()
+    action()
+    _wait(model)
+    return perf_counter() - began
+
+
+def _wait(model: Model) -> None:
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+
+
+def _filled(model: Model, context: int) -> Any:
+    """A cache of `context` positions."""
+    cache = model.new_cache()
+    for start in range(0, context, PREFILL):
+        stop = min(start + PREFILL, context)
+        ids = [position % model.choosable for position in range(start, stop)]
+        rows = model.rows([Span(cache, start, stop - start)])
+        model.run_layers(model.embed(ids), rows, 0, model.config.num_layers)
+    cache.length = context
+    return cache
+
+
+def _time(model: Model, cache: Any, context: int, count: int) -> Point:
+    config, hidden = model.config, model.embed(list(range(count)))
+    rows = model.rows([Span(cache, context, count)])
+
+    def layers() -> torch.Tensor:
+        return model.run_layers(hidden, rows, 0, config.num_layers)
+
+    left = layers()
+    pairs = [
+        (_timed(model, layers), _timed(model, lambda: model.read(left))) for _ in range(REPEATS)
+    ]
+    seen = 2 * config.num_layers * config.num_kv_heads * config.head_dim * (context + count)
+    matrices = config.num_layers * config.layer_parameters
+    attended = 2 * config.num_layers * config.num_heads * config.head_dim * (context + count)
+    head = model.choosable * config.hidden_size
+    return Point(
+        rows=count,
+        context=context,
+        layers_ms=1e3 * median(pair[0] for pair in pairs),
+        head_ms=1e3 * median(pair[1] for pair in pairs),
+        layer_bytes=(matrices + seen) * model.dtype.itemsize,
+        head_bytes=head * model.dtype.itemsize,
+        layer_flops=2 * count * (matrices + attended),
+        head_flops=2 * count * head,
+    )

@@ -1,0 +1,103 @@
+"""`dynexit roofline`: how much of the machine's bandwidth a model's layers use."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from dynexit.cli.generate import print_json
+from dynexit.cli.options import Device, Dtype, Runtime, Threads, load_for_command, notes
+from dynexit.errors import DynexitError
+
+if TYPE_CHECKING:
+    from dynexit.bench.roofline import Limits, Roofline
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(roofline)
+
+
+def roofline(
+    model: Annotated[
+        str | None, typer.Argument(help="Checkpoint folder or hub id [default: bundled].")
+    ] = None,
+    rows: Annotated[str, typer.Option(help="Rows computed at once.")] = "1,2,3,4,6,8,16,32",
+    context: Annotated[str, typer.Option(help="Positions in the cache.")] = "128,1024",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw here: .png, .svg or .pdf.", dir_okay=False)
+    ] = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    threads: Threads = None,
+    runtime: Runtime = None,
+) -> None:
+    """Time passes of several widths against the least that their bytes and arithmetic cost."""
+    from dynexit.bench.roofline import measure
+
+    counts, contexts = _numbers(rows, "--rows"), _numbers(context, "--context")
+    if plot is not None and plot.suffix not in (".png", ".svg", ".pdf"):
+        raise DynexitError(f"--plot {plot}: give a file that ends in .png, .svg or .pdf.")
+    lm = load_for_command(model, dtype, device, threads, runtime)
+    with Progress(console=notes, transient=True) as progress:
+        task = progress.add_task("measuring", total=len(counts) * len(contexts))
+        found = measure(lm, counts, contexts, lambda: progress.advance(task))
+    if plot is not None:
+        from dynexit.bench.report.figures.roofline import draw_roofline
+
+        draw_roofline(found, plot)
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        _print(found)
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise DynexitError(f"{option} {text!r} is no list of numbers such as 1,2,4.") from None
+    if min(numbers) < 1:
+        raise DynexitError(f"{option} {text!r}: every number must be at least 1.")
+    return sorted(set(numbers))
+
+
+def _print(found: "Roofline") -> None:
+    console, machine = Console(highlight=False, soft_wrap=True), found.machine
+    console.print(
+        f"[bold]{found.model}[/]: {machine['dtype']} on {machine['device']} "
+        f"({machine['runtime']}), {machine['threads']} threads, "
+        f"{found.weight_bytes / 1e6:.1f} MB of weights a token"
+    )
+    for when, limits in (("before", found.before), ("after", found.after)):
+        console.print(f"{when}: {_told(limits)}")
+    if found.cache_bytes and found.weight_bytes <= found.cache_bytes:
+        console.print(
+            f"The weights fit in the last-level cache of {found.cache_bytes / 1e6:.0f} MB."
+        )
+    table = Table(title="a pass: layers, then head; the floor is bytes or arithmetic")
+    for heading in ("context", "rows", "layers ms", "head ms", "ms a layer", "floor ms", "share"):
+        table.add_column(heading, justify="right")
+    table.add_column("GB/s", justify="right")
+    table.add_column("GFLOP/s", justify="right")
+    for p in found.points:
+        floor = p.floor_ms(found.limits)
+        moved, flops = p.layer_bytes + p.head_bytes, p.layer_flops + p.head_flops
+        table.add_row(
+            *(str(p.context), str(p.rows), f"{p.layers_ms:.2f}", f"{p.head_ms:.2f}"),
+            *(f"{p.layers_ms / found.num_layers:.3f}", f"{floor:.2f}"),
+            f"{floor / p.total_ms:.0%}",
+            *(f"{moved / p.total_ms / 1e6:.1f}", f"{flops / p.total_ms / 1e6:.0f}"),
+        )
+    console.print(table)
+
+
+def _told(limits: "Limits") -> str:
+    return (
+        f"{limits.memory:.1f} GB/s from memory, {limits.own_size:.1f} GB/s at the weights' size, "
+        f"{limits.arithmetic:.0f} GFLOP/s"
+    )

@@ -1,0 +1,61 @@
+"""The roofline: what it counts, and what the command prints, writes and refuses."""
+
+import json
+
+import pytest
+
+from dynexit import load
+from dynexit.bench.roofline import Limits, Point, measure
+
+
+def test_the_floor_is_bytes_or_arithmetic_whichever_is_more():
+    limits = Limits(memory=50.0, own_size=10.0, arithmetic=100.0)
+    point = Point(1, 0, 2.0, 1.0, 20_000_000, 5_000_000, 10_000_000, 90_000_000)
+    assert point.floor_ms(limits) == pytest.approx(2.0 + 0.9)
+    assert point.total_ms == 3.0
+
+
+@pytest.mark.parametrize("runtime", ["native", "eager"])
+def test_every_shape_is_timed(checkpoint, runtime):
+    lm = load(checkpoint, "fp32", check=False, runtime=runtime)
+    found = measure(lm, [1, 4], [16, 32])
+    assert [(p.context, p.rows) for p in found.points] == [(16, 1), (16, 4), (32, 1), (32, 4)]
+    config, (first, *_, last) = lm.model.config, found.points
+    assert last.head_flops == 4 * first.head_flops
+    position = 2 * config.num_layers * config.num_kv_heads * config.head_dim * 4
+    assert last.layer_bytes - first.layer_bytes == position * (36 - 17)
+    for point in found.as_dict()["points"]:
+        assert 0 < point["floor_ms"]
+        measured = point["layers_ms"] + point["head_ms"]
+        assert point["share"] == pytest.approx(point["floor_ms"] / measured)
+
+
+def test_the_command(dynexit, checkpoint, tmp_path):
+    plot = tmp_path / "roofline.png"
+    code, out, _ = dynexit(
+        *("roofline", checkpoint, "--rows", "2,1", "--context", 8, "--json", "--plot", plot)
+    )
+    assert code == 0
+    record = json.loads(out)
+    assert [point["rows"] for point in record["points"]] == [1, 2]
+    assert min(record["before"].values()) > 0
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    code, out, _ = dynexit("roofline", checkpoint, "--rows", 1, "--context", 8)
+    assert code == 0
+    assert "GB/s from memory" in out
+    assert "share" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--rows", "two"), "--rows 'two'"),
+        (("--context", "0"), "at least 1"),
+        (("--context", "500000"), "500000 positions"),
+        (("--plot", "figure.txt"), ".png"),
+    ],
+)
+def test_what_is_refused(dynexit, checkpoint, options, named):
+    code, _, err = dynexit("roofline", checkpoint, *options)
+    assert code == 2
+    assert named in err.replace("\n", " ")
