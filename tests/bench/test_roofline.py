@@ -25,7 +25,7 @@ def test_every_shape_is_timed(checkpoint, runtime):
     position = 2 * config.num_layers * config.num_kv_heads * config.head_dim * 4
     assert last.layer_bytes - first.layer_bytes == position * (36 - 17)
     for point in found.as_dict()["points"]:
-        assert 0 < point["floor_ms"]
+        assert point["floor_ms"] > 0
         measured = point["layers_ms"] + point["head_ms"]
         assert point["share"] == pytest.approx(point["floor_ms"] / measured)
 
