@@ -7,6 +7,7 @@ from pathlib import Path
 from dynexit.bench.executors import Executor
 from dynexit.bench.journal import Journal
 from dynexit.bench.options import Options, Shard
+from dynexit.bench.peers import find_peer, is_peer
 from dynexit.bench.records import Key, Record
 from dynexit.errors import DynexitError
 from dynexit.methods import make_controller
@@ -43,8 +44,11 @@ def run(options: Options, out: Path, executor: Executor, watch: Watcher) -> int:
 
 
 def check_methods(options: Options) -> None:
-    """Raises DynexitError for a method, or a setting of one, that does not exist."""
+    """Raises DynexitError for a method, a setting of one, or a peer that does not exist."""
     for method in options.methods:
+        if is_peer(method):
+            find_peer(method)
+            continue
         controller = make_controller(method)
         if "second-model" in controller.drafters and options.draft_model is None:
             raise DynexitError(f"method {method!r} drafts with a second model: give --draft-model.")

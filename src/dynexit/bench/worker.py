@@ -2,18 +2,22 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
 from dynexit.bench.environment import PeakMemory, environment
 from dynexit.bench.options import BUNDLED, Options, Shard
+from dynexit.bench.peers import Peer, find_peer, is_peer
 from dynexit.bench.records import Record
 from dynexit.decoding.controllers.base import Controller
+from dynexit.decoding.records import Statistics
 from dynexit.decoding.sampling import Sampling
 from dynexit.errors import DynexitError
+from dynexit.language_model import BUNDLED as BUNDLED_FOLDER
 from dynexit.language_model import Generation, LanguageModel, load
 from dynexit.methods import make_controller
-from dynexit.model.loading import parameters
+from dynexit.model.loading import find_checkpoint, parameters
 from dynexit.tasks import make_task
 from dynexit.tasks.base import Example
 
@@ -28,6 +32,8 @@ class Worker:
     _target: tuple[str, LanguageModel] | None = field(default=None, repr=False)
     _second: LanguageModel | None = field(default=None, repr=False)
     _controllers: dict[str, Controller] = field(default_factory=dict, repr=False)
+    _peers: dict[str, Peer] = field(default_factory=dict, repr=False)
+    _warm: set[str] = field(default_factory=set, repr=False)
 
     def run(self, shard: Shard) -> Iterator[Record]:
         """One record for every (example, method) that is not done.
@@ -61,6 +67,39 @@ class Worker:
         return record
 
     def _fill(self, record: Record, lm: LanguageModel, prompt: str) -> None:
+        if is_peer(record.method):
+            self._fill_from_peer(record, lm, prompt)
+        else:
+            self._fill_from_method(record, lm, prompt)
+        if record.reference is not None:
+            task = make_task(record.task, self.options.allow_code_execution)
+            record.scores = task.score(record.text, record.reference)
+
+    def _fill_from_peer(self, record: Record, lm: LanguageModel, prompt: str) -> None:
+        """Times and tokens; a peer tells nothing of its rounds."""
+        if self.options.temperature > 0 or lm.tokenizer is None:
+            raise DynexitError("peers run greedy texts of checkpoints with a tokenizer.")
+        (kind, variant), ids = find_peer(record.method), lm.tokenizer.encode(prompt)
+        if kind.name not in self._peers:
+            self._peers[kind.name] = kind.make(self._folder(record.model), lm)
+        peer = self._peers[kind.name]
+        if record.method not in self._warm:
+            peer.generate(variant, ids, WARM_UP_TOKENS)
+            self._warm.add(record.method)
+        peak = PeakMemory(lm.model.device)
+        output = peer.generate(variant, ids, self.options.max_new_tokens)
+        record.peak_memory, record.prompt_tokens = peak.read(), len(ids)
+        record.token_ids, record.text = output.token_ids, lm.tokenizer.decode(output.token_ids)
+        told = Statistics(lm.num_layers, [], output.prefill_seconds, output.decode_seconds)
+        speed = output.decoded / output.decode_seconds if output.decode_seconds else 0.0
+        record.stats = told.as_dict() | {"tokens": output.decoded, "tokens_per_second": speed}
+        record.environment = {**record.environment, **peer.features}
+
+    @staticmethod
+    def _folder(model: str) -> Path:
+        return BUNDLED_FOLDER if model == BUNDLED else find_checkpoint(model)
+
+    def _fill_from_method(self, record: Record, lm: LanguageModel, prompt: str) -> None:
         controller = self._controller(lm, record.method)
         peak = PeakMemory(lm.model.device)
         output = self._generate(lm, prompt, controller, self.options.max_new_tokens)
@@ -68,9 +107,6 @@ class Worker:
         record.prompt_tokens = len(lm.tokenizer.encode(prompt)) if lm.tokenizer else 0
         record.token_ids, record.text = output.token_ids, output.text
         record.finish_reason, record.stats = output.finish_reason, output.stats.as_dict()
-        if record.reference is not None:
-            task = make_task(record.task, self.options.allow_code_execution)
-            record.scores = task.score(output.text, record.reference)
 
     def _controller(self, lm: LanguageModel, method: str) -> Controller:
         """The method's controller, one for all prompts: some carry state from one to the next.
@@ -95,6 +131,8 @@ class Worker:
         if self._target is None or self._target[0] != name:
             self._target = None  # so that two never lie in memory together
             self._controllers.clear()
+            self._peers.clear()
+            self._warm.clear()
             if self.options.threads is not None:
                 torch.set_num_threads(self.options.threads)
             self._target = (name, self._load_one(name))

@@ -82,6 +82,10 @@ def bench(
     threads: Threads = None,
     runtime: Runtime = None,
     draft_model: DraftModel = None,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(help="Time this program, too: transformers or llama.cpp; may repeat."),
+    ] = None,
     allow_code_execution: Execute = False,
     workers: Workers = 1,
     ray: Ray = None,
@@ -90,7 +94,7 @@ def bench(
     """Time methods on tasks, in turn on every prompt. Killed and started again, it continues."""
     from dynexit.bench.options import TABLE_1
 
-    settings = {**locals(), "method": tuple(method or TABLE_1)}
+    settings = {**locals(), "method": (*(method or TABLE_1), *peer_methods(peer or []))}
     _run(make_options(settings), out, make_executor(workers, ray, gpus_per_worker))
 
 
@@ -142,6 +146,13 @@ def make_options(settings: dict[str, Any]) -> "Options":
     }
     known = Options.__dataclass_fields__
     return Options(**named, **{k: v for k, v in settings.items() if k in known and k not in named})
+
+
+def peer_methods(names: list[str]) -> list[str]:
+    """What the peers' variants are called among the methods."""
+    from dynexit.bench.peers import find_peer
+
+    return [method for name in names for method in find_peer(name)[0].methods]
 
 
 def make_executor(workers: int, ray: str | None, gpus: float) -> "Executor":

@@ -84,7 +84,7 @@ class Reader:
             environment=self._share(record.environment),
             prefill_seconds=float(stats["prefill_seconds"]),
             decode_seconds=float(stats["decode_seconds"]),
-            tokens=int(rounds.tokens.sum()),
+            tokens=int(stats["tokens"]),
             rounds=rounds,
         )
 

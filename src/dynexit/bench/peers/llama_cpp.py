@@ -1,0 +1,73 @@
+"""llama.cpp, by llama-cpp-python, on a GGUF file of the same weights: bf16, or Q8_0."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from dynexit.bench.peers import Kind, PeerOutput
+from dynexit.bench.peers.gguf_file import write_gguf
+from dynexit.errors import DynexitError
+
+if TYPE_CHECKING:
+    from dynexit.language_model import LanguageModel
+
+FORMATS = {"": "BF16", "q8_0": "Q8_0"}
+
+
+class LlamaCpp:
+    """Loads a format when it is first asked for; its files go when this does."""
+
+    def __init__(self, folder: Path, lm: "LanguageModel") -> None:
+        try:
+            import gguf  # noqa: F401
+            import llama_cpp
+        except ImportError as error:
+            raise DynexitError(
+                f"the peer llama.cpp needs {error.name}: pip install 'dynexit[llama-cpp]'."
+            ) from error
+        self._api, self._folder, self._lm = llama_cpp, folder, lm
+        self._files = tempfile.TemporaryDirectory(prefix="dynexit-gguf-")
+        self._loaded: dict[str, Any] = {}
+        built_with = llama_cpp.llama_print_system_info().decode().strip()
+        self.features: Mapping[str, Any] = {"llama-cpp-python": llama_cpp.__version__, "built with": built_with}
+
+    def generate(self, variant: str, prompt: Sequence[int], new_tokens: int) -> PeerOutput:
+        """See `Peer`."""
+        llama = self._load(variant)
+        llama.reset()
+        began = perf_counter()
+        llama.eval(list(prompt))
+        tokens = [self._best(llama)]
+        first = perf_counter()
+        while len(tokens) < new_tokens and tokens[-1] not in self._lm.eos:
+            llama.eval(tokens[-1:])
+            tokens.append(self._best(llama))
+        end = perf_counter()
+        kept = [token for token in tokens if token not in self._lm.eos]
+        return PeerOutput(kept, first - began, end - first, len(tokens) - 1)
+
+    def _best(self, llama: Any) -> int:
+        logits = self._api.llama_get_logits_ith(llama.ctx, -1)
+        return int(np.ctypeslib.as_array(logits, (self._lm.model.choosable,)).argmax())
+
+    def _load(self, variant: str) -> Any:
+        if variant not in self._loaded:
+            file = Path(self._files.name) / f"{FORMATS[variant]}.gguf"
+            write_gguf(self._folder, file, FORMATS[variant])
+            threads = torch.get_num_threads()
+            self._loaded[variant] = self._api.Llama(
+                str(file),
+                n_ctx=min(self._lm.model.config.max_positions, 8192),
+                n_threads=threads,
+                n_threads_batch=threads,
+                verbose=False,
+            )
+        return self._loaded[variant]
+
+
+PEER = Kind("llama.cpp", tuple(FORMATS), LlamaCpp)
