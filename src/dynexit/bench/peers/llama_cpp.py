@@ -34,7 +34,10 @@ class LlamaCpp:
         self._files = tempfile.TemporaryDirectory(prefix="dynexit-gguf-")
         self._loaded: dict[str, Any] = {}
         built_with = llama_cpp.llama_print_system_info().decode().strip()
-        self.features: Mapping[str, Any] = {"llama-cpp-python": llama_cpp.__version__, "built with": built_with}
+        self.features: Mapping[str, Any] = {
+            "llama-cpp-python": llama_cpp.__version__,
+            "built with": built_with,
+        }
 
     def generate(self, variant: str, prompt: Sequence[int], new_tokens: int) -> PeerOutput:
         """See `Peer`."""

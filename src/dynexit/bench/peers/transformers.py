@@ -30,7 +30,10 @@ class Transformers:
             "early-exit": {"assistant_early_exit": max(1, lm.num_layers // 4)},
             "lookup": {"prompt_lookup_num_tokens": LOOKUP_TOKENS},
         }
-        self.features: Mapping[str, Any] = {"transformers": transformers.__version__, **self._options["early-exit"]}
+        self.features: Mapping[str, Any] = {
+            "transformers": transformers.__version__,
+            **self._options["early-exit"],
+        }
 
     def generate(self, variant: str, prompt: Sequence[int], new_tokens: int) -> PeerOutput:
         """See `Peer`."""
