@@ -7,7 +7,7 @@ from dynexit.bench.report.naming import task_label
 from dynexit.bench.report.sections.base import Blocks, Section
 from dynexit.bench.report.study import Evidence, Study
 
-PLACE = ("processor", "device", "cores", "threads", "dtype", "system")
+PLACE = ("processor", "device", "cores", "threads", "dtype", "runtime", "system")
 VERSIONS = ("dynexit", "torch", "python")
 METHOD = (
     "Times are of decoding alone; prefill is listed apart. A speedup is (vanilla seconds / vanilla "
