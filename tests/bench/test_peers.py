@@ -1,4 +1,4 @@
-"""Peers write our text from the same weights, and stand beside our methods in records and reports."""
+"""Peers write our text from the same weights, and stand beside our methods in records."""
 
 import importlib.util
 import json

@@ -8,7 +8,7 @@ from dynexit.bench.report.sections.base import Blocks, Section
 from dynexit.bench.report.study import Evidence, Study
 
 PLACE = ("processor", "device", "cores", "threads", "dtype", "runtime", "system")
-VERSIONS = ("dynexit", "torch", "python")
+VERSIONS = ("dynexit", "torch", "python", "transformers", "llama-cpp-python", "built with")
 METHOD = (
     "Times are of decoding alone; prefill is listed apart. A speedup is (vanilla seconds / vanilla "
     "tokens) / (method seconds / method tokens), each summed over all prompts first: a "
