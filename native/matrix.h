@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <vector>
 
 #include "simd.h"
 
@@ -58,20 +57,7 @@ struct Operands {
     size_t group_bytes;
     const float* x;  // [rows, inputs]
     int inputs;
-    const float* packed;  // of more rows than kFewRows: [inputs, rows], beside each other in memory
 };
-
-// More rows than these have more addresses than there are registers for: they are packed first.
-constexpr int kFewRows = 6;
-
-inline const float* pack_rows(const float* x, int inputs, int rows) {
-    if (rows <= kFewRows) return nullptr;
-    static thread_local std::vector<float> packed;
-    packed.resize(size_t(rows) * inputs);
-    for (int k = 0; k < inputs; ++k)
-        for (int r = 0; r < rows; ++r) packed[size_t(k) * rows + r] = x[size_t(r) * inputs + k];
-    return packed.data();
-}
 
 // kRows rows from `row` times kVectors vectors of outputs from `first`.
 template <class Format, int kRows, int kVectors>
@@ -80,8 +66,7 @@ void tile(const Operands& o, int row, int first, const Taker& taker) {
     for (int r = 0; r < kRows; ++r)
         for (int v = 0; v < kVectors; ++v) sums[r][v] = Floats{};
     const char* at = o.weights + first / kPerGroup * o.group_bytes;
-    const float* rows = o.packed ? o.packed : o.x + size_t(row) * o.inputs;
-    const size_t next_row = kFewRows < kRows ? 1 : o.inputs, next_input = kFewRows < kRows ? kRows : 1;
+    const float* rows = o.x + size_t(row) * o.inputs;
     const int inside = first % kPerGroup;  // where a tile starts that is narrower than a group
     for (int k = 0; k < o.inputs; k += 2, at += Format::kPairBytes) {
         Floats even[kVectors], odd[kVectors];
@@ -92,9 +77,9 @@ void tile(const Operands& o, int row, int first, const Taker& taker) {
             if (v % kPerGroup == 0) prefetch(pair + kAhead, Format::kPairBytes);
         }
         for (int r = 0; r < kRows; ++r)
-            for (int v = 0; v < kVectors; ++v) sums[r][v] += even[v] * rows[r * next_row + k * next_input];
+            for (int v = 0; v < kVectors; ++v) sums[r][v] += even[v] * rows[size_t(r) * o.inputs + k];
         for (int r = 0; r < kRows; ++r)
-            for (int v = 0; v < kVectors; ++v) sums[r][v] += odd[v] * rows[r * next_row + (k + 1) * next_input];
+            for (int v = 0; v < kVectors; ++v) sums[r][v] += odd[v] * rows[size_t(r) * o.inputs + k + 1];
     }
     Floats result[kRows * kVectors];  // a copy: sums whose address is known would not stay in registers
     for (int r = 0; r < kRows; ++r)
@@ -197,8 +182,7 @@ struct Matrix {
   private:
     template <class Format>
     void part(const float* x, int row, int rows, int first, int last, const Taker& taker) const {
-        const Operands operands{weights, group_bytes(), x, inputs, pack_rows(x + size_t(row) * inputs, inputs, rows)};
-        product<Format>(operands, row, rows, first * kPerGroup, last * kPerGroup, taker);
+        product<Format>({weights, group_bytes(), x, inputs}, row, rows, first * kPerGroup, last * kPerGroup, taker);
     }
 };
 
