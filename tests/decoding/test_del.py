@@ -299,3 +299,11 @@ def test_del_refuses_settings_by_name(settings, named):
 def test_del_e_lim_says_so_where_the_model_has_too_few_layers():
     with pytest.raises(DynexitError, match="min_layer 4 is not between 1 and 3"):
         started(make_controller("del-e-lim"), 4)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"max_layer": 2, "min_layer": 3}, {"max_layer": 2, "exit_layer": 3}]
+)
+def test_a_max_layer_that_leaves_nothing_is_refused(settings):
+    with pytest.raises(DynexitError, match="max_layer 2"):
+        make_controller("del", **settings).start(6)

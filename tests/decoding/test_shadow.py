@@ -8,6 +8,7 @@ from dynexit import Sampling
 from dynexit.decoding import sequence as sequence_module
 from dynexit.decoding.controllers.del_ import Del
 from dynexit.decoding.sampling import Chooser
+from dynexit.methods import make_controller
 
 LONG = [(5 * i + i * i) % 29 for i in range(40)]
 SAMPLINGS = {
@@ -174,3 +175,16 @@ def test_drafted_confidences_are_the_shadow_tokens_confidences():
         np.testing.assert_allclose(finished.confidences[:kept], row[:kept], rtol=1e-5)
         told += kept
     assert told > 5
+
+
+@pytest.mark.parametrize("method", ["del", "del-e"])
+def test_max_layer_bounds_what_is_analysed_and_chosen(method):
+    model, seen = random_model(depth_gain=0.6), []
+    controller = make_controller(method, max_layer=2)
+    observe = controller.observe
+    controller.observe = lambda finished: (seen.append(finished), observe(finished))
+    sequence, _ = decode(model, [3, 1, 4, 1, 5], controller, 40)
+    plain, _ = decode(model, [3, 1, 4, 1, 5], "vanilla", 40)
+    assert sequence.new_tokens == plain.new_tokens
+    assert {finished.shadow.matched.shape[0] for finished in seen} == {2}
+    assert {finished.plan.exit_layer for finished in seen} <= {1, 2}

@@ -208,7 +208,9 @@ class Sequence:
     ) -> Steps[ShadowTokens]:
         """Shadow tokens of the positions that this verdict commits."""
         accepted = draft.tokens[: verdict.accepted]
-        gathered = gather_states(draft.states, states, len(accepted) + 1)
+        gathered = gather_states(
+            draft.states, states, len(accepted) + 1, self.controller.shadow_layers
+        )
         target = [*accepted, verdict.token]
         if isinstance(logits, Tensor) and self.chooser.sampling.speculative:
             # tokens are drawn: count what the shared noise would choose
@@ -225,7 +227,12 @@ class Sequence:
         chosen = self.chooser.shadow(target, 1, (), -count)[0][0].tolist()
         return (
             yield from shadow_tokens(
-                torch.stack(rows[:-1]), chosen, self.chooser, (), -count, self._exits_read
+                torch.stack(rows[:-1][: self.controller.shadow_layers]),
+                chosen,
+                self.chooser,
+                (),
+                -count,
+                self._exits_read,
             )
         )
 

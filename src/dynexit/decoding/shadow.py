@@ -15,17 +15,22 @@ from dynexit.decoding.requests import Steps, Unembed
 from dynexit.decoding.sampling import Chooser
 
 
-def gather_states(early: Sequence[Sequence[Tensor]], late: Sequence[Tensor], n: int) -> Tensor:
+def gather_states(
+    early: Sequence[Sequence[Tensor]], late: Sequence[Tensor], n: int, layers: int | None = None
+) -> Tensor:
     """States that left layers 1..L-1 at the first n positions of a round, [L-1, n, D].
 
     Args:
         early: per position, the states [1, D] that left layers 1..E, as drafting made them.
         late: the states [d + 1, D] that left layers E+1..L, as verification made them.
+        layers: no more than the first so many.
     """
     drafted = len(early[0]) if early else 0
-    parts = [position[layer] for layer in range(drafted) for position in early[:n]]
-    whole = [state[:n] for state in late[:-1]]
-    return torch.cat((*parts, *whole)).view(drafted + len(whole), n, -1)
+    wanted = drafted + len(late) - 1 if layers is None else layers
+    shallow, deep = min(drafted, wanted), max(wanted - drafted, 0)
+    parts = [position[layer] for layer in range(shallow) for position in early[:n]]
+    whole = [state[:n] for state in late[:-1][:deep]]
+    return torch.cat((*parts, *whole)).view(shallow + len(whole), n, -1)
 
 
 def shadow_tokens(

@@ -12,6 +12,12 @@ FixedPair = tuple[int, int]  # exit layer, speculation length
 
 VANILLA = "vanilla"
 DEL = "del"
+LETTERS = {
+    "exit_layer": "E",
+    "speculation_length": "d",
+    "draft_vocabulary": "V",
+    "max_layer": "max",
+}
 FIRST = (VANILLA, "layerskip", "finite-state", "draft-verify")
 
 
@@ -45,8 +51,10 @@ def pair_label(pair: FixedPair) -> str:
 
 
 def short(method: str) -> str:
-    """For a figure: exit layer and speculation length by their letters."""
-    return method.replace("exit_layer=", "E=").replace("speculation_length=", "d=")
+    """For a figure: a method's settings by their letters."""
+    for name, letter in LETTERS.items():
+        method = method.replace(f"{name}=", f"{letter}=")
+    return method
 
 
 def model_label(model: str) -> str:

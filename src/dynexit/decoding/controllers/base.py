@@ -16,6 +16,7 @@ class Controller:
     """
 
     reads_shadow: ClassVar[bool] = False  # whether rounds must carry shadow tokens
+    shadow_layers: int | None = None  # of layers 1 to this one; None is all but the last
     prompt_positions: int = 0  # of the prompt whose shadow tokens `observe_prompt` gets
     lossless: ClassVar[bool] = True
     drafters: ClassVar[tuple[str, ...]] = ("early-exit",)  # those that its plans may name

@@ -46,6 +46,8 @@ class Del(Controller):
         threshold: off, the length is always the planned one (DEL-E).
         exit_layer: fixes the exit layer (DEL-d).
         min_layer: shallowest layer that may be chosen (4 is DEL-E-lim).
+        max_layer: deepest layer that is analysed and may be chosen; None is all but the last. The
+            analysis costs a head for each layer and position.
     """
 
     reads_shadow: ClassVar[bool] = True
@@ -57,13 +59,15 @@ class Del(Controller):
     threshold: bool = True
     exit_layer: int | None = None
     min_layer: int = 1
+    max_layer: int | None = None
 
     def start(self, num_layers: int) -> None:
         """Forget everything: rows of the counters are matched and mismatched shadow tokens."""
         super().start(num_layers)
         self._check()
         self._fixed = self.exit_layer
-        self._counts = np.zeros((2, num_layers - 1))
+        self.shadow_layers = min(self.max_layer or num_layers, num_layers - 1)
+        self._counts = np.zeros((2, self.shadow_layers))
         self._confidence = np.zeros_like(self._counts)
 
     def _check(self) -> None:
@@ -78,8 +82,14 @@ class Del(Controller):
             raise DynexitError(
                 f"min_layer {self.min_layer} is not between 1 and {self.num_layers - 1}."
             )
-        if self.exit_layer is not None and self.exit_layer < self.min_layer:
-            raise DynexitError(f"exit layer {self.exit_layer} is below min_layer {self.min_layer}.")
+        deepest = self.max_layer or self.num_layers
+        if deepest < self.min_layer:
+            raise DynexitError(f"max_layer {deepest} is below min_layer {self.min_layer}.")
+        if self.exit_layer is not None and not self.min_layer <= self.exit_layer <= deepest:
+            raise DynexitError(
+                f"exit layer {self.exit_layer} is below min_layer {self.min_layer} or above "
+                f"max_layer {deepest}."
+            )
 
     def observe_prompt(self, shadow: ShadowTokens) -> None:
         """Seed the counters."""
@@ -122,9 +132,9 @@ class Del(Controller):
         first, last = (1, len(tpl)) if self._fixed is None else (self._fixed, self._fixed)
         first = max(first, self.min_layer)
         eligible = np.fmax(tpl[first - 1 : last], 0.0)  # 0 where a layer has no observation
-        layer, length = divmod(int(eligible.argmax()), self.d_max + 1)
-        if eligible[layer, length] == 0.0:
+        if not eligible.any():
             return 0, 0
+        layer, length = divmod(int(eligible.argmax()), self.d_max + 1)
         if length == 0:
             layer = int(eligible[:, 1].argmax())
         return first + layer, length
