@@ -31,14 +31,15 @@ struct PackedMatrix : Matrix {
         scales.assign(to == Dtype::int8 ? padded() : 0, 1.0f);
         this->scale = scales.empty() ? nullptr : scales.data();
         this->bias = bias ? biases.data() : nullptr;
-        Pool::run(threads, [&](Pool&, int t) {
-            const Share part = share(groups(), t, threads);
-            for (int slot = part.first * kGroup; slot < part.last * kGroup; ++slot) {
-                const int output = stacked ? unstacked(slot, count / 2) : slot;
-                if (output < 0 || output >= count) continue;
-                pack_row(rows, from, slot, size_t(output) * width, width);
-                if (bias) biases[slot] = bias[output];
-            }
+        Pool::lead(threads, [&](Pool& pool) {
+            pool.each(groups(), [&](int, int group) {
+                for (int slot = group * kGroup; slot < (group + 1) * kGroup; ++slot) {
+                    const int output = stacked ? unstacked(slot, count / 2) : slot;
+                    if (output < 0 || output >= count) continue;
+                    pack_row(rows, from, slot, size_t(output) * width, width);
+                    if (bias) biases[slot] = bias[output];
+                }
+            });
         });
     }
 

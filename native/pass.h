@@ -23,15 +23,19 @@ class Pass {
 
     // Where `states` is given, the last `keep` rows that leave each layer go there, [layers, keep, hidden].
     void run(int first, int last, float* states, int keep) {
-        Pool::run(model_.threads, [&](Pool& pool, int t) {
+        Pool::lead(model_.threads, [&](Pool& pool) {
             for (int l = first; l < last; ++l) {
-                layer(l, pool, t);
-                if (states) keep_states(states + size_t(l - first) * keep * s_.hidden, keep, t);
+                layer(l, pool);
+                if (states)
+                    std::memcpy(states + size_t(l - first) * keep * s_.hidden, hidden_ + size_t(count() - keep) * s_.hidden,
+                                size_t(keep) * s_.hidden * sizeof(float));
             }
         });
     }
 
   private:
+    static constexpr int kFewRows = 4, kFewHeads = 2;  // that are not worth sharing out
+
     struct Row {
         Cache* cache;
         int position;
@@ -62,56 +66,60 @@ class Pass {
         }
     }
 
-    void layer(int index, Pool& pool, int t) {
+    void layer(int index, Pool& pool) {
         const Layer& l = model_.layers[index];
-        normalise_rows(l.attention_norm, t);
-        pool.barrier();
-        linear(l.qkv, normed_.data(), t, projected_.data(), false);
-        pool.barrier();
-        const Share heads = share(count() * s_.kv_heads, t, model_.threads);
-        for (int i = heads.first; i < heads.last; ++i) remember(l, index, i % count(), i / count());
-        pool.barrier();
-        const Share part = share(int(tasks_.size()), t, model_.threads);
-        for (int i = part.first; i < part.last; ++i) attend(index, tasks_[i], scratch_[t]);
-        pool.barrier();
-        linear(l.out, attended_.data(), t, hidden_, true);
-        pool.barrier();
-        normalise_rows(l.mlp_norm, t);
-        pool.barrier();
-        gate(l.gate_up, t);
-        pool.barrier();
-        linear(l.down, gated_.data(), t, hidden_, true);
-        pool.barrier();
+        normalise_rows(l.attention_norm, pool);
+        linear(l.qkv, normed_.data(), pool, projected_.data(), false);
+        in_parts(count() * s_.kv_heads, kFewHeads, pool, [&](int, Share part) {
+            for (int i = part.first; i < part.last; ++i) remember(l, index, i % count(), i / count());
+        });
+        pool.each(int(tasks_.size()), [&](int thread, int i) { attend(index, tasks_[i], scratch_[thread]); });
+        linear(l.out, attended_.data(), pool, hidden_, true);
+        normalise_rows(l.mlp_norm, pool);
+        gate(l.gate_up, pool);
+        linear(l.down, gated_.data(), pool, hidden_, true);
     }
 
     int count() const { return int(rows_.size()); }
 
-    void normalise_rows(const std::vector<float>& gain, int t) {
-        const Share part = share(count(), t, model_.threads);
-        for (int row = part.first; row < part.last; ++row)
-            normalise(hidden_ + size_t(row) * s_.hidden, gain, s_.epsilon, s_.hidden, &normed_[size_t(row) * s_.hidden]);
+    // `work(thread, part)` over `things`, in one part where there are few, else in some for each thread.
+    template <class Work>
+    void in_parts(int things, int few, Pool& pool, Work&& work) {
+
+        const int parts = things <= few ? 1 : std::min(things, model_.threads);
+        pool.each(parts, [&](int thread, int part) { work(thread, share(things, part, parts)); });
     }
 
-    // This thread's part of a product, [rows, outputs], stored in `to` or added to it.
-    void linear(const Matrix& m, const float* x, int t, float* to, bool add) {
-        const Share part = share(m.groups(), t, model_.threads);
-        m.times(x, count(), part.first, part.last, [&](int row, int vector, Floats value) {
-            const int output = vector * kLanes;
-            float* at = to + size_t(row) * m.outputs + output;
-            if (add) value += load(at, m.outputs - output);
-            store(at, value, m.outputs - output);
+    void normalise_rows(const std::vector<float>& gain, Pool& pool) {
+        in_parts(count(), kFewRows, pool, [&](int, Share part) {
+            for (int row = part.first; row < part.last; ++row)
+                normalise(hidden_ + size_t(row) * s_.hidden, gain, s_.epsilon, s_.hidden,
+                          &normed_[size_t(row) * s_.hidden]);
+        });
+    }
+
+    // A product, [rows, outputs], stored in `to` or added to it.
+    void linear(const Matrix& m, const float* x, Pool& pool, float* to, bool add) {
+        in_parts(m.groups(), 1, pool, [&](int, Share part) {
+            m.times(x, count(), part.first, part.last, [&](int row, int vector, Floats value) {
+                const int output = vector * kLanes;
+                float* at = to + size_t(row) * m.outputs + output;
+                if (add) value += load(at, m.outputs - output);
+                store(at, value, m.outputs - output);
+            });
         });
     }
 
     // silu(gate) * up: a group of gates comes before the group of ups that it meets.
-    void gate(const Matrix& m, int t) {
-        const Share part = share(m.groups() / 2, t, model_.threads);
-        float* gates = scratch_[t].gates.data();
-        m.times(normed_.data(), count(), part.first * 2, part.last * 2, [&](int row, int vector, Floats value) {
-            const int group = vector / kPerGroup, lane = vector % kPerGroup * kLanes;
-            float* gated = gates + size_t(row) * kGroup + lane;
-            if (group % 2 == 0) return store(gated, value);
-            store(&gated_[size_t(row) * model_.inner() + group / 2 * kGroup + lane], silu(load(gated)) * value);
+    void gate(const Matrix& m, Pool& pool) {
+        in_parts(m.groups() / 2, 1, pool, [&](int thread, Share part) {
+            float* gates = scratch_[thread].gates.data();
+            m.times(normed_.data(), count(), part.first * 2, part.last * 2, [&](int row, int vector, Floats value) {
+                const int group = vector / kPerGroup, lane = vector % kPerGroup * kLanes;
+                float* gated = gates + size_t(row) * kGroup + lane;
+                if (group % 2 == 0) return store(gated, value);
+                store(&gated_[size_t(row) * model_.inner() + group / 2 * kGroup + lane], silu(load(gated)) * value);
+            });
         });
     }
 
@@ -182,13 +190,6 @@ class Pass {
         }
         const float inverse = 1.0f / sum(total);
         for (int i = 0; i < width; i += kLanes) store(scores + i, load(scores + i) * inverse);
-    }
-
-    void keep_states(float* states, int keep, int t) const {
-        const Share part = share(keep, t, model_.threads);
-        std::memcpy(states + size_t(part.first) * s_.hidden,
-                    hidden_ + (size_t(count() - keep) + part.first) * s_.hidden,
-                    size_t(part.last - part.first) * s_.hidden * sizeof(float));
     }
 
     const Model& model_;

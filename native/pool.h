@@ -1,38 +1,51 @@
-// The process's threads for layers: a few that wait for work by spinning a while, since in decoding
-// the next segment follows at once, and then sleep.
+// The process's threads for layers. The caller leads: it runs a program of phases, and the others help
+// with the chunks of each. A helper that the system has put aside holds nobody up but in mid-chunk.
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <functional>
-#include <memory>
-#include <mutex>
 #include <thread>
 #include <vector>
 
 class Pool {
   public:
+    using Work = std::function<void(int thread, int chunk)>;
+
     explicit Pool(int threads);
     ~Pool();
     int threads() const { return threads_; }
 
-    // Runs `work(pool, t)` for t = 0 .. threads - 1, t = 0 in the caller's thread, and returns when all
-    // are done. One call at a time in a process; others wait. `work` must not throw.
-    static void run(int threads, const std::function<void(Pool&, int)>& work);
+    // Runs `program` in the caller's thread, with a pool of so many threads to lead. One program at a
+    // time in a process; others wait. Neither it nor its work may throw.
+    static void lead(int threads, const std::function<void(Pool&)>& program);
 
-    // Waits inside `work` until every thread is here.
-    void barrier();
+    // A phase: `work(thread, chunk)` for every chunk, by whoever is free; returns when all are done.
+    void each(int chunks, const Work& work);
 
   private:
-    void serve(int t);
-    void execute(const std::function<void(Pool&, int)>& work);
+    // Which phase it is, how many chunks it has, and the next one that nobody has taken: one word, so
+    // that a chunk can only be taken of the phase that it belongs to.
+    struct Ticket {
+        uint64_t word;
+        uint32_t phase() const { return uint32_t(word >> 40); }
+        int chunks() const { return int(word >> 20 & kMostChunks); }
+        int next() const { return int(word & kMostChunks); }
+        bool open() const { return next() < chunks(); }
+    };
+    static constexpr uint64_t kMostChunks = (1u << 20) - 1;
+
+    bool take(int thread);
+    void help(int thread);
 
     const int threads_;
-    std::vector<std::thread> workers_;
-    const std::function<void(Pool&, int)>* work_ = nullptr;
-    alignas(64) std::atomic<unsigned> begun_{0};
-    alignas(64) std::atomic<int> arrived_{0};
-    alignas(64) std::atomic<unsigned> phase_{0};
-    std::atomic<bool> stopping_{false};
+    std::vector<std::thread> helpers_;
+    const Work* work_ = nullptr;
+    uint64_t phase_ = 0;
+    alignas(64) std::atomic<uint64_t> ticket_{0};
+    alignas(64) std::atomic<int> done_{0};
+    alignas(64) std::atomic<unsigned> programs_{0};
+    std::atomic<bool> running_{false}, stopping_{false};
 };
 
 struct Share {

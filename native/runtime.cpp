@@ -102,12 +102,15 @@ double stream(void* model, const void* memory, int64_t bytes) {
     const int threads = model_of(model).threads;
     std::vector<double> sums(threads);
     const int64_t lines = bytes / 256;
-    Pool::run(threads, [&](Pool&, int t) {
-        const float* from = static_cast<const float*>(memory);
-        Floats part[4] = {};
-        for (int64_t i = lines * t / threads; i < lines * (t + 1) / threads; ++i)
-            for (int v = 0; v < 4; ++v) part[v] += load(from + i * 64 + v * kLanes);
-        sums[t] = sum(part[0] + part[1] + part[2] + part[3]);
+    Pool::lead(threads, [&](Pool& pool) {
+        pool.each(threads, [&](int, int t) {
+            const float* from = static_cast<const float*>(memory);
+            Floats part[4] = {};
+            for (int64_t i = lines * t / threads; i < lines * (t + 1) / threads; ++i)
+                for (int v = 0; v < 4; ++v)
+                    for (int lane = 0; lane < 16; lane += kLanes) part[v] += load(from + i * 64 + v * 16 + lane);
+            sums[t] = sum(part[0] + part[1] + part[2] + part[3]);
+        });
     });
     double total = 0.0;
     for (const double value : sums) total += value;

@@ -42,8 +42,8 @@ struct Reading {
 class Unembedding {
   public:
     Unembedding(const Model& model, const float* hidden, int rows, int choosable)
-        : model_(model), rows_(rows), choosable_(choosable), normed_(size_t(rows) * model.shape.hidden),
-          readings_(size_t(model.threads) * rows) {
+        : model_(model), rows_(rows), choosable_(choosable), groups_((choosable + kGroup - 1) / kGroup),
+          parts_((groups_ + kPartGroups - 1) / kPartGroups), normed_(size_t(rows) * model.shape.hidden) {
         for (int r = 0; r < rows; ++r)
             normalise(hidden + size_t(r) * model.shape.hidden, model.final_norm, model.shape.epsilon,
                       model.shape.hidden, &normed_[size_t(r) * model.shape.hidden]);
@@ -51,19 +51,19 @@ class Unembedding {
 
     void logits(float* to) {
         each_vector([&](int, int row, int first, Floats value) {
-            std::memcpy(to + size_t(row) * choosable_ + first, &value,
-                        sizeof(float) * std::max(0, std::min(kLanes, choosable_ - first)));
+            store(to + size_t(row) * choosable_ + first, value, choosable_ - first);
         });
     }
 
     // Per row: the best id, its logit, and the logarithm of the sum of all exponentials.
     void readings(int64_t* best, float* best_logit, float* log_sum) {
-        each_vector([&](int t, int row, int first, Floats value) {
-            readings_[size_t(t) * rows_ + row].take(first, value, choosable_);
+        std::vector<Reading> found(size_t(parts_) * rows_);
+        each_vector([&](int part, int row, int first, Floats value) {
+            found[size_t(part) * rows_ + row].take(first, value, choosable_);
         });
         for (int row = 0; row < rows_; ++row) {
-            Reading whole = readings_[row];
-            for (int t = 1; t < model_.threads; ++t) whole.join(readings_[size_t(t) * rows_ + row]);
+            Reading whole = found[row];
+            for (int part = 1; part < parts_; ++part) whole.join(found[size_t(part) * rows_ + row]);
             best[row] = whole.best;
             best_logit[row] = whole.top;
             log_sum[row] = whole.top + std::log(whole.total);
@@ -71,22 +71,24 @@ class Unembedding {
     }
 
   private:
-    // Calls `take(thread, row, first id, logits)`, a row's ids in ascending order per thread.
+    static constexpr int kPartGroups = 32;  // whatever the threads, so that sums are the same for all
+
+    // Calls `take(part, row, first id, logits)`, a row's ids in ascending order within a part.
     template <class Take>
     void each_vector(Take&& take) {
-        const int groups = (choosable_ + kGroup - 1) / kGroup;
-        Pool::run(model_.threads, [&](Pool&, int t) {
-            const Share part = share(groups, t, model_.threads);
-            model_.head.times(normed_.data(), rows_, part.first, part.last, [&](int row, int vector, Floats value) {
-                take(t, row, vector * kLanes, value);
+        Pool::lead(model_.threads, [&](Pool& pool) {
+            pool.each(parts_, [&](int, int part) {
+                const int first = part * kPartGroups, last = std::min(first + kPartGroups, groups_);
+                model_.head.times(normed_.data(), rows_, first, last, [&](int row, int vector, Floats value) {
+                    take(part, row, vector * kLanes, value);
+                });
             });
         });
     }
 
     const Model& model_;
-    const int rows_, choosable_;
+    const int rows_, choosable_, groups_, parts_;
     std::vector<float> normed_;
-    std::vector<Reading> readings_;
 };
 
 }  // namespace DYNEXIT_ISA
