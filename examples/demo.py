@@ -13,7 +13,7 @@ PROMPTS = {
     "sells 70 rolls in the morning and half of the rest later. How many rolls are left?\nAnswer:",
     "translation": "German: Ich habe gestern meinen alten Freund in der Stadt gesehen.\nEnglish:",
     "python": "import os\n\n\nclass Cache:\n"
-    '    """A mapping that forgets what was not used for long."""\n\n    def __init__(self, size):\n',
+    '    """What was not used for long is forgotten."""\n\n    def __init__(self, size):\n',
 }
 NEW_TOKENS, REPEATS = 96, 3
 # Exits choose among a quarter of the tokens, and layers past 8 are not analysed: cheaper rounds.

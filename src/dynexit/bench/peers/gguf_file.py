@@ -1,5 +1,6 @@
 """A checkpoint of the Llama family as a GGUF file, without a tokenizer: prompts are token ids."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig
 from dynexit.model.loading import load_model, load_shape
+from dynexit.model.rope import inverse_frequencies
 from dynexit.model.transformer import Transformer
 
 
@@ -20,10 +22,10 @@ def write_gguf(folder: Path, file: Path, kind: str) -> None:
     import gguf
 
     config = load_shape(folder)
-    if config.family not in ("llama", "mistral") or config.rope.kind != "default":
+    if config.family not in ("llama", "mistral"):
         raise DynexitError(
-            f"a GGUF file is written for Llama's family with plain RoPE, not for {config.family} "
-            f"with {config.rope.kind} RoPE: leave the peer llama.cpp out."
+            f"a GGUF file is written for Llama's family, not for {config.family}: leave the peer "
+            "llama.cpp out."
         )
     model = load_model(folder, config, torch.float32, torch.device("cpu"))
     writer = gguf.GGUFWriter(str(file), "llama")
@@ -66,6 +68,8 @@ def _tensors(model: Transformer) -> list[tuple[str, torch.Tensor]]:
     ]
     if not config.tie_embeddings:
         found.append(("output.weight", model.head.weight))
+    if config.rope.kind != "default":
+        found.append(("rope_freqs.weight", _stretched(config)))
     for index in range(config.num_layers):
         layer, prefix = model.layer(index), f"blk.{index}"
         query, key, value = layer.qkv.weight.split((queries, keys, keys))
@@ -82,6 +86,13 @@ def _tensors(model: Transformer) -> list[tuple[str, torch.Tensor]]:
             (f"{prefix}.ffn_down.weight", layer.down.weight),
         ]
     return [(name, tensor.detach().contiguous()) for name, tensor in found]
+
+
+def _stretched(config: ModelConfig) -> torch.Tensor:
+    """By how much the model's RoPE turns each pair of dimensions slower than plain RoPE."""
+    plain = replace(config.rope, kind="default")
+    frequencies = (inverse_frequencies(rope, config.head_dim) for rope in (plain, config.rope))
+    return torch.div(*frequencies)
 
 
 def _paired(weight: torch.Tensor, heads: int) -> torch.Tensor:
