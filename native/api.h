@@ -1,4 +1,4 @@
-// What Python sees: plain C. `src/dynexit/model/native/library.py` mirrors it field by field.
+// What Python sees: plain C. `src/dynexit/model/native/binding.py` mirrors it field by field.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +35,6 @@ typedef struct {
     int (*set_vector)(void*, int layer, int which, const float* values, int count);
     void* (*cache_new)(const void* model);
     void (*cache_free)(void*);
-    int (*cache_reserve)(void*, int positions);
     int64_t (*cache_bytes)(const void*);
     void (*gather)(const void*, const int64_t* tokens, int rows, float* hidden);
     int (*run)(void*, const dx_span* spans, int count, float* hidden, int first, int last, const float* cos,

@@ -67,9 +67,6 @@ int set_vector(void* model, int layer, int which, const float* values, int count
 
 void* cache_new(const void* model) { return new (std::nothrow) Cache(model_of(model).shape); }
 void cache_free(void* cache) { delete static_cast<Cache*>(cache); }
-int cache_reserve(void* cache, int positions) {
-    return guarded([&] { cache_of(cache).reserve(positions); });
-}
 int64_t cache_bytes(const void* cache) { return int64_t(static_cast<const Cache*>(cache)->bytes()); }
 
 // Rows of the head as embeddings, for a model that ties them.
@@ -124,7 +121,7 @@ double stream(void* model, const void* memory, int64_t bytes) {
 
 extern const dx_runtime runtime = {
     DYNEXIT_TEXT(DYNEXIT_ISA), model_new, model_free, model_bytes, set_matrix, set_vector, cache_new, cache_free,
-    cache_reserve, cache_bytes, gather, run, unembed, stream,
+    cache_bytes, gather, run, unembed, stream,
 };
 
 }  // namespace DYNEXIT_ISA

@@ -83,10 +83,10 @@ inline float maximum(Floats value) {
     return best;
 }
 
-// e^x for x <= 88, within 2 units of the last place; 0 for x <= -87.
+// e^x within 2 units of the last place; 0 for x <= -87, e^88 beyond 88, and no number of none.
 inline Floats exponential(Floats x) {
-    const Floats lowest = all(-87.0f);
-    const Floats clipped = x > lowest ? x : lowest;
+    const Floats lowest = all(-87.0f), highest = all(88.0f);
+    const Floats clipped = x < lowest ? lowest : x > highest ? highest : x;
     const Floats rounding = all(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
     const Floats shifted = clipped * 1.44269504088896341f + rounding;
     const Floats whole = shifted - rounding;
@@ -100,7 +100,7 @@ inline Floats exponential(Floats x) {
     y = y * rest + 0.5f;
     y = y * rest * rest + rest + 1.0f;
     const Words power = (load_as<Words>(&shifted) << 23) + 0x3F800000u;
-    return x > lowest ? y * as_floats(power) : Floats{};
+    return x <= lowest ? Floats{} : y * as_floats(power);
 }
 
 inline uint16_t to_bf16(float value) {  // to the nearest, ties to even

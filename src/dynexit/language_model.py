@@ -77,8 +77,10 @@ class LanguageModel:
         tokenizer: CheckpointTokenizer | None = None,
         eos: frozenset[int] = frozenset(),
         name: str = "model",
+        folder: Path | None = None,
     ) -> None:
         self.model, self.tokenizer, self.eos, self.name = model, tokenizer, eos, name
+        self.folder = folder
         self._seconds: list[LanguageModel] = []  # found to share our vocabulary
         if tokenizer is not None:
             model.choosable = min(model.choosable, tokenizer.size)
@@ -220,6 +222,7 @@ def load(
         tokenizer,
         load_eos(folder, tokenizer.eos if tokenizer else None),
         "bundled" if model is None else str(model),
+        folder,
     )
     if check:
         warn_if_useless(loaded)

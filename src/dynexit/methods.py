@@ -50,7 +50,8 @@ def make_controller(method: str | Controller, **settings: Any) -> Controller:
         controller = factory(**given)
     except TypeError as error:
         raise DynexitError(f"method {method!r}: {error}.") from error
-    controller.draft_vocabulary = vocabulary
+    if vocabulary is not None:
+        controller.draft_vocabulary = vocabulary
     return controller
 
 

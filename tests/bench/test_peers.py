@@ -16,7 +16,7 @@ def generate(method, folder, count=20):
     lm = load(folder, "fp32", check=False)
     kind, variant = find_peer(method)
     ids = lm.tokenizer.encode(PROMPT)
-    return kind.make(folder, lm).generate(variant, ids, count), lm.generate(
+    return kind.make(lm).generate(variant, ids, count), lm.generate(
         ids, "vanilla", max_new_tokens=count
     )
 

@@ -75,3 +75,10 @@ def test_more_tokens_than_there_are_is_all_of_them():
 def test_no_number_of_tokens_is_refused(value):
     with pytest.raises(DynexitError, match="draft_vocabulary"):
         make_controller("del", draft_vocabulary=value)
+
+
+def test_a_users_own_default_stands(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("import dynexit\n\nclass Mine(dynexit.Controller):\n    draft_vocabulary = 7\n")
+    assert make_controller(f"{file}:Mine").draft_vocabulary == 7
+    assert make_controller(f"{file}:Mine", draft_vocabulary=5).draft_vocabulary == 5

@@ -16,7 +16,7 @@ from dynexit import DynexitError, LanguageModel, load
 from dynexit.model.families import families
 from dynexit.model.interface import Span
 from dynexit.model.loading import load_shape
-from dynexit.model.native.library import find_library, runtimes
+from dynexit.model.native.binding import find_library, runtimes
 from dynexit.model.native.loading import load_native
 from dynexit.model.native.transformer import NativeTransformer
 
@@ -179,6 +179,27 @@ def test_weights_that_are_no_numbers_are_told(eager):
             LanguageModel(NativeTransformer.packing(model)).generate(
                 [1, 2, 3], "vanilla", **sampling
             )
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("token", [0, 40, 96])
+def test_one_logit_that_is_no_number_is_told(eager, isa, token):
+    model = eager()
+    model.head.weight[token] = torch.nan
+    lm = LanguageModel(NativeTransformer.packing(model, isa=isa))
+    with pytest.raises(DynexitError, match="NaN"):
+        lm.generate([1, 2, 3], "vanilla")
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("size", [30.0, 3e3, 3e5])
+def test_gates_far_from_zero(eager, isa, size):
+    model, tokens = eager(), tokens_for(LENGTH)
+    for layer in model.layers:
+        layer.gate_up.weight[: layer.config.intermediate_size].mul_(size)
+        layer.down.weight.div_(size)
+    ours = forward(NativeTransformer.packing(model, isa=isa), tokens)
+    torch.testing.assert_close(ours, forward(model, tokens), atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("variant", ["gqa", "tied"])

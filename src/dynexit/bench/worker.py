@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 
@@ -14,10 +13,9 @@ from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.records import Statistics
 from dynexit.decoding.sampling import Sampling
 from dynexit.errors import DynexitError
-from dynexit.language_model import BUNDLED as BUNDLED_FOLDER
 from dynexit.language_model import Generation, LanguageModel, load
 from dynexit.methods import make_controller
-from dynexit.model.loading import find_checkpoint, parameters
+from dynexit.model.loading import parameters
 from dynexit.tasks import make_task
 from dynexit.tasks.base import Example
 
@@ -81,7 +79,7 @@ class Worker:
             raise DynexitError("peers run greedy texts of checkpoints with a tokenizer.")
         (kind, variant), ids = find_peer(record.method), lm.tokenizer.encode(prompt)
         if kind.name not in self._peers:
-            self._peers[kind.name] = kind.make(self._folder(record.model), lm)
+            self._peers[kind.name] = kind.make(lm)
         peer = self._peers[kind.name]
         if record.method not in self._warm:
             peer.generate(variant, ids, WARM_UP_TOKENS)
@@ -94,10 +92,6 @@ class Worker:
         speed = output.decoded / output.decode_seconds if output.decode_seconds else 0.0
         record.stats = told.as_dict() | {"tokens": output.decoded, "tokens_per_second": speed}
         record.environment = {**record.environment, **peer.features}
-
-    @staticmethod
-    def _folder(model: str) -> Path:
-        return BUNDLED_FOLDER if model == BUNDLED else find_checkpoint(model)
 
     def _fill_from_method(self, record: Record, lm: LanguageModel, prompt: str) -> None:
         controller = self._controller(lm, record.method)

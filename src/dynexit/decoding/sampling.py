@@ -123,7 +123,7 @@ class Chooser:
             DynexitError: logits that are not numbers.
         """
         if isinstance(logits, Readings):
-            if any(map(math.isnan, logits.top.tolist())):
+            if any(map(math.isnan, logits.log_sum.tolist())):
                 raise DynexitError(NOT_NUMBERS)
             likely = logits.confidence.tolist() if confident else []
             return Choice(logits.tokens.tolist(), likely, None)

@@ -47,7 +47,6 @@ class Model(Protocol):
     """A decoder-only model whose layers run in parts. N rows, D hidden size, V vocabulary."""
 
     config: ModelConfig
-    rotary: Any
     runtime_name: str  # such as "eager" or "native, avx512"
     choosable: int  # tokens that may be chosen: fewer than rows of the head where those are padded
 

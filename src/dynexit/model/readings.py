@@ -8,7 +8,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Readings:
-    """Of n rows: the token of the best logit, that logit, and log(sum(exp(logits))); each [n]."""
+    """Of n rows: the token of the best logit, that logit, and log(sum(exp(logits))); each [n].
+
+    `log_sum` is NaN where any logit of the row is.
+    """
 
     tokens: NDArray[np.int64]
     top: NDArray[np.float32]

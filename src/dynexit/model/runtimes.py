@@ -9,7 +9,7 @@ from dynexit.model.config import ModelConfig
 from dynexit.model.dtypes import fast_dtype, parse_dtype
 from dynexit.model.interface import Model
 from dynexit.model.loading import load_model
-from dynexit.model.native.library import is_fast
+from dynexit.model.native.binding import is_fast
 from dynexit.model.native.loading import load_native, obstacle
 
 RUNTIMES = ("native", "eager")

@@ -49,12 +49,23 @@ class Kind:
 
     name: str
     variants: tuple[str, ...]
-    make: Callable[[Path, "LanguageModel"], Peer]
+    make: Callable[["LanguageModel"], Peer]
 
     @property
     def methods(self) -> list[str]:
         """What its variants are called among a benchmark's methods."""
         return [f"{PREFIX}{self.name}{':' if v else ''}{v}" for v in self.variants]
+
+
+def folder_of(lm: "LanguageModel") -> Path:
+    """The checkpoint that a peer loads, too.
+
+    Raises:
+        DynexitError: a model that was made in memory.
+    """
+    if lm.folder is None:
+        raise DynexitError(f"{lm.name} lies in no folder that another program could load.")
+    return lm.folder
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from dynexit.bench.peers import Kind, PeerOutput
+from dynexit.bench.peers import Kind, PeerOutput, folder_of
 from dynexit.bench.peers.gguf_file import write_gguf
 from dynexit.errors import DynexitError
 
@@ -22,7 +22,7 @@ FORMATS = {"": "BF16", "q8_0": "Q8_0"}
 class LlamaCpp:
     """Loads a format when it is first asked for; its files go when this does."""
 
-    def __init__(self, folder: Path, lm: "LanguageModel") -> None:
+    def __init__(self, lm: "LanguageModel") -> None:
         try:
             import gguf  # noqa: F401
             import llama_cpp
@@ -30,7 +30,7 @@ class LlamaCpp:
             raise DynexitError(
                 f"the peer llama.cpp needs {error.name}: pip install 'dynexit[llama-cpp]'."
             ) from error
-        self._api, self._folder, self._lm = llama_cpp, folder, lm
+        self._api, self._lm = llama_cpp, lm
         self._files = tempfile.TemporaryDirectory(prefix="dynexit-gguf-")
         self._loaded: dict[str, Any] = {}
         built_with = llama_cpp.llama_print_system_info().decode().strip()
@@ -61,7 +61,7 @@ class LlamaCpp:
     def _load(self, variant: str) -> Any:
         if variant not in self._loaded:
             file = Path(self._files.name) / f"{FORMATS[variant]}.gguf"
-            write_gguf(self._folder, file, FORMATS[variant])
+            write_gguf(folder_of(self._lm), file, FORMATS[variant])
             threads = torch.get_num_threads()
             self._loaded[variant] = self._api.Llama(
                 str(file),

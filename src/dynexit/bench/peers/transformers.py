@@ -1,13 +1,12 @@
 """transformers' own `generate`: plain, self-speculative with a fixed exit, and prompt lookup."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dynexit.bench.peers import Kind, PeerOutput
+from dynexit.bench.peers import Kind, PeerOutput, folder_of
 
 if TYPE_CHECKING:
     from dynexit.language_model import LanguageModel
@@ -18,12 +17,12 @@ LOOKUP_TOKENS = 10
 class Transformers:
     """The same checkpoint in the same dtype, loaded by `AutoModelForCausalLM`."""
 
-    def __init__(self, folder: Path, lm: "LanguageModel") -> None:
+    def __init__(self, lm: "LanguageModel") -> None:
         import transformers
 
         device = lm.model.device
         loader = transformers.AutoModelForCausalLM
-        self._model = loader.from_pretrained(folder, dtype=lm.model.dtype).to(device).eval()
+        self._model = loader.from_pretrained(folder_of(lm), dtype=lm.model.dtype).to(device).eval()
         self._eos = lm.eos
         self._options: Mapping[str, dict[str, Any]] = {
             "": {},

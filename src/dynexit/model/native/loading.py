@@ -6,7 +6,7 @@ import torch
 
 from dynexit.model.config import ModelConfig
 from dynexit.model.loading import filled_parts, without_memory
-from dynexit.model.native.library import find_library, runtimes
+from dynexit.model.native.binding import find_library, runtimes
 from dynexit.model.native.transformer import FORMATS, NativeTransformer
 
 CPU = torch.device("cpu")

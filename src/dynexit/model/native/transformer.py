@@ -12,7 +12,7 @@ from torch import Tensor
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig
 from dynexit.model.interface import Span
-from dynexit.model.native.library import Format, Matrix, NativeSpan, Shape, Vector, runtimes
+from dynexit.model.native.binding import Format, Matrix, NativeSpan, Shape, Vector, runtimes
 from dynexit.model.readings import Readings
 from dynexit.model.rope import RotaryTable
 from dynexit.model.transformer import DecoderLayer, RMSNorm, Transformer

@@ -80,7 +80,6 @@ class Runtime(Structure):
         ("set_vector", CFUNCTYPE(c_int, pointer, c_int, c_int, pointer, c_int)),
         ("cache_new", CFUNCTYPE(pointer, pointer)),
         ("cache_free", CFUNCTYPE(None, pointer)),
-        ("cache_reserve", CFUNCTYPE(c_int, pointer, c_int)),
         ("cache_bytes", CFUNCTYPE(c_int64, pointer)),
         ("gather", CFUNCTYPE(None, pointer, pointer, c_int, pointer)),
         (
