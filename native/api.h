@@ -23,6 +23,17 @@ typedef struct {
     int32_t start, length;
 } dx_span;
 
+// How long to draft: up to `length` tokens by layers [0, exit_layer) and the head's first `limit` tokens.
+// Drafting ends after a token that is less likely than `threshold` or one of `eos`, and after the n-th
+// where the product of `odds` is below `floors[n - 1]`: a chance per token, by its likelihood in `bins`.
+// The last token's own layers are run only where its hidden state is wanted.
+typedef struct {
+    int32_t exit_layer, length, limit, bins, num_eos, num_floors, finish;
+    float threshold;
+    const float *floors, *odds;
+    const int64_t* eos;
+} dx_drafting;
+
 // One instruction set's runtime. Functions that return int give 0, or 1 where memory ran out. A
 // matrix's rows are outputs, [outputs, inputs], bf16 or fp32. Hidden states and logits are fp32.
 typedef struct {
@@ -33,12 +44,16 @@ typedef struct {
     int (*set_matrix)(void*, int layer, int which, const void* rows, int outputs, int inputs, int from,
                       const float* bias);
     int (*set_vector)(void*, int layer, int which, const float* values, int count);
+    void (*set_embedding)(void*, const void* rows, int from);
+    int (*convert)(void*, const void* original, int layer, int tokens);
     void* (*cache_new)(const void* model);
     void (*cache_free)(void*);
     int64_t (*cache_bytes)(const void*);
     void (*gather)(const void*, const int64_t* tokens, int rows, float* hidden);
     int (*run)(void*, const dx_span* spans, int count, float* hidden, int first, int last, const float* cos,
                const float* sin, float* states, int keep);
+    int (*draft)(void*, const dx_drafting*, void* cache, int start, int64_t newest, const float* cos,
+                 const float* sin, int64_t* tokens, float* confidences, float* hidden, float* states, int* drafted);
     int (*unembed)(void*, const float* hidden, int rows, int choosable, float* logits, int64_t* best,
                    float* best_logit, float* log_sum);
     double (*stream)(void* model, const void* memory, int64_t bytes);

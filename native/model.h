@@ -11,6 +11,12 @@
 
 namespace DYNEXIT_ISA {
 
+// A number of a tensor as it lies in a checkpoint.
+inline float element(const void* numbers, Dtype dtype, size_t index) {
+    return dtype == Dtype::bf16 ? from_bf16(static_cast<const uint16_t*>(numbers)[index])
+                                : static_cast<const float*>(numbers)[index];
+}
+
 // A matrix that owns its weights.
 struct PackedMatrix : Matrix {
     Memory memory;
@@ -36,9 +42,30 @@ struct PackedMatrix : Matrix {
                 for (int slot = group * kGroup; slot < (group + 1) * kGroup; ++slot) {
                     const int output = stacked ? unstacked(slot, count / 2) : slot;
                     if (output < 0 || output >= count) continue;
-                    pack_row(rows, from, slot, size_t(output) * width, width);
+                    const size_t start = size_t(output) * width;
+                    put_row(slot, width, [&](int i) { return element(rows, from, start + i); });
                     if (bias) biases[slot] = bias[output];
                 }
+            });
+        });
+    }
+
+    // Takes over the first `count` outputs of a packed matrix, in another form. Throws std::bad_alloc.
+    void convert(const Matrix& from, int count, Dtype to, int threads) {
+        outputs = std::min(count, from.outputs);
+        inputs = depth = from.depth;
+        dtype = to;
+        memory = Memory(bytes());
+        weights = memory.at();
+        biases.assign(from.bias ? padded() : 0, 0.0f);
+        if (from.bias) std::copy_n(from.bias, padded(), biases.begin());
+        scales.assign(to == Dtype::int8 ? padded() : 0, 1.0f);
+        scale = scales.empty() ? nullptr : scales.data();
+        bias = biases.empty() ? nullptr : biases.data();
+        Pool::lead(threads, [&](Pool& pool) {
+            pool.each(groups(), [&](int, int group) {
+                for (int slot = group * kGroup; slot < (group + 1) * kGroup; ++slot)
+                    put_row(slot, inputs, [&](int i) { return from.get(slot, i); });
             });
         });
     }
@@ -50,18 +77,15 @@ struct PackedMatrix : Matrix {
         return index < half ? index + slot / kGroup % 2 * half : -1;
     }
 
-    void pack_row(const void* rows, Dtype from, int slot, size_t start, int width) {
+    // An output's weights, `at(i)` of input i.
+    template <class At>
+    void put_row(int slot, int width, At&& at) {
         if (dtype == Dtype::int8) {
             float largest = 0.0f;
-            for (int i = 0; i < width; ++i) largest = std::max(largest, std::fabs(element(rows, from, start + i)));
+            for (int i = 0; i < width; ++i) largest = std::max(largest, std::fabs(at(i)));
             scales[slot] = largest > 0.0f ? largest / 127.0f : 1.0f;
         }
-        for (int i = 0; i < width; ++i) put(slot, i, element(rows, from, start + i));
-    }
-
-    static float element(const void* rows, Dtype from, size_t index) {
-        return from == Dtype::bf16 ? from_bf16(static_cast<const uint16_t*>(rows)[index])
-                                   : static_cast<const float*>(rows)[index];
+        for (int i = 0; i < width; ++i) put(slot, i, at(i));
     }
 };
 
@@ -76,11 +100,22 @@ struct Model {
     std::vector<Layer> layers;
     PackedMatrix head;
     std::vector<float> final_norm;
+    const void* table = nullptr;  // of embeddings, the caller's; null where the head is tied to them
+    Dtype table_dtype = Dtype::bf16;
+    const Model* original = nullptr;  // whose embeddings a copy reads
 
     Model(const dx_shape& s, int count) : shape(s), threads(count), layers(s.layers) {}
     int query_group() const { return shape.heads / shape.kv_heads; }
     int attended() const { return shape.heads * shape.head_dim; }
     int projected() const { return (shape.heads + 2 * shape.kv_heads) * shape.head_dim; }
+
+    // A token's embedding.
+    void embed(int64_t token, float* to) const {
+        if (original) return original->embed(token, to);
+        for (int i = 0; i < shape.hidden; ++i)
+            to[i] = table ? element(table, table_dtype, size_t(token) * shape.hidden + i) : head.get(int(token), i);
+    }
+
     int inner() const { return (shape.intermediate + kGroup - 1) / kGroup * kGroup; }
 };
 

@@ -1,6 +1,5 @@
 // One instruction set's runtime. Compiled once for each, DYNEXIT_ISA being its name and namespace.
-#include "pass.h"
-#include "unembedding.h"
+#include "drafting.h"
 
 namespace DYNEXIT_ISA {
 namespace {
@@ -69,12 +68,40 @@ void* cache_new(const void* model) { return new (std::nothrow) Cache(model_of(mo
 void cache_free(void* cache) { delete static_cast<Cache*>(cache); }
 int64_t cache_bytes(const void* cache) { return int64_t(static_cast<const Cache*>(cache)->bytes()); }
 
-// Rows of the head as embeddings, for a model that ties them.
+// Takes over a layer of another model of the same shape, or where `layer` is negative, its ends with
+// the head's first `tokens`, in this model's own form.
+int convert(void* model, const void* original, int layer, int tokens) {
+    Model& to = model_of(model);
+    const Model& from = model_of(original);
+    const Dtype form = Dtype(to.shape.weights);
+    return guarded([&] {
+        to.original = &from;
+        if (layer < 0) {
+            to.head.convert(from.head, tokens, form, to.threads);
+            to.final_norm = from.final_norm;
+            return;
+        }
+        const Layer& source = from.layers[layer];
+        Layer& l = to.layers[layer];
+        l.qkv.convert(source.qkv, source.qkv.outputs, form, to.threads);
+        l.out.convert(source.out, source.out.outputs, form, to.threads);
+        l.gate_up.convert(source.gate_up, source.gate_up.outputs, form, to.threads);
+        l.down.convert(source.down, source.down.outputs, form, to.threads);
+        l.attention_norm = source.attention_norm;
+        l.mlp_norm = source.mlp_norm;
+        l.query_norm = source.query_norm;
+        l.key_norm = source.key_norm;
+    });
+}
+
+void set_embedding(void* model, const void* rows, int from) {
+    model_of(model).table = rows;
+    model_of(model).table_dtype = Dtype(from);
+}
+
 void gather(const void* model, const int64_t* tokens, int rows, float* hidden) {
     const Model& m = model_of(model);
-    for (int r = 0; r < rows; ++r)
-        for (int i = 0; i < m.shape.hidden; ++i)
-            hidden[size_t(r) * m.shape.hidden + i] = m.head.get(int(tokens[r]), i);
+    for (int r = 0; r < rows; ++r) m.embed(tokens[r], hidden + size_t(r) * m.shape.hidden);
 }
 
 int run(void* model, const dx_span* spans, int count, float* hidden, int first, int last, const float* cos,
@@ -82,6 +109,15 @@ int run(void* model, const dx_span* spans, int count, float* hidden, int first, 
     return guarded([&] {
         for (int i = 0; i < count; ++i) cache_of(spans[i].cache).reserve(spans[i].start + spans[i].length);
         Pass(model_of(model), spans, count, hidden, cos, sin).run(first, last, states, keep);
+    });
+}
+
+int draft(void* model, const dx_drafting* plan, void* cache, int start, int64_t newest, const float* cos,
+          const float* sin, int64_t* tokens, float* confidences, float* hidden, float* states, int* drafted) {
+    return guarded([&] {
+        cache_of(cache).reserve(start + plan->length + 1);
+        *drafted = Drafting(model_of(model), *plan, cache_of(cache), cos, sin)
+                       .run(start, newest, tokens, confidences, hidden, states);
     });
 }
 
@@ -120,8 +156,8 @@ double stream(void* model, const void* memory, int64_t bytes) {
 #define DYNEXIT_TEXT(name) DYNEXIT_TEXT_OF(name)
 
 extern const dx_runtime runtime = {
-    DYNEXIT_TEXT(DYNEXIT_ISA), model_new, model_free, model_bytes, set_matrix, set_vector, cache_new, cache_free,
-    cache_bytes, gather, run, unembed, stream,
+    DYNEXIT_TEXT(DYNEXIT_ISA), model_new, model_free, model_bytes, set_matrix, set_vector, set_embedding, convert,
+    cache_new, cache_free, cache_bytes, gather, run, draft, unembed, stream,
 };
 
 }  // namespace DYNEXIT_ISA

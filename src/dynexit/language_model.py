@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dynexit.costs.table import Costs
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.loop import generate
 from dynexit.decoding.records import FinishReason, Statistics
@@ -90,6 +92,13 @@ class LanguageModel:
         """Decoder layers."""
         return self.model.config.num_layers
 
+    @cached_property
+    def costs(self) -> Costs:
+        """What this model's passes cost on this machine: kept between runs, measured once."""
+        from dynexit.costs.store import costs_of
+
+        return costs_of(self)
+
     def generate(
         self, prompt: Prompt, method: str | Controller = DEFAULT_METHOD, **options: Any
     ) -> Generation:
@@ -133,7 +142,9 @@ class LanguageModel:
         if sampling is not None and chosen:
             raise DynexitError(f"{next(iter(chosen))} is given beside `sampling`: set it there.")
         controller = make_controller(method, **settings)
-        tokens = self._tokens(prompt, chat)
+        if controller.reads_costs and controller.costs is None:
+            controller.costs = self.costs
+        tokens = self.prompt_tokens(prompt, chat)
         limits = self._limits(len(tokens), max_new_tokens)
         stops = [stop] if isinstance(stop, str) else list(stop)
         if stops and self.tokenizer is None:
@@ -164,7 +175,12 @@ class LanguageModel:
         self._seconds.append(other)
         return other.model
 
-    def _tokens(self, prompt: Prompt, chat: bool) -> list[int]:
+    def prompt_tokens(self, prompt: Prompt, chat: bool = False) -> list[int]:
+        """Token ids of a prompt, as `stream` takes it.
+
+        Raises:
+            DynexitError: it is empty, or not of this vocabulary.
+        """
         if isinstance(prompt, str):
             if self.tokenizer is None:
                 raise DynexitError("this checkpoint has no tokenizer: give token ids as prompt.")

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from dynexit.bench.environment import environment
+from dynexit.environment import environment
 from dynexit.errors import DynexitError
 from dynexit.language_model import LanguageModel
 from dynexit.model.interface import Model, Span
@@ -21,7 +21,6 @@ from dynexit.model.native.transformer import NativeTransformer
 LARGE = 2**29  # bytes: larger than any cache
 SIDE = 1024  # of the square matrices whose product gives the arithmetic rate
 REPEATS = 15
-PREFILL = 512
 
 
 @dataclass(frozen=True)
@@ -114,8 +113,9 @@ def measure(
         )
     before = _limits(model)
     points = []
-    for context in contexts:
-        cache = _filled(model, context)
+    cache = model.new_cache()
+    for context in sorted(contexts):
+        _reserve(model, cache, context)
         for count in rows:
             points.append(_time(model, cache, context, count))
             progress()
@@ -179,16 +179,10 @@ def _wait(model: Model) -> None:
         torch.cuda.synchronize(model.device)
 
 
-def _filled(model: Model, context: int) -> Any:
-    """A cache of `context` positions."""
-    cache = model.new_cache()
-    for start in range(0, context, PREFILL):
-        stop = min(start + PREFILL, context)
-        ids = [position % model.choosable for position in range(start, stop)]
-        rows = model.rows([Span(cache, start, stop - start)])
-        model.run_layers(model.embed(ids), rows, 0, model.config.num_layers)
-    cache.length = context
-    return cache
+def _reserve(model: Model, cache: Any, context: int) -> None:
+    """Make a cache hold `context` positions; what they hold does not change what reading costs."""
+    rows = model.rows([Span(cache, context - 1, 1)])
+    model.run_layers(model.embed([0]), rows, 0, model.config.num_layers)
 
 
 def _time(model: Model, cache: Any, context: int, count: int) -> Point:

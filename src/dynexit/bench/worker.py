@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 
 import torch
 
-from dynexit.bench.environment import PeakMemory, environment
 from dynexit.bench.options import BUNDLED, Options, Shard
 from dynexit.bench.peers import Peer, find_peer, is_peer
 from dynexit.bench.records import Record
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.records import Statistics
 from dynexit.decoding.sampling import Sampling
+from dynexit.environment import PeakMemory, environment
 from dynexit.errors import DynexitError
 from dynexit.language_model import Generation, LanguageModel, load
 from dynexit.methods import make_controller

@@ -1,7 +1,6 @@
 """The loop: every method's text, one round after the other."""
 
 from collections.abc import Iterator
-from time import perf_counter
 
 import torch
 
@@ -21,7 +20,7 @@ def generate(sequence: Sequence) -> Iterator[Chunk]:
     """
     yield from _step(sequence, prefill=True)
     while sequence.finish_reason is None:
-        began = perf_counter()
+        began = sequence.clock()
         chunks = _step(sequence, prefill=False)
-        sequence.stats.decode_seconds += perf_counter() - began
+        sequence.stats.decode_seconds += sequence.clock() - began
         yield from chunks

@@ -14,6 +14,7 @@ The words, used everywhere and nowhere in another sense:
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -29,14 +30,37 @@ class Plan:
     """What a controller wants of the next round. A speculation length of 0 is a plain step.
 
     Drafting ends after the first token whose confidence is below `threshold` (that token is still
-    verified), and at the latest after `speculation_length` tokens. A drafter that runs none of the
-    target's layers has exit layer 0.
+    verified), after n tokens where the chance that all of them are accepted is below `floors[n-1]`,
+    and at the latest after `speculation_length` tokens. A token's chance is read off `odds` by its
+    confidence: one number for each of as many equal parts of 0 to 1. A drafter that runs none of
+    the target's layers has exit layer 0.
+
+    `shadow` are the layers whose shadow tokens the round brings; None is all that the controller
+    reads.
     """
 
     exit_layer: int = 1
     speculation_length: int = 0
     threshold: float | None = None
     drafter: str = "early-exit"
+    floors: tuple[float, ...] = ()
+    odds: tuple[float, ...] = ()
+    shadow: tuple[int, ...] | None = None
+
+    @property
+    def reads_confidence(self) -> bool:
+        """Whether drafting may end by how sure it is."""
+        return self.threshold is not None or bool(self.floors)
+
+    def ends_with(self, confidences: Sequence[float]) -> bool:
+        """Whether a draft of tokens that are this sure is long enough."""
+        if self.threshold is not None and confidences[-1] < self.threshold:
+            return True
+        if len(confidences) > len(self.floors):
+            return False
+        last = len(self.odds) - 1
+        parts = (min(int(c * len(self.odds)), last) for c in confidences)
+        return prod(self.odds[part] for part in parts) < self.floors[len(confidences) - 1]
 
 
 PLAIN_STEP = Plan()
@@ -47,15 +71,15 @@ class Draft:
     """Tokens that a drafter proposes.
 
     `hidden` are the states that left layer `layer` for the newest committed token and all drafted
-    ones but the last (as many rows as there are tokens); verification continues from there. A
-    drafter that runs no layers leaves `layer` at 0 and `hidden` empty.
+    ones: verification continues from there. A drafter that runs none of the target's layers leaves
+    `layer` at 0.
     """
 
     tokens: list[int] = field(default_factory=list)
     confidences: list[float] = field(default_factory=list)
     layer: int = 0
-    hidden: list[Tensor] = field(default_factory=list)  # each [1, D]
-    states: list[list[Tensor]] = field(default_factory=list)  # per token and layer, [1, D]
+    hidden: Tensor | None = None  # [d + 1, D]
+    states: Tensor | None = None  # [d + 1, E, D], of layers 1..E, for who reads shadow tokens
     logits: list[Tensor] = field(default_factory=list)  # processed, [1, V]; speculative only
 
 
@@ -77,14 +101,35 @@ class Verdict:
 
 @dataclass(frozen=True)
 class ShadowTokens:
-    """What layers 1..L-1 would have predicted at n committed positions.
+    """What some layers (1..L-1 unless a plan says otherwise) would have predicted at n committed
+    positions.
 
-    `matched[l - 1, i]`: layer l chose what the target chose at position i; `confidence`: of its own
-    choice. Both [L-1, n].
+    `matched[k, i]`: layer `layers[k]` chose what the target chose at position i; `confidence`: of
+    its own choice. Both [len(layers), n].
     """
 
     matched: NDArray[np.bool_]
     confidence: NDArray[np.float32]
+    layers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Offer:
+    """Tokens that a drafter has at hand before the round, at no cost: the text's last `match`
+    tokens stood elsewhere with these after them.
+    """
+
+    tokens: Sequence[int]
+    match: int
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An offer after the round: of its first `seen` tokens, the text went on with `agreed`."""
+
+    offer: Offer
+    agreed: int
+    seen: int
 
 
 @dataclass(frozen=True)
@@ -97,6 +142,7 @@ class Round:
     tokens: int  # that the text kept
     confidences: Sequence[float] = ()
     shadow: ShadowTokens | None = None
+    offer: Judged | None = None
     draft_seconds: float = 0.0
     verify_seconds: float = 0.0
     control_seconds: float = 0.0

@@ -6,11 +6,12 @@ code, and whoever drives them decides what runs when. One sequence is the simple
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from torch import Tensor
 
-from dynexit.model.interface import Model, Span
+from dynexit.model.drafting import Drafted, DraftingRule, DraftsAlone
+from dynexit.model.interface import Cache, Model, Span
 from dynexit.model.readings import Readings
 
 T = TypeVar("T")
@@ -47,13 +48,32 @@ class Unembed:
     model: Model | None = None
 
 
-Request = Segment | Unembed
-Steps = Generator[Request, Any, T]  # what is sent is a Tensor, or Readings
+@dataclass
+class Drafting:
+    """Draft after `token`, which stands at `start`, in one go; answered with `Drafted`.
+
+    Only for a model that is `DraftsAlone`.
+    """
+
+    cache: Cache
+    start: int
+    token: int
+    rule: DraftingRule
+    states: bool = False
+    model: Model | None = None
 
 
-def serve(model: Model, request: Request) -> Tensor | Readings:
+Request = Segment | Unembed | Drafting
+Answer = Tensor | Readings | Drafted
+Steps = Generator[Request, Any, T]  # what is sent is an Answer
+
+
+def serve(model: Model, request: Request) -> Answer:
     """Answer one request; `model` is the one that a request which names none is meant for."""
     model = request.model or model
+    if isinstance(request, Drafting):
+        given = (request.cache, request.start, request.token, request.rule, request.states)
+        return cast(DraftsAlone, model).draft(*given)
     if isinstance(request, Unembed):
         answer = model.read if request.best_only else model.unembed
         return answer(request.hidden, request.limit)

@@ -5,6 +5,7 @@ scheduler drives and may interleave with those of other sequences.
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -17,6 +18,8 @@ from dynexit.decoding.drafters import drafters
 from dynexit.decoding.records import (
     Draft,
     FinishReason,
+    Judged,
+    Offer,
     Plan,
     Round,
     ShadowTokens,
@@ -68,10 +71,14 @@ class Sequence:
         limits: Limits,
         text: TextSink,
         second: Model | None = None,
+        clock: Callable[[], float] = perf_counter,
     ) -> None:
         self.model, self.controller, self.limits, self.text = model, controller, limits, text
+        self.clock = clock
         controller.start(model.config.num_layers)
         self.depth = controller.target_layer()
+        self._all_read = _layers_read(controller, self.depth)
+        self.shadowed = self._all_read  # layers whose shadow tokens the round brings
         self.tokens = list(prompt)
         self.prompt_length = len(prompt)
         self.cache = model.new_cache()
@@ -98,9 +105,9 @@ class Sequence:
 
     def prefill(self) -> Steps[list[Chunk]]:
         """Run the prompt and choose the first token."""
-        began = perf_counter()
+        began = self.clock()
         states: list[Tensor] = []
-        wanted = self.controller.prompt_positions if self.controller.reads_shadow else 0
+        wanted = self.controller.prompt_positions if self._all_read else 0
         start = 0
         for stop in _chunk_ends(len(self.tokens)):
             hidden = self.model.embed(self.tokens[start:stop])
@@ -115,19 +122,21 @@ class Sequence:
         for drafter in self.drafters.values():
             yield from drafter.prefill(self)
         chunks = self._commit([], token, "target")
-        self.stats.prefill_seconds = perf_counter() - began
+        self.stats.prefill_seconds = self.clock() - began
         return chunks
 
     def round(self) -> Steps[list[Chunk]]:
         """Plan, draft, verify, accept, observe. Returns the tokens that the text gained."""
-        began = perf_counter()
+        began = self.clock()
+        offer = self._consider()
         plan = self._fit(self.controller.plan())
-        planned = perf_counter()
+        self.shadowed = self._all_read if plan.shadow is None else plan.shadow
+        planned = self.clock()
         draft = (yield from self._draft(plan)) if plan.speculation_length else Draft()
-        drafted = perf_counter()
+        drafted = self.clock()
         logits, states = yield from self._verify(draft)
         verdict = accept(draft, logits, self.chooser)
-        verified = perf_counter()
+        verified = self.clock()
         shadow = (yield from self._shadow(draft, states, logits, verdict)) if states else None
         chunks = self._commit(draft.tokens[: verdict.accepted], verdict.token, verdict.source)
         finished = Round(
@@ -137,6 +146,7 @@ class Sequence:
             tokens=sum(len(chunk.token_ids) for chunk in chunks),
             confidences=draft.confidences,
             shadow=shadow,
+            offer=_judge(offer, [*draft.tokens[: verdict.accepted], verdict.token]),
             draft_seconds=drafted - planned,
             verify_seconds=verified - drafted,
             control_seconds=planned - began,
@@ -144,12 +154,20 @@ class Sequence:
         try:
             self.controller.observe(finished)
         finally:  # the text has the round already
-            self._record(finished, perf_counter() - verified)
+            self._record(finished, self.clock() - verified)
         return chunks
+
+    def _consider(self) -> Offer | None:
+        """Tell the controller what a drafter has at hand."""
+        offers = (drafter.offer(self) for drafter in self.drafters.values())
+        offer = next((offer for offer in offers if offer is not None), None)
+        if offer is not None:
+            self.controller.consider(offer)
+        return offer
 
     def _record(self, finished: Round, control_seconds: float) -> None:
         """Keep the round's numbers, not its shadow tokens."""
-        kept = {**vars(finished), "shadow": None}
+        kept = {**vars(finished), "shadow": None, "offer": None}
         kept["control_seconds"] += control_seconds
         self.stats.rounds.append(Round(**kept))
 
@@ -159,7 +177,7 @@ class Sequence:
         Raises:
             DynexitError: a controller that plans an exit which this model does not have.
         """
-        early = plan.drafter == "early-exit" and plan.speculation_length > 0
+        early = plan.drafter.startswith("early-exit") and plan.speculation_length > 0
         if early and not 1 <= plan.exit_layer < self.depth:
             raise DynexitError(
                 f"the method planned exit layer {plan.exit_layer}, but this model's early exits "
@@ -189,16 +207,11 @@ class Sequence:
 
         Rows that the draft has run through its layers are continued, never computed again.
         """
-        start, done = self.cache.length, len(draft.hidden)
-        hidden = self.model.embed([self.tokens[-1], *draft.tokens][done:])
-        if draft.layer:
-            states: list[Tensor] | None = [] if self.controller.reads_shadow else None
-            pending = Span(self.cache, start + done, hidden.shape[0])
-            hidden = yield Segment(hidden, pending, 0, draft.layer, states)
-            draft.states.append(states or [])
-            hidden = torch.cat((*draft.hidden, hidden))
-        late: list[Tensor] | None = [] if self.controller.reads_shadow else None
-        span = Span(self.cache, start, hidden.shape[0])
+        hidden = draft.hidden
+        if hidden is None:
+            hidden = self.model.embed([self.tokens[-1], *draft.tokens])
+        late: list[Tensor] | None = [] if self.shadowed else None
+        span = Span(self.cache, self.cache.length, hidden.shape[0])
         hidden = yield Segment(hidden, span, draft.layer, self.depth, late)
         logits = yield Unembed(hidden, self.chooser.best_only)
         return logits, late or []
@@ -208,15 +221,16 @@ class Sequence:
     ) -> Steps[ShadowTokens]:
         """Shadow tokens of the positions that this verdict commits."""
         accepted = draft.tokens[: verdict.accepted]
-        gathered = gather_states(
-            draft.states, states, len(accepted) + 1, self.controller.shadow_layers
-        )
+        layers = self.shadowed
+        gathered = gather_states(draft.states, states, len(accepted) + 1, layers)
         target = [*accepted, verdict.token]
         if isinstance(logits, Tensor) and self.chooser.sampling.speculative:
             # tokens are drawn: count what the shared noise would choose
             target = self.chooser.choose(logits[: len(target)], accepted).tokens
         return (
-            yield from shadow_tokens(gathered, target, self.chooser, accepted, 0, self._exits_read)
+            yield from shadow_tokens(
+                gathered, layers, target, self.chooser, accepted, 0, self._exits_read
+            )
         )
 
     def _prompt_shadow(self, states: list[Tensor]) -> Steps[ShadowTokens]:
@@ -227,7 +241,8 @@ class Sequence:
         chosen = self.chooser.shadow(target, 1, (), -count)[0][0].tolist()
         return (
             yield from shadow_tokens(
-                torch.stack(rows[:-1][: self.controller.shadow_layers]),
+                torch.stack([rows[layer - 1] for layer in self._all_read]),
+                self._all_read,
                 chosen,
                 self.chooser,
                 (),
@@ -261,6 +276,24 @@ class Sequence:
         if self.generated >= self.limits.max_new_tokens:
             return "length"
         return "context" if len(self.tokens) > self.limits.max_positions else None
+
+
+def _layers_read(controller: Controller, depth: int) -> tuple[int, ...]:
+    """Layers whose shadow tokens a controller reads, unless a plan says otherwise."""
+    if not controller.reads_shadow:
+        return ()
+    return tuple(range(1, (controller.shadow_layers or depth - 1) + 1))
+
+
+def _judge(offer: Offer | None, text: list[int]) -> Judged | None:
+    """What became of an offer that the text could have gone on with."""
+    if offer is None:
+        return None
+    seen = min(len(offer.tokens), len(text))
+    agreed = 0
+    while agreed < seen and offer.tokens[agreed] == text[agreed]:
+        agreed += 1
+    return Judged(offer, agreed, min(agreed + 1, seen))
 
 
 def _chunk_ends(length: int) -> range:

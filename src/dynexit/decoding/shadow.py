@@ -16,32 +16,31 @@ from dynexit.decoding.sampling import Chooser
 
 
 def gather_states(
-    early: Sequence[Sequence[Tensor]], late: Sequence[Tensor], n: int, layers: int | None = None
+    early: Tensor | None, late: Sequence[Tensor], n: int, layers: Sequence[int]
 ) -> Tensor:
-    """States that left layers 1..L-1 at the first n positions of a round, [L-1, n, D].
+    """States that left `layers` at the first n positions of a round, [len(layers), n, D].
 
     Args:
-        early: per position, the states [1, D] that left layers 1..E, as drafting made them.
+        early: the states [d + 1, E, D] that left layers 1..E, as drafting made them.
         late: the states [d + 1, D] that left layers E+1..L, as verification made them.
-        layers: no more than the first so many.
     """
-    drafted = len(early[0]) if early else 0
-    wanted = drafted + len(late) - 1 if layers is None else layers
-    shallow, deep = min(drafted, wanted), max(wanted - drafted, 0)
-    parts = [position[layer] for layer in range(shallow) for position in early[:n]]
-    whole = [state[:n] for state in late[:-1][:deep]]
-    return torch.cat((*parts, *whole)).view(shallow + len(whole), n, -1)
+    drafted = 0 if early is None else early.shape[1]
+    parts = [late[layer - drafted - 1][:n] for layer in layers if layer > drafted]
+    if early is not None:
+        parts = [early[:n, layer - 1] for layer in layers if layer <= drafted] + parts
+    return torch.stack(parts)
 
 
 def shadow_tokens(
     states: Tensor,
+    layers: tuple[int, ...],
     chosen: Sequence[int],
     chooser: Chooser,
     drafts: Sequence[int],
     first: int = 0,
     limit: int | None = None,
 ) -> Steps[ShadowTokens]:
-    """Unembed states [L-1, n, D] and compare with what the target chose at these n positions.
+    """Unembed states [len(layers), n, D] and compare with what the target chose there.
 
     Args:
         chosen: what the target would choose at each; under speculative acceptance, where tokens
@@ -50,7 +49,7 @@ def shadow_tokens(
         first: the position of the first of them, relative to the chooser's next token.
         limit: the exits read so many tokens of the head.
     """
-    layers, n, size = states.shape
-    logits = yield Unembed(states.reshape(layers * n, size), chooser.best_only, limit)
-    tokens, confidence = chooser.shadow(logits, layers, drafts, first)
-    return ShadowTokens(tokens == np.array(chosen), confidence)
+    count, n, size = states.shape
+    logits = yield Unembed(states.reshape(count * n, size), chooser.best_only, limit)
+    tokens, confidence = chooser.shadow(logits, count, drafts, first)
+    return ShadowTokens(tokens == np.array(chosen), confidence, layers)

@@ -1,10 +1,13 @@
 """What every controller is, and the no-op that plain decoding needs."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from dynexit.decoding.records import PLAIN_STEP, Plan, Round, ShadowTokens
+from dynexit.decoding.records import PLAIN_STEP, Offer, Plan, Round, ShadowTokens
 from dynexit.errors import DynexitError
+
+if TYPE_CHECKING:
+    from dynexit.costs.table import Costs
 
 
 class Controller:
@@ -20,6 +23,8 @@ class Controller:
     prompt_positions: int = 0  # of the prompt whose shadow tokens `observe_prompt` gets
     lossless: ClassVar[bool] = True
     drafters: ClassVar[tuple[str, ...]] = ("early-exit",)  # those that its plans may name
+    reads_costs: ClassVar[bool] = False  # whether `costs` must be there
+    costs: "Costs | None" = None  # of passes on this machine
     draft_vocabulary: int | None = None  # exits read the head's first so many tokens; None is all
 
     num_layers: int = 0
@@ -38,6 +43,9 @@ class Controller:
 
     def observe_prompt(self, shadow: ShadowTokens) -> None:
         """Shadow tokens of the prompt's last positions."""
+
+    def consider(self, offer: Offer) -> None:
+        """What a drafter could propose in the next round for nothing; called before `plan`."""
 
     def plan(self) -> Plan:
         """The next round."""

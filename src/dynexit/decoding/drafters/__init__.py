@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
-from dynexit.decoding.records import Draft, Plan
+from dynexit.decoding.records import Draft, Offer, Plan
 from dynexit.decoding.requests import Steps
 from dynexit.model.interface import Model
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 class Drafter(Protocol):
     """Proposes tokens after a sequence's newest committed one; leaves its tokens alone."""
+
+    def offer(self, sequence: "Sequence") -> Offer | None:
+        """What it has at hand before the round, if anything: the controller is told."""
 
     def prefill(self, sequence: "Sequence") -> Steps[None]:
         """Read the prompt, where that must be done apart from the target's own reading."""

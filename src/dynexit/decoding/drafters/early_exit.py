@@ -1,40 +1,99 @@
 """Drafts by the target's own first layers (LayerSkip, section 4.3)."""
 
+import math
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from dynexit.decoding.drafters.proposing import propose
 from dynexit.decoding.records import Draft, Plan
-from dynexit.decoding.requests import Segment, Steps, Unembed
-from dynexit.model.interface import Span
+from dynexit.decoding.requests import Drafting, Segment, Steps, Unembed
+from dynexit.decoding.sampling import NOT_NUMBERS
+from dynexit.errors import DynexitError
+from dynexit.model.drafting import Drafted, DraftingRule, DraftsAlone
+from dynexit.model.interface import Model, Span
 
 if TYPE_CHECKING:
     from dynexit.decoding.sequence import Sequence
 
 
 class EarlyExitDrafter:
-    """Keeps nothing: what drafting computes lies in the target's cache and in the draft."""
+    """Keeps nothing: what drafting computes lies in the target's cache and in the draft.
+
+    Args:
+        quantised: drafts with the model's own copy of its first layers in int8. Their keys and
+            values are good enough to draft with; verification computes these layers anew.
+    """
+
+    def __init__(self, quantised: bool = False) -> None:
+        self._quantised = quantised
+
+    def offer(self, sequence: "Sequence") -> None:
+        """Nothing: a draft costs passes."""
 
     def prefill(self, sequence: "Sequence") -> Steps[None]:
         """The target's reading serves the draft, too."""
         yield from ()
 
     def draft(self, sequence: "Sequence", plan: Plan) -> Steps[Draft]:
-        """Run layers 1..E on the newest token, unembed, choose; again with what was chosen."""
-        proposed, newest = Draft(layer=plan.exit_layer), sequence.tokens[-1:]
-        best_only = sequence.chooser.best_only
-        for index in range(plan.speculation_length):
-            states: list[Tensor] | None = [] if sequence.controller.reads_shadow else None
-            span = Span(sequence.cache, sequence.cache.length + index, 1)
-            hidden = yield Segment(sequence.model.embed(newest), span, 0, plan.exit_layer, states)
-            logits = yield Unembed(hidden, best_only, sequence.controller.draft_vocabulary)
-            proposed.hidden.append(hidden)
-            proposed.states.append(states or [])
-            if propose(proposed, logits, sequence, plan):
-                break
-            newest = proposed.tokens[-1:]
-        return proposed
+        """In one call where tokens are the likeliest and the model can, else token by token."""
+        model = self._copy(sequence.model) if self._quantised else sequence.model
+        if sequence.chooser.best_only and isinstance(model, DraftsAlone):
+            draft = yield from _draft_at_once(sequence, plan, model)
+        else:
+            draft = yield from _draft_by_token(sequence, plan, model)
+        if self._quantised:
+            draft.layer, draft.hidden, draft.states = 0, None, None
+        return draft
+
+    @staticmethod
+    def _copy(model: Model) -> Model:
+        copy: Model | None = getattr(model, "draft_copy", None)
+        if copy is None:
+            raise DynexitError("this model has no copy in int8 to draft with.")
+        return copy
 
 
-DRAFTERS = {"early-exit": lambda second: EarlyExitDrafter()}
+def _draft_at_once(sequence: "Sequence", plan: Plan, model: Model) -> Steps[Draft]:
+    limits, reused = sequence.limits, model is sequence.model
+    rule = DraftingRule(
+        *(plan.exit_layer, plan.speculation_length, plan.threshold or 0.0, plan.floors, plan.odds),
+        *(limits.eos, sequence.controller.draft_vocabulary, reused),
+    )
+    start, newest = sequence.cache.length, sequence.tokens[-1]
+    watched = reused and bool(sequence.shadowed)
+    drafted: Drafted = yield Drafting(sequence.cache, start, newest, rule, watched, model)
+    if any(map(math.isnan, drafted.confidences)):
+        raise DynexitError(NOT_NUMBERS)
+    return Draft(
+        drafted.tokens, drafted.confidences, plan.exit_layer, drafted.hidden, drafted.states
+    )
+
+
+def _draft_by_token(sequence: "Sequence", plan: Plan, model: Model) -> Steps[Draft]:
+    """Run layers 1..E on the newest token, unembed, choose; again with what was chosen."""
+    controller, best_only = sequence.controller, sequence.chooser.best_only
+    proposed, token, ended = Draft(layer=plan.exit_layer), sequence.tokens[-1], False
+    rows: list[Tensor] = []
+    left: list[Tensor] = []
+    while True:
+        states: list[Tensor] | None = [] if sequence.shadowed else None
+        span = Span(sequence.cache, sequence.cache.length + len(rows), 1)
+        hidden = model.embed([token])
+        hidden = yield Segment(hidden, span, 0, plan.exit_layer, states, model=model)
+        rows.append(hidden)
+        left += [torch.stack(states, 1)] if states else []
+        if ended or len(proposed.tokens) == plan.speculation_length:
+            break
+        logits = yield Unembed(hidden, best_only, controller.draft_vocabulary, model)
+        ended = propose(proposed, logits, sequence, plan)
+        token = proposed.tokens[-1]
+    proposed.hidden, proposed.states = torch.cat(rows), torch.cat(left) if left else None
+    return proposed
+
+
+DRAFTERS = {
+    "early-exit": lambda second: EarlyExitDrafter(),
+    "early-exit-int8": lambda second: EarlyExitDrafter(quantised=True),
+}

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 def propose(proposed: Draft, logits: Tensor | Readings, sequence: "Sequence", plan: Plan) -> bool:
     """Choose the next drafted token from logits [1, V]; says whether drafting ends with it.
 
-    It ends after a token below the plan's threshold and after one that ends the text.
+    It ends as the plan says, and after a token that ends the text.
     """
-    confident = plan.threshold is not None
+    confident = plan.reads_confidence
     first = len(proposed.tokens)
     choice = sequence.chooser.choose(logits, proposed.tokens, first, confident)
     proposed.tokens += choice.tokens
     proposed.confidences += choice.confidences
     if choice.logits is not None:
         proposed.logits.append(choice.logits)
-    unsure = plan.threshold is not None and choice.confidences[0] < plan.threshold
+    unsure = confident and plan.ends_with(proposed.confidences)
     return unsure or choice.tokens[0] in sequence.limits.eos

@@ -23,6 +23,9 @@ class SecondModelDrafter:
         self._model, self._cache = model, model.new_cache()
         self._read: list[int] = []
 
+    def offer(self, sequence: "Sequence") -> None:
+        """Nothing: a draft costs passes."""
+
     def prefill(self, sequence: "Sequence") -> Steps[None]:
         """Read the prompt but its last token, which the first draft starts from."""
         if 1 < sequence.prompt_length <= self._model.config.max_positions:

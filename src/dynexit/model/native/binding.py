@@ -65,6 +65,17 @@ class NativeSpan(Structure):
     _fields_ = [("cache", pointer), ("start", c_int32), ("length", c_int32)]
 
 
+class NativeDrafting(Structure):
+    """`dx_drafting`."""
+
+    _fields_ = [
+        *((name, c_int32) for name in ("exit_layer", "length", "limit", "bins", "num_eos")),
+        *(("num_floors", c_int32), ("finish", c_int32)),
+        ("threshold", c_float),
+        *(("floors", POINTER(c_float)), ("odds", POINTER(c_float)), ("eos", POINTER(c_int64))),
+    ]
+
+
 class Runtime(Structure):
     """`dx_runtime`: one instruction set's functions. A call releases the interpreter's lock."""
 
@@ -78,6 +89,8 @@ class Runtime(Structure):
             CFUNCTYPE(c_int, pointer, c_int, c_int, pointer, c_int, c_int, c_int, pointer),
         ),
         ("set_vector", CFUNCTYPE(c_int, pointer, c_int, c_int, pointer, c_int)),
+        ("set_embedding", CFUNCTYPE(None, pointer, pointer, c_int)),
+        ("convert", CFUNCTYPE(c_int, pointer, pointer, c_int, c_int)),
         ("cache_new", CFUNCTYPE(pointer, pointer)),
         ("cache_free", CFUNCTYPE(None, pointer)),
         ("cache_bytes", CFUNCTYPE(c_int64, pointer)),
@@ -88,6 +101,14 @@ class Runtime(Structure):
                 c_int,
                 *(pointer, POINTER(NativeSpan), c_int, pointer, c_int, c_int),
                 *(pointer, pointer, pointer, c_int),
+            ),
+        ),
+        (
+            "draft",
+            CFUNCTYPE(
+                c_int,
+                *(pointer, POINTER(NativeDrafting), pointer, c_int, c_int64, pointer, pointer),
+                *(pointer, pointer, pointer, pointer, POINTER(c_int)),
             ),
         ),
         (

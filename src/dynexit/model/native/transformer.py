@@ -1,7 +1,7 @@
 """A checkpoint whose layers run in the native library."""
 
 from collections.abc import Sequence
-from ctypes import byref, c_float, c_int64
+from ctypes import byref, c_float, c_int, c_int64
 from typing import Any, cast
 
 import numpy as np
@@ -11,8 +11,17 @@ from torch import Tensor
 
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig
-from dynexit.model.interface import Span
-from dynexit.model.native.binding import Format, Matrix, NativeSpan, Shape, Vector, runtimes
+from dynexit.model.drafting import Drafted, DraftingRule
+from dynexit.model.interface import Cache, Span
+from dynexit.model.native.binding import (
+    Format,
+    Matrix,
+    NativeDrafting,
+    NativeSpan,
+    Shape,
+    Vector,
+    runtimes,
+)
 from dynexit.model.readings import Readings
 from dynexit.model.rope import RotaryTable
 from dynexit.model.transformer import DecoderLayer, RMSNorm, Transformer
@@ -87,9 +96,12 @@ class NativeTransformer:
         self.runtime_name = f"native, {self.isa}"
         self.config, self.dtype = config, dtype
         self.threads = threads or torch.get_num_threads()
+        self.kept_layers = config.num_layers  # fewer in a copy for drafts, like tokens of the head
+        self.kept_tokens = config.vocab_size
         self.choosable = config.vocab_size  # fewer where the vocabulary is padded
         self.rotary = RotaryTable(config.rope, config.head_dim)
-        self._embedding: Tensor | None = None  # of an untied head
+        self.draft_copy: NativeTransformer | None = None  # of the first layers, in int8
+        self._embedding: Tensor | None = None  # of an untied head; the library reads it
         shape = Shape(
             *(config.hidden_size, config.intermediate_size, config.num_layers, config.num_heads),
             *(config.num_kv_heads, config.head_dim),
@@ -112,6 +124,20 @@ class NativeTransformer:
         native.choosable = model.choosable
         return native
 
+    def copy_for_drafts(self, layers: int, tokens: int) -> "NativeTransformer":
+        """The first layers and the first tokens of the head in int8, made once and kept.
+
+        It works on this model's caches and embeddings, and lives no longer.
+        """
+        copy = self.draft_copy
+        if copy is None or copy.kept_layers < layers or copy.kept_tokens < tokens:
+            copy = NativeTransformer(self.config, self.dtype, self.threads, self.isa, "int8")
+            copy.choosable, copy.kept_layers, copy.kept_tokens = self.choosable, layers, tokens
+            for part in range(-1, layers):
+                self._check(self.runtime.convert(copy.handle, self.handle, part, tokens))
+            self.draft_copy = copy
+        return copy
+
     @property
     def bytes(self) -> int:
         """Memory that the weights hold."""
@@ -121,7 +147,9 @@ class NativeTransformer:
     def pack_ends(self, model: Transformer) -> None:
         """Take over embedding, final norm and head. A tied head serves as the embedding, too."""
         if not self.config.tie_embeddings:
-            self._embedding = model.embedding.weight.detach()
+            table = model.embedding.weight.detach().contiguous()
+            self._embedding = table
+            self.runtime.set_embedding(self.handle, table.data_ptr(), FORMATS[table.dtype])
         self._set_matrix(0, Matrix.HEAD, model.head)
         self._set_vector(0, Vector.FINAL_NORM, model.final_norm)
 
@@ -164,8 +192,6 @@ class NativeTransformer:
     def embed(self, tokens: Sequence[int] | Tensor) -> Tensor:
         """See `interface.Model`."""
         ids = tokens.tolist() if isinstance(tokens, Tensor) else tokens
-        if self._embedding is not None:
-            return self._embedding[ids].float()
         hidden = torch.empty(len(ids), self.config.hidden_size)
         self.runtime.gather(self.handle, (c_int64 * len(ids))(*ids), len(ids), hidden.data_ptr())
         return hidden
@@ -200,6 +226,36 @@ class NativeTransformer:
             states.extend(left.unbind())
         return result
 
+    def draft(
+        self, cache: Cache, start: int, token: int, rule: DraftingRule, states: bool
+    ) -> Drafted:
+        """See `DraftsAlone`."""
+        rows, size = rule.length + 1, self.config.hidden_size
+        cos, sin = self.rotary.up_to(start + rows, LIKE)
+        tokens, confidences, drafted = (c_int64 * rows)(), (c_float * rows)(), c_int()
+        hidden = torch.empty(rows, size)
+        left = torch.empty(rows, rule.exit_layer, size) if states else None
+        self._check(
+            self.runtime.draft(
+                *(self.handle, byref(self._drafting(rule)), cast(NativeCache, cache).handle),
+                *(start, token, cos.data_ptr(), sin.data_ptr(), tokens, confidences),
+                *(hidden.data_ptr(), None if left is None else left.data_ptr(), byref(drafted)),
+            )
+        )
+        count = drafted.value
+        kept = None if left is None else left[: count + 1]
+        return Drafted(tokens[:count], confidences[:count], hidden[: count + 1], kept)
+
+    def _drafting(self, rule: DraftingRule) -> NativeDrafting:
+        odds, eos, floors = rule.odds, rule.eos, rule.floors
+        return NativeDrafting(
+            *(rule.exit_layer, rule.length, self._limited(rule.limit)),
+            *(len(odds), len(eos), len(floors), rule.finish, rule.threshold),
+            (c_float * len(floors))(*floors),
+            (c_float * len(odds))(*odds),
+            (c_int64 * len(eos))(*eos),
+        )
+
     def unembed(self, hidden: Tensor, limit: int | None = None) -> Tensor:
         """See `interface.Model`."""
         count = self._limited(limit)
@@ -219,7 +275,8 @@ class NativeTransformer:
         return float(self.runtime.stream(self.handle, memory.data_ptr(), memory.nbytes))
 
     def _limited(self, limit: int | None) -> int:
-        return self.choosable if limit is None else min(limit, self.choosable)
+        most = min(self.choosable, self.kept_tokens)
+        return most if limit is None else min(limit, most)
 
     def _unembed(self, hidden: Tensor, count: int, *results: Any) -> None:
         rows = hidden.contiguous()

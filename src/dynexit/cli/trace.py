@@ -1,0 +1,64 @@
+"""`dynexit trace`: what every layer predicts along greedy texts, into one file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import track
+
+from dynexit.cli.bench import DataDir, NewTokens, NumSamples, Seed, Shots, Tasks, Template
+from dynexit.cli.options import Device, Dtype, Model, Runtime, Threads, load_for_command, notes
+from dynexit.errors import DynexitError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(trace)
+
+
+def trace(
+    out: Annotated[Path, typer.Option("--out", "-o", help="A .safetensors file.")],
+    model: Model = None,
+    task: Tasks = None,
+    data_dir: DataDir = None,
+    num_samples: NumSamples = 8,
+    n_shot: Shots = None,
+    template: Template = "del",
+    max_new_tokens: NewTokens = 128,
+    draft_vocabulary: Annotated[
+        int, typer.Option(min=1, help="Tokens of the head that trimmed readings see.")
+    ] = 2048,
+    seed: Seed = 0,
+    dtype: Dtype = None,
+    device: Device = None,
+    threads: Threads = None,
+    runtime: Runtime = None,
+) -> None:
+    """Record plain greedy texts with every layer's two best tokens, for `dynexit replay`."""
+    from dynexit.replay.recording import record_text, trace_info
+    from dynexit.replay.trace import Trace
+    from dynexit.tasks import load_examples, task_names
+
+    if out.suffix != ".safetensors":
+        raise DynexitError(f"--out {out}: give a file that ends in .safetensors.")
+    if not out.parent.is_dir():
+        raise DynexitError(f"--out {out}: there is no folder {out.parent}.")
+    lm = load_for_command(model, dtype, device, threads, runtime)
+    examples = [
+        example
+        for name in task or task_names()
+        for example in load_examples(name, data_dir, num_samples, n_shot, template, seed)
+    ]
+    made, context = Trace(trace_info(lm, draft_vocabulary)), lm.model.config.max_positions
+    trimmed = made.info.draft_vocabulary
+    for example in track(examples, "tracing", console=notes, transient=True):
+        ids = lm.prompt_tokens(example.prompt)
+        if len(ids) + max_new_tokens > context:
+            notes.print(f"[yellow]left out:[/] {example.id}: too long for {context} positions")
+            continue
+        made.texts.append(record_text(lm, example.id, ids, max_new_tokens, trimmed))
+    if not made.texts:
+        raise DynexitError("no prompt fits the model's context: nothing to trace.")
+    made.save(out)
+    positions = sum(text.generated for text in made.texts)
+    notes.print(f"{len(made.texts)} texts, {positions} positions, in {out}")

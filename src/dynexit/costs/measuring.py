@@ -1,0 +1,118 @@
+"""Times a model's passes for the table of costs: a second or two, no text needed."""
+
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+
+import torch
+
+from dynexit.costs.table import Costs
+from dynexit.decoding.controllers.base import Controller
+from dynexit.decoding.loop import generate
+from dynexit.decoding.sampling import Sampling
+from dynexit.decoding.sequence import Limits, Sequence
+from dynexit.decoding.text import NoText
+from dynexit.model.drafting import DraftingRule, DraftsAlone
+from dynexit.model.interface import Model, Span
+
+WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16)
+CONTEXT, FAR = 32, 1_024  # positions in the cache, near and far
+FEW = 64  # tokens of the head: next to none
+DRAFTS = 4
+SMALL = 2**27  # bytes: of a larger model, some layers stand for all
+REPEATS, BUDGET = 7, 1.5  # at most so often, and no more once so many seconds are over
+
+
+@torch.inference_mode()
+def measure_costs(model: Model) -> Costs:
+    """Time layers, head and drafts of `model`, in turn, and take medians."""
+    bench = _Bench(model)
+    began = perf_counter()
+    for repeat in range(REPEATS):
+        bench.measure()
+        if repeat and perf_counter() - began > BUDGET:
+            break
+    return bench.costs()
+
+
+class _Bench:
+    """The timings so far, by what was timed."""
+
+    def __init__(self, model: Model) -> None:
+        config = model.config
+        self.model, self.cache = model, model.new_cache()
+        whole = config.num_layers * config.layer_parameters * model.dtype.itemsize <= SMALL
+        self.layers = config.num_layers if whole else max(1, config.num_layers // 4)
+        self.exit = max(1, config.num_layers // 5)
+        last = config.max_positions - WIDTHS[-1] - 1
+        self.near, self.far = min(CONTEXT, last), min(FAR, last)
+        self.seconds: dict[str, list[float]] = {}
+
+    def measure(self) -> None:
+        """Every timing once."""
+        model = self.model
+        for width in WIDTHS:
+            hidden = model.embed([row % model.choosable for row in range(width)])
+            self._layers(f"layers {width}", hidden, self.near)
+            self._head(f"head {width}", hidden, None)
+            self._head(f"call {width}", hidden, FEW)
+        self._layers("far", model.embed([0]), self.far)
+        self._time("draft", self._draft)
+        self._plain_rounds()
+
+    def _layers(self, name: str, hidden: torch.Tensor, position: int) -> None:
+        span = Span(self.cache, position, len(hidden))
+        model, layers = self.model, self.layers
+        self._time(name, lambda: model.run_layers(hidden, model.rows([span]), 0, layers))
+
+    def _head(self, name: str, hidden: torch.Tensor, limit: int | None) -> None:
+        self._time(name, lambda: self.model.read(hidden, limit))
+
+    def _draft(self) -> None:
+        """A draft of `DRAFTS` tokens, next to no head."""
+        model = self.model
+        if isinstance(model, DraftsAlone):
+            rule = DraftingRule(self.exit, DRAFTS, limit=FEW)
+            model.draft(self.cache, self.near, 0, rule, False)
+            return
+        for place in range(self.near, self.near + DRAFTS + 1):
+            rows = model.rows([Span(self.cache, place, 1)])
+            hidden = model.run_layers(model.embed([0]), rows, 0, self.exit)
+            if place < self.near + DRAFTS:
+                model.read(hidden, FEW)
+
+    def _plain_rounds(self) -> None:
+        """Some rounds of plain decoding, whatever they write."""
+        limits = Limits(DRAFTS, self.model.config.max_positions)
+        sequence = Sequence(self.model, [0], Controller(), Sampling(), limits, NoText())
+        for _ in generate(sequence):
+            pass
+        self.seconds.setdefault("rounds", []).append(sequence.stats.decode_seconds / (DRAFTS - 1))
+
+    def _time(self, name: str, action: Callable[[], object]) -> None:
+        began = perf_counter()
+        action()
+        if self.model.device.type == "cuda":
+            torch.cuda.synchronize(self.model.device)
+        self.seconds.setdefault(name, []).append(perf_counter() - began)
+
+    def costs(self) -> Costs:
+        """The table."""
+        took = {name: median(values) for name, values in self.seconds.items()}
+        layer = [took[f"layers {width}"] / self.layers for width in WIDTHS]
+        head = [took[f"head {width}"] for width in WIDTHS]
+        call = [min(took[f"call {width}"], took[f"head {width}"]) for width in WIDTHS]
+        passes = took["draft"] - DRAFTS * call[0]
+        distance = max(self.far - self.near, 1)
+        depth = self.model.config.num_layers
+        return Costs(
+            widths=WIDTHS,
+            layer=tuple(layer),
+            head=tuple(head),
+            head_call=tuple(call),
+            draft_layer=max(passes / (DRAFTS + 1) / self.exit, 0.0),
+            position=max((took["far"] / self.layers - layer[0]) / distance, 0.0),
+            round=max(took["rounds"] - depth * layer[0] - head[0], 0.0),
+            vocabulary=self.model.choosable,
+            context=self.near,
+        )

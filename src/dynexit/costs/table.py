@@ -1,0 +1,75 @@
+"""Seconds of the parts of a round, as a small table.
+
+Not responsible for measuring (`measuring.py`), nor for what a round really took (controllers).
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds of the parts of a round, by the number of rows computed at once.
+
+    Attributes:
+        widths: numbers of rows that were measured, ascending from 1; between them costs are read
+            off straight lines, past the last one they grow as between the last two.
+        layer: of one decoder layer, per width.
+        head: of final norm and the whole head, per width.
+        head_call: of unembedding no tokens at all, per width: between this and the whole head,
+            costs grow with the tokens read.
+        draft_layer: of one layer in a drafted token's pass, whose few layers may stay in a cache.
+        position: of one more position in the cache, per layer and pass.
+        round: of everything around the passes of a round.
+        vocabulary: tokens of the whole head.
+    """
+
+    widths: tuple[int, ...]
+    layer: tuple[float, ...]
+    head: tuple[float, ...]
+    head_call: tuple[float, ...]
+    draft_layer: float
+    position: float
+    round: float
+    vocabulary: int
+    context: int = 0  # positions in the cache when this was measured
+
+    def layers(self, count: int, rows: float, context: int = 0) -> float:
+        """So many layers for `rows` rows, with `context` positions in the cache."""
+        return count * (self._at(self.layer, rows) + self._far(context))
+
+    def draft(self, count: int, context: int = 0) -> float:
+        """The first layers for one drafted token."""
+        return count * (self.draft_layer + self._far(context))
+
+    def _far(self, context: int) -> float:
+        return self.position * max(context - self.context, 0)
+
+    def unembed(self, rows: float, limit: int | None = None) -> float:
+        """The head, or its first `limit` tokens."""
+        whole, call = self._at(self.head, rows), self._at(self.head_call, rows)
+        share = 1.0 if limit is None else min(limit / self.vocabulary, 1.0)
+        return call + (whole - call) * share
+
+    def _at(self, values: tuple[float, ...], rows: float) -> float:
+        widths = self.widths
+        if rows <= widths[-1] or len(widths) == 1:
+            return float(np.interp(rows, widths, values))
+        slope = (values[-1] - values[-2]) / (widths[-1] - widths[-2])
+        return values[-1] + slope * (rows - widths[-1])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Costs":
+        """The inverse of `as_dict`."""
+        lists: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**lists)

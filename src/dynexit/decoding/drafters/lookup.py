@@ -1,0 +1,51 @@
+"""Drafts from the text itself: what followed the longest match of its last tokens."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from dynexit.decoding.lookup import Suffixes
+from dynexit.decoding.records import Draft, Offer, Plan
+from dynexit.decoding.requests import Steps
+
+if TYPE_CHECKING:
+    from dynexit.decoding.sequence import Sequence
+
+MOST = 24  # tokens of an offer
+
+
+class LookupDrafter:
+    """Owns the index of one sequence's tokens. A draft runs no layers."""
+
+    def __init__(self) -> None:
+        self._suffixes: Suffixes | None = None
+        self._offered: Offer | None = None
+
+    def prefill(self, sequence: "Sequence") -> Steps[None]:
+        """Index the prompt."""
+        self._suffixes = Suffixes(sequence.tokens)
+        self._suffixes.extend()
+        yield from ()
+
+    def offer(self, sequence: "Sequence") -> Offer | None:
+        """What followed the longest match; None where the last token is new."""
+        self._offered = None
+        if self._suffixes is not None:
+            self._suffixes.extend()
+            place, match = self._suffixes.find()
+            if match:
+                self._offered = Offer(self._suffixes.after(place, MOST), match)
+        return self._offered
+
+    def draft(self, sequence: "Sequence", plan: Plan) -> Steps[Draft]:
+        """The offer's first tokens, and nothing where there is none."""
+        yield from ()
+        tokens = list(self._offered.tokens[: plan.speculation_length]) if self._offered else []
+        if not sequence.chooser.sampling.speculative:
+            return Draft(tokens)
+        certain = torch.full((len(tokens), sequence.model.choosable), -torch.inf)
+        certain[range(len(tokens)), tokens] = 0.0
+        return Draft(tokens, logits=list(certain.to(sequence.model.device).split(1)))
+
+
+DRAFTERS = {"lookup": lambda second: LookupDrafter()}
