@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,11 @@ from dynexit.decoding.sequence import Sequence as Decoding
 from dynexit.decoding.text import NoText, TextStream
 from dynexit.errors import DynexitError
 from dynexit.methods import make_controller
+from dynexit.model.drafting import trimmed_vocabulary
 from dynexit.model.dtypes import parse_device
 from dynexit.model.interface import Model
 from dynexit.model.loading import find_checkpoint, load_eos, load_shape
+from dynexit.model.native.transformer import NativeTransformer
 from dynexit.model.runtimes import load_into
 from dynexit.model.tokenizer import CheckpointTokenizer, load_tokenizer
 
@@ -83,6 +84,7 @@ class LanguageModel:
     ) -> None:
         self.model, self.tokenizer, self.eos, self.name = model, tokenizer, eos, name
         self.folder = folder
+        self._costs: Costs | None = None
         self._seconds: list[LanguageModel] = []  # found to share our vocabulary
         if tokenizer is not None:
             model.choosable = min(model.choosable, tokenizer.size)
@@ -92,12 +94,14 @@ class LanguageModel:
         """Decoder layers."""
         return self.model.config.num_layers
 
-    @cached_property
+    @property
     def costs(self) -> Costs:
-        """What this model's passes cost on this machine: kept between runs, measured once."""
+        """What this model's passes cost on this machine: measured once, kept between runs."""
         from dynexit.costs.store import costs_of
 
-        return costs_of(self)
+        if self._costs is None:
+            self._costs = costs_of(self)
+        return self._costs
 
     def generate(
         self, prompt: Prompt, method: str | Controller = DEFAULT_METHOD, **options: Any
@@ -142,8 +146,7 @@ class LanguageModel:
         if sampling is not None and chosen:
             raise DynexitError(f"{next(iter(chosen))} is given beside `sampling`: set it there.")
         controller = make_controller(method, **settings)
-        if controller.reads_costs and controller.costs is None:
-            controller.costs = self.costs
+        self._prepare(controller)
         tokens = self.prompt_tokens(prompt, chat)
         limits = self._limits(len(tokens), max_new_tokens)
         stops = [stop] if isinstance(stop, str) else list(stop)
@@ -153,6 +156,22 @@ class LanguageModel:
         rule = sampling or Sampling(**chosen)
         second = None if draft_model is None else self._second(draft_model)
         return Stream(Decoding(self.model, tokens, controller, rule, limits, text, second))
+
+    def _prepare(self, controller: Controller) -> None:
+        """What a controller needs of the model.
+
+        Raises:
+            DynexitError: a copy in int8 of a model that cannot make one.
+        """
+        model = self.model
+        if controller.int8 and getattr(model, "draft_copy", None) is None:
+            if not isinstance(model, NativeTransformer):
+                raise DynexitError("drafts in int8 need the native runtime: leave out int8=true.")
+            tokens = controller.draft_vocabulary or trimmed_vocabulary(model.choosable)
+            model.copy_for_drafts(max(self.num_layers // 2, 1), tokens)
+            self._costs = None  # of a model without a copy
+        if controller.reads_costs and (controller.costs is None or controller.int8):
+            controller.costs = self.costs
 
     def _second(self, other: "LanguageModel") -> Model:
         """The model that drafts for this one.

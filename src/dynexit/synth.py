@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import nn
+from torch.special import erfc
 
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig, RopeConfig
@@ -26,6 +27,8 @@ from dynexit.model.transformer import Transformer
 from dynexit.training.vocabulary import END_OF_TEXT, save_tokenizer
 
 SAMPLE_TOKENS = 192
+STEEPEST = 2.0  # exponent of token frequencies
+SURENESS = 6.0  # logits are so much steeper where tokens differ in frequency
 LLAMA3_ROPE = RopeConfig(500_000.0, "llama3", 32.0, 1.0, 4.0, 8_192)
 
 
@@ -57,16 +60,25 @@ class Synthetic:
 
 
 def synthesise(
-    out: Path, like: str, anchors: Mapping[int, float], dtype: torch.dtype, seed: int = 0
+    out: Path,
+    like: str,
+    anchors: Mapping[int, float],
+    dtype: torch.dtype,
+    seed: int = 0,
+    zipf: float = 0.0,
 ) -> Synthetic:
     """Write a random checkpoint of the shape `like` to `out`.
 
     Args:
         anchors: agreement wanted at some exit layers; layers between them are interpolated.
+        zipf: the n-th token is the likeliest about n^-zipf times as often as the first, so that the
+            head's first tokens are most of the text, as in a real vocabulary; 0 makes all alike.
 
     Raises:
         DynexitError: unknown shape, layers outside it, or agreement that does not rise with depth.
     """
+    if not 0 <= zipf <= STEEPEST:
+        raise DynexitError(f"--zipf {zipf} is not between 0 and {STEEPEST:g}.")
     if like not in SHAPES:
         raise DynexitError(f"shape {like!r} is not known: use one of {', '.join(SHAPES)}.")
     config = SHAPES[like]
@@ -75,7 +87,10 @@ def synthesise(
         raise DynexitError(f"{out} is not empty: give a new folder.")
     torch.manual_seed(seed)
     model = _random_model(config, dtype)
-    _scale_layers(model, growth(wanted, config.vocab_size, seed))
+    scales = token_scales(config.vocab_size, zipf)
+    if zipf:
+        model.head.weight.mul_(torch.from_numpy(SURENESS * scales)[:, None])
+    _scale_layers(model, growth(wanted, scales, seed))
     sample = torch.randint(config.vocab_size, (SAMPLE_TOKENS,))
     achieved = read_layers(model, sample).agreement
     eos = config.vocab_size - 1
@@ -97,26 +112,39 @@ def agreement_curve(anchors: Mapping[int, float], num_layers: int) -> list[float
     return [float(share) for share in np.interp(range(num_layers + 1), layers, shares)]
 
 
-def growth(wanted: list[float], vocab_size: int, seed: int) -> list[float]:
+def token_scales(vocab_size: int, zipf: float) -> NDArray[np.float32]:
+    """Standard deviations [V] of logits that make the n-th token the likeliest about n^-zipf times
+    as often as the first: beyond a level t, a Gaussian's tail falls as exp(-(t / scale)^2 / 2).
+    """
+    ranks, level = np.log(np.arange(1, vocab_size + 1)), 2.0
+    for _ in range(8):  # t is where one of all tokens is to be expected
+        scales = (1.0 + 2.0 * zipf * ranks / level**2) ** -0.5
+        expected = 0.5 * erfc(torch.from_numpy(level / scales / 2**0.5)).sum()
+        level = max(level + 0.5 * float(expected.log()) / level, 1.0)
+    return scales.astype(np.float32)
+
+
+def growth(wanted: list[float], scales: NDArray[np.float32], seed: int) -> list[float]:
     """Squared norm of the hidden state after layers 0..L, relative to the last one.
 
     If what is still to come is independent of what is there, the logits of layer l and of the last
     correlate by c = sqrt(S_l / S_L), and c decides how often their argmaxes agree.
     """
     angles = np.linspace(0.0, np.pi / 2, 61)  # c = sin(angle): fine where c is close to 1
-    shares = _agreement_of(np.sin(angles), vocab_size, np.random.default_rng(seed))
+    shares = _agreement_of(np.sin(angles), scales, np.random.default_rng(seed))
     reached = [np.sin(np.interp(share, shares, angles)) for share in wanted[:-1]]
     return [*(float(c) ** 2 for c in reached), 1.0]
 
 
 def _agreement_of(
-    correlations: NDArray[np.float64], vocab_size: int, generator: np.random.Generator
+    correlations: NDArray[np.float64], scales: NDArray[np.float32], generator: np.random.Generator
 ) -> NDArray[np.float64]:
-    """How often two Gaussian vectors of `vocab_size` have the same argmax, by simulation."""
-    trials = max(500, 4_000_000 // vocab_size)  # a share is then known to about 2 %
+    """How often two Gaussian vectors of these scales have the same argmax, by simulation."""
+    trials = max(500, 4_000_000 // len(scales))  # a share is then known to about 2 %
     hits = np.zeros(len(correlations))
     for _ in range(trials):
-        first, second = generator.standard_normal((2, vocab_size), dtype=np.float32)
+        shape = (2, len(scales))
+        first, second = scales * generator.standard_normal(shape, dtype=np.float32)
         for index, c in enumerate(correlations):
             hits[index] += first.argmax() == (c * first + (1 - c * c) ** 0.5 * second).argmax()
     return np.maximum.accumulate(hits / trials)

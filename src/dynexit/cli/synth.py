@@ -24,6 +24,9 @@ def synth(
     ] = None,
     dtype: Annotated[str, typer.Option(help="bf16, fp16 or fp32.")] = "bf16",
     seed: Annotated[int, typer.Option()] = 0,
+    zipf: Annotated[
+        float, typer.Option(help="Exponent of token frequencies, as in text about 1; 0: all alike.")
+    ] = 0.0,
 ) -> None:
     """Make a random checkpoint whose early layers agree with the last as often as asked."""
     from dynexit import synth as library
@@ -32,7 +35,7 @@ def synth(
     layers = library.SHAPES[like].num_layers if like in library.SHAPES else 4
     anchors = _anchors(agreement) or {max(1, layers // 4): 0.75, max(2, layers // 2): 0.95}
     number = parse_dtype(dtype)
-    made = library.synthesise(out, like, anchors, number, seed)
+    made = library.synthesise(out, like, anchors, number, seed, zipf)
     table = Table("exit layer", "wanted", "achieved", title=f"{out}: {like}", title_style="")
     for layer, achieved in enumerate(made.achieved, start=1):
         table.add_row(str(layer), f"{made.wanted[layer]:.2f}", f"{achieved:.2f}")

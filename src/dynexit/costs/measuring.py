@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import torch
 
@@ -41,6 +42,7 @@ class _Bench:
     def __init__(self, model: Model) -> None:
         config = model.config
         self.model, self.cache = model, model.new_cache()
+        self.copy: Any = getattr(model, "draft_copy", None)
         whole = config.num_layers * config.layer_parameters * model.dtype.itemsize <= SMALL
         self.layers = config.num_layers if whole else max(1, config.num_layers // 4)
         self.exit = max(1, config.num_layers // 5)
@@ -57,7 +59,10 @@ class _Bench:
             self._head(f"head {width}", hidden, None)
             self._head(f"call {width}", hidden, FEW)
         self._layers("far", model.embed([0]), self.far)
-        self._time("draft", self._draft)
+        self._time("draft", lambda: self._draft(model))
+        if self.copy is not None:
+            self._time("copied draft", lambda: self._draft(self.copy))
+            self._time("copied head", lambda: self.copy.read(model.embed([0])))
         self._plain_rounds()
 
     def _layers(self, name: str, hidden: torch.Tensor, position: int) -> None:
@@ -68,9 +73,8 @@ class _Bench:
     def _head(self, name: str, hidden: torch.Tensor, limit: int | None) -> None:
         self._time(name, lambda: self.model.read(hidden, limit))
 
-    def _draft(self) -> None:
+    def _draft(self, model: Model) -> None:
         """A draft of `DRAFTS` tokens, next to no head."""
-        model = self.model
         if isinstance(model, DraftsAlone):
             rule = DraftingRule(self.exit, DRAFTS, limit=FEW)
             model.draft(self.cache, self.near, 0, rule, False)
@@ -102,7 +106,6 @@ class _Bench:
         layer = [took[f"layers {width}"] / self.layers for width in WIDTHS]
         head = [took[f"head {width}"] for width in WIDTHS]
         call = [min(took[f"call {width}"], took[f"head {width}"]) for width in WIDTHS]
-        passes = took["draft"] - DRAFTS * call[0]
         distance = max(self.far - self.near, 1)
         depth = self.model.config.num_layers
         return Costs(
@@ -110,9 +113,14 @@ class _Bench:
             layer=tuple(layer),
             head=tuple(head),
             head_call=tuple(call),
-            draft_layer=max(passes / (DRAFTS + 1) / self.exit, 0.0),
+            draft_layer=self._per_layer(took["draft"], call[0]),
             position=max((took["far"] / self.layers - layer[0]) / distance, 0.0),
             round=max(took["rounds"] - depth * layer[0] - head[0], 0.0),
             vocabulary=self.model.choosable,
             context=self.near,
+            copied_layer=self._per_layer(took["copied draft"], call[0]) if self.copy else 0.0,
+            copied_head=took["copied head"] if self.copy else 0.0,
         )
+
+    def _per_layer(self, draft: float, call: float) -> float:
+        return max((draft - DRAFTS * call) / (DRAFTS + 1) / self.exit, 0.0)

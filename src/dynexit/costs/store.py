@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 def costs_of(lm: "LanguageModel") -> Costs:
     """Costs of this model here: read, or measured and kept where there is room for a file."""
-    told = {**environment(lm), "config": repr(lm.model.config), "choosable": lm.model.choosable}
+    told = {
+        **environment(lm),
+        "config": repr(lm.model.config),
+        "choosable": lm.model.choosable,
+        "copy": getattr(lm.model, "draft_copy", None) is not None,
+    }
     key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:24]
     file = _folder() / f"{key}.json"
     try:

@@ -25,6 +25,8 @@ class Costs:
         position: of one more position in the cache, per layer and pass.
         round: of everything around the passes of a round.
         vocabulary: tokens of the whole head.
+        copied_layer: of a layer of the copy for drafts, likewise; 0 where there is none.
+        copied_head: of that copy's head.
     """
 
     widths: tuple[int, ...]
@@ -36,6 +38,8 @@ class Costs:
     round: float
     vocabulary: int
     context: int = 0  # positions in the cache when this was measured
+    copied_layer: float = 0.0
+    copied_head: float = 0.0
 
     def layers(self, count: int, rows: float, context: int = 0) -> float:
         """So many layers for `rows` rows, with `context` positions in the cache."""

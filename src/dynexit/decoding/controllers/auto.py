@@ -15,14 +15,14 @@ from dynexit.decoding.drafters.lookup import MOST
 from dynexit.decoding.estimates import LONGEST, ExitEstimates, LookupEstimates, Pace
 from dynexit.decoding.records import Offer, Plan, Round, ShadowTokens
 from dynexit.errors import DynexitError
+from dynexit.model.drafting import trimmed_vocabulary
 
 REPLAN = 4  # rounds between two choices of the exit layer
-DENSE, SPARSE, FIRST = 4, 16, 16  # rounds between shadow analyses, at first and later
-LOYALTY = 0.05  # tokens a round that another exit layer must be worth more to replace the present
+EARLY, DENSE, SPARSE = 16, 4, 16  # of the first rounds every 4th is analysed, then every 16th
 ENOUGH = 24  # positions after which a layer is known
+LOYALTY = 0.05  # tokens a round that another exit must be worth more to replace the present one
 CANDIDATES = 8  # exit layers at most
-TRIMMED = 8  # the head's tokens over those that exits read
-WORTHWHILE = 0.03  # of a drafted token's time that a trimmed head must save
+HOPE = 1.3  # of plain decoding's pace: the pace before anything is known
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Option:
 
     tokens: float
     seconds: float
+    drafter: str = "lookup"
     exit_layer: int = 0
     length: int = 0
     floors: tuple[float, ...] = ()
@@ -48,49 +49,55 @@ class Auto(Controller):
         exits: draft with exit layers.
         lookup: draft with what the text holds already.
         shadow: analyse exit layers that are not in use.
+        int8: draft with a copy of the first layers in int8 where that is faster.
         exit_layer: fixes the exit layer.
+        carry: keep what was learned from prompt to prompt.
     """
 
     reads_shadow: ClassVar[bool] = True
     reads_costs: ClassVar[bool] = True
-    drafters: ClassVar[tuple[str, ...]] = ("early-exit", "lookup")
+    drafters: ClassVar[tuple[str, ...]] = ("early-exit", "early-exit-int8", "lookup")
 
     exits: bool = True
     lookup: bool = True
     shadow: bool = True
+    int8: bool = False
     exit_layer: int | None = None
+    carry: bool = False
+
+    def __post_init__(self) -> None:
+        self._started = False
 
     def start(self, num_layers: int) -> None:
-        """Forget the last prompt."""
-        super().start(num_layers)
+        """Forget the last prompt, unless what was learned is carried."""
         if self.costs is None:
-            raise DynexitError("auto needs the costs of passes: set `costs` (see costs_of).")
+            raise DynexitError("auto needs the costs of passes: set `costs` (dynexit.costs).")
+        if self.carry and self._started and num_layers == self.num_layers:
+            return
+        super().start(num_layers)
+        self._started, self._costs = True, self.costs
+        self._verifications: dict[int, list[float]] = {}
+        self._limit = self.draft_vocabulary or trimmed_vocabulary(self._costs.vocabulary)
+        self.draft_vocabulary = self._limit
         self._layers = self._candidates() if self.exits else ()
-        self.shadow_layers = max(self._layers, default=0)
-        self._costs = self.costs
-        self._tables: dict[int, list[float]] = {}
-        self._exits = ExitEstimates(self._layers)
-        self._found = LookupEstimates()
-        plain = self._plain()
-        self._pace = Pace(4.0, 3.0 * plain.seconds)
+        self.shadow_layers = max(self._layers, default=1)
+        self._layer = min(self._layers, key=lambda layer: abs(layer - num_layers / 4), default=0)
+        self._exits, self._found = ExitEstimates(self._layers), LookupEstimates()
+        self._pace = Pace(1.0, self._plain().seconds / HOPE)
         self._offer: Offer | None = None
-        self._option: Option | None = None
-        self._layer = self._default() if self._layers else 0
+        self._drafting: Option | None = None
         self._rounds = 0
 
     def _candidates(self) -> tuple[int, ...]:
         """Exit layers up to half the depth, closer together where they are shallow."""
+        if self.num_layers < 2:
+            return ()
         if self.exit_layer is not None:
-            check_exit_layer(self.exit_layer, self.num_layers)
-            return (self.exit_layer,)
-        deepest = max(self.num_layers // 2, 1)
-        steps = np.linspace(0, 1, CANDIDATES) ** 1.5
-        layers = 1 + np.round(steps * (deepest - 1)).astype(int)
-        return tuple(int(layer) for layer in dict.fromkeys(layers) if layer < self.num_layers)
-
-    def _default(self) -> int:
-        """The candidate nearest to a quarter of the depth."""
-        return min(self._layers, key=lambda layer: abs(layer - self.num_layers / 4))
+            return (check_exit_layer(self.exit_layer, self.num_layers),)
+        deepest = self.num_layers // 2
+        steps = np.linspace(0, 1, CANDIDATES) ** 1.5 * (deepest - 1)
+        quarter = max(self.num_layers // 4, 1)
+        return tuple(sorted({1 + round(step) for step in steps} | {quarter}))
 
     def consider(self, offer: Offer) -> None:
         """What lookup has at hand for the next round."""
@@ -99,21 +106,21 @@ class Auto(Controller):
     def plan(self) -> Plan:
         """The kind of round that is worth most."""
         rate = self._pace.rate
-        if self._rounds % REPLAN == 0:
-            self._option = self._best_exit(rate)
+        if self._layers and self._rounds % REPLAN == 0:
+            self._drafting = self._best_exit(rate)
         best = self._plain()
-        for option in (self._option, self._looked_up(rate)):
+        for option in (self._drafting, self._looked_up(rate)):
             if option is not None and option.worth(rate) > best.worth(rate):
                 best = option
-        shadow = self._shadowed(best)
-        if best.exit_layer:
-            odds = self._exits.odds(best.exit_layer)
-            return Plan(best.exit_layer, LONGEST, floors=best.floors, odds=odds, shadow=shadow)
-        return Plan(0, best.length, drafter="lookup", shadow=shadow)
+        odds = self._exits.odds(best.exit_layer) if best.exit_layer else ()
+        layers = self._analysed(best)
+        return Plan(
+            best.exit_layer, best.length, None, best.drafter, best.floors, odds, shadow=layers
+        )
 
-    def _shadowed(self, option: Option) -> tuple[int, ...]:
-        """Layers to analyse in this round."""
-        every = DENSE if self._rounds < FIRST else SPARSE
+    def _analysed(self, option: Option) -> tuple[int, ...]:
+        """Layers whose shadow tokens this round brings: the others, now and then."""
+        every = DENSE if self._rounds < EARLY else SPARSE
         if not self.shadow or self._rounds % every or (option.length and not option.exit_layer):
             return ()
         return tuple(layer for layer in self._layers if layer != option.exit_layer)
@@ -125,13 +132,13 @@ class Auto(Controller):
         """Seconds of verifying 1, 2, ... rows above an exit, with all that is around passes; the
         first number is not used.
         """
-        if exit_layer not in self._tables:
+        if exit_layer not in self._verifications:
             costs, count = self._costs, self.num_layers - exit_layer
-            self._tables[exit_layer] = [
+            self._verifications[exit_layer] = [
                 costs.round + costs.layers(count, rows) + costs.unembed(rows)
                 for rows in range(MOST + 2)
             ]
-        return self._tables[exit_layer]
+        return self._verifications[exit_layer]
 
     def _looked_up(self, rate: float) -> Option | None:
         """The offer, up to the token that is not worth its row."""
@@ -144,26 +151,38 @@ class Auto(Controller):
             length, tokens = length + 1, tokens + chance
         return Option(tokens, seconds[length + 1], length=length) if length else None
 
-    def _best_exit(self, rate: float) -> Option | None:
-        """The exit layer whose imagined drafts are worth most; the present one unless by far."""
-        if not self._layers:
-            return None
-        kept = self._draft(self._layer, rate)
-        known = (layer for layer in self._layers if self._exits.seen(layer) >= ENOUGH)
-        best = max(
-            (self._draft(layer, rate) for layer in known),
-            key=lambda option: option.worth(rate),
-            default=kept,
-        )
+    def _best_exit(self, rate: float) -> Option:
+        """Drafting with the exit layer that is worth most; the present one unless by far."""
+        kept = self._with_layer(self._layer, rate)
+        known = [layer for layer in self._layers if self._exits.seen(layer) >= ENOUGH]
+        options = (self._with_layer(layer, rate) for layer in known if layer != self._layer)
+        best = max(options, key=lambda option: option.worth(rate), default=kept)
         if best.worth(rate) - kept.worth(rate) > LOYALTY:
             kept = best
         self._layer = kept.exit_layer
         return kept
 
-    def _draft(self, layer: int, rate: float) -> Option:
-        """Drafting with a layer: on, while the next token is worth its time."""
-        costs, chances, verify = self._costs, self._exits.drafts(layer), self._verify(layer)
-        token = costs.draft(layer) + costs.unembed(1, self.draft_vocabulary)
+    def _with_layer(self, layer: int, rate: float) -> Option:
+        """Drafting with a layer as it is, or with its copy where that is worth more."""
+        costs = self._costs
+        token = costs.draft(layer) + costs.unembed(1, self._limit)
+        option = self._drafted(layer, rate, "early-exit", token, costs.draft(layer), layer)
+        if not (self.int8 and costs.copied_layer):
+            return option
+        token = costs.copied_layer * layer + costs.copied_head
+        copied = self._drafted(layer, rate, "early-exit-int8", token, 0.0, 0)
+        return max(option, copied, key=lambda option: option.worth(rate))
+
+    def _drafted(
+        self, layer: int, rate: float, drafter: str, token: float, last: float, reused: int
+    ) -> Option:
+        """Drafting with a layer: on, while the next token is worth its time.
+
+        Args:
+            token: seconds of a drafted token; `last`, of what follows the last one.
+            reused: layers that verification need not run.
+        """
+        chances, verify = self._exits.drafts(layer), self._verify(reused)
         mean = max(float(chances[:, 0].mean()), 0.01)
         floors = [  # of going on after 1, 2, ... tokens
             rate * (token + verify[length + 2] - verify[length + 1]) / mean
@@ -175,8 +194,7 @@ class Auto(Controller):
         tokens = 1.0 + float((chances * drafted).sum(1).mean())
         whole = int(length)
         rows = verify[whole + 1] + (length - whole) * (verify[whole + 2] - verify[whole + 1])
-        seconds = length * token + costs.draft(layer) + rows
-        return Option(tokens, seconds, layer, LONGEST, tuple(floors))
+        return Option(tokens, length * token + last + rows, drafter, layer, LONGEST, tuple(floors))
 
     def observe(self, finished: Round) -> None:
         """Learn from what was drafted, offered and analysed."""
@@ -195,9 +213,8 @@ class Auto(Controller):
 
     def _observe_shadow(self, shadow: ShadowTokens) -> None:
         for index, layer in enumerate(shadow.layers):
-            if layer in self._layers:
-                row = shadow.confidence[index].tolist(), shadow.matched[index].tolist()
-                self._exits.observe(layer, *row)
+            row = shadow.confidence[index].tolist(), shadow.matched[index].tolist()
+            self._exits.observe(layer, *row)
 
 
 METHODS = {"auto": Auto}
