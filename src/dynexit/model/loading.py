@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from dynexit.errors import DynexitError
 from dynexit.model.config import Json, ModelConfig
 from dynexit.model.families import parse_config
+from dynexit.model.placement import place_layers
 from dynexit.model.transformer import Transformer
 from dynexit.model.weights import Part, weight_map
 
@@ -78,15 +79,19 @@ def load_eos(folder: Path, default: int | None = None) -> frozenset[int]:
 
 
 def load_model(
-    folder: Path, config: ModelConfig, dtype: torch.dtype, device: torch.device
+    folder: Path, config: ModelConfig, dtype: torch.dtype, *devices: torch.device
 ) -> Transformer:
     """Build the model and fill it from safetensors, one layer's tensors mapped at a time.
 
+    Args:
+        devices: one, or several that share the layers among them (`placement.py`).
+
     Raises:
-        DynexitError: pickled weights, a truncated file, or a tensor that is missing or misshapen.
+        DynexitError: pickled weights, a truncated file, a tensor that is missing or misshapen, or
+            more devices than layers.
     """
     model = without_memory(config, dtype)
-    for _ in filled_parts(model, folder, device):
+    for _ in filled_parts(model, folder, *devices):
         pass
     return model
 
@@ -104,8 +109,8 @@ def parameters(config: ModelConfig) -> tuple[int, int]:
     return sum(p.numel() for p in whole), sum(p.numel() for p in layer)
 
 
-def filled_parts(model: Transformer, folder: Path, device: torch.device) -> Iterator[int | None]:
-    """Give `model` memory and weights, a part at a time.
+def filled_parts(model: Transformer, folder: Path, *devices: torch.device) -> Iterator[int | None]:
+    """Give `model` memory on `devices` and weights, a part at a time.
 
     Yields None when embedding, final norm and head are there, then each layer's index. Whoever
     iterates may take a part's weights away before the next are read.
@@ -115,7 +120,9 @@ def filled_parts(model: Transformer, folder: Path, device: torch.device) -> Iter
         part = int(ours.split(".")[1]) if ours.startswith("layers.") else None
         parts.setdefault(part, []).extend((ours, piece) for piece in pieces)
     files = _shard_of(folder, [piece.name for wanted in parts.values() for _, piece in wanted])
+    layers = place_layers(model.config, devices)
     for part, wanted in parts.items():
+        device = devices[0] if part is None else layers[part]
         for module in model.part(part):
             module.to_empty(device=device)
         model.tie()

@@ -29,14 +29,16 @@ def load_native(folder: Path, config: ModelConfig, dtype: torch.dtype) -> Native
     return native
 
 
-def obstacle(config: ModelConfig, dtype: torch.dtype, device: torch.device) -> str | None:
-    """Why the native runtime cannot run a model, if so."""
+def obstacle(config: ModelConfig, dtype: torch.dtype, *devices: torch.device) -> str | None:
+    """Why the native runtime cannot run a model on these devices, if so."""
     if find_library() is None:
         return "its library was not built: the install found no C++ compiler"
     if not runtimes():
         return "its library does not load on this machine"
-    if device.type != "cpu":
-        return f"it runs on a CPU, not on {device}"
+    if others := [device for device in devices if device.type != "cpu"]:
+        return f"it runs on a CPU, not on {others[0]}"
+    if len(devices) > 1:
+        return f"it runs on one device, not on {len(devices)}"
     if dtype not in FORMATS:
         return f"it computes in bf16 and fp32, not in {str(dtype).removeprefix('torch.')}"
     odd = [n for n in (config.hidden_size, config.intermediate_size, config.head_dim) if n % 2]

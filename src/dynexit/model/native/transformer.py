@@ -72,6 +72,7 @@ class NativeTransformer:
     """
 
     device = torch.device("cpu")
+    devices: Sequence[torch.device] = (device,)
 
     def __init__(
         self,
