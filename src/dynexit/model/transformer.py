@@ -146,11 +146,6 @@ class Transformer(nn.Module):
         if self.config.tie_embeddings:
             self.head.weight = self.embedding.weight
 
-    def part(self, index: int | None) -> list[nn.Module]:
-        """The modules of layer `index`; None is what is around the layers."""
-        ends = [self.embedding, self.final_norm, self.head]
-        return ends if index is None else [self.layer(index)]
-
     def new_cache(self) -> KVCache:
         """An empty cache for one sequence."""
         layers = range(self.config.num_layers)

@@ -3,29 +3,51 @@
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from torch.nn import Parameter
 
 from dynexit.model.config import ModelConfig
-from dynexit.model.loading import filled_parts, without_memory
+from dynexit.model.loading import filled_modules, give_memory, without_memory
 from dynexit.model.native.binding import find_library, runtimes
 from dynexit.model.native.transformer import FORMATS, NativeTransformer
+from dynexit.model.transformer import Transformer
 
 CPU = torch.device("cpu")
 
 
+class Staging:
+    """One block of memory for the matrices of all layers, one after the other.
+
+    Blocks of their own, allocated and freed, would break up the heap and stay with the process.
+    """
+
+    def __init__(self, model: Transformer) -> None:
+        sizes = [sum(map(Tensor.numel, m.parameters())) for m in model.layer(0).children()]
+        self._memory = torch.empty(max(sizes), dtype=model.dtype)
+        self._ends = (model.embedding, model.final_norm, model.head)
+
+    def give(self, module: torch.nn.Module, device: torch.device) -> None:
+        """Memory for a module's weights, until the next asks; for the model's ends, their own."""
+        if module in self._ends:
+            return give_memory(module, device)
+        rest = self._memory
+        for name, meta in list(module.named_parameters()):
+            mine, rest = rest[: meta.numel()], rest[meta.numel() :]
+            module.register_parameter(name, Parameter(mine.view(meta.shape), requires_grad=False))
+        return None
+
+
 def load_native(folder: Path, config: ModelConfig, dtype: torch.dtype) -> NativeTransformer:
-    """Pack a checkpoint part by part; each is let go before the next is read.
+    """Pack a checkpoint matrix by matrix; each is let go before the next is read.
 
     Raises:
         DynexitError: as `load_model`.
     """
     native, model = NativeTransformer(config, dtype), without_memory(config, dtype)
-    for part in filled_parts(model, folder, CPU):
-        if part is None:
-            native.pack_ends(model)
-        else:
-            native.pack_layer(part, model.layer(part))
-        for module in model.part(part):
-            module.to_empty(device="meta")
+    staging = Staging(model)
+    for name in filled_modules(model, folder, CPU, memory=staging.give):
+        native.pack(name, model.get_submodule(name))
+        model.get_submodule(name).to_empty(device="meta")
     return native
 
 
