@@ -39,6 +39,39 @@ struct Int8 {
     static size_t place(int input, int lane) { return size_t(input % 2) * kGroup + lane; }
 };
 
+// How a tile multiplies a pair: its even inputs and then its odd ones, as floats,
+template <class Format>
+struct Widened {
+    using Weights = Floats;
+    static constexpr int kSteps = 2;
+    static constexpr size_t kPairBytes = Format::kPairBytes;
+    static Floats weights(const char* pair, int v, int step) {
+        return step == 0 ? Format::even(pair, v) : Format::odd(pair, v);
+    }
+    static float input(const float* row, int k, int step) { return row[k + step]; }
+    static Floats add(Floats sum, Floats weights, float input) { return sum + weights * input; }
+};
+
+// or both at once, where inputs are bf16, too.
+struct Dots {
+    using Weights = Words;
+    static constexpr int kSteps = 1;
+    static constexpr size_t kPairBytes = Bf16::kPairBytes;
+    static Words weights(const char* pair, int v, int) { return load_as<Words>(pair + v * sizeof(Words)); }
+    static uint32_t input(const float* row, int k, int) {
+        return load_as<uint32_t>(reinterpret_cast<const uint16_t*>(row) + k);
+    }
+    static Floats add(Floats sum, Words weights, uint32_t inputs) { return dot(sum, weights, inputs); }
+};
+
+// Stores inputs [index, index + room) of a row that a product reads: fp32, or bf16 from where the row
+// begins, so that fp32 numbers may be replaced by their bf16 in ascending order.
+inline void put_inputs(float* row, int index, Floats value, int room, bool narrow) {
+    if (!narrow) return store(row + index, value, room);
+    const Halves halves = narrowed(value);
+    std::memcpy(reinterpret_cast<uint16_t*>(row) + index, &halves, size_t(std::clamp(room, 0, kLanes)) * 2);
+}
+
 // What becomes of a tile: sums[r * vectors + v] is row `row + r`, vector `first + v`.
 struct Taker {
     void* context;
@@ -55,12 +88,12 @@ inline void prefetch(const char* from, size_t bytes) {
 struct Operands {
     const char* weights;
     size_t group_bytes;
-    const float* x;  // [rows, inputs]
+    const float* x;  // [rows, inputs], as `put_inputs` stores them
     int inputs;
 };
 
 // kRows rows from `row` times kVectors vectors of outputs from `first`.
-template <class Format, int kRows, int kVectors>
+template <class Pairs, int kRows, int kVectors>
 void tile(const Operands& o, int row, int first, const Taker& taker) {
     Floats sums[kRows][kVectors];
     for (int r = 0; r < kRows; ++r)
@@ -68,18 +101,19 @@ void tile(const Operands& o, int row, int first, const Taker& taker) {
     const char* at = o.weights + first / kPerGroup * o.group_bytes;
     const float* rows = o.x + size_t(row) * o.inputs;
     const int inside = first % kPerGroup;  // where a tile starts that is narrower than a group
-    for (int k = 0; k < o.inputs; k += 2, at += Format::kPairBytes) {
-        Floats even[kVectors], odd[kVectors];
+    for (int k = 0; k < o.inputs; k += 2, at += Pairs::kPairBytes) {
+        typename Pairs::Weights weights[Pairs::kSteps][kVectors];
         for (int v = 0; v < kVectors; ++v) {
             const char* pair = at + v / kPerGroup * o.group_bytes;
-            even[v] = Format::even(pair, inside + v % kPerGroup);
-            odd[v] = Format::odd(pair, inside + v % kPerGroup);
-            if (v % kPerGroup == 0) prefetch(pair + kAhead, Format::kPairBytes);
+            for (int step = 0; step < Pairs::kSteps; ++step)
+                weights[step][v] = Pairs::weights(pair, inside + v % kPerGroup, step);
+            if (v % kPerGroup == 0) prefetch(pair + kAhead, Pairs::kPairBytes);
         }
-        for (int r = 0; r < kRows; ++r)
-            for (int v = 0; v < kVectors; ++v) sums[r][v] += even[v] * rows[size_t(r) * o.inputs + k];
-        for (int r = 0; r < kRows; ++r)
-            for (int v = 0; v < kVectors; ++v) sums[r][v] += odd[v] * rows[size_t(r) * o.inputs + k + 1];
+        for (int step = 0; step < Pairs::kSteps; ++step)
+            for (int r = 0; r < kRows; ++r)
+                for (int v = 0; v < kVectors; ++v)
+                    sums[r][v] = Pairs::add(sums[r][v], weights[step][v],
+                                            Pairs::input(rows + size_t(r) * o.inputs, k, step));
     }
     Floats result[kRows * kVectors];  // a copy: sums whose address is known would not stay in registers
     for (int r = 0; r < kRows; ++r)
@@ -99,14 +133,14 @@ constexpr int vectors(int rows) { return rows == 1 ? 8 : rows <= 3 ? 4 : 2; }
 static_assert(kPerGroup % vectors(2) == 0 || vectors(2) % kPerGroup == 0);
 
 // `rows` rows over vectors [first, last): tiles as wide as registers allow, then of a group.
-template <class Format, int kRows = 1>
+template <class Pairs, int kRows = 1>
 void product(const Operands& o, int row, int rows, int first, int last, const Taker& taker) {
     if constexpr (kRows < kMostRows)
-        if (rows > kRows) return product<Format, kRows + 1>(o, row, rows, first, last, taker);
+        if (rows > kRows) return product<Pairs, kRows + 1>(o, row, rows, first, last, taker);
     constexpr int kVectors = vectors(kRows);
-    for (; first + kVectors <= last; first += kVectors) tile<Format, kRows, kVectors>(o, row, first, taker);
+    for (; first + kVectors <= last; first += kVectors) tile<Pairs, kRows, kVectors>(o, row, first, taker);
     if constexpr (kVectors > kPerGroup)
-        for (; first < last; first += kPerGroup) tile<Format, kRows, kPerGroup>(o, row, first, taker);
+        for (; first < last; first += kPerGroup) tile<Pairs, kRows, kPerGroup>(o, row, first, taker);
 }
 
 struct Matrix {
@@ -116,6 +150,9 @@ struct Matrix {
     int outputs = 0, inputs = 0;
     int depth = 0;  // inputs that there is room for: more than `inputs` in a cache, always even
     Dtype dtype = Dtype::bf16;
+
+    // Whether products read their inputs as bf16.
+    bool narrow() const { return kDots && dtype == Dtype::bf16; }
 
     int groups() const { return (outputs + kGroup - 1) / kGroup; }
     int padded() const { return groups() * kGroup; }
@@ -151,7 +188,7 @@ struct Matrix {
         return float(int8_t(*from)) * scale[output];
     }
 
-    // x [rows, inputs] times groups [first, last); the sink gets (row, vector, its outputs), and all
+    // x [rows, inputs], as `put_inputs` stores them, times groups [first, last); the sink gets (row, vector, its outputs), and all
     // vectors of a group for a row in ascending order.
     template <class Sink>
     void times(const float* x, int rows, int first, int last, Sink&& sink) const {
@@ -173,16 +210,17 @@ struct Matrix {
         for (int start = first; start < last; start += block)
             for (int row = 0; row < rows; row += kMostRows) {
                 const int count = std::min(kMostRows, rows - row), stop = std::min(start + block, last);
-                if (dtype == Dtype::bf16) part<Bf16>(x, row, count, start, stop, taker);
-                else if (dtype == Dtype::fp32) part<Fp32>(x, row, count, start, stop, taker);
-                else part<Int8>(x, row, count, start, stop, taker);
+                if (narrow()) part<Dots>(x, row, count, start, stop, taker);
+                else if (dtype == Dtype::bf16) part<Widened<Bf16>>(x, row, count, start, stop, taker);
+                else if (dtype == Dtype::fp32) part<Widened<Fp32>>(x, row, count, start, stop, taker);
+                else part<Widened<Int8>>(x, row, count, start, stop, taker);
             }
     }
 
   private:
-    template <class Format>
+    template <class Pairs>
     void part(const float* x, int row, int rows, int first, int last, const Taker& taker) const {
-        product<Format>({weights, group_bytes(), x, inputs}, row, rows, first * kPerGroup, last * kPerGroup, taker);
+        product<Pairs>({weights, group_bytes(), x, inputs}, row, rows, first * kPerGroup, last * kPerGroup, taker);
     }
 };
 

@@ -1,6 +1,7 @@
 // Zeroed memory for weights and caches, on huge pages where the system offers them.
 #pragma once
 
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -16,14 +17,16 @@ class Memory {
 
     // Throws std::bad_alloc.
     explicit Memory(size_t bytes) {
-        constexpr size_t kHugePage = size_t(1) << 21;
-        const size_t unit = bytes >= kHugePage ? kHugePage : 64;
+        const size_t unit = bytes >= kHugePage ? kHugePage : bytes >= kPage ? kPage : 64;
         bytes_ = (bytes + unit - 1) / unit * unit;
+#if defined(__linux__)
+        if (mapped()) {
+            map();
+            return;
+        }
+#endif
         at_ = static_cast<char*>(std::aligned_alloc(unit, bytes_));
         if (!at_) throw std::bad_alloc();
-#if defined(__linux__)
-        if (unit == kHugePage) madvise(at_, bytes_, MADV_HUGEPAGE);
-#endif
         std::memset(at_, 0, bytes_);
     }
 
@@ -33,12 +36,39 @@ class Memory {
         swap(taken);
         return *this;
     }
-    ~Memory() { std::free(at_); }
+    ~Memory() {
+#if defined(__linux__)
+        if (mapped()) {
+            munmap(at_, bytes_);
+            return;
+        }
+#endif
+        std::free(at_);
+    }
 
     char* at() const { return at_; }
     size_t bytes() const { return bytes_; }
 
   private:
+    static constexpr size_t kPage = size_t(1) << 16, kHugePage = size_t(1) << 21;
+
+    bool mapped() const { return bytes_ >= kPage; }
+
+#if defined(__linux__)
+    // Straight from the system: what stays for long would break up a heap that others come and go in.
+    void map() {
+        const size_t unit = bytes_ >= kHugePage ? kHugePage : kPage, room = bytes_ + unit;
+        void* found = mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (found == MAP_FAILED) throw std::bad_alloc();
+        char* start = static_cast<char*>(found);
+        const size_t before = (unit - uintptr_t(start) % unit) % unit;
+        at_ = start + before;
+        if (before) munmap(start, before);
+        munmap(at_ + bytes_, room - bytes_ - before);
+        if (unit == kHugePage) madvise(at_, bytes_, MADV_HUGEPAGE);
+    }
+#endif
+
     void swap(Memory& other) noexcept {
         std::swap(at_, other.at_);
         std::swap(bytes_, other.bytes_);

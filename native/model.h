@@ -119,16 +119,17 @@ struct Model {
     int inner() const { return (shape.intermediate + kGroup - 1) / kGroup * kGroup; }
 };
 
-// RMSNorm of one row.
-inline void normalise(const float* x, const std::vector<float>& gain, float epsilon, int size, float* to) {
+// RMSNorm of one row, as inputs of a product where `narrow` says how that reads them.
+inline void normalise(const float* x, const std::vector<float>& gain, float epsilon, int size, float* to,
+                      bool narrow = false) {
     Floats squares{};
     int i = 0;
     for (; i + kLanes <= size; i += kLanes) squares += load(x + i) * load(x + i);
     float total = sum(squares);
     for (; i < size; ++i) total += x[i] * x[i];
     const float scale = 1.0f / std::sqrt(total / float(size) + epsilon);
-    for (i = 0; i + kLanes <= size; i += kLanes) store(to + i, load(x + i) * scale * load(&gain[i]));
-    for (; i < size; ++i) to[i] = x[i] * scale * gain[i];
+    for (i = 0; i < size; i += kLanes)
+        put_inputs(to, i, load(x + i, size - i) * scale * load(&gain[i], size - i), size - i, narrow);
 }
 
 }  // namespace DYNEXIT_ISA

@@ -68,15 +68,15 @@ class Pass {
 
     void layer(int index, Pool& pool) {
         const Layer& l = model_.layers[index];
-        normalise_rows(l.attention_norm, pool);
+        normalise_rows(l.attention_norm, l.qkv, pool);
         linear(l.qkv, normed_.data(), pool, projected_.data(), false);
         in_parts(count() * s_.kv_heads, kFewHeads, pool, [&](int, Share part) {
             for (int i = part.first; i < part.last; ++i) remember(l, index, i % count(), i / count());
         });
-        pool.each(int(tasks_.size()), [&](int thread, int i) { attend(index, tasks_[i], scratch_[thread]); });
+        pool.each(int(tasks_.size()), [&](int thread, int i) { attend(l, index, tasks_[i], scratch_[thread]); });
         linear(l.out, attended_.data(), pool, hidden_, true);
-        normalise_rows(l.mlp_norm, pool);
-        gate(l.gate_up, pool);
+        normalise_rows(l.mlp_norm, l.gate_up, pool);
+        gate(l, pool);
         linear(l.down, gated_.data(), pool, hidden_, true);
     }
 
@@ -85,16 +85,15 @@ class Pass {
     // `work(thread, part)` over `things`, in one part where there are few, else in some for each thread.
     template <class Work>
     void in_parts(int things, int few, Pool& pool, Work&& work) {
-
         const int parts = things <= few ? 1 : std::min(things, model_.threads);
         pool.each(parts, [&](int thread, int part) { work(thread, share(things, part, parts)); });
     }
 
-    void normalise_rows(const std::vector<float>& gain, Pool& pool) {
+    void normalise_rows(const std::vector<float>& gain, const Matrix& next, Pool& pool) {
         in_parts(count(), kFewRows, pool, [&](int, Share part) {
             for (int row = part.first; row < part.last; ++row)
                 normalise(hidden_ + size_t(row) * s_.hidden, gain, s_.epsilon, s_.hidden,
-                          &normed_[size_t(row) * s_.hidden]);
+                          &normed_[size_t(row) * s_.hidden], next.narrow());
         });
     }
 
@@ -111,14 +110,16 @@ class Pass {
     }
 
     // silu(gate) * up: a group of gates comes before the group of ups that it meets.
-    void gate(const Matrix& m, Pool& pool) {
+    void gate(const Layer& l, Pool& pool) {
+        const Matrix& m = l.gate_up;
         in_parts(m.groups() / 2, 1, pool, [&](int thread, Share part) {
             float* gates = scratch_[thread].gates.data();
             m.times(normed_.data(), count(), part.first * 2, part.last * 2, [&](int row, int vector, Floats value) {
                 const int group = vector / kPerGroup, lane = vector % kPerGroup * kLanes;
                 float* gated = gates + size_t(row) * kGroup + lane;
                 if (group % 2 == 0) return store(gated, value);
-                store(&gated_[size_t(row) * model_.inner() + group / 2 * kGroup + lane], silu(load(gated)) * value);
+                put_inputs(&gated_[size_t(row) * model_.inner()], group / 2 * kGroup + lane,
+                           silu(load(gated)) * value, kLanes, l.down.narrow());
             });
         });
     }
@@ -149,35 +150,39 @@ class Pass {
     }
 
     // Scores, their softmax, and the values' sum, for the queries of a few rows that share a key head.
-    void attend(int index, const Task& task, Scratch& scratch) {
+    void attend(const Layer& l, int index, const Task& task, Scratch& scratch) {
         const int d = s_.head_dim, group = model_.query_group(), n = (task.last - task.first) * group;
         const Cache& cache = *rows_[task.first].cache;
         const int groups = (rows_[task.last - 1].position + kGroup) / kGroup, width = groups * kGroup;
         const float scale = 1.0f / std::sqrt(float(d));
+        const Matrix keys = cache.keys(index, task.head);
         for (int i = 0; i < n; ++i) {
-            const float* from = &projected_[place(task, i, model_.projected())];
-            for (int j = 0; j < d; ++j) scratch.queries[size_t(i) * d + j] = from[j] * scale;
+            const float* from = &projected_[row_of(task, i) * model_.projected() + head_of(task, i)];
+            for (int j = 0; j < d; j += kLanes)
+                put_inputs(&scratch.queries[size_t(i) * d], j, load(from + j, d - j) * scale, d - j, keys.narrow());
         }
-        cache.keys(index, task.head).times(scratch.queries.data(), n, 0, groups, [&](int i, int vector, Floats value) {
+        keys.times(scratch.queries.data(), n, 0, groups, [&](int i, int vector, Floats value) {
             store(&scratch.scores[size_t(i) * width + vector * kLanes], value);
         });
-        for (int i = 0; i < n; ++i)
-            softmax(&scratch.scores[size_t(i) * width], rows_[task.first + i / group].position + 1, width);
         Matrix values = cache.values(index, task.head);
         values.inputs = width;
+        for (int i = 0; i < n; ++i)
+            softmax(&scratch.scores[size_t(i) * width], rows_[row_of(task, i)].position + 1, width, values.narrow());
         values.times(scratch.scores.data(), n, 0, values.groups(), [&](int i, int vector, Floats value) {
-            store(&attended_[place(task, i, model_.attended())] + vector * kLanes, value, d - vector * kLanes);
+            put_inputs(&attended_[row_of(task, i) * model_.attended()], head_of(task, i) + vector * kLanes, value,
+                       d - vector * kLanes, l.out.narrow());
         });
     }
 
-    // Where query i of a task begins in rows of `width` numbers that begin with the heads.
-    size_t place(const Task& task, int i, int width) const {
+    // Of query i of a task: its row, and where its head begins in that.
+    size_t row_of(const Task& task, int i) const { return size_t(task.first + i / model_.query_group()); }
+    int head_of(const Task& task, int i) const {
         const int group = model_.query_group();
-        return size_t(task.first + i / group) * width + size_t(task.head * group + i % group) * s_.head_dim;
+        return (task.head * group + i % group) * s_.head_dim;
     }
 
     // Over the first `count` of `width` scores; the others become 0.
-    static void softmax(float* scores, int count, int width) {
+    static void softmax(float* scores, int count, int width, bool narrow) {
         for (int i = count; i < width; ++i) scores[i] = -INFINITY;
         Floats best = load(scores);
         for (int i = kLanes; i < width; i += kLanes) best = maximum(best, load(scores + i));
@@ -189,7 +194,8 @@ class Pass {
             total += e;
         }
         const float inverse = 1.0f / sum(total);
-        for (int i = 0; i < width; i += kLanes) store(scores + i, load(scores + i) * inverse);
+        for (int i = 0; i < width; i += kLanes)
+            put_inputs(scores, i, load(scores + i) * inverse, kLanes, narrow);
     }
 
     const Model& model_;

@@ -21,7 +21,16 @@ constexpr int kLanes = 4;
 #endif
 typedef float Floats __attribute__((vector_size(kLanes * 4), aligned(4)));
 typedef uint32_t Words __attribute__((vector_size(kLanes * 4), aligned(4)));
+typedef uint16_t Halves __attribute__((vector_size(kLanes * 2), aligned(2)));
 typedef int8_t Bytes __attribute__((vector_size(kLanes), aligned(1)));
+
+// Whether two pairs of bf16 numbers are multiplied and added in one instruction. Emulated, it is only
+// for tests, on machines that lack it.
+#if defined(__AVX512BF16__) || defined(DYNEXIT_EMULATE_DOTS)
+constexpr bool kDots = true;
+#else
+constexpr bool kDots = false;
+#endif
 
 template <class Vector>
 inline Vector load_as(const void* from) {
@@ -37,13 +46,13 @@ inline void store(float* to, Floats value) { std::memcpy(to, &value, sizeof valu
 inline Floats load(const float* from, int room) {
     if (room >= kLanes) return load(from);
     Floats value{};
-    for (int i = 0; i < room; ++i) value[i] = from[i];
+    if (room > 0) std::memcpy(&value, from, size_t(room) * sizeof(float));
     return value;
 }
 
 inline void store(float* to, Floats value, int room) {
     if (room >= kLanes) return store(to, value);
-    for (int i = 0; i < room; ++i) to[i] = value[i];
+    if (room > 0) std::memcpy(to, &value, size_t(room) * sizeof(float));
 }
 
 inline Floats all(float value) { return value - Floats{}; }
@@ -52,6 +61,34 @@ inline Floats as_floats(Words bits) { return load_as<Floats>(&bits); }
 // A word holds two bf16 numbers; each is the upper half of a float.
 inline Floats lower(Words pair) { return as_floats(pair << 16); }
 inline Floats upper(Words pair) { return as_floats(pair & 0xFFFF0000u); }
+
+// Numbers below the smallest normal one as 0.
+inline Floats flushed(Floats x) { return (load_as<Words>(&x) & 0x7F800000u) == 0 ? Floats{} : x; }
+
+// Adds the products of both numbers of each word, the upper ones first: as VDPBF16PS does it.
+inline Floats dot(Floats sum, Words weights, uint32_t inputs) {
+#if defined(__AVX512BF16__)
+    return _mm512_dpbf16_ps(sum, load_as<__m512bh>(&weights), __m512bh(_mm512_set1_epi32(int(inputs))));
+#else
+    const Words pair = Words{} + inputs;
+    sum = flushed(sum + flushed(upper(weights)) * flushed(upper(pair)));
+    return flushed(sum + flushed(lower(weights)) * flushed(lower(pair)));
+#endif
+}
+
+// To bf16: the nearest, ties to even, as VCVTNEPS2BF16 does it.
+inline Halves narrowed(Floats x) {
+#if defined(__AVX512BF16__)
+    const __m256bh halves = _mm512_cvtneps_pbh(x);
+    return load_as<Halves>(&halves);
+#else
+    const Floats value = flushed(x);
+    const Words bits = load_as<Words>(&value);
+    const Words rounded = (bits + 0x7FFFu + (bits >> 16 & 1)) >> 16;
+    const Words none = bits >> 16 | 0x40;
+    return __builtin_convertvector((bits & 0x7FFFFFFFu) > 0x7F800000u ? none : rounded, Halves);
+#endif
+}
 
 // Signed bytes as floats.
 inline Floats widened(const char* from) {

@@ -46,7 +46,7 @@ class Unembedding {
           parts_((groups_ + kPartGroups - 1) / kPartGroups), normed_(size_t(rows) * model.shape.hidden) {
         for (int r = 0; r < rows; ++r)
             normalise(hidden + size_t(r) * model.shape.hidden, model.final_norm, model.shape.epsilon,
-                      model.shape.hidden, &normed_[size_t(r) * model.shape.hidden]);
+                      model.shape.hidden, &normed_[size_t(r) * model.shape.hidden], model.head.narrow());
     }
 
     void logits(float* to) {

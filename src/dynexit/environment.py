@@ -4,6 +4,7 @@ import os
 import platform
 import resource
 import sys
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +21,6 @@ CLEAR_PEAK = "5"  # proc(5), clear_refs: resets the resident set's high-water ma
 def environment(lm: "LanguageModel") -> dict[str, Any]:
     """Everything beside the options that a timing depends on."""
     model = lm.model
-    on_gpu = model.device.type == "cuda"
     return {
         "dynexit": version("dynexit"),
         "torch": torch.__version__,
@@ -29,10 +29,14 @@ def environment(lm: "LanguageModel") -> dict[str, Any]:
         "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(model.device) if on_gpu else "cpu",
+        "device": ", ".join(map(_device_name, model.devices)),
         "dtype": str(model.dtype).removeprefix("torch."),
         "runtime": model.runtime_name,
     }
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
 
 @cache
@@ -45,22 +49,22 @@ def processor() -> str:
 
 
 class PeakMemory:
-    """Most bytes held since the object was made: by the CUDA device, else by the process.
+    """Most bytes held since the object was made: by the CUDA devices, else by the process.
 
     Where the system cannot reset a process's mark, it is the most since the process began.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        if device.type == "cuda":
+    def __init__(self, devices: Sequence[torch.device]) -> None:
+        self._gpus = [device for device in devices if device.type == "cuda"]
+        for device in self._gpus:
             torch.cuda.reset_peak_memory_stats(device)
-        else:
+        if not self._gpus:
             _reset_process_peak()
 
     def read(self) -> int:
         """Bytes."""
-        if self._device.type == "cuda":
-            return int(torch.cuda.max_memory_allocated(self._device))
+        if self._gpus:
+            return sum(torch.cuda.max_memory_allocated(device) for device in self._gpus)
         return _process_peak()
 
 

@@ -18,7 +18,7 @@ from dynexit.decoding.text import NoText, TextStream
 from dynexit.errors import DynexitError
 from dynexit.methods import make_controller
 from dynexit.model.drafting import trimmed_vocabulary
-from dynexit.model.dtypes import parse_device
+from dynexit.model.dtypes import parse_devices
 from dynexit.model.interface import Model
 from dynexit.model.loading import find_checkpoint, load_eos, load_shape
 from dynexit.model.native.transformer import NativeTransformer
@@ -238,7 +238,8 @@ def load(
     Args:
         model: a local folder or a hub id; None is the model that comes with dynexit.
         dtype: bf16, fp16, fp32 or fp64; None is bf16 where that is fast, else fp32.
-        device: cpu, cuda or cuda:N; None is CUDA where there is one.
+        device: cpu, cuda or cuda:N; None is CUDA where there is one. Several, such as
+            "cuda:0,cuda:1", share the layers among them: a model larger than one of them.
         check: warn once where the checkpoint's early exits are useless.
         runtime: native (C++, on a CPU in bf16 or fp32) or eager (PyTorch); None is native where
             that is possible.
@@ -249,11 +250,11 @@ def load(
     from dynexit.agreement import warn_if_useless
 
     folder = BUNDLED if model is None else find_checkpoint(model)
-    place = parse_device(device)
+    devices = parse_devices(device)
     config = load_shape(folder)
     tokenizer = load_tokenizer(folder)
     loaded = LanguageModel(
-        load_into(runtime, folder, config, dtype, place),
+        load_into(runtime, folder, config, dtype, devices),
         tokenizer,
         load_eos(folder, tokenizer.eos if tokenizer else None),
         "bundled" if model is None else str(model),

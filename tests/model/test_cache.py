@@ -137,7 +137,7 @@ def memory_for(monkeypatch):
 
 @pytest.mark.parametrize("allocations", [0, 1])
 def test_no_memory_is_one_sentence(memory_for, allocations):
-    cache = KVCache(SMALL, torch.float32, torch.device("cpu"))
+    cache = KVCache(SMALL, torch.float32, [torch.device("cpu")] * SMALL.num_layers)
     memory_for(allocations)
     with pytest.raises(DynexitError, match="no memory for a KV cache of 40 positions"):
         cache.write(0, 0, ones(3), ones(3))
@@ -145,7 +145,7 @@ def test_no_memory_is_one_sentence(memory_for, allocations):
 
 @pytest.mark.parametrize("allocations", [0, 1])
 def test_a_cache_works_once_there_is_memory_again(memory_for, allocations):
-    cache = KVCache(SMALL, torch.float32, torch.device("cpu"))
+    cache = KVCache(SMALL, torch.float32, [torch.device("cpu")] * SMALL.num_layers)
     memory_for(allocations)
     with pytest.raises(DynexitError):
         cache.write(0, 0, ones(3), ones(3))
@@ -159,7 +159,7 @@ def test_a_cache_works_once_there_is_memory_again(memory_for, allocations):
 def test_no_memory_on_a_gpu():
     """The real thing: a context whose cache no GPU holds."""
     config = ModelConfig("llama", 10, 8, 8, 2, 64, 64, 1 << 16, max_positions=1 << 30)
-    cache = KVCache(config, torch.float32, torch.device("cuda"))
+    cache = KVCache(config, torch.float32, [torch.device("cuda")] * config.num_layers)
     row = torch.zeros(1, 64, 1 << 16, device="cuda")
     with pytest.raises(DynexitError, match="no memory for a KV cache"):
         cache.write(0, (1 << 29), row, row)

@@ -84,7 +84,7 @@ class Worker:
         if record.method not in self._warm:
             peer.generate(variant, ids, WARM_UP_TOKENS)
             self._warm.add(record.method)
-        peak = PeakMemory(lm.model.device)
+        peak = PeakMemory(lm.model.devices)
         output = peer.generate(variant, ids, self.options.max_new_tokens)
         record.peak_memory, record.prompt_tokens = peak.read(), len(ids)
         record.token_ids, record.text = output.token_ids, lm.tokenizer.decode(output.token_ids)
@@ -95,7 +95,7 @@ class Worker:
 
     def _fill_from_method(self, record: Record, lm: LanguageModel, prompt: str) -> None:
         controller = self._controller(lm, record.method)
-        peak = PeakMemory(lm.model.device)
+        peak = PeakMemory(lm.model.devices)
         output = self._generate(lm, prompt, controller, self.options.max_new_tokens)
         record.peak_memory = peak.read()
         record.prompt_tokens = len(lm.tokenizer.encode(prompt)) if lm.tokenizer else 0

@@ -16,7 +16,10 @@ Model = Annotated[
 Dtype = Annotated[
     str | None, typer.Option(help="bf16, fp16, fp32 or fp64 [default: what is fast here].")
 ]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N [default: cuda if any].")]
+Device = Annotated[
+    str | None,
+    typer.Option(help="cpu, cuda, cuda:N, or several: cuda:0,cuda:1 [default: cuda if any]."),
+]
 Runtime = Annotated[
     str | None, typer.Option(help="native (C++) or eager (PyTorch) [default: native if it can].")
 ]

@@ -4,6 +4,8 @@ Not responsible for what has been decided: a sequence rolls back by using a shor
 whatever lies past it is overwritten by the next pass. Nothing is ever copied to roll back.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -20,11 +22,14 @@ class KVCache:
     those that every layer has computed for tokens that stay. It lives on the host.
     """
 
-    def __init__(self, config: ModelConfig, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, config: ModelConfig, dtype: torch.dtype, devices: Sequence[torch.device]
+    ) -> None:
+        """`devices`: of each layer."""
         self._config = config
-        empty = torch.empty(config.num_kv_heads, 0, config.head_dim, dtype=dtype, device=device)
-        self._keys = [empty] * config.num_layers
-        self._values = [empty] * config.num_layers
+        empty = torch.empty(config.num_kv_heads, 0, config.head_dim, dtype=dtype)
+        self._keys = [empty.to(device) for device in devices]
+        self._values = [empty.to(device) for device in devices]
         self.length = 0
 
     @property

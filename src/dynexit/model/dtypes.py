@@ -53,4 +53,13 @@ def parse_device(name: str | torch.device | None) -> torch.device:
         raise DynexitError(f"device {name!r} is not supported: use cpu or cuda.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise DynexitError("no CUDA device is available here: use --device cpu.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DynexitError(f"device {name!r} is not here: CUDA has {torch.cuda.device_count()}.")
     return device
+
+
+def parse_devices(names: str | torch.device | None) -> list[torch.device]:
+    """The devices that a list such as "cuda:0,cuda:1" names, in order; one as `parse_device`."""
+    if not isinstance(names, str):
+        return [parse_device(names)]
+    return [parse_device(name.strip()) for name in names.split(",")]

@@ -55,6 +55,10 @@ class Model(Protocol):
         """Where hidden states and logits are."""
 
     @property
+    def devices(self) -> Sequence[torch.device]:
+        """All that hold weights, `device` first."""
+
+    @property
     def dtype(self) -> torch.dtype:
         """The dtype of the weights."""
 

@@ -4,7 +4,7 @@ Code in a checkpoint is never run, and pickled weights are never opened.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from dynexit.errors import DynexitError
 from dynexit.model.config import Json, ModelConfig
 from dynexit.model.families import parse_config
+from dynexit.model.placement import place_layers
 from dynexit.model.transformer import Transformer
 from dynexit.model.weights import Part, weight_map
 
@@ -78,15 +79,19 @@ def load_eos(folder: Path, default: int | None = None) -> frozenset[int]:
 
 
 def load_model(
-    folder: Path, config: ModelConfig, dtype: torch.dtype, device: torch.device
+    folder: Path, config: ModelConfig, dtype: torch.dtype, *devices: torch.device
 ) -> Transformer:
     """Build the model and fill it from safetensors, one layer's tensors mapped at a time.
 
+    Args:
+        devices: one, or several that share the layers among them (`placement.py`).
+
     Raises:
-        DynexitError: pickled weights, a truncated file, or a tensor that is missing or misshapen.
+        DynexitError: pickled weights, a truncated file, a tensor that is missing or misshapen, or
+            more devices than layers.
     """
     model = without_memory(config, dtype)
-    for _ in filled_parts(model, folder, device):
+    for _ in filled_modules(model, folder, *devices):
         pass
     return model
 
@@ -104,25 +109,36 @@ def parameters(config: ModelConfig) -> tuple[int, int]:
     return sum(p.numel() for p in whole), sum(p.numel() for p in layer)
 
 
-def filled_parts(model: Transformer, folder: Path, device: torch.device) -> Iterator[int | None]:
-    """Give `model` memory and weights, a part at a time.
+def give_memory(module: torch.nn.Module, device: torch.device) -> None:
+    """Its own, for as long as it lives."""
+    module.to_empty(device=device)
 
-    Yields None when embedding, final norm and head are there, then each layer's index. Whoever
-    iterates may take a part's weights away before the next are read.
+
+def filled_modules(
+    model: Transformer,
+    folder: Path,
+    *devices: torch.device,
+    memory: Callable[[torch.nn.Module, torch.device], None] = give_memory,
+) -> Iterator[str]:
+    """Give `model` memory on `devices` and weights, a module at a time, embedding and head first.
+
+    Yields each module's name when its weights are there, a tied head's as the embedding's. Whoever
+    iterates may take its weights away before the next are read.
     """
-    parts: dict[int | None, list[tuple[str, Part]]] = {}
-    for ours, pieces in weight_map(model.config).items():
-        part = int(ours.split(".")[1]) if ours.startswith("layers.") else None
-        parts.setdefault(part, []).extend((ours, piece) for piece in pieces)
-    files = _shard_of(folder, [piece.name for wanted in parts.values() for _, piece in wanted])
-    for part, wanted in parts.items():
-        for module in model.part(part):
-            module.to_empty(device=device)
+    wanted = weight_map(model.config)
+    files = _shard_of(folder, [part.name for parts in wanted.values() for part in parts])
+    layers = place_layers(model.config, devices)
+    ordered = sorted(wanted.items(), key=lambda item: item[0].startswith("layers."))
+    for name, group in groupby(ordered, key=lambda item: item[0].rpartition(".")[0]):
+        module, at = model.get_submodule(name), name.split(".")
+        memory(module, layers[int(at[1])] if at[0] == "layers" else devices[0])
         model.tie()
-        parameters = dict(model.named_parameters())
-        for shard, found in groupby(wanted, key=lambda item: files[item[1].name]):
+        parameters = {f"{name}.{own}": p for own, p in module.named_parameters()}
+        pieces = [(ours, part) for ours, parts in group for part in parts]
+        for shard, found in groupby(pieces, key=lambda piece: files[piece[1].name]):
             _fill(parameters, shard, list(found))
-        yield part
+        del parameters  # or a matrix would outlive its being taken away
+        yield name
 
 
 def _shard_of(folder: Path, names: list[str]) -> dict[str, Path]:

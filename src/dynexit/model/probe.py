@@ -8,6 +8,8 @@ from torch import Tensor
 
 from dynexit.model.interface import Model, Span
 
+POSITIONS = 16  # unembedded at once
+
 
 @dataclass(frozen=True)
 class LayerReadings:
@@ -36,10 +38,17 @@ def read_layers(model: Model, tokens: Tensor) -> LayerReadings:
     states: list[Tensor] = []
     rows = model.rows([Span(model.new_cache(), 0, len(tokens) - 1)])
     model.run_layers(model.embed(tokens[:-1]), rows, 0, model.config.num_layers, states)
-    predictions, nats = [], []
-    for hidden in states:
-        logits = model.unembed(hidden).float()
-        predictions.append(logits.argmax(-1))
-        nats.append(float(F.cross_entropy(logits, tokens[1:], reduction="sum")))
+    read = [_read(model, hidden, tokens[1:]) for hidden in states]
+    predictions, nats = zip(*read, strict=True)
     agreeing = [int((p == predictions[-1]).sum()) for p in predictions]
-    return LayerReadings(len(tokens) - 1, agreeing, nats)
+    return LayerReadings(len(tokens) - 1, agreeing, list(nats))
+
+
+def _read(model: Model, hidden: Tensor, following: Tensor) -> tuple[Tensor, float]:
+    """Predictions [T] and summed nats; a few positions' logits are held at a time."""
+    predictions, nats = [], 0.0
+    for rows, tokens in zip(hidden.split(POSITIONS), following.split(POSITIONS), strict=True):
+        logits = model.unembed(rows).float()
+        predictions.append(logits.argmax(-1))
+        nats += float(F.cross_entropy(logits, tokens, reduction="sum"))
+    return torch.cat(predictions), nats

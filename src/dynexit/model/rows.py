@@ -5,6 +5,7 @@ together; only attention looks at one sequence at a time.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from typing import cast
 
 import torch
@@ -27,6 +28,18 @@ class Rows:
         else:
             self.cos, self.sin = (torch.cat(t) for t in zip(*tables, strict=True))
         self._masks = [_causal_mask(s, like) for s in self.spans]
+        self._elsewhere: dict[torch.device, Rows] = {}
+
+    def on(self, device: torch.device) -> "Rows":
+        """These rows for layers on `device`: angles and masks are copied there once."""
+        if device == self.cos.device:
+            return self
+        if device not in self._elsewhere:
+            rows = copy(self)
+            rows.cos, rows.sin = self.cos.to(device), self.sin.to(device)
+            rows._masks = [None if mask is None else mask.to(device) for mask in self._masks]
+            self._elsewhere[device] = rows
+        return self._elsewhere[device]
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Append to each sequence's cache, then attend.

@@ -1,5 +1,6 @@
 """Which runtime a checkpoint's layers run in: the native library where it can, else PyTorch."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -20,13 +21,14 @@ def load_into(
     folder: Path,
     config: ModelConfig,
     dtype: str | torch.dtype | None,
-    device: torch.device,
+    devices: Sequence[torch.device],
 ) -> Model:
     """A checkpoint's weights in `runtime`; None is native where that is possible.
 
     Args:
         dtype: None is bf16 in the native runtime, which reads it fast on every processor with wide
-            vectors, and else what `device` multiplies fast.
+            vectors, and else what the first device multiplies fast.
+        devices: several share the layers among them, in PyTorch.
 
     Raises:
         DynexitError: a runtime that is not known or cannot run this, or as `load_model`.
@@ -34,12 +36,12 @@ def load_into(
     if runtime not in (None, *RUNTIMES):
         raise DynexitError(f"runtime {runtime!r} is not known: use {' or '.join(RUNTIMES)}.")
     native = runtime != "eager"
-    if dtype is None and native and is_fast() and not obstacle(config, torch.bfloat16, device):
+    if dtype is None and native and is_fast() and not obstacle(config, torch.bfloat16, *devices):
         dtype = torch.bfloat16
-    chosen = fast_dtype(device) if dtype is None else parse_dtype(dtype)
-    reason = obstacle(config, chosen, device)
+    chosen = fast_dtype(devices[0]) if dtype is None else parse_dtype(dtype)
+    reason = obstacle(config, chosen, *devices)
     if runtime == "native" and reason:
         raise DynexitError(f"the native runtime cannot be used: {reason}; use --runtime eager.")
     if native and not reason:
         return load_native(folder, config, chosen)
-    return load_model(folder, config, chosen, device)
+    return load_model(folder, config, chosen, *devices)

@@ -29,6 +29,13 @@ class Attending(Protocol):
         """[N, heads, head_dim] each -> [N, num_heads * head_dim]."""
 
 
+class Placed(Attending, Protocol):
+    """Rows of a pass whose layers may lie on several devices."""
+
+    def on(self, device: torch.device) -> Attending:
+        """What a layer on `device` needs to know."""
+
+
 class RMSNorm(nn.Module):
     """Root-mean-square normalisation with a learned gain, over the last dimension."""
 
@@ -73,6 +80,11 @@ class DecoderLayer(nn.Module):
         self.gate_up = nn.Linear(size, 2 * config.intermediate_size, bias=config.mlp_bias)
         self.down = nn.Linear(config.intermediate_size, size, bias=config.mlp_bias)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.qkv.weight.device
+
     def forward(self, hidden: Tensor, rows: Attending) -> Tensor:
         """[N, D] -> [N, D]; never writes into `hidden`."""
         query, key, value = self._project(self.attention_norm(hidden), rows)
@@ -94,7 +106,7 @@ class DecoderLayer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A decoder-only model whose layers run in parts."""
+    """A decoder-only model whose layers run in parts, each on the device of its weights."""
 
     runtime_name = "eager"
 
@@ -111,8 +123,14 @@ class Transformer(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Where embedding and head are, and so hidden states and logits."""
         return self.embedding.weight.device
+
+    @property
+    def devices(self) -> list[torch.device]:
+        """All that hold weights; the first is `device`."""
+        layers = (self.layer(index).device for index in range(self.config.num_layers))
+        return list(dict.fromkeys((self.device, *layers)))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -128,14 +146,10 @@ class Transformer(nn.Module):
         if self.config.tie_embeddings:
             self.head.weight = self.embedding.weight
 
-    def part(self, index: int | None) -> list[nn.Module]:
-        """The modules of layer `index`; None is what is around the layers."""
-        ends = [self.embedding, self.final_norm, self.head]
-        return ends if index is None else [self.layer(index)]
-
     def new_cache(self) -> KVCache:
         """An empty cache for one sequence."""
-        return KVCache(self.config, self.dtype, self.device)
+        layers = range(self.config.num_layers)
+        return KVCache(self.config, self.dtype, [self.layer(index).device for index in layers])
 
     def rows(self, spans: Sequence[Span]) -> Rows:
         """The rows of a forward pass over `spans`, in the order given."""
@@ -150,7 +164,7 @@ class Transformer(nn.Module):
     def run_layers(
         self,
         hidden: Tensor,
-        rows: Attending,
+        rows: Placed,
         start: int,
         stop: int,
         states: list[Tensor] | None = None,
@@ -158,10 +172,12 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """See `interface.Model`."""
         for index in range(start, stop):
-            hidden = self.layer(index)(hidden, rows)
+            layer = self.layer(index)
+            hidden = layer(hidden.to(layer.device), rows.on(layer.device))
             if states is not None:
-                states.append(hidden if keep is None else hidden[-keep:].clone())
-        return hidden
+                kept = hidden if keep is None else hidden[-keep:].clone()
+                states.append(kept.to(self.device))
+        return hidden.to(self.device)
 
     def unembed(self, hidden: Tensor, limit: int | None = None) -> Tensor:
         """See `interface.Model`."""

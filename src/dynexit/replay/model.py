@@ -62,6 +62,11 @@ class TraceModel:
         self.config = cast(ModelConfig, shape)
         self.choosable = info.vocab_size
 
+    @property
+    def devices(self) -> tuple[torch.device, ...]:
+        """Where the layers are not."""
+        return (self.device,)
+
     def clock(self) -> float:
         """Seconds since the text began, as costs have it."""
         return self.seconds

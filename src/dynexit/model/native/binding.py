@@ -1,6 +1,7 @@
 """The compiled library by way of ctypes. `native/api.h` is its other half, field by field."""
 
 import ctypes
+import os
 from ctypes import (
     CFUNCTYPE,
     POINTER,
@@ -120,7 +121,12 @@ class Runtime(Structure):
 
 
 def find_library() -> Path | None:
-    """The compiled library; None where the install found no compiler."""
+    """The compiled library: $DYNEXIT_LIBRARY, else the installed one.
+
+    None where the install found no compiler.
+    """
+    if named := os.environ.get("DYNEXIT_LIBRARY"):
+        return Path(named)
     folders = [Path(folder) for folder in dynexit.model.native.__path__]
     return next((f for folder in folders for f in sorted(folder.glob("libdynexit.*"))), None)
 

@@ -24,10 +24,13 @@ from dynexit.model.native.binding import (
 )
 from dynexit.model.readings import Readings
 from dynexit.model.rope import RotaryTable
-from dynexit.model.transformer import DecoderLayer, RMSNorm, Transformer
+from dynexit.model.transformer import Transformer
+from dynexit.model.weights import weight_map
 
 LIKE = torch.empty(0)
 FORMATS = {torch.bfloat16: Format.BF16, torch.float32: Format.FP32}
+MATRICES = {matrix.name.lower(): matrix for matrix in Matrix}
+VECTORS = {vector.name.lower(): vector for vector in Vector}
 NO_MEMORY = "no memory left: shorten the prompt, generate fewer tokens, or use a smaller dtype."
 
 
@@ -81,6 +84,7 @@ class NativeTransformer:
     """
 
     device = torch.device("cpu")
+    devices: Sequence[torch.device] = (device,)
 
     def __init__(
         self,
@@ -118,9 +122,9 @@ class NativeTransformer:
     def packing(cls, model: Transformer, **options: Any) -> "NativeTransformer":
         """A native copy of `model`; options as for the class."""
         native = cls(model.config, model.dtype, **options)
-        native.pack_ends(model)
-        for index in range(model.config.num_layers):
-            native.pack_layer(index, model.layer(index))
+        names = (name.rpartition(".")[0] for name in weight_map(model.config))
+        for name in dict.fromkeys(names):
+            native.pack(name, model.get_submodule(name))
         native.choosable = model.choosable
         return native
 
@@ -144,29 +148,28 @@ class NativeTransformer:
         table = 0 if self._embedding is None else self._embedding.nbytes
         return int(self.runtime.model_bytes(self.handle)) + table
 
-    def pack_ends(self, model: Transformer) -> None:
-        """Take over embedding, final norm and head. A tied head serves as the embedding, too."""
-        if not self.config.tie_embeddings:
-            table = model.embedding.weight.detach().contiguous()
+    def pack(self, name: str, module: torch.nn.Module) -> None:
+        """Take over the weights of a module of `Transformer`, by its name there.
+
+        A tied embedding is the head; another one stays as it is.
+        """
+        *at, which = name.split(".")
+        layer = int(at[1]) if at else 0
+        if which in VECTORS:
+            self._set_vector(layer, VECTORS[which], module)
+        elif which != "embedding":
+            self._set_matrix(layer, MATRICES[which], module)
+        elif self.config.tie_embeddings:
+            self._set_matrix(layer, Matrix.HEAD, module)
+        else:
+            table = module.get_parameter("weight").detach().contiguous()
             self._embedding = table
             self.runtime.set_embedding(self.handle, table.data_ptr(), FORMATS[table.dtype])
-        self._set_matrix(0, Matrix.HEAD, model.head)
-        self._set_vector(0, Vector.FINAL_NORM, model.final_norm)
 
-    def pack_layer(self, index: int, layer: DecoderLayer) -> None:
-        """Take over a decoder layer's weights."""
-        self._set_matrix(index, Matrix.QKV, layer.qkv)
-        self._set_matrix(index, Matrix.OUT, layer.out)
-        self._set_matrix(index, Matrix.GATE_UP, layer.gate_up)
-        self._set_matrix(index, Matrix.DOWN, layer.down)
-        self._set_vector(index, Vector.ATTENTION_NORM, layer.attention_norm)
-        self._set_vector(index, Vector.MLP_NORM, layer.mlp_norm)
-        self._set_vector(index, Vector.QUERY_NORM, layer.query_norm)
-        self._set_vector(index, Vector.KEY_NORM, layer.key_norm)
-
-    def _set_matrix(self, layer: int, which: Matrix, linear: torch.nn.Linear) -> None:
-        weight = linear.weight.detach().contiguous()
-        bias = None if linear.bias is None else linear.bias.detach().float().contiguous()
+    def _set_matrix(self, layer: int, which: Matrix, module: torch.nn.Module) -> None:
+        parameters = {name: p.detach().contiguous() for name, p in module.named_parameters()}
+        weight, bias = parameters["weight"], parameters.get("bias")
+        bias = None if bias is None else bias.float()
         self._check(
             self.runtime.set_matrix(
                 *(self.handle, layer, which, weight.data_ptr(), *weight.shape),
@@ -174,11 +177,10 @@ class NativeTransformer:
             )
         )
 
-    def _set_vector(self, layer: int, which: Vector, norm: RMSNorm | None) -> None:
-        if norm is not None:
-            gains = norm.weight.detach().float().contiguous()
-            handle = self.handle
-            self._check(self.runtime.set_vector(handle, layer, which, gains.data_ptr(), len(gains)))
+    def _set_vector(self, layer: int, which: Vector, norm: torch.nn.Module) -> None:
+        gains = norm.get_parameter("weight").detach().float().contiguous()
+        handle = self.handle
+        self._check(self.runtime.set_vector(handle, layer, which, gains.data_ptr(), len(gains)))
 
     @staticmethod
     def _check(failed: int) -> None:
