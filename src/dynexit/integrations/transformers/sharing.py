@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynexit.errors import DynexitError
@@ -25,7 +26,8 @@ class Stacked(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[N, D] -> [N, the sum of the parts' outputs]."""
-        return torch.cat([part(hidden) for part in self.parts], dim=-1)
+        outputs = [F.linear(hidden, part.weight, part.bias) for part in self.parts]
+        return torch.cat(outputs, dim=-1)
 
     @property
     def weight(self) -> Tensor:
