@@ -210,6 +210,18 @@ def test_a_streamer_hears_everything_and_the_end(bundled, tokenizer):
     assert text == tokenizer.decode(plain)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_on_cuda_with_ids_there_or_here(family, method):
+    model = loaded(family, dtype=torch.float64).cuda()
+    for ids in (prompt(), prompt().cuda()):
+        assert_same(model, ids, method)
+        assert ours(model, ids, method, max_new_tokens=4).device == ids.device
+    runtime = runtime_of(model)
+    assert runtime.device.type == "cuda"
+
+
 def test_two_models(llama):
     small = loaded("llama", seed=0, num_hidden_layers=2)
     assert_same(llama, prompt(), "vanilla")

@@ -71,6 +71,8 @@ class Adapter:
         text = model.config.get_text_config()
         outer, inner, layers = _find_layers(model, int(text.num_hidden_layers))
         self._segment = Segment()
+        if "forward" in vars(getattr(model, outer)):
+            raise DynexitError("its forward is wrapped, as for layers on several devices")
         gates = nn.ModuleList(Gate(layer, i, self._segment) for i, layer in enumerate(layers))
         self._base = _shell(getattr(model, outer), inner, gates)
         self._whole = _shell(model, outer, self._base)

@@ -45,7 +45,7 @@ class Job:
 
     runtime: Model
     second: Model | None
-    controller: Controller
+    method: str | Controller
     criteria: Any
     streamer: Any
     max_new_tokens: int
@@ -61,7 +61,8 @@ class Job:
                 f"{limits.max_positions}: shorten it."
             )
         text = Decoding(
-            self.runtime, prompt, self.controller, sampling, limits, ending, self.second
+            *(self.runtime, prompt, make_controller(self.method), sampling, limits, ending),
+            self.second,
         )
         text.chooser = ProcessorsChooser(sampling, text.tokens, processing)
         for _ in generate(text):
@@ -115,7 +116,7 @@ def generate_hf(
     job = Job(
         runtime,
         None if draft_model is None else _second(draft_model, runtime),
-        make_controller(method),
+        method,
         stopping_criteria,
         streamer,
         generation_config.max_length - input_ids.shape[1],

@@ -4,7 +4,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from dynexit.errors import DynexitError
-from dynexit.integrations.transformers.sharing import known_config, sharing
+from dynexit.integrations.transformers.sharing import copied_layer, known_config, sharing
 from dynexit.integrations.transformers.trial import adapted
 from dynexit.model.interface import Model
 from dynexit.model.native.loading import obstacle
@@ -62,10 +62,10 @@ def accelerate(model: Any, release: bool = False) -> Any:
         )
     if reason := obstacle(config, model.dtype, model.device):
         raise DynexitError(f"the native runtime cannot be used: {reason}.")
-    shared, native = sharing(model, config), NativeTransformer(config, model.dtype)
-    native.pack_ends(shared)
+    native = NativeTransformer(config, model.dtype)
+    native.pack_ends(sharing(model, config))
     for index in range(config.num_layers):
-        native.pack_layer(index, shared.layer(index))
+        native.pack_layer(index, copied_layer(model, config, index))
         if release:
             model.model.layers[index].to_empty(device="meta")
     if release:

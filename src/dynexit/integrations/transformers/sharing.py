@@ -15,6 +15,7 @@ from dynexit.model.config import ModelConfig
 from dynexit.model.families import families, parse_config
 from dynexit.model.loading import without_memory
 from dynexit.model.transformer import DecoderLayer, RMSNorm, Transformer
+from dynexit.model.weights import weight_map
 
 
 class Stacked(nn.Module):
@@ -28,17 +29,6 @@ class Stacked(nn.Module):
         """[N, D] -> [N, the sum of the parts' outputs]."""
         outputs = [F.linear(hidden, part.weight, part.bias) for part in self.parts]
         return torch.cat(outputs, dim=-1)
-
-    @property
-    def weight(self) -> Tensor:
-        """One matrix: a copy, for who packs it."""
-        return torch.cat([part.weight for part in self.parts])
-
-    @property
-    def bias(self) -> Tensor | None:
-        """One vector, a copy; None where the parts have none."""
-        biases = [part.bias for part in self.parts]
-        return None if biases[0] is None else torch.cat(biases)
 
 
 def known_config(model: Any) -> ModelConfig | None:
@@ -77,6 +67,20 @@ def sharing(model: Any, config: ModelConfig) -> Transformer:
     for index, layer in enumerate(base.layers):
         _share_layer(ours.layer(index), layer)
     return ours
+
+
+def copied_layer(model: Any, config: ModelConfig, index: int) -> DecoderLayer:
+    """Decoder layer `index` of a known model with weights of its own, for who packs them."""
+    tensors, prefix = model.state_dict(), f"layers.{index}."
+    with torch.device("meta"):
+        layer = DecoderLayer(config, index).to(model.dtype).requires_grad_(False)
+    layer.to_empty(device=model.device)
+    for name, parts in weight_map(config).items():
+        if name.startswith(prefix):
+            ours = layer.get_parameter(name.removeprefix(prefix))
+            for part in parts:
+                ours[part.start : part.stop] = tensors[part.name]
+    return layer
 
 
 def _share_layer(ours: DecoderLayer, theirs: Any) -> None:
