@@ -1,6 +1,7 @@
 """Inside Hugging Face transformers: `model.generate(..., custom_generate=dynexit.generate_hf)`.
 
-- `generation.py` is what transformers calls; `refusals.py` says what it cannot do.
+- `generation.py` is what transformers calls, `writing.py` writes a sequence, and `refusals.py` says
+  what cannot be done.
 - `choosing.py` and `ending.py` put transformers' logits processors, stopping criteria and streamers
   where decoding chooses tokens and ends texts.
 - `runtimes.py` decides what runs a loaded model: its own weights in our forward pass
