@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import weakref
+from functools import partial
 
 import pytest
 import torch
@@ -63,6 +64,13 @@ def test_a_module_that_is_replaced_is_followed():
     assert ours(model) == model.generate(prompt(), **GREEDY).tolist()
 
 
+def test_a_head_with_a_bias_is_followed():
+    model = loaded("llama")
+    model.lm_head = torch.nn.Linear(32, 97)
+    torch.nn.init.normal_(model.lm_head.bias)
+    assert ours(model) == model.generate(prompt(), **GREEDY).tolist()
+
+
 def test_a_hook_is_followed():
     model = loaded("llama")
     first = ours(model)
@@ -73,6 +81,7 @@ def test_a_hook_is_followed():
 def test_nothing_keeps_a_model_alive():
     for family in ("llama", "gemma"):
         model = loaded(family)
+        model.generate = partial(type(model).generate, model)  # as a repository's own does
         ours(model)
         reference = weakref.ref(model.model.layers[0].mlp)
         del model

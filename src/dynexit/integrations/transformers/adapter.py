@@ -162,6 +162,7 @@ def _shell(module: Any, name: str, replacement: nn.Module) -> Any:
     """A shallow copy of `module` with one child replaced; `module` stays as it is."""
     shell = copy.copy(module)
     shell._modules = {**module._modules, name: replacement}
+    vars(shell).pop("generate", None)  # a repository's own, which would keep the model alive
     return shell
 
 

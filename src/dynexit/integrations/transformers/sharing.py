@@ -51,12 +51,13 @@ def known_config(model: Any) -> ModelConfig | None:
 
 
 def _is_plain(model: Any) -> bool:
-    ends = (type(model.get_input_embeddings()), type(model.get_output_embeddings()))
+    table, head = model.get_input_embeddings(), model.get_output_embeddings()
     linear = [m for m in model.modules() if any(p.ndim == 2 for p in m.parameters(recurse=False))]
     hooked = any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     plain = all(type(m) in (nn.Linear, nn.Embedding) for m in linear)
     spread = len(set((getattr(model, "hf_device_map", None) or {}).values())) > 1
-    return ends == (nn.Embedding, nn.Linear) and plain and not spread and not hooked
+    usual = type(table) is nn.Embedding and type(head) is nn.Linear and head.bias is None
+    return usual and plain and not spread and not hooked
 
 
 def sharing(model: Any, config: ModelConfig) -> Transformer:
