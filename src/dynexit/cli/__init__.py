@@ -8,7 +8,19 @@ import sys
 import typer
 from rich.markup import escape
 
-from dynexit.cli import bench, check, generate, info, report, roofline, synth, trace, train
+from dynexit.cli import (
+    bench,
+    check,
+    export_custom_generate,
+    generate,
+    info,
+    replay,
+    report,
+    roofline,
+    synth,
+    trace,
+    train,
+)
 from dynexit.cli.options import notes
 from dynexit.errors import DynexitError
 
@@ -19,7 +31,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (generate, info, bench, check, report, roofline, synth, trace, train):
+for command in (
+    *(generate, info, bench, check, report, roofline, synth, train, trace, replay),
+    export_custom_generate,
+):
     command.register(app)
 
 

@@ -83,7 +83,7 @@ class DecoderLayer(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.qkv.weight.device
+        return self.out.weight.device
 
     def forward(self, hidden: Tensor, rows: Attending) -> Tensor:
         """[N, D] -> [N, D]; never writes into `hidden`."""

@@ -1,4 +1,9 @@
-"""Runs a method over traced texts: the loop of real decoding, at the price that a table says."""
+"""Runs methods over traced texts: the loop of real decoding, at the price that a table says."""
+
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from time import perf_counter
+from typing import Any
 
 from dynexit.costs.table import Costs
 from dynexit.decoding.controllers.base import Controller
@@ -8,8 +13,24 @@ from dynexit.decoding.sampling import Sampling
 from dynexit.decoding.sequence import Limits, Sequence
 from dynexit.decoding.text import NoText
 from dynexit.errors import DynexitError
+from dynexit.methods import make_controller
 from dynexit.replay.model import TraceModel
-from dynexit.replay.trace import TracedText, TraceInfo
+from dynexit.replay.trace import Trace, TracedText, TraceInfo
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A method over all texts of a trace; `rounds_per_second` is how fast replay itself was."""
+
+    method: str
+    tokens_per_second: float
+    by_task: dict[str, float]
+    tokens_per_round: float
+    rounds_per_second: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
 
 
 def replay(info: TraceInfo, text: TracedText, controller: Controller, costs: Costs) -> Statistics:
@@ -27,3 +48,36 @@ def replay(info: TraceInfo, text: TracedText, controller: Controller, costs: Cos
     if sequence.tokens != text.tokens[: len(sequence.tokens)].tolist():
         raise DynexitError(f"{text.name}: replay left the recorded text: the trace is damaged.")
     return sequence.stats
+
+
+def replay_all(trace: Trace, method: str, costs: Costs) -> Replayed:
+    """One method over every text, with one controller, as a benchmark runs it."""
+    controller = make_controller(method)
+    controller.costs = costs
+    if controller.reads_costs and controller.draft_vocabulary is None:
+        controller.draft_vocabulary = trace.info.draft_vocabulary
+    tokens: dict[str, int] = defaultdict(int)
+    seconds: dict[str, float] = defaultdict(float)
+    rounds, began = 0, perf_counter()
+    for text in trace.texts:
+        stats = replay(trace.info, text, controller, costs)
+        tokens[text.task] += stats.tokens
+        seconds[text.task] += stats.decode_seconds
+        rounds += len(stats.rounds)
+    return Replayed(
+        method,
+        sum(tokens.values()) / max(sum(seconds.values()), 1e-9),
+        {task: tokens[task] / max(seconds[task], 1e-9) for task in tokens},
+        sum(tokens.values()) / max(rounds, 1),
+        rounds / (perf_counter() - began),
+    )
+
+
+def fixed_grid(info: TraceInfo) -> list[str]:
+    """Every exit layer up to half the depth with every length up to 6, with trimmed exits."""
+    trimmed = f"draft_vocabulary={info.draft_vocabulary}"
+    return [
+        f"layerskip:exit_layer={layer},speculation_length={length},{trimmed}"
+        for layer in range(1, info.num_layers // 2 + 1)
+        for length in range(1, 7)
+    ]

@@ -58,6 +58,11 @@ class TracedText:
     trimmed_confidence: NDArray[np.float32]
 
     @property
+    def task(self) -> str:
+        """The benchmark that the prompt is of, from its name."""
+        return self.name.rsplit("-", 1)[0].split("/", 1)[0]
+
+    @property
     def generated(self) -> int:
         """Tokens of the text that decoding can be asked for."""
         return len(self.tokens) - self.prompt_length

@@ -1,0 +1,23 @@
+"""`dynexit export-custom-generate`: lets transformers' `generate` decode with dynexit."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(export_custom_generate)
+
+
+def export_custom_generate(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder of the checkpoint's repository.")],
+) -> None:
+    """Write the folder custom_generate/ that transformers reads beside a checkpoint."""
+    from dynexit.integrations.transformers import hub
+
+    console = Console(highlight=False, soft_wrap=True)
+    for file in hub.export_custom_generate(checkpoint):
+        console.print(str(file), markup=False)

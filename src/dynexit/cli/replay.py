@@ -1,0 +1,113 @@
+"""`dynexit replay`: methods against a trace, at measured or given costs, without a model."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from dynexit.cli.generate import print_json
+from dynexit.cli.options import notes
+from dynexit.errors import DynexitError
+
+if TYPE_CHECKING:
+    from dynexit.costs.table import Costs
+    from dynexit.replay.running import Replayed
+
+DEFAULT = ("del", "auto")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(replay)
+
+
+def replay(
+    trace: Annotated[Path, typer.Argument(help="A file that `dynexit trace` made.")],
+    method: Annotated[
+        list[str] | None,
+        typer.Option("--method", help="May repeat, with settings [default: del and auto]."),
+    ] = None,
+    cost: Annotated[
+        Path | None,
+        typer.Option(help="Costs as JSON, as --save-cost wrote them [default: measured now]."),
+    ] = None,
+    save_cost: Annotated[Path | None, typer.Option(help="Write the costs used here.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Whose costs to measure [default: bundled].")
+    ] = None,
+    grid: Annotated[bool, typer.Option(help="Also every fixed exit layer and length.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Run methods over recorded texts: exact rounds, computed seconds.
+
+    Drafts past a mismatch are off the recorded text. They are never accepted; how long such a draft
+    would have gone on is estimated from the recorded text's own confidences there.
+    """
+    from dynexit.replay.oracle import oracle
+    from dynexit.replay.running import fixed_grid, replay_all
+    from dynexit.replay.trace import load_trace
+
+    recorded = load_trace(trace)
+    costs = _costs(cost, model, recorded.info.vocab_size)
+    if save_cost is not None:
+        save_cost.write_text(json.dumps(costs.as_dict(), indent=1) + "\n")
+    methods = ["vanilla", *(method or DEFAULT)]
+    methods += fixed_grid(recorded.info) if grid else []
+    found = [
+        replay_all(recorded, name, costs)
+        for name in track(dict.fromkeys(methods), "replaying", console=notes, transient=True)
+    ]
+    best = oracle(recorded, costs)
+    if as_json:
+        print_json({"methods": [f.as_dict() for f in found], "oracle": best})
+    else:
+        _print(found, best)
+
+
+def _costs(file: Path | None, model: str | None, vocabulary: int) -> "Costs":
+    """Costs of a file, or of a model on this machine.
+
+    Raises:
+        DynexitError: a file that holds none, or a model of another vocabulary.
+    """
+    from dynexit.costs.table import Costs
+
+    if file is not None:
+        try:
+            return Costs.from_dict(json.loads(file.read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise DynexitError(f"--cost {file} holds no costs: {error}.") from error
+    from dynexit.language_model import load
+
+    lm = load(model, check=False)
+    if lm.model.choosable != vocabulary:
+        raise DynexitError(
+            f"the trace is of a model of {vocabulary} tokens and {lm.name} has "
+            f"{lm.model.choosable}: give --model or --cost."
+        )
+    return lm.costs
+
+
+def _print(found: "list[Replayed]", best: dict[str, float]) -> None:
+    plain = found[0].tokens_per_second
+    tasks = list(found[0].by_task)
+    table = Table(title="speedup over plain decoding, at these costs")
+    for heading in ("method", *tasks, "all", "tokens a round", "rounds/s"):
+        table.add_column(heading, justify="left" if heading == "method" else "right")
+    for f in found:
+        speeds = [f.by_task[t] / found[0].by_task[t] for t in tasks]
+        table.add_row(
+            f.method,
+            *(f"{speed:.2f}x" for speed in [*speeds, f.tokens_per_second / plain]),
+            f"{f.tokens_per_round:.2f}",
+            f"{f.rounds_per_second:.0f}",
+        )
+    for name, key in (("oracle: exits", "exits"), ("oracle: exits and lookup", "both")):
+        shares = [best[f"{key} {t}"] for t in [*tasks, "all"]]
+        table.add_row(name, *(f"{share:.2f}x" for share in shares), "", "")
+    Console(highlight=False, soft_wrap=True).print(table)
+    notes.print("Drafts past a mismatch are estimated: they cost time, and are never accepted.")

@@ -1,0 +1,15 @@
+"""Inside Hugging Face transformers: `model.generate(..., custom_generate=dynexit.generate_hf)`.
+
+- `generation.py` is what transformers calls, `writing.py` writes a sequence, and `refusals.py` says
+  what cannot be done.
+- `choosing.py` and `ending.py` put transformers' logits processors, stopping criteria and streamers
+  where decoding chooses tokens and ends texts.
+- `runtimes.py` decides what runs a loaded model: its own weights in our forward pass
+  (`sharing.py`), its own layers (`adapter.py`), or a packed copy (`accelerate`).
+- `hub.py` writes the `custom_generate` folder of a checkpoint repository.
+"""
+
+from dynexit.integrations.transformers.generation import generate_hf
+from dynexit.integrations.transformers.runtimes import accelerate
+
+__all__ = ["accelerate", "generate_hf"]

@@ -1,0 +1,118 @@
+"""What transformers' `generate` calls in the place of its own decoding loop."""
+
+import inspect
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from transformers import GenerationMixin
+from transformers.generation.utils import GenerateDecoderOnlyOutput
+
+from dynexit.decoding.controllers.base import Controller
+from dynexit.decoding.records import Statistics
+from dynexit.decoding.sampling import Acceptance
+from dynexit.errors import DynexitError
+from dynexit.integrations.transformers.choosing import Processing
+from dynexit.integrations.transformers.refusals import (
+    prompts_of,
+    refuse_arguments,
+    refuse_model,
+    refuse_processors,
+    refuse_settings,
+)
+from dynexit.integrations.transformers.runtimes import runtime_of
+from dynexit.integrations.transformers.writing import Writing, joined, samplings
+from dynexit.language_model import DEFAULT_METHOD
+from dynexit.model.interface import Model
+
+
+@dataclass
+class SpeculativeOutput(GenerateDecoderOnlyOutput):  # type: ignore[misc]  # no types there
+    """With `return_dict_in_generate`: `sequences` [B, T], and the counters of each."""
+
+    statistics: list[Statistics] | None = None
+
+
+def generate_hf(
+    model: Any,
+    input_ids: Tensor,
+    logits_processor: Any = None,
+    stopping_criteria: Any = None,
+    generation_config: Any = None,
+    streamer: Any = None,
+    *,
+    method: str | Controller = DEFAULT_METHOD,
+    draft_model: Any = None,
+    seed: int | None = None,
+    acceptance: Acceptance = "shared-noise",
+    **model_kwargs: Any,
+) -> Tensor | SpeculativeOutput:
+    """Decode speculatively inside `model.generate(..., custom_generate=dynexit.generate_hf)`.
+
+    Greedy text is what plain `generate` writes. Sampled text is what `method="vanilla"` writes with
+    the same seed, distributed as plain `generate`'s.
+
+    Args:
+        input_ids: [B, T], padded on the left.
+        method: a method's name, with settings if any ("layerskip:exit_layer=3"), or a controller.
+        draft_model: a smaller model of transformers with the same vocabulary, for "two-model".
+        seed: of the first row; the next row's is one more. None takes one from torch's generator.
+        acceptance: shared-noise or speculative, when sampling.
+
+    Returns:
+        [B, T + new], padded on the right; with `return_dict_in_generate` a `SpeculativeOutput`.
+
+    Raises:
+        DynexitError: anything that cannot be done as asked, by name.
+    """
+    kept_back, batch = _kept_back(), len(input_ids)
+    streamer = kept_back.get("streamer") if streamer is None else streamer
+    refuse_model(model)
+    refuse_settings(generation_config, kept_back.get("assistant_model"))
+    refuse_arguments(model_kwargs)
+    refuse_processors(logits_processor, str(method), batch)
+    if streamer is not None and batch > 1:
+        raise DynexitError("a streamer takes one prompt: texts of a batch do not advance together.")
+    mask, positions = (model_kwargs.get(name) for name in ("attention_mask", "position_ids"))
+    prompts, width = prompts_of(input_ids, mask, positions), input_ids.shape[1]
+    runtime = runtime_of(model)
+    second = None if draft_model is None else _second(draft_model, runtime)
+    room = generation_config.max_length - width
+    writing = Writing(runtime, second, method, stopping_criteria, streamer, room)
+    texts = []
+    for index, sampling in enumerate(
+        samplings(generation_config.do_sample, batch, seed, acceptance)
+    ):
+        padding = input_ids[index, : width - len(prompts[index])].tolist()
+        row = Processing(logits_processor, padding, index, batch, input_ids.device)
+        texts.append(writing.write(prompts[index], sampling, row))
+    if streamer is not None:
+        streamer.end()
+    pad = getattr(generation_config, "_pad_token_tensor", None)
+    sequences = joined(input_ids, [t.new_tokens for t in texts], 0 if pad is None else int(pad))
+    if not generation_config.return_dict_in_generate:
+        return sequences
+    return SpeculativeOutput(sequences=sequences, statistics=[text.stats for text in texts])
+
+
+def _kept_back() -> dict[str, Any]:
+    """Arguments that `generate` does not pass on to a function: read where it keeps them.
+
+    A streamer that is never told of the end would leave its reader waiting for ever.
+    """
+    code = inspect.unwrap(GenerationMixin.generate).__code__
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code is not code:
+        frame = frame.f_back  # type: ignore[assignment]  # None at the top
+    return {} if frame is None else dict(frame.f_locals)
+
+
+def _second(draft_model: Any, target: Model) -> Model:
+    second = runtime_of(draft_model)
+    if second.choosable != target.choosable:
+        raise DynexitError(
+            f"draft_model has {second.choosable} tokens and the model {target.choosable}: it needs "
+            "the same vocabulary."
+        )
+    return second

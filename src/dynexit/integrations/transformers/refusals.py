@@ -1,0 +1,83 @@
+"""What `generate` offers and speculation cannot do as asked: refused by name, never ignored."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dynexit.errors import DynexitError
+
+# These remember what they were called with.
+SEQUENTIAL = (
+    "UnbatchedClassifierFreeGuidanceLogitsProcessor",
+    "SynthIDTextWatermarkLogitsProcessor",
+)
+OUTPUTS = ("output_scores", "output_logits", "output_attentions", "output_hidden_states")
+UNDERSTOOD = {
+    "attention_mask", "position_ids", "past_key_values", "use_cache", "logits_to_keep",
+    "cache_position", "synced_gpus",
+}  # fmt: skip
+
+
+def refuse_model(model: Any) -> None:
+    """Raises DynexitError for a model that is no decoder of attention alone, or in training."""
+    name = type(model).__name__
+    if model.config.is_encoder_decoder:
+        raise DynexitError(f"{name} is an encoder-decoder: only decoder-only models are run.")
+    if model._is_stateful:
+        raise DynexitError(f"{name} keeps a state that cannot be rolled back: it is not run.")
+    if model.training:
+        raise DynexitError(f"{name} is in training mode: call its eval() first.")
+
+
+def refuse_settings(config: Any, assistant: Any) -> None:
+    """Raises DynexitError for a way of decoding that is neither greedy nor sampling."""
+    if assistant is not None:
+        raise DynexitError('assistant_model: give it as draft_model, with method="two-model".')
+    mode = str(config.get_generation_mode(None).value)
+    if mode not in ("greedy_search", "sample"):
+        raise DynexitError(
+            f"{mode.replace('_', ' ')} cannot be done: use greedy decoding or sampling, and leave "
+            "what drafts to `method`."
+        )
+    if (config.num_return_sequences or 1) > 1 and mode == "greedy_search":
+        raise DynexitError("num_return_sequences above 1 needs do_sample=True.")
+    if asked := [name for name in OUTPUTS if getattr(config, name, None)]:
+        raise DynexitError(f"{asked[0]} cannot be given: rejected drafts leave no such record.")
+
+
+def refuse_arguments(arguments: dict[str, Any]) -> None:
+    """Raises DynexitError for inputs of the model that are more than ids and a mask."""
+    given = {name for name, value in arguments.items() if value is not None}
+    if unknown := sorted(given - UNDERSTOOD):
+        raise DynexitError(f"{unknown[0]} cannot be used: give input_ids and an attention_mask.")
+    cache = arguments.get("past_key_values")
+    if cache is not None and cache.get_seq_length():
+        raise DynexitError("past_key_values that hold tokens cannot be continued: leave them out.")
+
+
+def refuse_processors(processors: Any, method: str, batch: int) -> None:
+    """Raises DynexitError for processors that must hear of every token once and in order."""
+    named = [type(p).__name__ for p in processors if type(p).__name__ in SEQUENTIAL]
+    if named and (method != "vanilla" or batch > 1):
+        raise DynexitError(
+            f'{named[0]} must be called once a token and in order: use method="vanilla" and one '
+            "prompt, or leave it out."
+        )
+
+
+def prompts_of(ids: Tensor, mask: Tensor | None, positions: Tensor | None) -> list[list[int]]:
+    """Each row's own tokens, without the padding before them.
+
+    Raises:
+        DynexitError: padding anywhere else, an empty row, or positions of one's own.
+    """
+    mask = torch.ones_like(ids) if mask is None else mask.to(ids.device)
+    if mask.shape != ids.shape or bool((mask.diff(dim=1) < 0).any()):
+        raise DynexitError("attention_mask: only padding on the left can be left out of a prompt.")
+    if not bool(mask[:, -1].all()) or not ids.shape[1]:
+        raise DynexitError("a prompt is empty: give at least one token.")
+    usual = mask.long().cumsum(-1) - 1
+    if positions is not None and bool(((positions.to(ids.device) != usual) & (mask != 0)).any()):
+        raise DynexitError("position_ids other than 0, 1, 2 ... cannot be used: leave them out.")
+    return [row[kept.bool()].tolist() for row, kept in zip(ids, mask, strict=True)]

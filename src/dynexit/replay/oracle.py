@@ -1,0 +1,93 @@
+"""What perfect choices would have made of a trace: the least time over all ways to cut a text into
+rounds that are accepted whole.
+
+Every round costs what its accepted tokens cost; nothing is drafted in vain. It is a limit for any
+controller of these drafters, not a method.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynexit.costs.table import Costs
+from dynexit.decoding.lookup import Suffixes
+from dynexit.replay.trace import Trace, TracedText
+
+LONGEST_DRAFT, LONGEST_LOOKUP = 12, 24
+
+
+def oracle(trace: Trace, costs: Costs) -> dict[str, float]:
+    """Speedup over plain decoding, by "exits TASK" and "both TASK" (with lookup), and "... all"."""
+    seconds: dict[str, float] = {}
+    for text in trace.texts:
+        rounds = _Rounds(trace, text, costs)
+        parts = {"plain": rounds.plain * rounds.count}
+        parts |= {"exits": rounds.least(lookup=False), "both": rounds.least(lookup=True)}
+        for name, value in parts.items():
+            for task in (text.task, "all"):
+                seconds[f"{name} {task}"] = seconds.get(f"{name} {task}", 0.0) + value
+    return {
+        name: seconds["plain " + name.split(" ", 1)[1]] / value
+        for name, value in seconds.items()
+        if not name.startswith("plain ") and value
+    }
+
+
+class _Rounds:
+    """Costs of a text's possible rounds. `count` tokens follow the one that the prefill chose."""
+
+    def __init__(self, trace: Trace, text: TracedText, costs: Costs) -> None:
+        depth = trace.info.num_layers
+        first = text.prompt_length - text.first
+        trimmed = text.trimmed[: depth // 2, first:]
+        self.count = text.generated - 1
+        self.runs = _runs(np.equal(trimmed, text.best[-1, first:, 0])[:, : self.count])
+        self.found = _found(text)
+        rows = range(LONGEST_LOOKUP + 2)
+        verify = [[costs.layers(n, r) + costs.unembed(r) for r in rows] for n in range(depth + 1)]
+        around, token = costs.round, costs.unembed(1, trace.info.draft_vocabulary)
+        self.plain = around + verify[depth][1]
+        self.looked = [around + verify[depth][n + 1] for n in range(LONGEST_LOOKUP + 1)]
+        self.drafted = [
+            [
+                around + (n + 1) * costs.draft(layer) + n * token + verify[depth - layer][n + 1]
+                for n in range(LONGEST_DRAFT + 1)
+            ]
+            for layer in range(1, len(self.runs) + 1)
+        ]
+
+    def least(self, lookup: bool) -> float:
+        """Seconds of the best rounds."""
+        rest = [0.0] * (self.count + LONGEST_LOOKUP + 2)
+        for at in range(self.count - 1, -1, -1):
+            choices = [self.plain + rest[at + 1]]
+            for cost, run in zip(self.drafted, self.runs[:, at], strict=True):
+                longest = min(int(run), LONGEST_DRAFT)
+                choices += [cost[n] + rest[at + n + 1] for n in range(1, longest + 1)]
+            if lookup:
+                longest = min(self.found[at], LONGEST_LOOKUP)
+                choices += [self.looked[n] + rest[at + n + 1] for n in range(1, longest + 1)]
+            rest[at] = min(choices)
+        return rest[0]
+
+
+def _runs(agreement: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """[L, n] -> how many positions from each on agree without a break."""
+    runs = np.zeros((agreement.shape[0], agreement.shape[1] + 1), np.int64)
+    for at in range(agreement.shape[1] - 1, -1, -1):
+        runs[:, at] = (runs[:, at + 1] + 1) * agreement[:, at]
+    return runs[:, :-1]
+
+
+def _found(text: TracedText) -> list[int]:
+    """How many tokens lookup would have found right after each position."""
+    whole: list[int] = text.tokens.tolist()
+    known = whole[: text.prompt_length + 1]
+    suffixes, found = Suffixes(known), []
+    for at in range(text.prompt_length + 1, len(whole)):
+        suffixes.extend()
+        place, match = suffixes.find()
+        offered = suffixes.after(place, LONGEST_LOOKUP) if match else []
+        same = [a == b for a, b in zip(offered, whole[at:], strict=False)]
+        found.append(same.index(False) if False in same else len(same))
+        known.append(whole[at])
+    return found
