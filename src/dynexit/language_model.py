@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dynexit.costs.table import Costs
+from dynexit.costs.table import Costs, trimmed_vocabulary
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.loop import generate
 from dynexit.decoding.records import FinishReason, Statistics
@@ -17,7 +17,6 @@ from dynexit.decoding.sequence import Sequence as Decoding
 from dynexit.decoding.text import NoText, TextStream
 from dynexit.errors import DynexitError
 from dynexit.methods import make_controller
-from dynexit.model.drafting import trimmed_vocabulary
 from dynexit.model.dtypes import parse_devices
 from dynexit.model.interface import Model
 from dynexit.model.loading import find_checkpoint, load_eos, load_shape
@@ -26,7 +25,7 @@ from dynexit.model.runtimes import load_into
 from dynexit.model.tokenizer import CheckpointTokenizer, load_tokenizer
 
 BUNDLED = Path(__file__).parent / "bundled"
-DEFAULT_METHOD = "del"
+DEFAULT_METHOD = "auto"
 
 Prompt = str | Sequence[int]
 
@@ -112,6 +111,17 @@ class LanguageModel:
             pass
         return stream.output
 
+    def session(self, method: str = DEFAULT_METHOD, **settings: Any) -> "Session":
+        """Texts that follow one another: what a method learns of one helps with the next.
+
+        Args:
+            method: one with the setting `carry`.
+
+        Raises:
+            DynexitError: a method without it, or another setting that it does not take.
+        """
+        return Session(self, make_controller(method, carry=True, **settings))
+
     def stream(
         self,
         prompt: Prompt,
@@ -163,15 +173,16 @@ class LanguageModel:
         Raises:
             DynexitError: a copy in int8 of a model that cannot make one.
         """
-        model = self.model
+        model, tokens = self.model, trimmed_vocabulary(self.model.choosable)
         if controller.int8 and getattr(model, "draft_copy", None) is None:
             if not isinstance(model, NativeTransformer):
                 raise DynexitError("drafts in int8 need the native runtime: leave out int8=true.")
-            tokens = controller.draft_vocabulary or trimmed_vocabulary(model.choosable)
+            tokens = controller.draft_vocabulary or tokens
             model.copy_for_drafts(max(self.num_layers // 2, 1), tokens)
             self._costs = None  # of a model without a copy
-        if controller.reads_costs and (controller.costs is None or controller.int8):
+        if controller.reads_costs:
             controller.costs = self.costs
+            controller.draft_vocabulary = controller.draft_vocabulary or tokens
 
     def _second(self, other: "LanguageModel") -> Model:
         """The model that drafts for this one.
@@ -224,6 +235,22 @@ class LanguageModel:
                 "shorten the prompt."
             )
         return Limits(max_new_tokens, context, self.eos)
+
+
+@dataclass(frozen=True)
+class Session:
+    """A model with a controller that keeps what it has learned. For one text at a time."""
+
+    lm: LanguageModel
+    controller: Controller
+
+    def generate(self, prompt: Prompt, **options: Any) -> Generation:
+        """As `LanguageModel.generate`, without a method and its settings."""
+        return self.lm.generate(prompt, self.controller, **options)
+
+    def stream(self, prompt: Prompt, **options: Any) -> Stream:
+        """As `LanguageModel.stream`, likewise."""
+        return self.lm.stream(prompt, self.controller, **options)
 
 
 def load(

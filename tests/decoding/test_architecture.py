@@ -17,6 +17,7 @@ ROOMS = {
     "dynexit.decoding.controllers": (
         "dynexit.decoding.controllers",
         "dynexit.decoding.records",
+        "dynexit.costs.table",
         "dynexit.errors",
     ),
     "dynexit.decoding": ("dynexit.decoding", "dynexit.model", "dynexit.errors"),
@@ -25,6 +26,24 @@ ROOMS = {
     "dynexit.bench": (
         "dynexit.bench",
         "dynexit.tasks",
+        "dynexit.decoding",
+        "dynexit.model",
+        "dynexit.environment",
+        "dynexit.language_model",
+        "dynexit.methods",
+        "dynexit.errors",
+    ),
+    "dynexit.costs": (
+        "dynexit.costs",
+        "dynexit.decoding",
+        "dynexit.model",
+        "dynexit.environment",
+        "dynexit.language_model",
+        "dynexit.errors",
+    ),
+    "dynexit.replay": (
+        "dynexit.replay",
+        "dynexit.costs",
         "dynexit.decoding",
         "dynexit.model",
         "dynexit.language_model",

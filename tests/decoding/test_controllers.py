@@ -139,7 +139,9 @@ def test_a_negative_speculation_length_is_refused(method):
         started(make_controller(method, speculation_length=-1))
 
 
-@pytest.mark.parametrize("method", [n for n in methods() if n not in ("vanilla", "two-model")])
+@pytest.mark.parametrize(
+    "method", [n for n in methods() if n not in ("vanilla", "two-model", "auto")]
+)
 def test_a_model_of_one_layer_has_no_early_exit(method):
     with pytest.raises(DynexitError, match=r"one layer|min_layer"):
         started(make_controller(method), 1)

@@ -4,7 +4,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import DRAFTING, LLAMA, LOSSLESS, Fixed, decode, new_tokens, random_model, scripted
+from tiny import (
+    DRAFTING,
+    EXITING,
+    LLAMA,
+    LOSSLESS,
+    Fixed,
+    decode,
+    new_tokens,
+    random_model,
+    scripted,
+)
 
 from dynexit import DynexitError, LanguageModel
 
@@ -150,7 +160,7 @@ def test_fewer_than_one_new_token_is_refused(model, wrong):
 # Exit layers and lengths
 
 
-@pytest.mark.parametrize("method", [m for m in DRAFTING if m != "del-e-lim"])
+@pytest.mark.parametrize("method", [m for m in EXITING if m != "del-e-lim"])
 @pytest.mark.parametrize("exit_layer", [1, LLAMA.num_layers - 1])
 def test_the_first_and_the_last_exit_layer(model, text, method, exit_layer):
     out = LanguageModel(model).generate(PROMPT, method, exit_layer=exit_layer, max_new_tokens=9)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tiny import (
     ADAPTIVE,
     DRAFTING,
+    EXITING,
     FAMILIES,
     LLAMA,
     LOSSLESS,
@@ -145,7 +146,7 @@ def test_a_prompt_that_is_run_in_several_passes(method, monkeypatch):
         assert new_tokens(model, prompt, method, max_new_tokens=4) == expected, rows
 
 
-@pytest.mark.parametrize("method", LOSSLESS)
+@pytest.mark.parametrize("method", EXITING)
 def test_a_controller_serves_one_prompt_after_the_other(method):
     model, controller = model_of("llama", 0.7), make_controller(method)
     for prompt in (PROMPT, PROMPT[:3], PROMPT):
@@ -214,6 +215,9 @@ def method_settings(draw, num_layers):
             "omega": draw(st.sampled_from([0.3, 0.95, 1.0])),
         }
         return method, options
+    if method not in EXITING:
+        parts = ("exits", "lookup", "shadow")
+        return method, {"exit_layer": draw(exits), **{part: draw(st.booleans()) for part in parts}}
     return method, {
         "exit_layer": draw(exits),
         "speculation_length": draw(st.integers(0, 9)),

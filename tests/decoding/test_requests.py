@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 import torch
-from tiny import DRAFTING, LLAMA, LOSSLESS, decode, random_model
+from tiny import EXITING, LLAMA, LOSSLESS, decode, random_model
 
 from dynexit import Sampling
 from dynexit.decoding import sequence as sequence_module
@@ -46,7 +46,7 @@ def layers_and_positions(requests):
     )
 
 
-@pytest.mark.parametrize("method", DRAFTING)
+@pytest.mark.parametrize("method", EXITING)
 def test_a_round_computes_every_layer_of_every_position_once(method):
     model = random_model(depth_gain=0.7)
     sequence = started(model, PROMPT, method)
@@ -63,7 +63,7 @@ def test_a_round_computes_every_layer_of_every_position_once(method):
         assert drafted > 0
 
 
-@pytest.mark.parametrize("method", DRAFTING)
+@pytest.mark.parametrize("method", EXITING)
 def test_a_round_unembeds_drafts_targets_and_shadow_tokens_once(method):
     model = random_model(depth_gain=0.7)
     sequence = started(model, PROMPT, method)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import (
     ADAPTIVE,
-    DRAFTING,
+    EXITING,
     Fixed,
     always_agreeing,
     decode,
@@ -63,7 +63,7 @@ def test_a_draft_of_a_disagreeing_exit_yields_one_token_a_round(exit_layer, leng
     assert [c.source for c in chunks] == ["target"] + ["recovered"] * 14 + ["target"]
 
 
-@pytest.mark.parametrize("method", DRAFTING)
+@pytest.mark.parametrize("method", EXITING)
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_no_method_accepts_from_a_model_that_never_agrees(method, temperature):
     rule = Sampling(temperature=temperature, seed=1)

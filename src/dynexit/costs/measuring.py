@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dynexit.costs.table import Costs
+from dynexit.costs.table import ROUGH, Costs
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.loop import generate
 from dynexit.decoding.sampling import Sampling
@@ -26,7 +26,12 @@ REPEATS, BUDGET = 7, 1.5  # at most so often, and no more once so many seconds a
 
 @torch.inference_mode()
 def measure_costs(model: Model) -> Costs:
-    """Time layers, head and drafts of `model`, in turn, and take medians."""
+    """Time layers, head and drafts of `model`, in turn, and take medians.
+
+    A context too short for that has the rough costs.
+    """
+    if model.config.max_positions < 2 * WIDTHS[-1]:
+        return ROUGH
     bench = _Bench(model)
     began = perf_counter()
     for repeat in range(REPEATS):

@@ -9,13 +9,6 @@ from torch import Tensor
 from dynexit.model.interface import Cache
 
 
-def trimmed_vocabulary(vocabulary: int) -> int:
-    """Tokens of the head that drafting reads where nobody says how many: the most frequent ones
-    come first in a vocabulary of byte pairs, and an eighth of them is nearly all of a text.
-    """
-    return min(vocabulary, max(2_048, vocabulary // 8))
-
-
 @dataclass(frozen=True)
 class DraftingRule:
     """How to draft, and until when.

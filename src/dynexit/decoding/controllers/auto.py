@@ -10,13 +10,18 @@ from typing import ClassVar
 
 import numpy as np
 
+from dynexit.costs.table import ROUGH
 from dynexit.decoding.controllers.base import Controller, check_exit_layer
-from dynexit.decoding.drafters.lookup import MOST
-from dynexit.decoding.estimates import LONGEST, ExitEstimates, LookupEstimates, Pace
+from dynexit.decoding.controllers.estimates import (
+    LONGEST,
+    Drift,
+    ExitEstimates,
+    LookupEstimates,
+    Pace,
+)
 from dynexit.decoding.records import Offer, Plan, Round, ShadowTokens
-from dynexit.errors import DynexitError
-from dynexit.model.drafting import trimmed_vocabulary
 
+MOST = 24  # tokens that are looked up
 REPLAN = 4  # rounds between two choices of the exit layer
 EARLY, DENSE, SPARSE = 16, 4, 16  # of the first rounds every 4th is analysed, then every 16th
 ENOUGH = 24  # positions after which a layer is known
@@ -70,19 +75,16 @@ class Auto(Controller):
 
     def start(self, num_layers: int) -> None:
         """Forget the last prompt, unless what was learned is carried."""
-        if self.costs is None:
-            raise DynexitError("auto needs the costs of passes: set `costs` (dynexit.costs).")
         if self.carry and self._started and num_layers == self.num_layers:
             return
         super().start(num_layers)
-        self._started, self._costs = True, self.costs
+        self._started, self._costs = True, self.costs or ROUGH
         self._verifications: dict[int, list[float]] = {}
-        self._limit = self.draft_vocabulary or trimmed_vocabulary(self._costs.vocabulary)
-        self.draft_vocabulary = self._limit
         self._layers = self._candidates() if self.exits else ()
         self.shadow_layers = max(self._layers, default=1)
         self._layer = min(self._layers, key=lambda layer: abs(layer - num_layers / 4), default=0)
         self._exits, self._found = ExitEstimates(self._layers), LookupEstimates()
+        self._draft_drift, self._verify_drift = Drift(), Drift()
         self._pace = Pace(1.0, self._plain().seconds / HOPE)
         self._offer: Offer | None = None
         self._drafting: Option | None = None
@@ -126,7 +128,7 @@ class Auto(Controller):
         return tuple(layer for layer in self._layers if layer != option.exit_layer)
 
     def _plain(self) -> Option:
-        return Option(1.0, self._verify(0)[1])
+        return Option(1.0, self._verify(0)[1] * self._verify_drift.ratio)
 
     def _verify(self, exit_layer: int) -> list[float]:
         """Seconds of verifying 1, 2, ... rows above an exit, with all that is around passes; the
@@ -144,12 +146,14 @@ class Auto(Controller):
         """The offer, up to the token that is not worth its row."""
         if not self.lookup or self._offer is None:
             return None
-        seconds, tokens, length = self._verify(0), 1.0, 0
-        for chance in self._found.chances(self._offer.match, len(self._offer.tokens)):
-            if chance < rate * (seconds[length + 2] - seconds[length + 1]):
+        seconds, drift = self._verify(0), self._verify_drift.ratio
+        tokens, length = 1.0, 0
+        most = min(len(self._offer.tokens), MOST)
+        for chance in self._found.chances(self._offer.match, most):
+            if chance < rate * drift * (seconds[length + 2] - seconds[length + 1]):
                 break
             length, tokens = length + 1, tokens + chance
-        return Option(tokens, seconds[length + 1], length=length) if length else None
+        return Option(tokens, seconds[length + 1] * drift, length=length) if length else None
 
     def _best_exit(self, rate: float) -> Option:
         """Drafting with the exit layer that is worth most; the present one unless by far."""
@@ -164,25 +168,28 @@ class Auto(Controller):
 
     def _with_layer(self, layer: int, rate: float) -> Option:
         """Drafting with a layer as it is, or with its copy where that is worth more."""
-        costs = self._costs
-        token = costs.draft(layer) + costs.unembed(1, self._limit)
-        option = self._drafted(layer, rate, "early-exit", token, costs.draft(layer), layer)
-        if not (self.int8 and costs.copied_layer):
+        option = self._drafted(layer, rate, "early-exit")
+        if not (self.int8 and self._costs.copied_layer):
             return option
-        token = costs.copied_layer * layer + costs.copied_head
-        copied = self._drafted(layer, rate, "early-exit-int8", token, 0.0, 0)
+        copied = self._drafted(layer, rate, "early-exit-int8")
         return max(option, copied, key=lambda option: option.worth(rate))
 
-    def _drafted(
-        self, layer: int, rate: float, drafter: str, token: float, last: float, reused: int
-    ) -> Option:
-        """Drafting with a layer: on, while the next token is worth its time.
-
-        Args:
-            token: seconds of a drafted token; `last`, of what follows the last one.
-            reused: layers that verification need not run.
+    def _draft_costs(self, drafter: str, layer: int) -> tuple[float, float, int]:
+        """Seconds of a drafted token, and of what follows the last one; the layers that
+        verification need not run again.
         """
-        chances, verify = self._exits.drafts(layer), self._verify(reused)
+        costs = self._costs
+        if drafter == "early-exit-int8":
+            return costs.copied_layer * layer + costs.copied_head, 0.0, 0
+        passing = costs.draft(layer)
+        return passing + costs.unembed(1, self.draft_vocabulary), passing, layer
+
+    def _drafted(self, layer: int, rate: float, drafter: str) -> Option:
+        """Drafting with a layer: on, while the next token is worth its time."""
+        token, last, reused = self._draft_costs(drafter, layer)
+        slow, late = self._draft_drift.ratio, self._verify_drift.ratio
+        token, last = token * slow, last * slow
+        chances, verify = self._exits.drafts(layer), [v * late for v in self._verify(reused)]
         mean = max(float(chances[:, 0].mean()), 0.01)
         floors = [  # of going on after 1, 2, ... tokens
             rate * (token + verify[length + 2] - verify[length + 1]) / mean
@@ -202,6 +209,8 @@ class Auto(Controller):
         self._offer = None
         spent = finished.draft_seconds + finished.verify_seconds + finished.control_seconds
         self._pace.observe(finished.tokens, spent)
+        if finished.shadow is None:
+            self._observe_drift(finished)
         if finished.offer is not None:
             self._found.observe(finished.offer)
         layer, judged = finished.plan.exit_layer, min(finished.accepted + 1, finished.drafted)
@@ -210,6 +219,14 @@ class Auto(Controller):
             self._exits.observe(layer, finished.confidences[:judged], matched)
         if finished.shadow is not None:
             self._observe_shadow(finished.shadow)
+
+    def _observe_drift(self, finished: Round) -> None:
+        plan, drafted, reused = finished.plan, finished.drafted, 0
+        if plan.exit_layer and drafted:
+            token, last, reused = self._draft_costs(plan.drafter, plan.exit_layer)
+            self._draft_drift.observe(finished.draft_seconds, drafted * token + last)
+        foreseen = self._verify(reused)[drafted + 1]
+        self._verify_drift.observe(finished.verify_seconds + finished.control_seconds, foreseen)
 
     def _observe_shadow(self, shadow: ShadowTokens) -> None:
         for index, layer in enumerate(shadow.layers):

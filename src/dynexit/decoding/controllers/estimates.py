@@ -86,6 +86,25 @@ class LookupEstimates:
 
 
 @dataclass
+class Drift:
+    """How much longer than foreseen something takes now: 1 before anything is known."""
+
+    actual: float = 0.0
+    foreseen: float = 0.0
+    memory: float = 0.95
+
+    def observe(self, actual: float, foreseen: float) -> None:
+        """Count a round."""
+        self.actual = self.actual * self.memory + actual
+        self.foreseen = self.foreseen * self.memory + foreseen
+
+    @property
+    def ratio(self) -> float:
+        """Actual over foreseen seconds."""
+        return self.actual / self.foreseen if self.foreseen and self.actual else 1.0
+
+
+@dataclass
 class Pace:
     """Tokens per second of the last rounds, each counting a tenth less than the one after it."""
 

@@ -1,0 +1,114 @@
+"""`auto`: whatever it chooses, the text is plain decoding's; and it chooses what pays."""
+
+from itertools import product
+
+import pytest
+from tiny import (
+    CHEAP_DRAFTS,
+    FAMILIES,
+    always_agreeing,
+    decode,
+    never_agreeing,
+    new_tokens,
+    random_model,
+)
+
+from dynexit import DynexitError, LanguageModel, Sampling
+from dynexit.costs.table import Costs
+from dynexit.decoding.controllers.auto import Auto
+from dynexit.decoding.records import Judged, Offer, Round
+
+PROMPT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 1, 4]
+PARTS = [dict(zip(("exits", "lookup", "shadow"), on, strict=True))
+         for on in product((True, False), repeat=3)]  # fmt: skip
+
+# A drafted token costs a fifth of a plain step, and a row more of a pass next to nothing.
+DEAR_DRAFTS = Costs((1, 2), (1.0, 1.02), (0.5, 0.51), (0.1, 0.1), 1.0, 0.0, 0.1, 29)
+
+
+def with_costs(costs):
+    """A controller that drafts with exits, and keeps these costs."""
+
+    class Kept(Auto):
+        reads_costs = False
+
+    controller = Kept(lookup=False)
+    controller.costs = costs
+    return controller
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("parts", PARTS)
+def test_the_text_is_plain_decodings_with_any_of_its_parts(family, parts):
+    model = random_model(FAMILIES[family], depth_gain=0.6)
+    plain, _ = decode(model, PROMPT, max_new_tokens=40)
+    mine, _ = decode(model, PROMPT, "auto", max_new_tokens=40, **parts)
+    assert mine.new_tokens == plain.new_tokens
+    assert any(r.drafted for r in mine.stats.rounds) == (parts["exits"] or parts["lookup"])
+
+
+@pytest.mark.parametrize("parts", PARTS)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_seeds_text_is_plain_decodings(parts, seed):
+    model, rule = random_model(depth_gain=0.6), Sampling(0.9, top_k=8, seed=seed)
+    plain, _ = decode(model, PROMPT, sampling=rule, max_new_tokens=30)
+    mine, _ = decode(model, PROMPT, "auto", sampling=rule, max_new_tokens=30, **parts)
+    assert mine.new_tokens == plain.new_tokens
+
+
+def test_speculative_acceptance_takes_looked_up_tokens():
+    model = always_agreeing(2)
+    rule = Sampling(0.2, seed=1, acceptance="speculative")
+    mine, _ = decode(model, PROMPT, "auto", sampling=rule, max_new_tokens=60, exits=False)
+    assert mine.stats.accepted > 0
+
+
+def test_exits_that_never_agree_are_given_up():
+    mine, _ = decode(never_agreeing(), PROMPT, with_costs(DEAR_DRAFTS), 120)
+    late = mine.stats.rounds[30:]
+    assert sum(r.drafted for r in late) <= len(late) // 4 < len(late)
+
+
+def test_exits_that_always_agree_are_used():
+    mine, _ = decode(always_agreeing(1), PROMPT, "auto", max_new_tokens=120, lookup=False)
+    assert mine.stats.mean_acceptance_length > 4
+
+
+def test_rows_that_cost_as_much_as_passes_leave_plain_steps():
+    dear = Costs((1, 2), (1.0, 2.0), (1.0, 2.0), (0.0, 0.0), 1.0, 0.0, 0.0, 29)
+    for costs, length in ((dear, 0), (DEAR_DRAFTS, 2)):
+        controller = with_costs(costs)
+        controller.lookup = True
+        controller.start(5)
+        controller.consider(Offer([7, 8], match=8))
+        assert controller.plan().speculation_length == length
+
+
+def test_offers_are_judged_whether_used_or_not():
+    controller = Auto()
+    controller.costs = CHEAP_DRAFTS
+    controller.start(5)
+    offer = Offer([7] * 12, match=3)
+    for _ in range(40):
+        controller.observe(Round(controller.plan(), 0, 0, 1, offer=Judged(offer, 0, 1)))
+    controller.consider(offer)
+    assert next(controller._found.chances(3, 1)) < 0.2
+
+
+def test_a_session_keeps_what_it_learned():
+    lm = LanguageModel(never_agreeing())
+    session = lm.session(lookup=False)
+    first = session.generate(PROMPT, max_new_tokens=80)
+    second = session.generate(PROMPT, max_new_tokens=80)
+    assert second.token_ids == first.token_ids == new_tokens(lm.model, PROMPT, max_new_tokens=80)
+    assert second.stats.drafted < first.stats.drafted
+
+
+def test_a_session_needs_a_method_that_learns():
+    with pytest.raises(DynexitError, match="has no setting 'carry'"):
+        LanguageModel(random_model()).session("layerskip")
+
+
+def test_int8_drafts_need_the_native_runtime():
+    with pytest.raises(DynexitError, match="native runtime"):
+        new_tokens(random_model(), PROMPT, "auto:int8=true")
