@@ -95,6 +95,7 @@ class Round:
     drafted: int
     accepted: int
     tokens: int  # that the text kept
+    draft_tokens: Sequence[int] = ()
     confidences: Sequence[float] = ()
     shadow: ShadowTokens | None = None
     draft_seconds: float = 0.0

@@ -97,6 +97,7 @@ class Transformer(nn.Module):
     """A decoder-only model whose layers run in parts."""
 
     runtime_name = "eager"
+    rows_independent = False  # a product of several rows may add in another order than that of one
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

@@ -72,6 +72,7 @@ class NativeTransformer:
     """
 
     device = torch.device("cpu")
+    rows_independent = True
 
     def __init__(
         self,
