@@ -8,7 +8,7 @@ import sys
 import typer
 from rich.markup import escape
 
-from dynexit.cli import bench, check, generate, info, report, roofline, synth, train
+from dynexit.cli import bench, check, generate, info, report, roofline, serve, synth, train
 from dynexit.cli.options import notes
 from dynexit.errors import DynexitError
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (generate, info, bench, check, report, roofline, synth, train):
+for command in (generate, info, bench, check, report, roofline, serve, synth, train):
     command.register(app)
 
 
