@@ -96,12 +96,15 @@ def test_the_keyboard_is_enough(page):
     page.wait_for_selector("#layers li")
 
 
-def test_a_refusal_is_shown_in_words(page):
+def test_a_refusal_is_shown_in_words(browser, server):
+    page = browser.new_page()
+    page.goto(server.url)
+    page.wait_for_selector("#method option", state="attached")
     page.fill("#prompt", "x " * 3_000)
     page.click("#run")
     page.wait_for_selector("#error:not(:empty)")
     assert "shorten the prompt" in page.text_content("#error")
-    page.evaluate("console.clear()")
+    page.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -16,18 +16,22 @@ SECRET = "the quick brown fox and its secret"
 
 @pytest.fixture
 def process(monkeypatch):
-    """`dynexit serve` on a free port; its address and what it has said on standard error."""
+    """`dynexit serve` on a free port; its address and what it has said so far."""
     command = [sys.executable, "-m", "dynexit", "serve", "--port", "0", "--grace", "3"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "DYNEXIT_API_KEY": "secret-key"}
     running = subprocess.Popen(
-        [*command, "--method", METHOD], stderr=subprocess.PIPE, text=True, env=environment
+        [*command, "--method", METHOD],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
     )
     said = []
-    for line in running.stderr:
+    for line in running.stdout:
         said.append(line)
         if found := re.search(r"http://127\.0\.0\.1:\d+", line):
             break
-    reader = threading.Thread(target=lambda: said.extend(running.stderr))
+    reader = threading.Thread(target=lambda: said.extend(running.stdout))
     reader.start()
     yield running, found[0], said, reader
     running.kill()

@@ -81,17 +81,23 @@ class Scheduler:
     def tick(self) -> list[Task[Any]]:
         """Let tasks make some progress; returns those that have ended.
 
-        Together: each task whose turn it is comes one request further. One after the other: the
-        first in line runs to its end. An error ends the task that it happened to, and no other.
+        Together: each task whose turn it is comes one request further. Otherwise the first in line
+        runs to its end, or past one piece of a prompt. An error ends the task that it happened to.
         """
-        if self.batched:
+        if self.batched and len(self._tasks) > 1:
             self._advance_together()
         elif self._tasks:
-            while not self._tasks[0].done:
-                self._serve_alone(self._tasks[0])
+            self._advance_alone(self._tasks[0])
         ended, self._ended = self._ended, []
         self._tasks = [task for task in self._tasks if not task.done]
         return ended
+
+    def _advance_alone(self, task: Task[Any]) -> None:
+        while not task.done:
+            piece = isinstance(task.request, Segment) and _rows(task) > LONG
+            self._serve_alone(task)
+            if piece:
+                return
 
     def _advance_together(self) -> None:
         going = [task for task in self._tasks if not task.done]
