@@ -11,7 +11,7 @@ from contextlib import closing
 import openai
 import psutil
 import pytest
-from conftest import PROMPTS
+from running import PROMPTS
 
 import dynexit
 from dynexit.serve.app import create_app

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import openai
 import pytest
-from conftest import PROMPTS
+from running import PROMPTS
 
 import dynexit
 from dynexit.decoding.controllers import methods

@@ -9,7 +9,7 @@ import threading
 
 import openai
 import pytest
-from conftest import METHOD
+from running import METHOD
 
 SECRET = "the quick brown fox and its secret"
 

@@ -62,6 +62,15 @@ def serve(
             help="Whether texts share passes [default: where that changes no bit].",
         ),
     ] = None,
+    ray: Annotated[bool, typer.Option("--ray", help="Replicas on a Ray cluster.")] = False,
+    ray_address: Annotated[
+        str | None, typer.Option(help="A running cluster [default: one is started here].")
+    ] = None,
+    replicas: Annotated[int, typer.Option(help="With --ray: how many always run.")] = 1,
+    max_replicas: Annotated[
+        int | None, typer.Option(help="With --ray: how many may run [default: --replicas].")
+    ] = None,
+    gpus: Annotated[float, typer.Option(help="With --ray: of one replica.")] = 0.0,
     log_level: LogLevel = "info",
     dtype: Dtype = None,
     device: Device = None,
@@ -69,7 +78,7 @@ def serve(
     runtime: Runtime = None,
 ) -> None:
     """Serve a model to OpenAI's clients, and a page that shows it working at /."""
-    limits = {
+    limits: dict[str, Any] = {
         "name": name,
         "api_key": api_key,
         "running": running,
@@ -81,10 +90,19 @@ def serve(
         "grace": grace,
         "batched": batched,
     }
+    limits |= {"method": method} if method else {}
     _need_packages()
+    if ray:
+        from dynexit.serve import replicas as cluster
+        from dynexit.serve.settings import Settings
+
+        checkpoint = cluster.Checkpoint(model, dtype, device, runtime, threads, draft_model)
+        wanted = cluster.Replicas(replicas, max_replicas or replicas, gpus=gpus)
+        cluster.run(checkpoint, Settings(**limits), wanted, host, port, ray_address)
+        return
     lm = load_for_command(model, dtype, device, threads, runtime)
     second = load_second(draft_model, dtype, device, runtime)
-    _serve(lm, second, limits | ({"method": method} if method else {}), host, port, log_level)
+    _serve(lm, second, limits, host, port, log_level)
 
 
 def demo(

@@ -95,7 +95,6 @@ class Engine:
                     self._settle(task)
         except Exception:
             log.exception("the engine has failed")
-            raise
         finally:
             self.stop()
             self._fail_all(shutting_down())
