@@ -81,32 +81,28 @@ class Scheduler:
     def tick(self) -> list[Task[Any]]:
         """Let tasks make some progress; returns those that have ended.
 
-        Together: each task whose turn it is comes one request further. Otherwise the first in line
+        Together: each task whose turn it is comes one request further. In turns: the first in line
         runs to its end, or past one piece of a prompt. An error ends the task that it happened to.
         """
-        if self.batched and len(self._tasks) > 1:
-            self._advance_together()
-        elif self._tasks:
-            self._advance_alone(self._tasks[0])
+        going = [task for task in self._tasks if not task.done]
+        if self.batched and len(going) > 1:
+            self._advance_together(going)
+        elif going:
+            self._advance_first(going[0], whole=not self.batched)
         ended, self._ended = self._ended, []
         self._tasks = [task for task in self._tasks if not task.done]
         return ended
 
-    def _advance_alone(self, task: Task[Any]) -> None:
-        while not task.done:
-            piece = isinstance(task.request, Segment) and _rows(task) > LONG
+    def _advance_first(self, task: Task[Any], whole: bool) -> None:
+        self._serve_alone(task)
+        while whole and not task.done and not (_is_segment(task) and _rows(task) > LONG):
             self._serve_alone(task)
-            if piece:
-                return
 
-    def _advance_together(self) -> None:
-        going = [task for task in self._tasks if not task.done]
-        waiting = [task for task in going if not isinstance(task.request, Segment)]
+    def _advance_together(self, going: list[Task[Any]]) -> None:
+        waiting = [task for task in going if not _is_segment(task)]
         for key, group in _grouped(waiting, _unembedding):
             self._serve_group(group, _unembed if key else None)
-        travelling = [
-            task for task in self._tasks if isinstance(task.request, Segment) and not task.done
-        ]
+        travelling = [task for task in going if _is_segment(task) and not task.done]
         prompts = [task for task in travelling if _rows(task) > LONG]
         short = [task for task in travelling if _rows(task) <= LONG]
         drafts = [task for task in short if self._is_draft(task)]
@@ -153,6 +149,10 @@ class Scheduler:
             task.error, task.done = error, True
         if task.done:
             self._ended.append(task)
+
+
+def _is_segment(task: Task[Any]) -> bool:
+    return isinstance(task.request, Segment)
 
 
 def _rows(task: Task[Any]) -> int:

@@ -1,6 +1,7 @@
 """Counters of one server, in Prometheus' format. Raw counts: rates are for whoever reads them."""
 
 from collections.abc import Callable
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -36,6 +37,8 @@ class Metrics:
             "dynexit_accepted_tokens", "Accepted tokens by position in their draft.",
             ("position",), registry=registry,
         )  # fmt: skip
+        # looked up once for each position: labels are dear
+        self._at = cache(lambda at: (self._drafted.labels(at), self._accepted.labels(at)))
         self._first = Histogram(
             "dynexit_time_to_first_token_seconds", "From request to first token.",
             buckets=FIRST_TOKEN, registry=registry,
@@ -72,9 +75,9 @@ class Metrics:
             self._between.observe(seconds / tokens)
         self._rounds.inc()
         for position in range(finished.drafted):
-            self._drafted.labels(position + 1).inc()
-            if position < finished.accepted:
-                self._accepted.labels(position + 1).inc()
+            drafted, accepted = self._at(position + 1)
+            drafted.inc()
+            accepted.inc(position < finished.accepted)
 
     def finished(self, reason: str) -> None:
         """A text ended: stop, length, context, cancelled, deadline or error."""
