@@ -2,13 +2,14 @@
 
 import re
 import shutil
+import time
 import urllib.request
 
 import pytest
 
 sync_api = pytest.importorskip("playwright.sync_api")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
-COUNT = 24
+COUNT = 16
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,18 @@ def test_the_keyboard_is_enough(page):
         token = page.locator("#own .token").nth(expected)
         assert "chosen" in token.get_attribute("class")
     page.wait_for_selector("#layers li")
+
+
+def test_stop_ends_the_work(page, server):
+    page.fill("#count", "1000")
+    page.click("#run")
+    page.wait_for_selector("#own .token")
+    page.click("#run")
+    page.wait_for_selector("#run:text('Run')")
+    end = time.monotonic() + 10
+    while server.engine.running:
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_a_refusal_is_shown_in_words(browser, server):

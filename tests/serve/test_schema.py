@@ -38,7 +38,7 @@ def test_the_schema_names_what_is_served(api):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("route", ROUTES)
 def test_replies_are_those_of_the_schema(api, route, mode, request):
-    examples = 300 if request.config.getoption("--slow") else 12
+    examples = 300 if request.config.getoption("--slow") else 8
     method, path = route.split()
     operation = api[path][method]
     if mode == "unfitting" and not (operation.body or operation.path_parameters):

@@ -1,6 +1,6 @@
 """What a server may be told; the options of `dynexit serve` are these fields."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dynexit.errors import DynexitError
 from dynexit.language_model import DEFAULT_METHOD
@@ -29,7 +29,7 @@ class Settings:
 
     name: str | None = None
     method: str = DEFAULT_METHOD
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     running: int = 32
     queue: int = 256
     max_new_tokens: int = 4096
@@ -40,11 +40,11 @@ class Settings:
     batched: bool | None = None
 
     def __post_init__(self) -> None:
-        for field in ("running", "max_new_tokens", "max_choices", "max_body", "deadline"):
-            if getattr(self, field) <= 0:
-                raise DynexitError(f"{field} is {getattr(self, field)}: it must be above 0.")
-        for field in ("queue", "grace"):
-            if getattr(self, field) < 0:
-                raise DynexitError(f"{field} is {getattr(self, field)}: it must be at least 0.")
+        for name in ("running", "max_new_tokens", "max_choices", "max_body", "deadline"):
+            if getattr(self, name) <= 0:
+                raise DynexitError(f"{name} is {getattr(self, name)}: it must be above 0.")
+        for name in ("queue", "grace"):
+            if getattr(self, name) < 0:
+                raise DynexitError(f"{name} is {getattr(self, name)}: it must be at least 0.")
         if self.api_key == "":
             raise DynexitError("the API key is empty: give one, or leave the option out.")
