@@ -90,6 +90,10 @@ class Sequence:
         self.stats = Statistics(self.depth)
         self.chunks: list[Chunk] = []
 
+    def release(self) -> None:
+        """Let go of keys and values: the text stays, and no round can follow."""
+        self.cache, self.drafters = self.model.new_cache(), {}
+
     @property
     def new_tokens(self) -> list[int]:
         """The text's tokens, without the prompt and without the EOS that ended them."""

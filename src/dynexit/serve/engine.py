@@ -18,7 +18,7 @@ from dynexit.model.interface import Model
 from dynexit.serve.errors import deadline_passed, queue_full, shutting_down
 from dynexit.serve.metrics import Metrics
 from dynexit.serve.settings import Settings
-from dynexit.serve.work import Failed, Text, Work
+from dynexit.serve.work import Failed, Work
 
 log = logging.getLogger("dynexit.serve")
 
@@ -129,16 +129,16 @@ class Engine:
 
     def _refuse(self, work: Work) -> None:
         if work.cancelled:
-            self._count(work, "cancelled")
+            work.end("cancelled")
             return
-        self._count(work, "deadline")
+        work.end("deadline")
         work.deliver(Failed(deadline_passed(work.seconds)))
 
     def _settle(self, task: Task[Any]) -> None:
         """Steps have ended: go on with the next ones, or tell how it ended."""
         work = self._running.pop(task)
         if task.error is not None:
-            self._count(work, "error")
+            work.end("error")
             work.deliver(Failed(task.error))
             return
         following = work.take(task.result)
@@ -151,9 +151,5 @@ class Engine:
             self._running.clear()
             self._waiting.clear()
         for work in left:
-            self._count(work, "shutdown")
+            work.end("shutdown")
             work.deliver(Failed(error))
-
-    def _count(self, work: Work, ended: str) -> None:
-        if isinstance(work, Text):
-            self._metrics.finished(ended)

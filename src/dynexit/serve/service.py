@@ -42,11 +42,12 @@ class Ongoing:
         self._events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
 
     def deliver(self, index: int) -> Callable[[Event], None]:
-        """Where the engine's thread tells of text `index`."""
+        """Where the engine's thread tells of text `index`. It holds no text: no cycle keeps one."""
+        loop, events = self._loop, self._events
 
         def tell(event: Event) -> None:
             with suppress(RuntimeError):  # the loop has ended, and nobody waits
-                self._loop.call_soon_threadsafe(self._events.put_nowait, (index, event))
+                loop.call_soon_threadsafe(events.put_nowait, (index, event))
 
         return tell
 

@@ -66,6 +66,9 @@ class Work:
         """Take what the last steps returned; the next ones to run, None at the end."""
         raise NotImplementedError
 
+    def end(self, reason: str) -> None:
+        """No more steps will run. Whoever still holds this holds no memory of the model's."""
+
 
 class Question(Work):
     """Steps that are run once, for their result."""
@@ -109,6 +112,11 @@ class Text(Work):
         self.deliver(Progress(result, finished, now - self.asked))
         if self.sequence.finish_reason is None:
             return self.sequence.round()
-        self._metrics.finished(self.sequence.finish_reason)
+        self.end(self.sequence.finish_reason)
         self.deliver(Finished())
         return None
+
+    def end(self, reason: str) -> None:
+        """Count the text, and let go of its cache: a traceback may keep a text for long."""
+        self._metrics.finished(reason)
+        self.sequence.release()
