@@ -71,7 +71,11 @@ class Stream:
 
 
 class LanguageModel:
-    """A checkpoint that is ready to generate. Made by `load`."""
+    """A checkpoint that is ready to generate. Made by `load`.
+
+    Several threads may generate at once: all that a text changes is its own, and the native runtime
+    runs one pass at a time. Where a controller is given as an object, it serves one text at a time.
+    """
 
     def __init__(
         self,
@@ -105,7 +109,7 @@ class LanguageModel:
     def generate(
         self, prompt: Prompt, method: str | Controller = DEFAULT_METHOD, **options: Any
     ) -> Generation:
-        """Generate a whole text; arguments as in `stream`."""
+        """Generate a whole text; arguments as in `sequence`."""
         stream = self.stream(prompt, method, **options)
         for _ in stream:
             pass
@@ -123,6 +127,12 @@ class LanguageModel:
         return Session(self, make_controller(method, carry=True, **settings))
 
     def stream(
+        self, prompt: Prompt, method: str | Controller = DEFAULT_METHOD, **options: Any
+    ) -> Stream:
+        """Generate a text chunk by chunk; arguments as in `sequence`."""
+        return Stream(self.sequence(prompt, method, **options))
+
+    def sequence(
         self,
         prompt: Prompt,
         method: str | Controller = DEFAULT_METHOD,
@@ -132,9 +142,10 @@ class LanguageModel:
         chat: bool = False,
         sampling: Sampling | None = None,
         draft_model: "LanguageModel | None" = None,
+        logprobs: int | None = None,
         **options: Any,
-    ) -> Stream:
-        """Generate a text chunk by chunk.
+    ) -> Decoding:
+        """A text of which nothing is decoded yet, for a scheduler to run.
 
         Args:
             prompt: text, or token ids as they are.
@@ -143,8 +154,11 @@ class LanguageModel:
             stop: the text is cut before the first of these strings.
             chat: the prompt is a user's message, put through the checkpoint's chat template.
             sampling: how tokens are chosen; or give its fields (temperature, top_k, top_p, min_p,
-                repetition_penalty, seed, acceptance) as options.
+                repetition_penalty, presence_penalty, frequency_penalty, seed, acceptance) as
+                options.
             draft_model: a smaller model of the same vocabulary, for methods that draft with one.
+            logprobs: give each chunk its token's log-probability under the target, and so many of
+                the likeliest tokens in its place.
             options: fields of `Sampling`, and settings of the method (such as exit_layer).
 
         Raises:
@@ -165,7 +179,7 @@ class LanguageModel:
         text = TextStream(self.tokenizer.backend, tokens, stops) if self.tokenizer else NoText()
         rule = sampling or Sampling(**chosen)
         second = None if draft_model is None else self._second(draft_model)
-        return Stream(Decoding(self.model, tokens, controller, rule, limits, text, second))
+        return Decoding(self.model, tokens, controller, rule, limits, text, second, logprobs)
 
     def _prepare(self, controller: Controller) -> None:
         """What a controller needs of the model.

@@ -55,6 +55,18 @@ def make_controller(method: str | Controller, **settings: Any) -> Controller:
     return controller
 
 
+def lossless_methods(num_layers: int, second: bool) -> list[str]:
+    """The package's methods that a model of so many layers runs, with or without a second one."""
+    made = {name: make() for name, make in methods().items()}
+    return [
+        name
+        for name, controller in made.items()
+        if controller.lossless
+        and (second or "second-model" not in controller.drafters)
+        and (num_layers > 1 or "early-exit" not in controller.drafters)
+    ]
+
+
 def settings_of(factory: Factory) -> list[str]:
     """Names of the settings that a method takes."""
     return [*inspect.signature(factory).parameters, COMMON]

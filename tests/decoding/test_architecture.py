@@ -50,8 +50,26 @@ ROOMS = {
         "dynexit.methods",
         "dynexit.errors",
     ),
+    "dynexit.serve": (
+        "dynexit.serve",
+        "dynexit.decoding",
+        "dynexit.model",
+        "dynexit.language_model",
+        "dynexit.methods",
+        "dynexit.errors",
+    ),
 }
-HEAVY = ("fastapi", "matplotlib", "datasets", "uvicorn", "pandas", "lm_eval", "ray", "sacrebleu")
+HEAVY = (
+    "fastapi",
+    "prometheus_client",
+    "matplotlib",
+    "datasets",
+    "uvicorn",
+    "pandas",
+    "lm_eval",
+    "ray",
+    "sacrebleu",
+)
 LEAN = ("dynexit.model", "dynexit.decoding", "dynexit.training")
 
 

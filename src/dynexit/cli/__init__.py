@@ -17,6 +17,7 @@ from dynexit.cli import (
     replay,
     report,
     roofline,
+    serve,
     synth,
     trace,
     train,
@@ -32,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (
-    *(generate, info, bench, check, report, roofline, synth, train, trace, replay),
+    *(generate, info, bench, check, report, roofline, serve, synth, train, trace, replay),
     export_custom_generate,
 ):
     command.register(app)

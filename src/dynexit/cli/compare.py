@@ -48,16 +48,9 @@ def run(
 
 def _default_methods(lm: "LanguageModel", second: bool) -> list[str]:
     """Every lossless method of the package that this model, or these two, can run."""
-    from dynexit.decoding.controllers import methods
+    from dynexit.methods import lossless_methods
 
-    made = {name: make() for name, make in methods().items()}
-    return [
-        name
-        for name, controller in made.items()
-        if controller.lossless
-        and (second or "second-model" not in controller.drafters)
-        and (lm.num_layers > 1 or "early-exit" not in controller.drafters)
-    ]
+    return lossless_methods(lm.num_layers, second)
 
 
 def _controller(name: str, settings: dict[str, Any]) -> Any:

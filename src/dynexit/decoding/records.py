@@ -140,6 +140,7 @@ class Round:
     drafted: int
     accepted: int
     tokens: int  # that the text kept
+    draft_tokens: Sequence[int] = ()
     confidences: Sequence[float] = ()
     shadow: ShadowTokens | None = None
     offer: Judged | None = None

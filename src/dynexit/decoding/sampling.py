@@ -22,6 +22,7 @@ from dynexit.errors import DynexitError
 from dynexit.model.readings import Readings
 
 Acceptance = Literal["shared-noise", "speculative"]
+PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty")
 NOT_NUMBERS = (
     "the model's logits are not numbers (NaN): its weights are damaged, or this dtype is too "
     "narrow for it; try --dtype fp32."
@@ -31,6 +32,10 @@ NOT_NUMBERS = (
 @dataclass(frozen=True)
 class Sampling:
     """How tokens are chosen. A temperature of 0 is greedy, where top-k, top-p and min-p are idle.
+
+    The repetition penalty divides or multiplies the logits of what stands in prompt or text. The
+    presence penalty is taken from those of what stands in the text, the frequency penalty as often
+    as it stands there.
 
     Raises:
         DynexitError: a value outside its range.
@@ -43,12 +48,14 @@ class Sampling:
     repetition_penalty: float = 1.0
     seed: int | None = None
     acceptance: Acceptance = "shared-noise"
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
 
     def __post_init__(self) -> None:
         for name, kind in {"top_k": Integral, "seed": Integral | None}.items():
             if not isinstance(value := getattr(self, name), kind):
                 raise DynexitError(f"{name} is {value!r}: it must be a whole number.")
-        for name in ("temperature", "top_p", "min_p", "repetition_penalty"):
+        for name in ("temperature", "top_p", "min_p", *PENALTIES):
             if not isinstance(value := getattr(self, name), Real):
                 raise DynexitError(f"{name} is {value!r}: it must be a number.")
         self._check_ranges()
@@ -60,6 +67,8 @@ class Sampling:
             "top_p": (0 < self.top_p <= 1, "above 0 and at most 1"),
             "min_p": (0 <= self.min_p <= 1, "between 0 and 1"),
             "repetition_penalty": (self.repetition_penalty > 0, "above 0"),
+            "presence_penalty": (True, "finite"),
+            "frequency_penalty": (True, "finite"),
             "acceptance": (
                 self.acceptance in ("shared-noise", "speculative"),
                 "shared-noise or speculative",
@@ -74,6 +83,11 @@ class Sampling:
     def greedy(self) -> bool:
         """Whether the most likely token is always chosen."""
         return self.temperature == 0
+
+    @property
+    def counting(self) -> bool:
+        """Whether logits are lowered by what the text holds already."""
+        return self.presence_penalty != 0 or self.frequency_penalty != 0
 
     @property
     def speculative(self) -> bool:
@@ -99,7 +113,7 @@ class Chooser:
     """
 
     def __init__(self, sampling: Sampling, tokens: Sequence[int]) -> None:
-        self.sampling, self._tokens = sampling, tokens
+        self.sampling, self._tokens, self._prompt_length = sampling, tokens, len(tokens)
         self.seed = secrets.randbits(31) if sampling.seed is None else sampling.seed
         self._noise: dict[int, Tensor] = {}
         self._noise_base = len(tokens)
@@ -108,7 +122,8 @@ class Chooser:
     @property
     def best_only(self) -> bool:
         """Whether it is enough to know every row's best token, and how likely it is."""
-        return self.sampling.greedy and self.sampling.repetition_penalty == 1.0
+        rule = self.sampling
+        return rule.greedy and rule.repetition_penalty == 1.0 and not rule.counting
 
     def choose(
         self,
@@ -157,9 +172,11 @@ class Chooser:
         return (chosen - exact.logsumexp(-1)).exp()
 
     def process(self, logits: Tensor, drafts: Sequence[int] = (), first: int = 0) -> Tensor:
-        """Repetition penalty, temperature, top-k, top-p, min-p: [..., n, V], in this order."""
+        """Penalties, temperature, top-k, top-p, min-p: [..., n, V], in this order."""
         if self.sampling.repetition_penalty != 1.0:
             logits = self._penalise(_exact(logits), drafts, first)
+        if self.sampling.counting:
+            logits = self._lower_repeated(_exact(logits), drafts, first)
         if self.sampling.greedy:
             return logits
         exact = _exact(logits)
@@ -175,6 +192,17 @@ class Chooser:
         penalty = self.sampling.repetition_penalty
         penalised = torch.where(logits < 0, logits * penalty, logits / penalty)
         return torch.where(seen, penalised, logits)
+
+    def _lower_repeated(self, logits: Tensor, drafts: Sequence[int], first: int) -> Tensor:
+        """Presence and frequency penalty: by how often each row's text holds a token."""
+        rows, vocabulary = logits.shape[-2:]
+        text = torch.tensor(self._tokens[self._prompt_length :], dtype=torch.long)
+        counts = text.bincount(minlength=vocabulary)[:vocabulary].repeat(rows, 1)
+        for index, token in enumerate(drafts):  # a draft is counted by the rows after it
+            counts[max(index + 1 - first, 0) :, token] += 1
+        counts = counts.to(logits)
+        rule = self.sampling
+        return logits - rule.frequency_penalty * counts - rule.presence_penalty * (counts > 0)
 
     def noise(self, like: Tensor, first: int) -> Tensor:
         """Gumbel noise [n, V] of the positions of n rows, drawn once per position."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from dynexit.decoding.acceptance import accept
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.drafters import drafters
+from dynexit.decoding.logprobs import TokenLogprobs, token_logprobs
 from dynexit.decoding.records import (
     Draft,
     FinishReason,
@@ -57,10 +58,18 @@ class Chunk:
     text: str
     token_ids: list[int]
     source: Source
+    logprobs: TokenLogprobs | None = None  # where the sequence was asked for them
 
 
 class Sequence:
-    """Tokens, cache and controller of one text. `cache.length` is always `len(tokens) - 1`."""
+    """Tokens, cache and controller of one text. `cache.length` is always `len(tokens) - 1`.
+
+    Attributes:
+        alone: whether no other sequence runs beside it, so that a draft may be one call.
+
+    Args:
+        logprobs: give every token its log-probability, and so many of the likeliest in its place.
+    """
 
     def __init__(
         self,
@@ -71,10 +80,11 @@ class Sequence:
         limits: Limits,
         text: TextSink,
         second: Model | None = None,
+        logprobs: int | None = None,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self.model, self.controller, self.limits, self.text = model, controller, limits, text
-        self.clock = clock
+        self._logprobs, self.clock, self.alone = logprobs, clock, True
         controller.start(model.config.num_layers)
         self.depth = controller.target_layer()
         self._all_read = _layers_read(controller, self.depth)
@@ -89,6 +99,10 @@ class Sequence:
         self.stats = Statistics(self.depth)
         self.chunks: list[Chunk] = []
 
+    def release(self) -> None:
+        """Let go of keys and values: the text stays, and no round can follow."""
+        self.cache, self.drafters = self.model.new_cache(), {}
+
     @property
     def new_tokens(self) -> list[int]:
         """The text's tokens, without the prompt and without the EOS that ended them."""
@@ -98,6 +112,10 @@ class Sequence:
     def generated(self) -> int:
         """How many new tokens there are."""
         return len(self.tokens) - self.prompt_length
+
+    @property
+    def _best_only(self) -> bool:
+        return self.chooser.best_only and self._logprobs is None
 
     @property
     def _exits_read(self) -> int | None:
@@ -115,13 +133,13 @@ class Sequence:
             taps = states if wanted and last else None
             hidden = yield Segment(hidden, span, 0, self.depth, taps, wanted + 1)
             start = stop
-        logits = yield Unembed(hidden[-1:], self.chooser.best_only)
+        logits = yield Unembed(hidden[-1:], self._best_only)
         token = self.chooser.choose(logits).tokens[0]
         if states and len(states[0]) > 1:
             self.controller.observe_prompt((yield from self._prompt_shadow(states)))
         for drafter in self.drafters.values():
             yield from drafter.prefill(self)
-        chunks = self._commit([], token, "target")
+        chunks = self._commit([], token, "target", logits)
         self.stats.prefill_seconds = self.clock() - began
         return chunks
 
@@ -138,12 +156,14 @@ class Sequence:
         verdict = accept(draft, logits, self.chooser)
         verified = self.clock()
         shadow = (yield from self._shadow(draft, states, logits, verdict)) if states else None
-        chunks = self._commit(draft.tokens[: verdict.accepted], verdict.token, verdict.source)
+        stays = draft.tokens[: verdict.accepted]
+        chunks = self._commit(stays, verdict.token, verdict.source, logits)
         finished = Round(
             plan=plan,
             drafted=verdict.drafted,
             accepted=verdict.accepted,
             tokens=sum(len(chunk.token_ids) for chunk in chunks),
+            draft_tokens=draft.tokens,
             confidences=draft.confidences,
             shadow=shadow,
             offer=_judge(offer, [*draft.tokens[: verdict.accepted], verdict.token]),
@@ -213,7 +233,7 @@ class Sequence:
         late: list[Tensor] | None = [] if self.shadowed else None
         span = Span(self.cache, self.cache.length, hidden.shape[0])
         hidden = yield Segment(hidden, span, draft.layer, self.depth, late)
-        logits = yield Unembed(hidden, self.chooser.best_only)
+        logits = yield Unembed(hidden, self._best_only)
         return logits, late or []
 
     def _shadow(
@@ -251,16 +271,20 @@ class Sequence:
             )
         )
 
-    def _commit(self, accepted: list[int], token: int, source: Source) -> list[Chunk]:
+    def _commit(
+        self, accepted: list[int], token: int, source: Source, logits: Tensor | Readings
+    ) -> list[Chunk]:
         """Append tokens until the text ends; roll the cache back to what stays."""
-        sourced: list[tuple[int, Source]] = [(t, "accepted") for t in accepted]
-        chunks = []
-        for new, origin in [*sourced, (token, source)]:
+        tokens, chunks = [*accepted, token], []
+        sources: list[Source] = ["accepted"] * len(accepted)
+        sources.append(source)
+        said = self._said_of(tokens, logits)
+        for new, origin, logprobs in zip(tokens, sources, said, strict=True):
             self.finish_reason = "stop" if new in self.limits.eos else None
             if self.finish_reason:
                 break
             self.tokens.append(new)
-            chunks.append(Chunk(self.text.push(new), [new], origin))
+            chunks.append(Chunk(self.text.push(new), [new], origin, logprobs))
             self.finish_reason = self._finished()
             if self.finish_reason:
                 break
@@ -269,6 +293,13 @@ class Sequence:
         self.cache.length = len(self.tokens) - 1
         self.chunks += chunks
         return chunks
+
+    def _said_of(
+        self, tokens: list[int], logits: Tensor | Readings
+    ) -> list[TokenLogprobs] | list[None]:
+        if self._logprobs is None or isinstance(logits, Readings):
+            return [None] * len(tokens)
+        return token_logprobs(logits, tokens, self._logprobs)
 
     def _finished(self) -> FinishReason | None:
         if self.text.stopped:

@@ -48,6 +48,7 @@ class Model(Protocol):
 
     config: ModelConfig
     runtime_name: str  # such as "eager" or "native, avx512"
+    rows_independent: bool  # a row's results are the same to the bit whatever rows are beside it
     choosable: int  # tokens that may be chosen: fewer than rows of the head where those are padded
 
     @property

@@ -40,7 +40,8 @@ class RotaryTable:
 
     def __init__(self, rope: RopeConfig, head_dim: int) -> None:
         self._rope, self._head_dim = rope, head_dim
-        self._cos = self._sin = torch.empty(0, 1, head_dim)
+        empty = torch.empty(0, 1, head_dim)
+        self._tables = empty, empty  # replaced as one, so that threads may share this object
 
     def between(self, start: int, stop: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """(cos, sin) of positions [start, stop), each [T, 1, head_dim] in `like`'s dtype."""
@@ -49,16 +50,18 @@ class RotaryTable:
 
     def up_to(self, stop: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """The same from position 0 to `stop` or beyond, without a copy."""
-        stale = self._cos.dtype != like.dtype or self._cos.device != like.device
-        if stale or stop > self._cos.shape[0]:
-            self._grow(stop, like)
-        return self._cos, self._sin
+        tables = self._tables
+        stale = tables[0].dtype != like.dtype or tables[0].device != like.device
+        if stale or stop > len(tables[0]):
+            tables = self._tables = self._computed(max(stop, len(tables[0])), like)
+        return tables
 
-    def _grow(self, stop: int, like: Tensor) -> None:
-        size = -(-max(stop, self._cos.shape[0]) // TABLE_BLOCK) * TABLE_BLOCK
+    def _computed(self, stop: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        size = -(-stop // TABLE_BLOCK) * TABLE_BLOCK
         exact = torch.float64 if like.dtype == torch.float64 else torch.float32
         positions = torch.arange(size, dtype=exact)
         angles = torch.outer(positions, inverse_frequencies(self._rope, self._head_dim).to(exact))
         cos, sin = angles.cos(), angles.sin()
-        self._cos = torch.cat((cos, cos), -1)[:, None].to(like)
-        self._sin = torch.cat((-sin, sin), -1)[:, None].to(like)
+        return torch.cat((cos, cos), -1)[:, None].to(like), torch.cat((-sin, sin), -1)[:, None].to(
+            like
+        )

@@ -85,6 +85,12 @@ class CheckpointTokenizer:
         ids: list[int] = self.loaded(text, add_special_tokens=False, verbose=False)["input_ids"]
         return ids
 
+    def piece(self, token: int) -> str:
+        """What one token looks like within a text, its leading space included."""
+        before = self.encode("a")[-1:]
+        text: str = self.loaded.decode([*before, token])
+        return text.removeprefix(self.loaded.decode(before))
+
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of `tokens` without special ones."""
         text: str = self.loaded.decode(list(tokens), skip_special_tokens=True)

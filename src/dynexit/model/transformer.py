@@ -109,6 +109,7 @@ class Transformer(nn.Module):
     """A decoder-only model whose layers run in parts, each on the device of its weights."""
 
     runtime_name = "eager"
+    rows_independent = False  # a product of several rows may add in another order than that of one
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

@@ -53,6 +53,7 @@ class TraceModel:
     seconds: float = 0.0
     config: ModelConfig = field(init=False)
     runtime_name: str = "replay"
+    rows_independent: bool = True
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.int64
 

@@ -37,9 +37,12 @@ class EarlyExitDrafter:
         yield from ()
 
     def draft(self, sequence: "Sequence", plan: Plan) -> Steps[Draft]:
-        """In one call where tokens are the likeliest and the model can, else token by token."""
+        """In one call where tokens are the likeliest and the model can, else token by token: other
+        sequences may join in the passes.
+        """
         model = self._copy(sequence.model) if self._quantised else sequence.model
-        if sequence.chooser.best_only and isinstance(model, DraftsAlone):
+        greedy = sequence.chooser.best_only and sequence.alone
+        if greedy and isinstance(model, DraftsAlone):
             draft = yield from _draft_at_once(sequence, plan, model)
         else:
             draft = yield from _draft_by_token(sequence, plan, model)

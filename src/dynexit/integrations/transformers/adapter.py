@@ -66,6 +66,7 @@ class Adapter:
     """See `interface.Model`. Spans of a pass run one after the other; one thread at a time."""
 
     runtime_name = "transformers' layers"
+    rows_independent = False
 
     def __init__(self, model: Any) -> None:
         text = model.config.get_text_config()

@@ -85,6 +85,7 @@ class NativeTransformer:
 
     device = torch.device("cpu")
     devices: Sequence[torch.device] = (device,)
+    rows_independent = True
 
     def __init__(
         self,

@@ -1,0 +1,42 @@
+"""What every layer would have predicted at some places of a known text, in one reading of it."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dynexit.decoding.requests import Segment, Steps, Unembed
+from dynexit.decoding.sampling import Chooser, Sampling
+from dynexit.decoding.sequence import PREFILL_ROWS
+from dynexit.model.interface import Model, Span
+
+Predictions = tuple[NDArray[np.int64], NDArray[np.float32]]
+
+
+def layer_predictions(
+    model: Model, tokens: Sequence[int], start: int, count: int
+) -> Steps[Predictions]:
+    """Best tokens, and their probabilities, in the place of `tokens[start : start + count]`.
+
+    Args:
+        start: at least 1: nothing predicts the first token.
+
+    Returns:
+        Two of [L, n], n being `count` or as many tokens as there are from `start` on.
+    """
+    cache, depth = model.new_cache(), model.config.num_layers
+    first, stop = start - 1, min(start + count, len(tokens)) - 1  # rows that predict
+    states: list[Tensor] = []
+    bounds = [*range(0, first, PREFILL_ROWS), first, stop]
+    for begin, end in pairwise(bounds):
+        if begin < end:
+            span, taps = Span(cache, begin, end - begin), states if end == stop else None
+            yield Segment(model.embed(tokens[begin:end]), span, 0, depth, taps)
+    chooser, ids, likely = Chooser(Sampling(), tokens), [], []
+    for state in states:
+        chosen, confidence = chooser.shadow((yield Unembed(state, best_only=True)), 1, (), 0)
+        ids.append(chosen[0])
+        likely.append(confidence[0])
+    return np.stack(ids), np.stack(likely)

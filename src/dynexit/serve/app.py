@@ -1,0 +1,46 @@
+"""The application: routes, limits, and an engine that lives as long as it does."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from dynexit.language_model import LanguageModel
+from dynexit.serve import errors
+from dynexit.serve.limits import BodyLimit, Counted
+from dynexit.serve.routes import about, page, texts
+from dynexit.serve.service import Service
+from dynexit.serve.settings import Settings
+
+
+def create_app(
+    lm: LanguageModel, settings: Settings | None = None, draft_model: LanguageModel | None = None
+) -> FastAPI:
+    """An ASGI application that serves `lm`.
+
+    Args:
+        draft_model: the smaller model of methods that draft with one.
+
+    Raises:
+        DynexitError: settings that cannot be served.
+    """
+    service = Service(lm, settings or Settings(), draft_model)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        del app
+        service.engine.start()
+        try:
+            yield
+        finally:
+            service.engine.close()
+
+    app = FastAPI(title="dynexit", version=version("dynexit"), lifespan=lifespan)
+    app.state.service = service
+    for router in (texts.router, about.keyed, about.router, page.router):
+        app.include_router(router)
+    errors.install(app)
+    app.add_middleware(BodyLimit, most=service.settings.max_body)
+    app.add_middleware(Counted, metrics=service.metrics)
+    return app

@@ -1,0 +1,74 @@
+"""What replies say about decoding: usage, counts of rounds, and the trace of one round."""
+
+from collections.abc import Callable
+
+from dynexit.serve.replies import Counts, RejectedToken, Trace, TracedToken, Usage
+from dynexit.serve.service import Ongoing
+from dynexit.serve.work import Progress
+
+Piece = Callable[[int], str]
+
+
+def usage_of(ongoing: Ongoing, choices: int) -> Usage:
+    """Tokens of every prompt, counted once for its `choices` texts, and of every text."""
+    prompts = sum(sequence.prompt_length for sequence in ongoing.sequences[::choices])
+    texts = sum(sequence.generated for sequence in ongoing.sequences)
+    return Usage(prompt_tokens=prompts, completion_tokens=texts, total_tokens=prompts + texts)
+
+
+def counts_of(ongoing: Ongoing) -> Counts:
+    """Sums over a request's texts, which ran side by side."""
+    every = [sequence.stats for sequence in ongoing.sequences]
+    rounds, drafted = sum(len(s.rounds) for s in every), sum(s.drafted for s in every)
+    accepted, tokens = sum(s.accepted for s in every), sum(s.tokens for s in every)
+    seconds = max(s.decode_seconds for s in every)
+    return Counts(
+        method=ongoing.method,
+        lossless=ongoing.sequences[0].controller.lossless,
+        seeds=[sequence.chooser.seed for sequence in ongoing.sequences],
+        rounds=rounds,
+        drafted=drafted,
+        accepted=accepted,
+        acceptance_rate=accepted / drafted if drafted else 0.0,
+        mean_acceptance_length=1 + accepted / rounds if rounds else 0.0,
+        tokens_per_second=tokens / seconds if seconds else 0.0,
+        prefill_seconds=max(s.prefill_seconds for s in every),
+        decode_seconds=seconds,
+    )
+
+
+def trace_of(
+    progress: Progress, index: int, piece: Piece, prompt: list[int] | None = None
+) -> Trace:
+    """What a round did, token by token; round 0 is the prefill."""
+    done = progress.round
+    drafted = list(done.draft_tokens) if done else []
+    likely: list[float | None] = list(done.confidences) if done else []
+    likely += [None] * (len(drafted) - len(likely))
+    accepted = done.accepted if done else 0
+    sure = [*likely[:accepted], None, None]  # the target's token, and a held-back rest
+    return Trace(
+        round=index,
+        drafter=done.plan.drafter if done and drafted else None,
+        exit_layer=done.plan.exit_layer if done and drafted else None,
+        drafted=len(drafted),
+        accepted=accepted,
+        tokens=[
+            TracedToken(
+                id=chunk.token_ids[0] if chunk.token_ids else -1,
+                text=chunk.text,
+                source=chunk.source,
+                confidence=confidence,
+            )
+            for chunk, confidence in zip(progress.chunks, sure, strict=False)
+        ],
+        rejected=[
+            RejectedToken(id=token, text=piece(token), confidence=confidence)
+            for token, confidence in zip(drafted[accepted:], likely[accepted:], strict=True)
+        ],
+        draft_seconds=done.draft_seconds if done else 0.0,
+        verify_seconds=done.verify_seconds if done else 0.0,
+        control_seconds=done.control_seconds if done else 0.0,
+        at=progress.seconds,
+        prompt_ids=prompt,
+    )

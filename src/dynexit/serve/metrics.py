@@ -1,0 +1,89 @@
+"""Counters of one server, in Prometheus' format. Raw counts: rates are for whoever reads them."""
+
+from collections.abc import Callable
+from functools import cache
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from dynexit.decoding.records import Round
+from dynexit.decoding.sequence import Chunk
+
+FIRST_TOKEN = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+BETWEEN_TOKENS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+
+
+class Metrics:
+    """What is counted; every method may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._requests = Counter(
+            "dynexit_requests", "Requests by route and status.", ("route", "status"),
+            registry=registry,
+        )  # fmt: skip
+        self._texts = Counter(
+            "dynexit_texts", "Texts by how they ended.", ("ended",), registry=registry
+        )
+        self._prompt_tokens = Counter(
+            "dynexit_prompt_tokens", "Tokens of prompts.", registry=registry
+        )
+        self._tokens = Counter("dynexit_tokens", "Tokens written.", registry=registry)
+        self._rounds = Counter("dynexit_rounds", "Rounds.", registry=registry)
+        self._drafted = Counter(
+            "dynexit_drafted_tokens", "Drafted tokens by position in their draft.", ("position",),
+            registry=registry,
+        )  # fmt: skip
+        self._accepted = Counter(
+            "dynexit_accepted_tokens", "Accepted tokens by position in their draft.",
+            ("position",), registry=registry,
+        )  # fmt: skip
+        # looked up once for each position: labels are dear
+        self._at = cache(lambda at: (self._drafted.labels(at), self._accepted.labels(at)))
+        self._first = Histogram(
+            "dynexit_time_to_first_token_seconds", "From request to first token.",
+            buckets=FIRST_TOKEN, registry=registry,
+        )  # fmt: skip
+        self._between = Histogram(
+            "dynexit_inter_token_seconds", "A round's seconds, shared among its tokens.",
+            buckets=BETWEEN_TOKENS, registry=registry,
+        )  # fmt: skip
+
+    def watch(self, running: Callable[[], int], waiting: Callable[[], int]) -> None:
+        """Read these two whenever somebody asks."""
+        for name, text, read in (
+            ("dynexit_running_texts", "Texts that are being decoded.", running),
+            ("dynexit_queue_length", "Texts that wait.", waiting),
+        ):
+            Gauge(name, text, registry=self._registry).set_function(read)
+
+    def request(self, route: str, status: int) -> None:
+        """A reply was sent, or begun."""
+        self._requests.labels(route, str(status)).inc()
+
+    def prompt(self, tokens: int) -> None:
+        """A prompt was taken on."""
+        self._prompt_tokens.inc(tokens)
+
+    def progress(self, chunks: list[Chunk], finished: Round | None, seconds: float) -> None:
+        """A round ended (None: a prefill), `seconds` after the last one or the request."""
+        tokens = sum(len(chunk.token_ids) for chunk in chunks)
+        self._tokens.inc(tokens)
+        if finished is None:
+            self._first.observe(seconds)
+            return
+        for _ in range(tokens):
+            self._between.observe(seconds / tokens)
+        self._rounds.inc()
+        for position in range(finished.drafted):
+            drafted, accepted = self._at(position + 1)
+            drafted.inc()
+            accepted.inc(position < finished.accepted)
+
+    def finished(self, reason: str) -> None:
+        """A text ended: stop, length, context, cancelled, deadline or error."""
+        self._texts.labels(reason).inc()
+
+    @property
+    def exposition(self) -> bytes:
+        """Everything, as Prometheus reads it."""
+        return generate_latest(self._registry)

@@ -1,0 +1,211 @@
+"""What clients are told, in OpenAI's shapes, with a `dynexit` object of ours."""
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+Ended = Literal["stop", "length"]
+
+
+class Usage(BaseModel):
+    """Tokens of all prompts and of all texts."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class Counts(BaseModel):
+    """How a reply was decoded, all its texts together; seconds are those of the slowest."""
+
+    method: str
+    lossless: bool
+    seeds: list[int]
+    rounds: int
+    drafted: int
+    accepted: int
+    acceptance_rate: float
+    mean_acceptance_length: float
+    tokens_per_second: float
+    prefill_seconds: float
+    decode_seconds: float
+
+
+class TracedToken(BaseModel):
+    """A token of the text: `text` is what it made certain, `confidence` the exit's, if drafted."""
+
+    id: int
+    text: str
+    source: str
+    confidence: float | None = None
+
+
+class RejectedToken(BaseModel):
+    """A drafted token that is not in the text."""
+
+    id: int
+    text: str
+    confidence: float | None = None
+
+
+class Trace(BaseModel):
+    """One round of one text; a prefill has no exit layer. `at` counts from the request."""
+
+    round: int
+    drafter: str | None
+    exit_layer: int | None
+    drafted: int
+    accepted: int
+    tokens: list[TracedToken]
+    rejected: list[RejectedToken]
+    draft_seconds: float
+    verify_seconds: float
+    control_seconds: float
+    at: float
+    prompt_ids: list[int] | None = None  # with the prefill
+
+
+class CompletionLogprobs(BaseModel):
+    """Of a completion's tokens, one entry each."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]]
+    text_offset: list[int]
+
+
+class CompletionChoice(BaseModel):
+    """A text, or in a stream what a round added to it."""
+
+    index: int
+    text: str
+    logprobs: CompletionLogprobs | None = None
+    finish_reason: Ended | None = None
+
+
+class Completion(BaseModel):
+    """A reply of /v1/completions, whole or a chunk."""
+
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: Usage | None = None
+    dynexit: Counts | Trace | None = None
+
+
+class TopLogprob(BaseModel):
+    """A token that stood to choice; `bytes` is null where it is part of a character."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None
+
+
+class ChatLogprob(TopLogprob):
+    """A token that was chosen."""
+
+    top_logprobs: list[TopLogprob]
+
+
+class ChatLogprobs(BaseModel):
+    """Of a message's tokens."""
+
+    content: list[ChatLogprob]
+    refusal: None = None
+
+
+class ChatMessage(BaseModel):
+    """The assistant's turn."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str
+    refusal: None = None
+
+
+class ChatDelta(BaseModel):
+    """What a round added to it."""
+
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+
+
+class ChatChoice(BaseModel):
+    """A finished message."""
+
+    index: int
+    message: ChatMessage
+    logprobs: ChatLogprobs | None = None
+    finish_reason: Ended
+
+
+class ChatChunkChoice(BaseModel):
+    """A piece of a message."""
+
+    index: int
+    delta: ChatDelta
+    logprobs: ChatLogprobs | None = None
+    finish_reason: Ended | None = None
+
+
+class ChatCompletion(BaseModel):
+    """A reply of /v1/chat/completions."""
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: Usage
+    dynexit: Counts
+
+
+class ChatChunk(BaseModel):
+    """A chunk of its stream."""
+
+    id: str
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    created: int
+    model: str
+    choices: list[ChatChunkChoice]
+    usage: Usage | None = None
+    dynexit: Counts | Trace | None = None
+
+
+class ModelCard(BaseModel):
+    """The model that is served; `dynexit` says what the page needs to know."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: Literal["dynexit"] = "dynexit"
+    num_layers: int
+    max_positions: int
+    method: str
+    methods: list[str]
+    chat: bool
+    runtime: str
+
+
+class ModelList(BaseModel):
+    """All of them: one."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+class Health(BaseModel):
+    """Whether the engine runs."""
+
+    status: Literal["ok", "stopping"]
+    running: int
+    waiting: int
+
+
+class LayerPredictions(BaseModel):
+    """For each token looked at, what layers 1..L predicted in its place, and how surely."""
+
+    start: int
+    texts: list[list[str]]
+    confidences: list[list[float]]

@@ -1,0 +1,38 @@
+"""/v1/completions and /v1/chat/completions."""
+
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+
+from dynexit.serve import replies
+from dynexit.serve.forms import ChatForm, CompletionForm
+from dynexit.serve.keys import check_key
+from dynexit.serve.replying import reply
+from dynexit.serve.routes.common import REFUSALS, TheService
+from dynexit.serve.schema import ChatRequest, CompletionRequest
+
+router = APIRouter(prefix="/v1", tags=["texts"], dependencies=[Depends(check_key)])
+
+
+def _documented(whole: type, chunk: type) -> dict[int | str, dict[str, Any]]:
+    stream = {"text/event-stream": {"schema": {"type": "string", "title": chunk.__name__}}}
+    return {**REFUSALS, 200: {"model": whole, "content": stream}}
+
+
+@router.post("/completions", responses=_documented(replies.Completion, replies.Completion))
+async def completions(request: Request, asked: CompletionRequest, service: TheService) -> Response:
+    """Continue prompts."""
+    ongoing = await service.start(asked, list(asked.prompts))
+    form = CompletionForm(ongoing, service.name, service.piece)
+    return await reply(request, asked, ongoing, form, service.piece)
+
+
+@router.post("/chat/completions", responses=_documented(replies.ChatCompletion, replies.ChatChunk))
+async def chat_completions(request: Request, asked: ChatRequest, service: TheService) -> Response:
+    """Answer in a conversation."""
+    service.check_model(asked.model)
+    prompt = service.encode_chat([message.as_template_input for message in asked.messages])
+    ongoing = await service.start(asked, [prompt])
+    form = ChatForm(ongoing, service.name, service.piece)
+    return await reply(request, asked, ongoing, form, service.piece)

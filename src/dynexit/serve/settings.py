@@ -1,0 +1,50 @@
+"""What a server may be told; the options of `dynexit serve` are these fields."""
+
+from dataclasses import dataclass, field
+
+from dynexit.errors import DynexitError
+from dynexit.language_model import DEFAULT_METHOD
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Limits and defaults of a server. Seconds are seconds, sizes are bytes.
+
+    Args:
+        name: the model's id in requests; None is the checkpoint's own.
+        method: for requests that name none.
+        api_key: asked of every request under /v1 and /dynexit; None asks for none.
+        running: texts that are decoded at the same time.
+        queue: texts that may wait beside them; more are refused with 429.
+        max_new_tokens: of one text.
+        max_choices: texts of one request: prompts times n.
+        max_body: bytes of a request.
+        deadline: seconds after which a request is given up, waiting and decoding together.
+        grace: seconds that running texts have to finish when the server is told to stop.
+        batched: whether texts share passes; None is where that changes no bit of any text.
+
+    Raises:
+        DynexitError: a limit that lets nothing through.
+    """
+
+    name: str | None = None
+    method: str = DEFAULT_METHOD
+    api_key: str | None = field(default=None, repr=False)
+    running: int = 32
+    queue: int = 256
+    max_new_tokens: int = 4096
+    max_choices: int = 16
+    max_body: int = 1_000_000
+    deadline: float = 600.0
+    grace: float = 20.0
+    batched: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("running", "max_new_tokens", "max_choices", "max_body", "deadline"):
+            if getattr(self, name) <= 0:
+                raise DynexitError(f"{name} is {getattr(self, name)}: it must be above 0.")
+        for name in ("queue", "grace"):
+            if getattr(self, name) < 0:
+                raise DynexitError(f"{name} is {getattr(self, name)}: it must be at least 0.")
+        if self.api_key == "":
+            raise DynexitError("the API key is empty: give one, or leave the option out.")

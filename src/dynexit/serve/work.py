@@ -1,0 +1,129 @@
+"""What the engine runs: texts, and single questions to the model, each with somebody who waits.
+
+Not responsible for HTTP: what happens is told to `deliver`, in the engine's thread.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic, perf_counter
+from typing import Any
+
+from dynexit.decoding.records import Round
+from dynexit.decoding.requests import Steps
+from dynexit.decoding.sequence import Chunk, Sequence
+from dynexit.serve.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a round, or where that is None the prefill, added to a text."""
+
+    chunks: list[Chunk]
+    round: Round | None
+    seconds: float  # since the text was asked for
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The end; `result` is None for texts, whose sequence holds everything."""
+
+    result: Any = None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The end without a result."""
+
+    error: Exception
+
+
+Event = Progress | Finished | Failed
+Deliver = Callable[[Event], None]
+
+
+class Work:
+    """One thing to run, until it ends, nobody waits for it any more, or its time is over.
+
+    Args:
+        seconds: that it may take, waiting included.
+    """
+
+    def __init__(self, deliver: Deliver, seconds: float) -> None:
+        self.deliver, self.seconds = deliver, seconds
+        self.asked = monotonic()
+        self.cancelled = False  # set by whoever waited, in any thread
+
+    @property
+    def expired(self) -> bool:
+        """Whether its time is over."""
+        return monotonic() - self.asked > self.seconds
+
+    def steps(self) -> Steps[Any]:
+        """The first steps to run."""
+        raise NotImplementedError
+
+    def take(self, result: Any) -> Steps[Any] | None:
+        """Take what the last steps returned; the next ones to run, None at the end."""
+        raise NotImplementedError
+
+    def accompany(self, others: bool) -> None:
+        """Told before steps run whether others run beside them."""
+
+    def end(self, reason: str) -> None:
+        """No more steps will run. Whoever still holds this holds no memory of the model's."""
+
+
+class Question(Work):
+    """Steps that are run once, for their result."""
+
+    def __init__(self, asked: Steps[Any], deliver: Deliver, seconds: float) -> None:
+        super().__init__(deliver, seconds)
+        self._steps = asked
+
+    def steps(self) -> Steps[Any]:
+        """These."""
+        return self._steps
+
+    def take(self, result: Any) -> None:
+        """Deliver the result."""
+        self.deliver(Finished(result))
+
+
+class Text(Work):
+    """A sequence, round after round; every round is delivered as it ends."""
+
+    def __init__(
+        self, sequence: Sequence, deliver: Deliver, seconds: float, metrics: Metrics
+    ) -> None:
+        super().__init__(deliver, seconds)
+        self.sequence, self._metrics = sequence, metrics
+        self._latest = self.asked
+        self._began = 0.0  # the round that is running
+
+    def steps(self) -> Steps[list[Chunk]]:
+        """The prefill."""
+        return self.sequence.prefill()
+
+    def take(self, result: list[Chunk]) -> Steps[list[Chunk]] | None:
+        """Deliver a round's chunks, and go on until the text ends."""
+        stats, now = self.sequence.stats, monotonic()
+        finished = stats.rounds[-1] if stats.rounds else None
+        if finished:
+            stats.decode_seconds += perf_counter() - self._began
+        self._metrics.progress(result, finished, now - self._latest)
+        self._latest, self._began = now, perf_counter()
+        self.deliver(Progress(result, finished, now - self.asked))
+        if self.sequence.finish_reason is None:
+            return self.sequence.round()
+        self.end(self.sequence.finish_reason)
+        self.deliver(Finished())
+        return None
+
+    def accompany(self, others: bool) -> None:
+        """Beside others, drafts are passes that can be shared."""
+        self.sequence.alone = not others
+
+    def end(self, reason: str) -> None:
+        """Count the text, and let go of its cache: a traceback may keep a text for long."""
+        self._metrics.finished(reason)
+        self.sequence.release()

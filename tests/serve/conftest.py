@@ -1,0 +1,41 @@
+"""Servers for tests, on the model that comes along."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import openai
+import pytest
+from running import METHOD, Running
+
+import dynexit
+from dynexit.serve.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def lm() -> dynexit.LanguageModel:
+    """The model that comes along, in the default runtime."""
+    return dynexit.load(device="cpu", check=False)
+
+
+@pytest.fixture(scope="session")
+def serving(lm):
+    """Start servers with settings of a test's own."""
+
+    @contextmanager
+    def start(model=None, **settings) -> Iterator[Running]:
+        with Running(model or lm, Settings(**{"method": METHOD, "grace": 5.0, **settings})) as it:
+            yield it
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def server(serving) -> Iterator[Running]:
+    """A server with default limits, for tests that leave it as it was."""
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client(server) -> openai.OpenAI:
+    return server.client()

@@ -1,0 +1,47 @@
+"""A real server on loopback, in this process."""
+
+import asyncio
+import threading
+
+import openai
+import uvicorn
+
+from dynexit.serve.app import create_app
+from dynexit.serve.server import Server, open_socket
+
+METHOD = "layerskip:exit_layer=3,speculation_length=3"
+PROMPTS = (
+    "Question: Tom has 4 boxes of 6 pens. How many pens has he?\nAnswer:",
+    "German: Guten Morgen!\nEnglish:",
+    "def area(width, height):\n",
+    "The old house stood at the end of the lane, and",
+)
+
+
+class Running:
+    """A server in a thread of its own."""
+
+    def __init__(self, lm, settings) -> None:
+        self.app = create_app(lm, settings)
+        self.service = self.app.state.service
+        self.engine = self.service.engine
+        self._socket = open_socket("127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        config = uvicorn.Config(self.app, log_level="warning", timeout_graceful_shutdown=10)
+        self._server = Server(config, self.engine)
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        asyncio.run(self._server.serve(sockets=[self._socket]))
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._server.should_exit = True
+        self._thread.join(timeout=30)
+        assert not self._thread.is_alive()
+
+    def client(self, key: str = "none", **options) -> openai.OpenAI:
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, **options)

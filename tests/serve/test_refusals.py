@@ -1,0 +1,149 @@
+"""What is refused: by status, in OpenAI's format, naming the field."""
+
+import json
+import socket
+import urllib.error
+import urllib.request
+
+import openai
+import pytest
+
+BASE = {"model": "bundled", "prompt": "Hello", "max_tokens": 4}
+
+
+def send(server, body, path="/v1/completions", **headers):
+    """Status and JSON of a POST."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"content-type": "application/json", **headers}
+    request = urllib.request.Request(server.url + path, data, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            return reply.status, json.load(reply)
+    except urllib.error.HTTPError as refused:
+        return refused.code, json.load(refused)
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "field", "sentence"),
+    [
+        ({"prompt": None}, 400, "prompt", "prompt"),
+        ({"prompt": ""}, 400, None, "the prompt is empty"),
+        ({"prompt": []}, 400, "prompt", "prompt"),
+        ({"prompt": "\ud800"}, 400, "prompt", "prompt"),
+        ({"prompt": [99_999]}, 400, None, "token id 99999 is outside the vocabulary"),
+        ({"prompt": "x " * 9_000}, 400, None, "shorten the prompt"),
+        ({"max_tokens": 0}, 400, "max_tokens", "greater than or equal to 1"),
+        ({"max_tokens": 10**9}, 400, None, "at most 4096"),
+        ({"temperature": -1}, 400, "temperature", "greater than or equal to 0"),
+        ({"temperature": "hot"}, 400, "temperature", "valid number"),
+        ({"top_p": 0}, 400, "top_p", "greater than 0"),
+        ({"presence_penalty": 3}, 400, "presence_penalty", "less than or equal to 2"),
+        ({"logit_bias": {"1": 5}}, 400, "logit_bias", "logit_bias is not supported"),
+        ({"echo": True}, 400, "echo", "echo"),
+        ({"suffix": "x"}, 400, "suffix", "suffix is not supported"),
+        ({"n": 1000}, 400, "n", "at most 16"),
+        ({"logprobs": 99}, 400, "logprobs", "less than or equal to 20"),
+        ({"stop": [""]}, 400, "stop", "at least 1 character"),
+        ({"seed": 2**70}, 400, "seed", "seed"),
+        ({"repetition_penalty": 1e999}, 400, "repetition_penalty", "repetition_penalty"),
+        ({"model": "other"}, 404, "model", "'bundled' and no other"),
+        ({"dynexit": {"method": "nothing"}}, 400, None, "'nothing' is not known"),
+        ({"dynexit": {"method": "/etc/evil.py:X"}}, 400, "dynexit", "own methods only"),
+        ({"dynexit": {"method": "two-model"}}, 400, None, "give draft_model"),
+        ({"dynexit": {"method": "layerskip:exit_layer=99"}}, 400, None, "exit layer 99"),
+        ({"dynexit": {"nothing": 1}}, 400, "dynexit", "dynexit.nothing is not supported"),
+    ],
+)
+def test_bad_fields(server, change, status, field, sentence):
+    got, body = send(server, {**BASE, **change})
+    assert got == status, body
+    assert sentence in body["error"]["message"]
+    assert body["error"]["param"] == field
+    assert body["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"\xff\xfe", b"[" * 50_000, b"null", b"[]", b'"text"', b'{"model": NaN}'],
+    ids=["empty", "open", "no text", "deep", "null", "list", "string", "nan"],
+)
+def test_bodies_that_are_no_request(server, body):
+    status, answer = send(server, body)
+    assert status == 400
+    assert answer["error"]["message"].endswith(".")
+
+
+def test_bodies_that_are_too_long(server):
+    status, answer = send(server, {**BASE, "prompt": "x" * 1_100_000})
+    assert status == 413
+    assert "1000000 bytes" in answer["error"]["message"]
+
+
+def test_a_body_without_a_length_is_counted_as_it_comes(server):
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(
+            b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            b"transfer-encoding: chunked\r\n\r\n"
+        )
+        piece = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+        try:
+            for _ in range(40):
+                connection.sendall(piece)
+        except OSError:
+            pass  # refused before all was sent
+        assert b" 413 " in connection.recv(200)
+
+
+@pytest.mark.parametrize("path", ["/v1/nothing", "/v2/completions", "/etc/passwd"])
+def test_unknown_paths(server, path):
+    status, answer = send(server, BASE, path)
+    assert status == 404
+    assert path in answer["error"]["message"]
+
+
+def test_the_wrong_verb(server):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{server.url}/v1/completions")
+    assert refused.value.code == 405
+    assert json.load(refused.value)["error"]["message"]
+
+
+def test_chat_messages_are_checked(server):
+    for messages in ([], [{"role": "tool", "content": "x"}], [{"role": "user"}], "hello"):
+        status, answer = send(
+            server, {"model": "bundled", "messages": messages}, "/v1/chat/completions"
+        )
+        assert status == 400
+        assert answer["error"]["param"] == "messages"
+
+
+def test_layers_are_asked_for_within_the_text(server):
+    for body, sentence in (
+        ({"tokens": [1, 2], "start": 2}, "past the text"),
+        ({"tokens": [1, 9_999], "start": 1}, "outside the vocabulary"),
+        ({"tokens": [1] * 5_000, "start": 1}, "the context holds 2048"),
+        ({"tokens": [1, 2], "start": 1, "count": 65}, "less than or equal to 64"),
+    ):
+        status, answer = send(server, body, "/dynexit/layers")
+        assert status == 400
+        assert sentence in answer["error"]["message"]
+
+
+def test_the_key_is_asked_for(serving):
+    with serving(api_key="söcret") as server:
+        for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic x"}):
+            status, answer = send(server, BASE, **headers)
+            assert status == 401
+            assert answer["error"]["code"] == "invalid_api_key"
+            assert send(server, {"tokens": [1, 2], "start": 1}, "/dynexit/layers")[0] == 401
+        with pytest.raises(openai.AuthenticationError):
+            server.client("wrong").models.list()
+        for open_path in ("/health", "/metrics", "/"):
+            assert urllib.request.urlopen(server.url + open_path).status == 200
+
+
+def test_the_right_key_is_let_in(serving):
+    with serving(api_key="secret") as server:
+        assert server.client("secret").models.list().data[0].id == "bundled"
+        assert server.client("secret").completions.create(**BASE).usage.completion_tokens == 4
