@@ -78,6 +78,8 @@ def test_a_mixture_of_methods_and_rules_arriving_one_after_the_other(lm, batched
     for expected, sequence in zip(alone, started, strict=True):
         assert sequence.new_tokens == expected.token_ids
         assert sequence.finish_reason == expected.finish_reason
+        if sequence.controller.reads_costs:  # and clocks, which tell another time in company
+            continue
         plans = [(r.plan, r.drafted, r.accepted) for r in sequence.stats.rounds]
         assert plans == [(r.plan, r.drafted, r.accepted) for r in expected.stats.rounds]
 

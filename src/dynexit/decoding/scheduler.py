@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from dynexit.decoding.requests import Request, Segment, Steps, Unembed, serve
+from dynexit.model.drafting import Drafted
 from dynexit.model.interface import Model
 from dynexit.model.readings import Readings
 
@@ -188,6 +189,7 @@ def _unembed(model: Model, requests: Sequence[Unembed]) -> list[Tensor | Reading
     sizes = [request.hidden.shape[0] for request in requests]
     hidden = torch.cat([request.hidden for request in requests])
     answer = serve(model, Unembed(hidden, first.best_only, first.limit, first.model))
+    assert not isinstance(answer, Drafted)
     return list(answer.split(sizes))
 
 

@@ -22,8 +22,8 @@ from dynexit.decoding.controllers.estimates import (
 from dynexit.decoding.records import Offer, Plan, Round, ShadowTokens
 
 MOST = 24  # tokens that are looked up
-REPLAN = 4  # rounds between two choices of the exit layer
-EARLY, DENSE, SPARSE = 16, 4, 16  # of the first rounds every 4th is analysed, then every 16th
+REPLAN, COMPARE = 8, 32  # rounds between two looks at the present exit layer, and at all of them
+EARLY, DENSE, SPARSE = 16, 8, 32  # of the first rounds every 8th is analysed, then every 32nd
 ENOUGH = 24  # positions after which a layer is known
 LOYALTY = 0.05  # tokens a round that another exit must be worth more to replace the present one
 CANDIDATES = 8  # exit layers at most
@@ -84,7 +84,7 @@ class Auto(Controller):
         self.shadow_layers = max(self._layers, default=1)
         self._layer = min(self._layers, key=lambda layer: abs(layer - num_layers / 4), default=0)
         self._exits, self._found = ExitEstimates(self._layers), LookupEstimates()
-        self._draft_drift, self._verify_drift = Drift(), Drift()
+        self._draft_drift, self._verify_drift = Drift(trust=4.0), Drift()
         self._pace = Pace(1.0, self._plain().seconds / HOPE)
         self._offer: Offer | None = None
         self._drafting: Option | None = None
@@ -128,7 +128,7 @@ class Auto(Controller):
         return tuple(layer for layer in self._layers if layer != option.exit_layer)
 
     def _plain(self) -> Option:
-        return Option(1.0, self._verify(0)[1] * self._verify_drift.ratio)
+        return Option(1.0, self._verify(0)[1] * self._verify_drift.ratio())
 
     def _verify(self, exit_layer: int) -> list[float]:
         """Seconds of verifying 1, 2, ... rows above an exit, with all that is around passes; the
@@ -146,7 +146,7 @@ class Auto(Controller):
         """The offer, up to the token that is not worth its row."""
         if not self.lookup or self._offer is None:
             return None
-        seconds, drift = self._verify(0), self._verify_drift.ratio
+        seconds, drift = self._verify(0), self._verify_drift.ratio()
         tokens, length = 1.0, 0
         most = min(len(self._offer.tokens), MOST)
         for chance in self._found.chances(self._offer.match, most):
@@ -158,6 +158,8 @@ class Auto(Controller):
     def _best_exit(self, rate: float) -> Option:
         """Drafting with the exit layer that is worth most; the present one unless by far."""
         kept = self._with_layer(self._layer, rate)
+        if self._rounds % COMPARE:
+            return kept
         known = [layer for layer in self._layers if self._exits.seen(layer) >= ENOUGH]
         options = (self._with_layer(layer, rate) for layer in known if layer != self._layer)
         best = max(options, key=lambda option: option.worth(rate), default=kept)
@@ -187,7 +189,8 @@ class Auto(Controller):
     def _drafted(self, layer: int, rate: float, drafter: str) -> Option:
         """Drafting with a layer: on, while the next token is worth its time."""
         token, last, reused = self._draft_costs(drafter, layer)
-        slow, late = self._draft_drift.ratio, self._verify_drift.ratio
+        late = self._verify_drift.ratio()
+        slow = self._draft_drift.ratio(late)
         token, last = token * slow, last * slow
         chances, verify = self._exits.drafts(layer), [v * late for v in self._verify(reused)]
         mean = max(float(chances[:, 0].mean()), 0.01)
@@ -222,6 +225,8 @@ class Auto(Controller):
 
     def _observe_drift(self, finished: Round) -> None:
         plan, drafted, reused = finished.plan, finished.drafted, 0
+        self._draft_drift.fade()
+        self._verify_drift.fade()
         if plan.exit_layer and drafted:
             token, last, reused = self._draft_costs(plan.drafter, plan.exit_layer)
             self._draft_drift.observe(finished.draft_seconds, drafted * token + last)

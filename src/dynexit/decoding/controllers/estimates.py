@@ -87,21 +87,31 @@ class LookupEstimates:
 
 @dataclass
 class Drift:
-    """How much longer than foreseen something takes now: 1 before anything is known."""
+    """How much longer than foreseen something takes now; what has not been seen lately is as
+    `expected`.
+
+    Attributes:
+        trust: rounds that the expectation counts as.
+    """
 
     actual: float = 0.0
-    foreseen: float = 0.0
+    rounds: float = 0.0
+    trust: float = 0.0
     memory: float = 0.95
 
     def observe(self, actual: float, foreseen: float) -> None:
-        """Count a round."""
-        self.actual = self.actual * self.memory + actual
-        self.foreseen = self.foreseen * self.memory + foreseen
+        """Count a round; one that was held up by something else counts no more than fourfold."""
+        self.actual += min(actual / foreseen, 4.0 * self.ratio()) if foreseen else 1.0
+        self.rounds += 1.0
 
-    @property
-    def ratio(self) -> float:
+    def fade(self) -> None:
+        """A round has passed."""
+        self.actual, self.rounds = self.actual * self.memory, self.rounds * self.memory
+
+    def ratio(self, expected: float = 1.0) -> float:
         """Actual over foreseen seconds."""
-        return self.actual / self.foreseen if self.foreseen and self.actual else 1.0
+        counted = self.rounds + self.trust
+        return (self.actual + self.trust * expected) / counted if counted else expected
 
 
 @dataclass
