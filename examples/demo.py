@@ -1,5 +1,6 @@
-"""`make demo`: real prompts through the bundled model, vanilla beside DEL."""
+"""`make demo`: real prompts through the bundled model: vanilla, auto and DEL."""
 
+from collections.abc import Sequence
 from statistics import median
 
 from rich.console import Console
@@ -16,8 +17,8 @@ PROMPTS = {
     '    """What was not used for long is forgotten."""\n\n    def __init__(self, size):\n',
 }
 NEW_TOKENS, REPEATS = 96, 3
-# Exits choose among a quarter of the tokens, and layers past 8 are not analysed: cheaper rounds.
-DEL = "del:draft_vocabulary=2048,max_layer=8"
+# DEL with exits that choose among a quarter of the tokens and layers past 8 not analysed: cheaper.
+METHODS = {"auto": "auto", "DEL": "del:draft_vocabulary=2048,max_layer=8"}
 
 
 def main() -> None:
@@ -28,15 +29,17 @@ def main() -> None:
         f"[bold]The bundled model[/]: {config.num_layers} layers of {config.hidden_size}, trained "
         f"for early exit; {str(lm.model.dtype).removeprefix('torch.')} on {lm.model.device} "
         f"({lm.model.runtime_name}).\n"
-        "Colours: [green]accepted draft[/], [red]recovered[/], [cyan]bonus[/], plain step.\n"
+        "Colours: [green]accepted draft[/], [blue]looked up[/], [red]recovered[/], "
+        "[cyan]bonus[/], plain step.\n"
     )
     table = Table("prompt", title="tokens per second of decoding", title_style="")
-    for heading in ("vanilla", "DEL", "speedup", "accepted", "tokens/round", "identical"):
+    for heading in ("vanilla", *METHODS, "tokens a round", "identical"):
         table.add_column(heading, justify="right")
-    lm.generate("Warm up.", DEL, max_new_tokens=16)
+    for method in METHODS.values():
+        lm.generate("Warm up.", method, max_new_tokens=16)
     for name, prompt in PROMPTS.items():
         console.print(prompt, style="dim", end="", markup=False)
-        for chunk in lm.stream(prompt, DEL, max_new_tokens=NEW_TOKENS):
+        for chunk in lm.stream(prompt, max_new_tokens=NEW_TOKENS):
             console.print(chunk.text, style=COLOURS[chunk.source], end="", markup=False)
         console.print("\n")
         table.add_row(name, *_compare(lm, prompt))
@@ -44,22 +47,30 @@ def main() -> None:
 
 
 def _compare(lm: dynexit.LanguageModel, prompt: str) -> list[str]:
-    """Both methods in turn, a few times."""
-    pairs = [
-        [lm.generate(prompt, method, max_new_tokens=NEW_TOKENS) for method in ("vanilla", DEL)]
+    """All methods in turn, a few times."""
+    runs = [
+        [lm.generate(prompt, m, max_new_tokens=NEW_TOKENS) for m in ("vanilla", *METHODS.values())]
         for _ in range(REPEATS)
     ]
-    speeds = [[output.stats.tokens_per_second for output in pair] for pair in pairs]
-    stats = pairs[0][1].stats
-    same = all(plain.token_ids == drafted.token_ids for plain, drafted in pairs)
+    plain, *others = zip(*runs, strict=True)
+    same = all(output.token_ids == plain[0].token_ids for run in runs for output in run)
     return [
-        f"{median(plain for plain, _ in speeds):.0f}",
-        f"{median(drafted for _, drafted in speeds):.0f}",
-        f"{median(drafted / max(plain, 1e-9) for plain, drafted in speeds):.2f}x",
-        f"{stats.acceptance_rate:.0%}",
-        f"{stats.mean_acceptance_length:.2f}",
+        f"{median(_speed(output) for output in plain):.0f}",
+        *(_beside(plain, outputs) for outputs in others),
+        f"{others[0][0].stats.mean_acceptance_length:.2f}",
         "[green]yes[/]" if same else "[red]no[/]",
     ]
+
+
+def _beside(plain: Sequence[dynexit.Generation], others: Sequence[dynexit.Generation]) -> str:
+    """Tokens per second, and how many times plain decoding's beside it."""
+    pairs = zip(plain, others, strict=True)
+    ratio = median(_speed(other) / max(_speed(one), 1e-9) for one, other in pairs)
+    return f"{median(map(_speed, others)):.0f} ({ratio:.2f}x)"
+
+
+def _speed(output: dynexit.Generation) -> float:
+    return output.stats.tokens_per_second
 
 
 if __name__ == "__main__":

@@ -25,7 +25,13 @@ from dynexit.errors import DynexitError
 if TYPE_CHECKING:
     from dynexit.language_model import Generation, Stream
 
-COLOURS = {"accepted": "green", "recovered": "red", "bonus": "cyan", "target": "default"}
+COLOURS = {
+    "accepted": "green",
+    "lookup": "blue",
+    "recovered": "red",
+    "bonus": "cyan",
+    "target": "default",
+}
 Method = Annotated[
     list[str] | None,
     typer.Option("--method", help="Method, or FILE.py:CLASS; may repeat with --compare."),

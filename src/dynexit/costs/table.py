@@ -4,10 +4,12 @@ Not responsible for measuring (`measuring.py`), nor for what a round really took
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
+
+MOST_ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,20 @@ class Costs:
     context: int = 0  # positions in the cache when this was measured
     copied_layer: float = 0.0
     copied_head: float = 0.0
+    _verifications: dict[int, list[float]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def verify(self, count: int) -> list[float]:
+        """Seconds of verifying 1, 2, ... `MOST_ROWS` rows by the last `count` layers, with all that is
+        around passes; the first number is not used.
+        """
+        if count not in self._verifications:
+            self._verifications[count] = [
+                self.round + self.layers(count, rows) + self.unembed(rows)
+                for rows in range(MOST_ROWS + 1)
+            ]
+        return self._verifications[count]
 
     def layers(self, count: int, rows: float, context: int = 0) -> float:
         """So many layers for `rows` rows, with `context` positions in the cache."""
@@ -67,7 +83,7 @@ class Costs:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return asdict(self)
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Costs":

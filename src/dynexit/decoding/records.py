@@ -5,9 +5,10 @@ The words, used everywhere and nowhere in another sense:
 - draft: d tokens guessed by the first E layers; verify: one pass of the target over all of them;
   accept: keep the longest prefix that the target would have written itself.
 - exit layer E: how many layers a draft runs, counted from 1. Speculation length d: its tokens.
-- accepted: a drafted token that the target agrees with. Rejected: the first one it does not;
-  nothing after it counts. Recovered: the target's own token in the place of a rejected one.
-  Bonus: the target's token after a draft that was accepted whole. Target: a token of a plain step.
+- accepted: a drafted token that the target agrees with; lookup: one of them that was looked up in
+  the text. Rejected: the first one it does not; nothing after it counts. Recovered: the target's
+  own token in the place of a rejected one. Bonus: the target's token after a draft that was
+  accepted whole. Target: a token of a plain step.
 - shadow token: what a layer would have predicted at a position that is computed anyway.
 - confidence: the probability of the token that was chosen.
 """
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-Source = Literal["accepted", "recovered", "bonus", "target"]
+Source = Literal["accepted", "lookup", "recovered", "bonus", "target"]
 FinishReason = Literal["stop", "length", "context"]
 
 

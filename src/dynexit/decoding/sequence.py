@@ -157,7 +157,8 @@ class Sequence:
         verified = self.clock()
         shadow = (yield from self._shadow(draft, states, logits, verdict)) if states else None
         stays = draft.tokens[: verdict.accepted]
-        chunks = self._commit(stays, verdict.token, verdict.source, logits)
+        origin: Source = "lookup" if plan.drafter == "lookup" else "accepted"
+        chunks = self._commit(stays, verdict.token, verdict.source, logits, origin)
         finished = Round(
             plan=plan,
             drafted=verdict.drafted,
@@ -272,11 +273,16 @@ class Sequence:
         )
 
     def _commit(
-        self, accepted: list[int], token: int, source: Source, logits: Tensor | Readings
+        self,
+        accepted: list[int],
+        token: int,
+        source: Source,
+        logits: Tensor | Readings,
+        drafted: Source = "accepted",
     ) -> list[Chunk]:
         """Append tokens until the text ends; roll the cache back to what stays."""
         tokens, chunks = [*accepted, token], []
-        sources: list[Source] = ["accepted"] * len(accepted)
+        sources: list[Source] = [drafted] * len(accepted)
         sources.append(source)
         said = self._said_of(tokens, logits)
         for new, origin, logprobs in zip(tokens, sources, said, strict=True):

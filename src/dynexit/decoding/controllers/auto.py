@@ -27,7 +27,7 @@ EARLY, DENSE, SPARSE = 16, 8, 32  # of the first rounds every 8th is analysed, t
 ENOUGH = 24  # positions after which a layer is known
 LOYALTY = 0.05  # tokens a round that another exit must be worth more to replace the present one
 CANDIDATES = 8  # exit layers at most
-HOPE = 1.3  # of plain decoding's pace: the pace before anything is known
+HOPE = 1.6  # of plain decoding's pace: the pace before anything is known
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,6 @@ class Auto(Controller):
             return
         super().start(num_layers)
         self._started, self._costs = True, self.costs or ROUGH
-        self._verifications: dict[int, list[float]] = {}
         self._layers = self._candidates() if self.exits else ()
         self.shadow_layers = max(self._layers, default=1)
         self._layer = min(self._layers, key=lambda layer: abs(layer - num_layers / 4), default=0)
@@ -123,7 +122,8 @@ class Auto(Controller):
     def _analysed(self, option: Option) -> tuple[int, ...]:
         """Layers whose shadow tokens this round brings: the others, now and then."""
         every = DENSE if self._rounds < EARLY else SPARSE
-        if not self.shadow or self._rounds % every or (option.length and not option.exit_layer):
+        turn = (self._rounds + every // 2) % every == 0
+        if not (self.shadow and turn) or (option.length and not option.exit_layer):
             return ()
         return tuple(layer for layer in self._layers if layer != option.exit_layer)
 
@@ -131,16 +131,8 @@ class Auto(Controller):
         return Option(1.0, self._verify(0)[1] * self._verify_drift.ratio())
 
     def _verify(self, exit_layer: int) -> list[float]:
-        """Seconds of verifying 1, 2, ... rows above an exit, with all that is around passes; the
-        first number is not used.
-        """
-        if exit_layer not in self._verifications:
-            costs, count = self._costs, self.num_layers - exit_layer
-            self._verifications[exit_layer] = [
-                costs.round + costs.layers(count, rows) + costs.unembed(rows)
-                for rows in range(MOST + 2)
-            ]
-        return self._verifications[exit_layer]
+        """Seconds of verifying 1, 2, ... rows above an exit."""
+        return self._costs.verify(self.num_layers - exit_layer)
 
     def _looked_up(self, rate: float) -> Option | None:
         """The offer, up to the token that is not worth its row."""

@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 # Before anything is seen: how often a token is accepted whose confidence lies in a tenth of 0 to 1,
 # and a looked-up one after so many matching tokens. Rounded from traces of the bundled model.
 CONFIDENT = (0.40, 0.50, 0.60, 0.68, 0.77, 0.84, 0.89, 0.93, 0.96, 0.99)
-MATCHED = (0.40, 0.55, 0.57, 0.64, 0.69, 0.76, 0.79, 0.80, 0.82, 0.86, 0.88, 0.90, 0.92)
+MATCHED = (0.35, 0.50, 0.50, 0.60, 0.64, 0.74, 0.77, 0.78, 0.79, 0.83, 0.85, 0.88, 0.92)
 WEIGHT = 8.0  # observations that the above count as
 SPREAD = 0.5  # that every tenth of confidence has, seen or not
 DRAFTS, LONGEST = 32, 12  # imagined drafts, and tokens of each
