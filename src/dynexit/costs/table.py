@@ -47,8 +47,9 @@ class Costs:
     )
 
     def verify(self, count: int) -> list[float]:
-        """Seconds of verifying 1, 2, ... `MOST_ROWS` rows by the last `count` layers, with all that is
-        around passes; the first number is not used.
+        """Seconds of verifying 1, 2, ... `MOST_ROWS` rows by the last `count` layers.
+
+        All that is around passes is counted in; the first number is not used.
         """
         if count not in self._verifications:
             self._verifications[count] = [

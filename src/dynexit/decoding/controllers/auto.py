@@ -22,7 +22,7 @@ from dynexit.decoding.controllers.estimates import (
 from dynexit.decoding.records import Offer, Plan, Round, ShadowTokens
 
 MOST = 24  # tokens that are looked up
-REPLAN, COMPARE = 8, 32  # rounds between two looks at the present exit layer, and at all of them
+REPLAN, COMPARE = 16, 32  # rounds between two looks at the present exit layer, and at all of them
 EARLY, DENSE, SPARSE = 16, 8, 32  # of the first rounds every 8th is analysed, then every 32nd
 ENOUGH = 24  # positions after which a layer is known
 LOYALTY = 0.05  # tokens a round that another exit must be worth more to replace the present one
@@ -86,6 +86,7 @@ class Auto(Controller):
         self._draft_drift, self._verify_drift = Drift(trust=4.0), Drift()
         self._pace = Pace(1.0, self._plain().seconds / HOPE)
         self._offer: Offer | None = None
+        self._drafts: dict[tuple[str, int], tuple[float, float, int]] = {}
         self._drafting: Option | None = None
         self._rounds = 0
 
@@ -172,11 +173,14 @@ class Auto(Controller):
         """Seconds of a drafted token, and of what follows the last one; the layers that
         verification need not run again.
         """
-        costs = self._costs
-        if drafter == "early-exit-int8":
-            return costs.copied_layer * layer + costs.copied_head, 0.0, 0
-        passing = costs.draft(layer)
-        return passing + costs.unembed(1, self.draft_vocabulary), passing, layer
+        if (drafter, layer) not in self._drafts:
+            costs = self._costs
+            passing, head = costs.draft(layer), costs.unembed(1, self.draft_vocabulary)
+            found = passing + head, passing, layer
+            if drafter == "early-exit-int8":
+                found = costs.copied_layer * layer + costs.copied_head, 0.0, 0
+            self._drafts[drafter, layer] = found
+        return self._drafts[drafter, layer]
 
     def _drafted(self, layer: int, rate: float, drafter: str) -> Option:
         """Drafting with a layer: on, while the next token is worth its time."""

@@ -19,7 +19,7 @@ CONFIDENT = (0.40, 0.50, 0.60, 0.68, 0.77, 0.84, 0.89, 0.93, 0.96, 0.99)
 MATCHED = (0.35, 0.50, 0.50, 0.60, 0.64, 0.74, 0.77, 0.78, 0.79, 0.83, 0.85, 0.88, 0.92)
 WEIGHT = 8.0  # observations that the above count as
 SPREAD = 0.5  # that every tenth of confidence has, seen or not
-DRAFTS, LONGEST = 32, 12  # imagined drafts, and tokens of each
+DRAFTS, LONGEST = 24, 12  # imagined drafts, and tokens of each
 DRAWN = np.random.default_rng(0).random((DRAFTS, LONGEST))  # the same for all layers
 
 
