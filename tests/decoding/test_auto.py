@@ -64,9 +64,10 @@ def test_speculative_acceptance_takes_looked_up_tokens():
 
 
 def test_exits_that_never_agree_are_given_up():
-    mine, _ = decode(never_agreeing(), PROMPT, with_costs(DEAR_DRAFTS), 120)
-    late = mine.stats.rounds[30:]
-    assert sum(r.drafted for r in late) <= len(late) // 4 < len(late)
+    mine, _ = decode(never_agreeing(), PROMPT, with_costs(DEAR_DRAFTS), 140)
+    drafted = [r.drafted for r in mine.stats.rounds]
+    assert max(drafted) > 1  # it was sure of them at first
+    assert sum(drafted[-30:]) <= 30
 
 
 def test_exits_that_always_agree_are_used():

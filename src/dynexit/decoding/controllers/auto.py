@@ -22,7 +22,7 @@ from dynexit.decoding.controllers.estimates import (
 from dynexit.decoding.records import Offer, Plan, Round, ShadowTokens
 
 MOST = 24  # tokens that are looked up
-REPLAN, COMPARE = 16, 32  # rounds between two looks at the present exit layer, and at all of them
+REPLAN, COMPARE = 8, 32  # rounds between two looks at the present exit layer, and at all of them
 EARLY, DENSE, SPARSE = 16, 8, 32  # of the first rounds every 8th is analysed, then every 32nd
 ENOUGH = 24  # positions after which a layer is known
 LOYALTY = 0.05  # tokens a round that another exit must be worth more to replace the present one
