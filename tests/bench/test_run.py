@@ -183,6 +183,7 @@ def test_processes_finish_though_one_of_them_is_killed(options, tmp_path):
     assert_complete(list(read_records([out])), options)
 
 
+@pytest.mark.slow
 def test_a_ray_cluster_finishes_though_one_worker_is_killed(options, tmp_path):
     ray = pytest.importorskip("ray", reason="the extra dynexit[ray] is not installed")
     out, killed = tmp_path / "run.jsonl", []

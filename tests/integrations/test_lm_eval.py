@@ -107,6 +107,7 @@ def test_ours_says_what_the_harness_hears_from_transformers(checkpoint, tasks):
     assert metrics["dynexit_scores"]["bits_per_byte,none"] > 0
 
 
+@pytest.mark.slow
 def test_the_command_line_runs_it(checkpoint, tasks, tmp_path):
     command = [sys.executable, "-m", "dynexit.integrations.lm_eval", "run", "--model", "dynexit"]
     command += ["--model_args", f"pretrained={checkpoint},method=layerskip,exit_layer=3,dtype=fp32"]

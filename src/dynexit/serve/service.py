@@ -83,7 +83,8 @@ class Service:
         self.created = int(time())
         self.metrics = Metrics()
         self.engine = Engine(lm.model, settings, self.metrics)
-        make_controller(settings.method)  # a name that is wrong shows at once
+        if make_controller(settings.method).reads_costs:  # a name that is wrong shows at once
+            self.costs = lm.costs  # measured before anybody waits
         self.piece = cache(lm.tokenizer.piece) if lm.tokenizer else lambda token: ""
 
     async def start(self, asked: Asked, prompts: list[Prompt]) -> Ongoing:
