@@ -170,6 +170,7 @@ def kill_one(names):
     raise AssertionError("no worker to kill")
 
 
+@pytest.mark.slow
 def test_processes_finish_though_one_of_them_is_killed(options, tmp_path):
     out, killed = tmp_path / "run.jsonl", []
 
