@@ -18,7 +18,8 @@ class Drafting {
         const size_t size = model_.shape.hidden;
         float chance = 1.0f;
         for (int drafted = 0;; ++drafted, hidden += size) {
-            const bool last = drafted == plan_.length || (drafted && ends(drafted, newest, confidences[drafted - 1], chance));
+            const bool last =
+                drafted == plan_.length || (drafted && ends(drafted, newest, confidences[drafted - 1], chance));
             if (last && !plan_.finish) return drafted;
             model_.embed(newest, hidden);
             dx_span span{&cache_, start + drafted, 1};
@@ -41,7 +42,7 @@ class Drafting {
         return !sure || std::find(plan_.eos, plan_.eos + plan_.num_eos, token) != plan_.eos + plan_.num_eos;
     }
 
-    int bin(float confidence) const { 
+    int bin(float confidence) const {
         return confidence > 0.0f ? std::min(int(confidence * float(plan_.bins)), plan_.bins - 1) : 0;
     }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dynexit.language_model import DEFAULT_METHOD
 from dynexit.synth import synthesise
 
 
@@ -172,3 +173,9 @@ def test_interrupt_keeps_the_text_and_prints_statistics(checkpoint: Path) -> Non
     assert len(first + rest) > 1
     assert b"(interrupted)" in err
     assert b"Traceback" not in err
+
+
+def test_the_default_method_is_the_librarys(dynexit, checkpoint) -> None:
+    code, out, _ = dynexit("generate", "Hello", "-m", checkpoint, "-n", 4, "--json")
+    assert code == 0
+    assert json.loads(out)["method"] == DEFAULT_METHOD

@@ -34,7 +34,7 @@ COLOURS = {
 }
 Method = Annotated[
     list[str] | None,
-    typer.Option("--method", help="Method, or FILE.py:CLASS; may repeat with --compare."),
+    typer.Option("--method", help="Or FILE.py:CLASS; may repeat with --compare [default: auto]."),
 ]
 
 
@@ -82,6 +82,7 @@ def generate(
     ] = False,
 ) -> None:
     """Generate text; tokens are coloured by where they came from."""
+    from dynexit.language_model import DEFAULT_METHOD
     from dynexit.methods import parse_settings
 
     text = read_prompt(prompt, file)
@@ -114,7 +115,7 @@ def generate(
     if compare_methods:
         compare.run(lm, text, methods, options, settings, as_json)
         return
-    chosen = methods[0] if methods else "del"
+    chosen = methods[0] if methods else DEFAULT_METHOD
     stream = lm.stream(text, chosen, **options, **settings)
     if as_json:
         for _ in stream:
@@ -182,6 +183,7 @@ def summary(output: "Generation", method: str, interrupted: bool = False) -> Tex
         line.append(f", {stats.mean_acceptance_length:.2f} tokens a round")
         line.append(f", {stats.acceptance_rate:.0%} of {stats.drafted} drafts ")
         line.append("accepted", style=COLOURS["accepted"])
+        line.append(" / ").append("looked up", style=COLOURS["lookup"])
         line.append(" / ").append("recovered", style=COLOURS["recovered"])
         line.append(" / ").append("bonus", style=COLOURS["bonus"])
     return line

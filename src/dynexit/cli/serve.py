@@ -40,7 +40,7 @@ def serve(
     port: Port = 8000,
     name: Annotated[str | None, typer.Option(help="The model's id [default: its own].")] = None,
     method: Annotated[
-        str | None, typer.Option(help="For requests that name none [default: del].")
+        str | None, typer.Option(help="For requests that name none [default: auto].")
     ] = None,
     draft_model: Annotated[
         str | None, typer.Option(help="Smaller checkpoint that drafts, for two-model.")

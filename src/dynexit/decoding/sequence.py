@@ -36,7 +36,7 @@ from dynexit.errors import DynexitError
 from dynexit.model.interface import Model, Span
 from dynexit.model.readings import Readings
 
-PREFILL_ROWS = 256  # more are hardly faster, and their activations take memory
+PREFILL_ROWS = 256  # more are somewhat faster, but their activations take as much more memory
 
 
 @dataclass(frozen=True)
