@@ -64,6 +64,11 @@ struct Dots {
     static Floats add(Floats sum, Words weights, uint32_t inputs) { return dot(sum, weights, inputs); }
 };
 
+// Floats from one row of inputs to the next: an odd number of cache lines, so that the same input of
+// several rows is never in one set of the first-level cache.
+constexpr int kLine = 16;
+constexpr size_t spaced(int inputs) { return size_t((inputs + kLine - 1) / kLine | 1) * kLine; }
+
 // Stores inputs [index, index + room) of a row that a product reads: fp32, or bf16 from where the row
 // begins, so that fp32 numbers may be replaced by their bf16 in ascending order.
 inline void put_inputs(float* row, int index, Floats value, int room, bool narrow) {
@@ -88,7 +93,7 @@ inline void prefetch(const char* from, size_t bytes) {
 struct Operands {
     const char* weights;
     size_t group_bytes;
-    const float* x;  // [rows, inputs], as `put_inputs` stores them
+    const float* x;  // [rows, inputs], spaced, as `put_inputs` stores them
     int inputs;
 };
 
@@ -99,7 +104,8 @@ void tile(const Operands& o, int row, int first, const Taker& taker) {
     for (int r = 0; r < kRows; ++r)
         for (int v = 0; v < kVectors; ++v) sums[r][v] = Floats{};
     const char* at = o.weights + first / kPerGroup * o.group_bytes;
-    const float* rows = o.x + size_t(row) * o.inputs;
+    const size_t stride = spaced(o.inputs);
+    const float* rows = o.x + row * stride;
     const int inside = first % kPerGroup;  // where a tile starts that is narrower than a group
     for (int k = 0; k < o.inputs; k += 2, at += Pairs::kPairBytes) {
         typename Pairs::Weights weights[Pairs::kSteps][kVectors];
@@ -113,7 +119,7 @@ void tile(const Operands& o, int row, int first, const Taker& taker) {
             for (int r = 0; r < kRows; ++r)
                 for (int v = 0; v < kVectors; ++v)
                     sums[r][v] = Pairs::add(sums[r][v], weights[step][v],
-                                            Pairs::input(rows + size_t(r) * o.inputs, k, step));
+                                            Pairs::input(rows + r * stride, k, step));
     }
     Floats result[kRows * kVectors];  // a copy: sums whose address is known would not stay in registers
     for (int r = 0; r < kRows; ++r)
@@ -162,6 +168,14 @@ struct Matrix {
     size_t group_bytes() const { return pair_bytes() * (depth / 2); }
     size_t bytes() const { return group_bytes() * groups(); }
 
+    // Inputs [first, first + count), `first` being even.
+    Matrix part(int first, int count) const {
+        Matrix m = *this;
+        m.weights += pair_bytes() * (first / 2);
+        m.inputs = count;
+        return m;
+    }
+
     char* at(int output, int input) const {
         char* pair = weights + group_bytes() * (output / kGroup) + pair_bytes() * (input / 2);
         const int lane = output % kGroup;
@@ -188,8 +202,8 @@ struct Matrix {
         return float(int8_t(*from)) * scale[output];
     }
 
-    // x [rows, inputs], as `put_inputs` stores them, times groups [first, last); the sink gets (row, vector, its outputs), and all
-    // vectors of a group for a row in ascending order.
+    // x [rows, inputs], spaced, as `put_inputs` stores them, times groups [first, last); the sink gets
+    // (row, vector, its outputs), and all vectors of a group for a row in ascending order.
     template <class Sink>
     void times(const float* x, int rows, int first, int last, Sink&& sink) const {
         // With many rows, a block of weights stays in the second-level cache for all of them.
@@ -208,18 +222,19 @@ struct Matrix {
                               (*static_cast<decltype(each)*>(context))(row, count, from, vectors, sums);
                           }};
         for (int start = first; start < last; start += block)
-            for (int row = 0; row < rows; row += kMostRows) {
-                const int count = std::min(kMostRows, rows - row), stop = std::min(start + block, last);
-                if (narrow()) part<Dots>(x, row, count, start, stop, taker);
-                else if (dtype == Dtype::bf16) part<Widened<Bf16>>(x, row, count, start, stop, taker);
-                else if (dtype == Dtype::fp32) part<Widened<Fp32>>(x, row, count, start, stop, taker);
-                else part<Widened<Int8>>(x, row, count, start, stop, taker);
+            for (int row = 0, count; row < rows; row += count) {
+                const int left = (rows - row + kMostRows - 1) / kMostRows, stop = std::min(start + block, last);
+                count = (rows - row + left - 1) / left;
+                if (narrow()) tiles<Dots>(x, row, count, start, stop, taker);
+                else if (dtype == Dtype::bf16) tiles<Widened<Bf16>>(x, row, count, start, stop, taker);
+                else if (dtype == Dtype::fp32) tiles<Widened<Fp32>>(x, row, count, start, stop, taker);
+                else tiles<Widened<Int8>>(x, row, count, start, stop, taker);
             }
     }
 
   private:
     template <class Pairs>
-    void part(const float* x, int row, int rows, int first, int last, const Taker& taker) const {
+    void tiles(const float* x, int row, int rows, int first, int last, const Taker& taker) const {
         product<Pairs>({weights, group_bytes(), x, inputs}, row, rows, first * kPerGroup, last * kPerGroup, taker);
     }
 };

@@ -1,6 +1,7 @@
 // One pass: the rows of several sequences through layers [first, last), in one call.
 #pragma once
 
+#include "attention.h"
 #include "cache.h"
 
 namespace DYNEXIT_ISA {
@@ -14,10 +15,10 @@ class Pass {
             for (int p = 0; p < spans[i].length; ++p)
                 rows_.push_back({static_cast<Cache*>(spans[i].cache), spans[i].start + p});
         const size_t n = rows_.size();
-        normed_.resize(n * s_.hidden);
+        normed_.resize(n * spaced(s_.hidden));
         projected_.resize(n * model.projected());
-        attended_.resize(n * model.attended());
-        gated_.resize(n * model.inner());
+        attended_.resize(n * spaced(model.attended()));
+        gated_.resize(n * spaced(model.inner()));
         plan_attention(spans, count);
     }
 
@@ -43,27 +44,19 @@ class Pass {
     struct Task {  // attention of rows [first, last) of one sequence, over one key head
         int head, first, last;
     };
-    struct Scratch {
-        std::vector<float> queries, scores, gates;
-    };
-
+    // Rows are shared out evenly over as few tasks of a key head as hold their queries.
     void plan_attention(const dx_span* spans, int count) {
-        const int chunk = std::max(1, kMostRows / model_.query_group());
-        int longest = 0;
+        const int group = model_.query_group(), most = std::max(1, Attention::kMostQueries / group);
         for (int i = 0, row = 0; i < count; row += spans[i++].length) {
-            longest = std::max(longest, spans[i].start + spans[i].length);
+            const int parts = (spans[i].length + most - 1) / most;
             for (int h = 0; h < s_.kv_heads; ++h)
-                for (int r = row, end = row + spans[i].length; r < end; r += chunk)
-                    tasks_.push_back({h, r, std::min(r + chunk, end)});
+                for (int p = 0; p < parts; ++p) {
+                    const Share part = share(spans[i].length, p, parts);
+                    tasks_.push_back({h, row + part.first, row + part.last});
+                }
         }
-        const size_t queries = size_t(chunk) * model_.query_group();
-        const size_t width = (size_t(longest) + kGroup - 1) / kGroup * kGroup;
-        scratch_.resize(model_.threads);
-        for (Scratch& scratch : scratch_) {
-            scratch.queries.resize(queries * s_.head_dim);
-            scratch.scores.resize(queries * width);
-            scratch.gates.resize(rows_.size() * kGroup);
-        }
+        attentions_ = std::vector(model_.threads, Attention(most * group, s_.head_dim));
+        gates_.resize(model_.threads * rows_.size() * kGroup);
     }
 
     void layer(int index, Pool& pool) {
@@ -73,7 +66,7 @@ class Pass {
         in_parts(count() * s_.kv_heads, kFewHeads, pool, [&](int, Share part) {
             for (int i = part.first; i < part.last; ++i) remember(l, index, i % count(), i / count());
         });
-        pool.each(int(tasks_.size()), [&](int thread, int i) { attend(l, index, tasks_[i], scratch_[thread]); });
+        pool.each(int(tasks_.size()), [&](int thread, int i) { attend(l, index, tasks_[i], attentions_[thread]); });
         linear(l.out, attended_.data(), pool, hidden_, true);
         normalise_rows(l.mlp_norm, l.gate_up, pool);
         gate(l, pool);
@@ -93,7 +86,7 @@ class Pass {
         in_parts(count(), kFewRows, pool, [&](int, Share part) {
             for (int row = part.first; row < part.last; ++row)
                 normalise(hidden_ + size_t(row) * s_.hidden, gain, s_.epsilon, s_.hidden,
-                          &normed_[size_t(row) * s_.hidden], next.narrow());
+                          &normed_[row * spaced(s_.hidden)], next.narrow());
         });
     }
 
@@ -113,12 +106,12 @@ class Pass {
     void gate(const Layer& l, Pool& pool) {
         const Matrix& m = l.gate_up;
         in_parts(m.groups() / 2, 1, pool, [&](int thread, Share part) {
-            float* gates = scratch_[thread].gates.data();
+            float* gates = &gates_[thread * rows_.size() * kGroup];
             m.times(normed_.data(), count(), part.first * 2, part.last * 2, [&](int row, int vector, Floats value) {
                 const int group = vector / kPerGroup, lane = vector % kPerGroup * kLanes;
                 float* gated = gates + size_t(row) * kGroup + lane;
                 if (group % 2 == 0) return store(gated, value);
-                put_inputs(&gated_[size_t(row) * model_.inner()], group / 2 * kGroup + lane,
+                put_inputs(&gated_[row * spaced(model_.inner())], group / 2 * kGroup + lane,
                            silu(load(gated)) * value, kLanes, l.down.narrow());
             });
         });
@@ -149,29 +142,22 @@ class Pass {
         rows_[row].cache->write(index, head, position, key, key + s_.kv_heads * d);
     }
 
-    // Scores, their softmax, and the values' sum, for the queries of a few rows that share a key head.
-    void attend(const Layer& l, int index, const Task& task, Scratch& scratch) {
-        const int d = s_.head_dim, group = model_.query_group(), n = (task.last - task.first) * group;
+    void attend(const Layer& l, int index, const Task& task, Attention& attention) {
+        const int d = s_.head_dim, n = (task.last - task.first) * model_.query_group();
         const Cache& cache = *rows_[task.first].cache;
-        const int groups = (rows_[task.last - 1].position + kGroup) / kGroup, width = groups * kGroup;
         const float scale = 1.0f / std::sqrt(float(d));
         const Matrix keys = cache.keys(index, task.head);
         for (int i = 0; i < n; ++i) {
             const float* from = &projected_[row_of(task, i) * model_.projected() + head_of(task, i)];
             for (int j = 0; j < d; j += kLanes)
-                put_inputs(&scratch.queries[size_t(i) * d], j, load(from + j, d - j) * scale, d - j, keys.narrow());
+                put_inputs(attention.query(i), j, load(from + j, d - j) * scale, d - j, keys.narrow());
         }
-        keys.times(scratch.queries.data(), n, 0, groups, [&](int i, int vector, Floats value) {
-            store(&scratch.scores[size_t(i) * width + vector * kLanes], value);
-        });
-        Matrix values = cache.values(index, task.head);
-        values.inputs = width;
+        attention.run(keys, cache.values(index, task.head), n,
+                      [&](int i) { return rows_[row_of(task, i)].position + 1; });
         for (int i = 0; i < n; ++i)
-            softmax(&scratch.scores[size_t(i) * width], rows_[row_of(task, i)].position + 1, width, values.narrow());
-        values.times(scratch.scores.data(), n, 0, values.groups(), [&](int i, int vector, Floats value) {
-            put_inputs(&attended_[row_of(task, i) * model_.attended()], head_of(task, i) + vector * kLanes, value,
-                       d - vector * kLanes, l.out.narrow());
-        });
+            for (int j = 0; j < d; j += kLanes)
+                put_inputs(&attended_[row_of(task, i) * spaced(model_.attended())], head_of(task, i) + j,
+                           attention.result(i, j), d - j, l.out.narrow());
     }
 
     // Of query i of a task: its row, and where its head begins in that.
@@ -181,31 +167,14 @@ class Pass {
         return (task.head * group + i % group) * s_.head_dim;
     }
 
-    // Over the first `count` of `width` scores; the others become 0.
-    static void softmax(float* scores, int count, int width, bool narrow) {
-        for (int i = count; i < width; ++i) scores[i] = -INFINITY;
-        Floats best = load(scores);
-        for (int i = kLanes; i < width; i += kLanes) best = maximum(best, load(scores + i));
-        const float top = maximum(best);
-        Floats total{};
-        for (int i = 0; i < width; i += kLanes) {
-            const Floats e = exponential(load(scores + i) - top);
-            store(scores + i, e);
-            total += e;
-        }
-        const float inverse = 1.0f / sum(total);
-        for (int i = 0; i < width; i += kLanes)
-            put_inputs(scores, i, load(scores + i) * inverse, kLanes, narrow);
-    }
-
     const Model& model_;
     const dx_shape& s_;
     float* hidden_;
     const float *cos_, *sin_;
     std::vector<Row> rows_;
     std::vector<Task> tasks_;
-    std::vector<float> normed_, projected_, attended_, gated_;
-    std::vector<Scratch> scratch_;
+    std::vector<Attention> attentions_;  // one for each thread, as are the gates
+    std::vector<float> normed_, projected_, attended_, gated_, gates_;
 };
 
 }  // namespace DYNEXIT_ISA

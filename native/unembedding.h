@@ -43,10 +43,10 @@ class Unembedding {
   public:
     Unembedding(const Model& model, const float* hidden, int rows, int choosable)
         : model_(model), rows_(rows), choosable_(choosable), groups_((choosable + kGroup - 1) / kGroup),
-          parts_((groups_ + kPartGroups - 1) / kPartGroups), normed_(size_t(rows) * model.shape.hidden) {
+          parts_((groups_ + kPartGroups - 1) / kPartGroups), normed_(rows * spaced(model.shape.hidden)) {
         for (int r = 0; r < rows; ++r)
             normalise(hidden + size_t(r) * model.shape.hidden, model.final_norm, model.shape.epsilon,
-                      model.shape.hidden, &normed_[size_t(r) * model.shape.hidden], model.head.narrow());
+                      model.shape.hidden, &normed_[r * spaced(model.shape.hidden)], model.head.narrow());
     }
 
     void logits(float* to) {

@@ -1,0 +1,77 @@
+// Attention of queries that share a key head, in blocks of positions.
+//
+// A block's keys, scores and values stay in the nearest caches for all queries. Blocks begin at the
+// same positions for every query and are put together in ascending order, so a query's result never
+// depends on the queries beside it.
+#pragma once
+
+#include <vector>
+
+#include "matrix.h"
+
+namespace DYNEXIT_ISA {
+
+class Attention {
+  public:
+    static constexpr int kMostQueries = 24;
+
+    // Room for so many queries at once.
+    Attention(int queries, int head_dim)
+        : head_dim_(head_dim), width_((head_dim + kGroup - 1) / kGroup * kGroup), queries_(queries * spaced(head_dim)),
+          scores_(queries * spaced(kBlock)), sums_(size_t(queries) * width_), highest_(queries), totals_(queries),
+          fading_(queries) {}
+
+    // Where a query goes before `run`, [head_dim] inputs of the keys.
+    float* query(int i) { return &queries_[i * spaced(head_dim_)]; }
+
+    // Dimensions [d, d + kLanes) of what a query found.
+    Floats result(int i, int d) const { return load(&sums_[size_t(i) * width_ + d]) * (1.0f / totals_[i]); }
+
+    // Of n queries, which see positions [0, seen(i)): no query sees more than the last.
+    template <class Seen>
+    void run(const Matrix& keys, const Matrix& values, int n, Seen&& seen) {
+        std::fill_n(sums_.begin(), size_t(n) * width_, 0.0f);
+        std::fill_n(highest_.begin(), n, -INFINITY);
+        std::fill_n(totals_.begin(), n, 0.0f);
+        for (int start = 0, end = seen(n - 1); start < end; start += kBlock) {
+            const int groups = (std::min(kBlock, end - start) + kGroup - 1) / kGroup, width = groups * kGroup;
+            const int first = start / kGroup;
+            keys.times(queries_.data(), n, first, first + groups, [&](int i, int vector, Floats value) {
+                store(&scores_[i * spaced(width) + vector * kLanes - start], value);
+            });
+            for (int i = 0; i < n; ++i) weigh(i, seen(i) - start, width, values.narrow());
+            values.part(start, width).times(scores_.data(), n, 0, values.groups(), [&](int i, int vector, Floats value) {
+                float* sum = &sums_[size_t(i) * width_ + vector * kLanes];
+                store(sum, load(sum) * fading_[i] + value);
+            });
+        }
+    }
+
+  private:
+    static constexpr int kBlock = 512;  // positions
+
+    // Turns a query's scores of a block, of which the first `count` are seen, into weights relative to
+    // the highest score so far.
+    void weigh(int i, int count, int width, bool narrow) {
+        float* scores = &scores_[i * spaced(width)];
+        for (int p = std::max(count, 0); p < width; ++p) scores[p] = -INFINITY;
+        Floats best = all(highest_[i]);
+        for (int p = 0; p < width; p += kLanes) best = maximum(best, load(scores + p));
+        const float top = maximum(best);
+        Floats total{};
+        for (int p = 0; p < width; p += kLanes) {
+            const Floats e = exponential(load(scores + p) - top);
+            total += e;
+            put_inputs(scores, p, e, kLanes, narrow);
+        }
+        fading_[i] = std::exp(highest_[i] - top);
+        totals_[i] = totals_[i] * fading_[i] + sum(total);
+        highest_[i] = top;
+    }
+
+    const int head_dim_, width_;
+    std::vector<float> queries_, scores_, sums_;
+    std::vector<float> highest_, totals_, fading_;  // of a query: its highest score, and what that did to sums
+};
+
+}  // namespace DYNEXIT_ISA
