@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dynexit.costs.preparing import prepare
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.sampling import Acceptance, Sampling
 from dynexit.decoding.scheduler import Scheduler
@@ -66,6 +67,7 @@ class Writing:
         before = [*processing.padding, *prompt]
         ending = Ending(before, self.criteria, self.streamer, processing.device)
         controller = make_controller(self.method)
+        prepare(controller, self.runtime)
         text = Decoding(self.runtime, prompt, controller, row.sampling, limits, ending, self.second)
         text.chooser = ProcessorsChooser(row.sampling, text.tokens, processing)
         return text
