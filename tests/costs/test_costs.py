@@ -28,6 +28,20 @@ def test_a_trimmed_head_costs_its_share_and_the_call():
     assert TABLE.unembed(1, 1000) == 10.0
 
 
+def test_a_row_in_company_is_one_of_each():
+    both = TABLE.shared(2)
+    assert TABLE.shared(1) is TABLE
+    assert TABLE.shared(2) is both
+    assert both.layers(1, 1) == TABLE.layers(1, 2)
+    assert both.layers(3, 3) == pytest.approx(TABLE.layers(3, 6))
+    assert both.layers(1, 1, context=50) == TABLE.layers(1, 2) + 2 * 0.5
+    assert both.draft(1) == TABLE.layers(1, 2)  # not what stays in a cache
+    around = 2 * TABLE.round  # of each, and for a drafted token as well
+    assert both.unembed(1) == TABLE.unembed(2) + around
+    assert both.unembed(1, 25) == TABLE.unembed(2, 25) + around
+    assert both.verify(3)[1] == pytest.approx(TABLE.layers(3, 2) + TABLE.unembed(2) + around)
+
+
 def test_a_table_survives_being_written():
     assert Costs.from_dict(TABLE.as_dict()) == TABLE
 

@@ -21,22 +21,21 @@ def generate_together(sequences: Sequence[Decoding], scheduler: Scheduler) -> No
     """
     running: dict[Task[Any], tuple[Decoding, float]] = {}
 
-    def go_on(sequence: Decoding, company: int) -> None:
+    def go_on(sequence: Decoding, others: int) -> None:
         steps = sequence.round() if sequence.chunks else sequence.prefill()
-        sequence.alone, began = company == 1, sequence.clock()
+        sequence.company, began = scheduler.company(others + 1), sequence.clock()
         running[scheduler.add(steps)] = sequence, began
 
     for sequence in sequences:
-        go_on(sequence, len(sequences))
+        go_on(sequence, len(sequences) - 1)
     while running:
         for task in scheduler.tick():
             if task.error is not None:
                 raise task.error
-            company = len(running)
             sequence, began = running.pop(task)
             if sequence.stats.rounds:
                 sequence.stats.decode_seconds += sequence.clock() - began
             if sequence.finish_reason is None:
-                go_on(sequence, company)
+                go_on(sequence, len(running))
             else:
                 sequence.release()
