@@ -13,6 +13,7 @@ import json
 import re
 import subprocess
 import sys
+from contextlib import contextmanager
 from itertools import cycle
 from time import perf_counter
 
@@ -27,6 +28,20 @@ PROMPTS = (
     "def area(width, height):\n",
     "The old house stood at the end of the lane, and nobody in the village",
 )
+
+
+@contextmanager
+def served(*arguments):
+    """A server of its own: its process, the model's name, and where it is."""
+    command = [sys.executable, "-m", "dynexit", "serve", "--port", "0", "--log-level", "warning"]
+    server = subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True)
+    try:
+        line = next(line for line in server.stderr if "is served at" in line)
+        model, url = re.match(r"(.*) is served at (http://\S+?)/ ", line).groups()
+        yield psutil.Process(server.pid), model, url
+    finally:
+        server.terminate()
+        server.wait()
 
 
 async def stream(client, model, prompt, tokens, method, seen):
@@ -97,28 +112,19 @@ def main():
     parser.add_argument("--one-by-one", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    command = [sys.executable, "-m", "dynexit", "serve", "--port", "0", "--log-level", "warning"]
-    command += [options.model] if options.model else ["--name", "bundled"]
-    command += ["--one-by-one"] if options.one_by_one else []
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        line = next(line for line in server.stderr if "is served at" in line)
-        model, url = re.match(r"(.*) is served at (http://\S+?)/ ", line).groups()
+    given = [options.model] if options.model else ["--name", "bundled"]
+    given += ["--one-by-one"] if options.one_by_one else []
+    with served(*given) as (process, model, url):
         asyncio.run(load(url, model, 2, 1.0, 16, options.method))  # warm up
         for streams in map(int, options.streams.split(",")):
             run = load(url, model, streams, options.seconds, options.tokens, options.method)
-            seen = asyncio.run(run)
-            memory = psutil.Process(server.pid).memory_info().rss / 1e6
-            told = row(streams, seen, memory)
+            told = row(streams, asyncio.run(run), process.memory_info().rss / 1e6)
             text = json.dumps(told) if options.json else "  ".join(
                 f"{name} {value:.0f}" if value >= 100 else f"{name} {value:.3g}"
                 for name, value in told.items()
             )  # fmt: skip
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
-    finally:
-        server.terminate()
-        server.wait()
 
 
 if __name__ == "__main__":

@@ -8,19 +8,17 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from dynexit.language_model import LanguageModel
+from dynexit.model.interface import Model
 
 CLEAR_PEAK = "5"  # proc(5), clear_refs: resets the resident set's high-water mark
 
 
-def environment(lm: "LanguageModel") -> dict[str, Any]:
+def environment(model: Model) -> dict[str, Any]:
     """Everything beside the options that a timing depends on."""
-    model = lm.model
     return {
         "dynexit": version("dynexit"),
         "torch": torch.__version__,

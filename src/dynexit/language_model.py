@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 
-from dynexit.costs.table import Costs, trimmed_vocabulary
+from dynexit.costs.preparing import prepare
+from dynexit.costs.store import costs_of
+from dynexit.costs.table import Costs
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.loop import generate
 from dynexit.decoding.records import FinishReason, Statistics
@@ -20,7 +22,6 @@ from dynexit.methods import make_controller
 from dynexit.model.dtypes import parse_devices
 from dynexit.model.interface import Model
 from dynexit.model.loading import find_checkpoint, load_eos, load_shape
-from dynexit.model.native.transformer import NativeTransformer
 from dynexit.model.runtimes import load_into
 from dynexit.model.tokenizer import CheckpointTokenizer, load_tokenizer
 
@@ -87,7 +88,6 @@ class LanguageModel:
     ) -> None:
         self.model, self.tokenizer, self.eos, self.name = model, tokenizer, eos, name
         self.folder = folder
-        self._costs: Costs | None = None
         self._seconds: list[LanguageModel] = []  # found to share our vocabulary
         if tokenizer is not None:
             model.choosable = min(model.choosable, tokenizer.size)
@@ -100,11 +100,7 @@ class LanguageModel:
     @property
     def costs(self) -> Costs:
         """What this model's passes cost on this machine: measured once, kept between runs."""
-        from dynexit.costs.store import costs_of
-
-        if self._costs is None:
-            self._costs = costs_of(self)
-        return self._costs
+        return costs_of(self.model)
 
     def generate(
         self, prompt: Prompt, method: str | Controller = DEFAULT_METHOD, **options: Any
@@ -170,7 +166,7 @@ class LanguageModel:
         if sampling is not None and chosen:
             raise DynexitError(f"{next(iter(chosen))} is given beside `sampling`: set it there.")
         controller = make_controller(method, **settings)
-        self._prepare(controller)
+        prepare(controller, self.model)
         tokens = self.prompt_tokens(prompt, chat)
         limits = self._limits(len(tokens), max_new_tokens)
         stops = [stop] if isinstance(stop, str) else list(stop)
@@ -180,23 +176,6 @@ class LanguageModel:
         rule = sampling or Sampling(**chosen)
         second = None if draft_model is None else self._second(draft_model)
         return Decoding(self.model, tokens, controller, rule, limits, text, second, logprobs)
-
-    def _prepare(self, controller: Controller) -> None:
-        """What a controller needs of the model.
-
-        Raises:
-            DynexitError: a copy in int8 of a model that cannot make one.
-        """
-        model, tokens = self.model, trimmed_vocabulary(self.model.choosable)
-        if controller.int8 and getattr(model, "draft_copy", None) is None:
-            if not isinstance(model, NativeTransformer):
-                raise DynexitError("drafts in int8 need the native runtime: leave out int8=true.")
-            tokens = controller.draft_vocabulary or tokens
-            model.copy_for_drafts(max(self.num_layers // 2, 1), tokens)
-            self._costs = None  # of a model without a copy
-        if controller.reads_costs:
-            controller.costs = self.costs
-            controller.draft_vocabulary = controller.draft_vocabulary or tokens
 
     def _second(self, other: "LanguageModel") -> Model:
         """The model that drafts for this one.

@@ -1,10 +1,13 @@
 """The table of costs: lines between what was measured, and a file that may be missing or torn."""
 
 from pathlib import Path
+from time import perf_counter, sleep
 
 import pytest
 
 from dynexit import load
+from dynexit.costs import store
+from dynexit.costs.measuring import BUDGET, measure_costs
 from dynexit.costs.store import costs_of
 from dynexit.costs.table import Costs
 
@@ -25,24 +28,68 @@ def test_a_trimmed_head_costs_its_share_and_the_call():
     assert TABLE.unembed(1, 1000) == 10.0
 
 
+def test_a_row_in_company_is_one_of_each():
+    both = TABLE.shared(2)
+    assert TABLE.shared(1) is TABLE
+    assert TABLE.shared(2) is both
+    assert both.layers(1, 1) == TABLE.layers(1, 2)
+    assert both.layers(3, 3) == pytest.approx(TABLE.layers(3, 6))
+    assert both.layers(1, 1, context=50) == TABLE.layers(1, 2) + 2 * 0.5
+    assert both.draft(1) == TABLE.layers(1, 2)  # not what stays in a cache
+    around = 2 * TABLE.round  # of each, and for a drafted token as well
+    assert both.unembed(1) == TABLE.unembed(2) + around
+    assert both.unembed(1, 25) == TABLE.unembed(2, 25) + around
+    assert both.verify(3)[1] == pytest.approx(TABLE.layers(3, 2) + TABLE.unembed(2) + around)
+
+
 def test_a_table_survives_being_written():
     assert Costs.from_dict(TABLE.as_dict()) == TABLE
 
 
 def test_costs_are_measured_once_and_kept(checkpoint: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setenv("DYNEXIT_CACHE", str(tmp_path))
-    lm = load(checkpoint, check=False)
-    first = costs_of(lm)
+    made = []
+
+    def measured(model):
+        made.append(measure_costs(model))
+        return made[-1]
+
+    monkeypatch.setattr(store, "measure_costs", measured)
+    model = load(checkpoint, check=False).model
+    first = costs_of(model)
     (file,) = (tmp_path / "costs").iterdir()
-    assert costs_of(lm) == first
+    assert costs_of(model) is first
+    assert costs_of(load(checkpoint, check=False).model) == first  # of the file
+    assert len(made) == 1
     assert all(seconds > 0 for seconds in (*first.layer, *first.head))
-    assert first.vocabulary == lm.model.choosable
+    assert first.vocabulary == model.choosable
     file.write_text(file.read_text()[:20])
-    assert costs_of(lm).widths == first.widths  # measured anew
+    assert costs_of(load(checkpoint, check=False).model) == made[1]  # measured anew
+
+
+class Slow:
+    """A model whose passes take their time."""
+
+    def __init__(self, model, seconds):
+        self._model, self._seconds = model, seconds
+
+    def __getattr__(self, name):
+        return getattr(self._model, name)
+
+    def run_layers(self, hidden, rows, start, stop, *rest):
+        sleep((stop - start) * self._seconds)
+        return self._model.run_layers(hidden, rows, start, stop, *rest)
+
+
+def test_measuring_a_slow_model_is_cut_short(checkpoint: Path):
+    model, began = Slow(load(checkpoint, check=False).model, 0.03), perf_counter()
+    costs = measure_costs(model)
+    assert perf_counter() - began < 4 * BUDGET
+    assert all(seconds >= 0.03 for seconds in costs.layer)
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(checkpoint: Path, tmp_path: Path, monkeypatch):
     occupied = tmp_path / "file"
     occupied.write_text("")
     monkeypatch.setenv("DYNEXIT_CACHE", str(occupied))
-    assert costs_of(load(checkpoint, check=False)).layer
+    assert costs_of(load(checkpoint, check=False).model).layer

@@ -38,7 +38,6 @@ ROOMS = {
         "dynexit.decoding",
         "dynexit.model",
         "dynexit.environment",
-        "dynexit.language_model",
         "dynexit.errors",
     ),
     "dynexit.replay": (

@@ -15,7 +15,7 @@ from tiny import (
 
 from dynexit import DynexitError, LanguageModel, Sampling
 from dynexit.costs.table import Costs
-from dynexit.decoding.controllers.auto import Auto
+from dynexit.decoding.controllers.auto import HOPE, Auto
 from dynexit.decoding.records import Judged, Offer, Round
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 1, 4]
@@ -83,6 +83,33 @@ def test_rows_that_cost_as_much_as_passes_leave_plain_steps():
         controller.start(5)
         controller.consider(Offer([7, 8], match=8))
         assert controller.plan().speculation_length == length
+
+
+def test_in_company_drafts_must_pay_for_rows_that_are_no_longer_free():
+    free_alone = Costs((1, 4, 8), (1.0, 1.0, 2.0), (0.5, 0.5, 1.0), (0.1,) * 3, 0.2, 0.0, 0.1, 29)
+    controller = with_costs(free_alone)
+    controller.start(8)
+    lengths = []
+    for company in (1, 16, 1):
+        controller.share(company)
+        pace = controller._pace.rate
+        lengths.append(controller.plan().speculation_length)
+        assert pace * controller._plain().seconds == pytest.approx(HOPE)  # it follows the costs
+    assert lengths[0] == lengths[2] > 0 == lengths[1]
+
+
+def test_others_do_not_wait_for_an_analysis():
+    controller = with_costs(CHEAP_DRAFTS)
+    controller.start(8)
+    analysed = []
+    for company in (1, 2):
+        controller.share(company)
+        plans = []
+        for _ in range(32):
+            plans.append(controller.plan())
+            controller.observe(Round(plans[-1], 0, 0, 1))
+        analysed.append(sum(bool(plan.shadow) for plan in plans))
+    assert analysed[0] > 0 == analysed[1]
 
 
 def test_offers_are_judged_whether_used_or_not():

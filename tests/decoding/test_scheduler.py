@@ -10,6 +10,7 @@ import dynexit
 from dynexit import Controller, DynexitError, LanguageModel, Plan
 from dynexit.decoding import scheduler as scheduler_module
 from dynexit.decoding.scheduler import Scheduler
+from dynexit.decoding.together import generate_together
 
 PROMPTS = (
     "Question: Tom has 4 boxes of 6 pens. How many pens has he?\nAnswer:",
@@ -215,6 +216,41 @@ def test_a_dropped_sequence_leaves_the_others(tiny_lm):
             while not task.done:
                 scheduler.tick()
     assert kept.new_tokens == alone.token_ids
+
+
+class Companions(Controller):
+    """Keeps how many made each round."""
+
+    def __init__(self):
+        self.heard = []
+
+    def share(self, company):
+        self.heard.append(company)
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_texts_together_are_told_how_many_share_a_round(tiny_lm, batched):
+    prompts, wanted = [[3, 1, 4], [1, 5], [9]], (4, 9, 20)
+    heard = [Companions() for _ in prompts]
+    started = [
+        tiny_lm.sequence(prompt, controller, max_new_tokens=count)
+        for prompt, controller, count in zip(prompts, heard, wanted, strict=True)
+    ]
+    generate_together(started, Scheduler(tiny_lm.model, batched))
+    for prompt, count, sequence in zip(prompts, wanted, started, strict=True):
+        assert sequence.new_tokens == tiny_lm.generate(prompt, max_new_tokens=count).token_ids
+        assert 0 < sequence.stats.decode_seconds < 60
+        assert sequence.cache.length == 0  # its memory is given back
+    if batched:
+        assert heard[2].heard == [3] * 3 + [2] * 5 + [1] * 11
+    else:
+        assert {one for controller in heard for one in controller.heard} == {1}
+
+
+def test_what_ends_one_text_ends_all_that_run_together(tiny_lm):
+    started = [tiny_lm.sequence([3, 1], one, max_new_tokens=9) for one in (Controller(), Failing())]
+    with pytest.raises(RuntimeError, match="of the user's"):
+        generate_together(started, Scheduler(tiny_lm.model, batched=True))
 
 
 def test_steps_that_ask_for_nothing_end_at_once(tiny_lm):

@@ -16,6 +16,7 @@ from lm_eval.tasks import TaskManager
 
 from dynexit import DynexitError
 from dynexit.integrations.lm_eval import DynexitLM, register
+from dynexit.language_model import DEFAULT_METHOD
 
 LINES = [
     {"question": "Two and two?", "answer": "four", "wrong": "nine"},
@@ -128,6 +129,13 @@ def test_the_entry_point_names_the_class():
 @pytest.fixture(scope="module")
 def model(checkpoint):
     return DynexitLM(str(checkpoint), dtype="fp32", method="layerskip", exit_layer=3)
+
+
+def test_the_method_is_the_packages_own_where_none_is_named(checkpoint, model):
+    wanted = request("generate_until", "Hello", {"until": [], "max_gen_toks": 12})
+    unnamed = DynexitLM(str(checkpoint), dtype="fp32")
+    assert unnamed._method == DEFAULT_METHOD
+    assert unnamed.generate_until([wanted], True) == model.generate_until([wanted], True)
 
 
 def request(kind, *arguments):

@@ -13,6 +13,9 @@ from loaded_models import OURS, loaded, prompt
 
 import dynexit
 from dynexit import DynexitError
+from dynexit.costs import store
+from dynexit.costs.measuring import measure_costs
+from dynexit.decoding.controllers.auto import Auto
 from dynexit.integrations.transformers.runtimes import runtime_of
 from dynexit.model.native.binding import runtimes
 from dynexit.model.native.transformer import NativeTransformer
@@ -108,6 +111,23 @@ def test_only_known_families_are_accelerated():
         dynexit.accelerate(loaded("gemma"))
     with pytest.raises(DynexitError, match="float64"):
         dynexit.accelerate(loaded("llama", dtype=torch.float64))
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma"])
+def test_auto_goes_by_costs_that_are_measured_once(family, monkeypatch):
+    model, made = loaded(family), []
+
+    def measured(runtime):
+        made.append(measure_costs(runtime))
+        return made[-1]
+
+    monkeypatch.setattr(store, "measure_costs", measured)
+    monkeypatch.setenv("DYNEXIT_CACHE", os.devnull)  # no file is kept
+    controller = Auto()
+    plain = model.generate(prompt(), **GREEDY).tolist()
+    assert ours(model, method=controller) == ours(model, method="auto") == plain
+    assert made == [controller.costs]
+    assert controller.draft_vocabulary == 97
 
 
 MEMORY = """

@@ -1,5 +1,6 @@
 """The server against its own schema: requests that fit it, and requests that do not."""
 
+import openai
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -35,6 +36,28 @@ def test_the_schema_names_what_is_served(api):
     assert listed == set(ROUTES)
 
 
+def be_served(body):
+    """Ask for the model that is there, and with patience: a 504 in a hurry would be in order."""
+    if isinstance(body.get("model"), str):
+        body["model"] = "bundled"
+    ours = body.get("dynexit")
+    if isinstance(ours, dict) and isinstance(ours.get("deadline_seconds"), float):
+        ours["deadline_seconds"] = max(ours["deadline_seconds"], 60.0)
+
+
+def hurried(deadline, client):
+    extra = {"dynexit": {"deadline_seconds": deadline}}
+    return client.completions.create(
+        model="bundled", prompt="Hello", max_tokens=1, temperature=0, extra_body=extra
+    )
+
+
+def test_a_deadline_that_no_text_could_meet_is_refused(client):
+    with pytest.raises(openai.BadRequestError, match="deadline_seconds"):
+        hurried(5e-324, client)
+    assert hurried(60, client).usage.completion_tokens == 1
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("route", ROUTES)
 def test_replies_are_those_of_the_schema(api, route, mode, request):
@@ -49,8 +72,8 @@ def test_replies_are_those_of_the_schema(api, route, mode, request):
         max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck)
     )
     def send(case):
-        if isinstance(case.body, dict) and isinstance(case.body.get("model"), str):
-            case.body["model"] = "bundled"
+        if isinstance(case.body, dict):
+            be_served(case.body)
         # What a schema cannot say is refused, too: a text longer than the context, unknown methods.
         # And the check of keys sends ours along, which test_refusals.py leaves out.
         excluded = [checks.positive_data_acceptance, checks.ignored_auth]

@@ -121,7 +121,7 @@ def measure(
             progress()
     own, cached = weight_bytes(model), last_level_cache()
     return Roofline(
-        lm.name, lm.num_layers, environment(lm), own, cached, before, _limits(model), points
+        lm.name, lm.num_layers, environment(lm.model), own, cached, before, _limits(model), points
     )
 
 

@@ -56,7 +56,7 @@ class Worker:
             reference=example.reference,
             shape=shape(lm, self._second),
             options=self.options.as_dict(),
-            environment=environment(lm),
+            environment=environment(lm.model),
         )
         try:
             self._fill(record, lm, example.prompt)

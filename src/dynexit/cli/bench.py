@@ -14,7 +14,21 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from dynexit.cli.options import Device, Dtype, Runtime, Threads, notes
+from dynexit.cli.options import (
+    DataDir,
+    Device,
+    DraftModel,
+    Dtype,
+    NewTokens,
+    NumSamples,
+    Runtime,
+    Seed,
+    Shots,
+    Tasks,
+    Template,
+    Threads,
+    notes,
+)
 from dynexit.errors import DynexitError
 
 if TYPE_CHECKING:
@@ -26,10 +40,6 @@ Models = Annotated[
     list[str] | None,
     typer.Option("--model", "-m", help="Folder or hub id; may repeat [default: the bundled one]."),
 ]
-Tasks = Annotated[
-    list[str] | None,
-    typer.Option("--task", "-t", help="May repeat [default: all]; jsonl:FILE is your own prompts."),
-]
 Methods = Annotated[
     list[str] | None,
     typer.Option(
@@ -37,16 +47,7 @@ Methods = Annotated[
         help="May repeat; settings as NAME:setting=value,... [default: the five of DEL's table].",
     ),
 ]
-DataDir = Annotated[
-    Path | None, typer.Option(help="Rows as local files, in the hub's field names [default: hub].")
-]
-NumSamples = Annotated[int | None, typer.Option(min=1, help="Examples per task [default: all].")]
-Shots = Annotated[int | None, typer.Option("--n-shot", min=0, help="[default: the task's own].")]
-Template = Annotated[str, typer.Option(help="del: the published prompts; cue: cues for answers.")]
-NewTokens = Annotated[int, typer.Option("--max-new-tokens", "-n", min=1)]
-Seed = Annotated[int, typer.Option(help="Of the shuffling and of the sampling.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="JSON lines; continued where it exists.")]
-DraftModel = Annotated[str | None, typer.Option(help="Smaller checkpoint, for two-model.")]
 Execute = Annotated[
     bool, typer.Option("--allow-code-execution", help="Run generated code for pass@1. No sandbox.")
 ]

@@ -6,27 +6,9 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from dynexit.cli.bench import (
-    DataDir,
-    DraftModel,
-    Methods,
-    NewTokens,
-    NumSamples,
-    Seed,
-    Shots,
-    Tasks,
-    Template,
-)
-from dynexit.cli.options import (
-    Device,
-    Dtype,
-    Model,
-    Runtime,
-    Threads,
-    load_for_command,
-    load_second,
-    notes,
-)
+from dynexit.cli.bench import Methods
+from dynexit.cli.options import DraftModel, Loading, Model, NewTokens, Prompts, notes
+from dynexit.cli.spreading import spread
 
 if TYPE_CHECKING:
     from dynexit.bench.check import Difference
@@ -38,35 +20,25 @@ def register(app: typer.Typer) -> None:
     app.command()(check)
 
 
+@spread
 def check(
-    task: Tasks = None,
     model: Model = None,
     method: Methods = None,
-    data_dir: DataDir = None,
-    num_samples: NumSamples = 8,
-    n_shot: Shots = None,
-    template: Template = "del",
+    *,
+    prompts: Prompts,
     max_new_tokens: NewTokens = 128,
-    seed: Seed = 0,
-    dtype: Dtype = None,
-    device: Device = None,
-    threads: Threads = None,
-    runtime: Runtime = None,
     draft_model: DraftModel = None,
+    how: Loading,
 ) -> None:
     """Compare greedy texts with plain decoding's; exit code 1 where more than rounding differs."""
     from dynexit.bench.options import TABLE_1
-    from dynexit.tasks import load_examples, task_names
 
-    names = task or task_names()
-    loaded = {n: load_examples(n, data_dir, num_samples, n_shot, template, seed) for n in names}
-    lm = load_for_command(model, dtype, device, threads, runtime)
-    second = load_second(draft_model, dtype, device, runtime)
+    examples = prompts.load()
+    lm, second = how.load(model), how.load_second(draft_model)
     methods = [m for m in (method or TABLE_1) if m != "vanilla"]
     console, wrong = Console(highlight=False, soft_wrap=True), 0
     counts = dict.fromkeys(methods, 0)
-    prompts = [(name, example) for name, examples in loaded.items() for example in examples]
-    for name, example in track(prompts, "checking", console=notes, transient=True):
+    for name, example in track(examples, "checking", console=notes, transient=True):
         plain = lm.generate(example.prompt, "vanilla", max_new_tokens=max_new_tokens).token_ids
         for one in methods:
             other = lm.generate(
@@ -78,7 +50,7 @@ def check(
                 wrong += not found.near_tie
                 console.print(f"{name} {example.id} {one}: {describe(found, lm)}")
     for one, same in counts.items():
-        console.print(f"{one}: {same} of {len(prompts)} texts identical to vanilla's")
+        console.print(f"{one}: {same} of {len(examples)} texts identical to vanilla's")
     if wrong:
         console.print(f"[red]{wrong} differ by more than rounding[/]")
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,16 +11,8 @@ from rich.console import Console
 from rich.text import Text
 
 from dynexit.cli import compare
-from dynexit.cli.options import (
-    Device,
-    Dtype,
-    Model,
-    Runtime,
-    Threads,
-    load_for_command,
-    load_second,
-    notes,
-)
+from dynexit.cli.options import AsJson, DraftModel, Loading, Model, notes
+from dynexit.cli.spreading import spread
 from dynexit.errors import DynexitError
 
 if TYPE_CHECKING:
@@ -38,85 +31,82 @@ Method = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class Own:
+    """A method's settings, as options; None is the method's own default."""
+
+    exit_layer: Annotated[int | None, typer.Option(help="Layers that a draft runs.")] = None
+    speculation_length: Annotated[int | None, typer.Option(help="Tokens a draft has.")] = None
+    draft_vocabulary: Annotated[
+        int | None, typer.Option(help="Exits choose among the first so many tokens [default: all].")
+    ] = None
+    cap: Annotated[str | None, typer.Option(help="del: threshold (published) or planned.")] = None
+    option: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting of the method: name=value.")
+    ] = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """By their names."""
+        from dynexit.methods import parse_settings
+
+        named = {name: value for name, value in vars(self).items() if name != "option"}
+        return named | parse_settings(self.option or [])
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How tokens are chosen, and where the text ends, as options."""
+
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", "-n")] = 128
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0
+    top_k: Annotated[int, typer.Option(help="Keep the k likeliest; 0 is off.")] = 0
+    top_p: Annotated[float, typer.Option(help="Keep this much probability.")] = 1.0
+    min_p: Annotated[float, typer.Option(help="Keep what has this share of the best.")] = 0.0
+    repetition_penalty: Annotated[float, typer.Option(help="1 is off.")] = 1.0
+    presence_penalty: Annotated[float, typer.Option(help="0 is off.")] = 0.0
+    frequency_penalty: Annotated[float, typer.Option(help="0 is off.")] = 0.0
+    seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None
+    acceptance: Annotated[str, typer.Option(help="shared-noise or speculative.")] = "shared-noise"
+    stop: Annotated[list[str] | None, typer.Option(help="End before this text.")] = None
+    chat: Annotated[bool, typer.Option("--chat", help="Use the chat template.")] = False
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command()(generate)
 
 
+@spread
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="Prompt [default: standard input].")] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the prompt here.")] = None,
     model: Model = None,
     method: Method = None,
-    exit_layer: Annotated[int | None, typer.Option(help="Layers that a draft runs.")] = None,
-    speculation_length: Annotated[int | None, typer.Option(help="Tokens a draft has.")] = None,
-    draft_model: Annotated[
-        str | None, typer.Option(help="Smaller checkpoint that drafts, for two-model.")
-    ] = None,
-    draft_vocabulary: Annotated[
-        int | None, typer.Option(help="Exits choose among the first so many tokens [default: all].")
-    ] = None,
-    cap: Annotated[str | None, typer.Option(help="del: threshold (published) or planned.")] = None,
-    option: Annotated[
-        list[str] | None, typer.Option("--set", help="Any setting of the method: name=value.")
-    ] = None,
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", "-n")] = 128,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
-    top_k: Annotated[int, typer.Option(help="Keep the k likeliest; 0 is off.")] = 0,
-    top_p: Annotated[float, typer.Option(help="Keep this much probability.")] = 1.0,
-    min_p: Annotated[float, typer.Option(help="Keep what has this share of the best.")] = 0.0,
-    repetition_penalty: Annotated[float, typer.Option(help="1 is off.")] = 1.0,
-    presence_penalty: Annotated[float, typer.Option(help="0 is off.")] = 0.0,
-    frequency_penalty: Annotated[float, typer.Option(help="0 is off.")] = 0.0,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None,
-    acceptance: Annotated[str, typer.Option(help="shared-noise or speculative.")] = "shared-noise",
-    stop: Annotated[list[str] | None, typer.Option(help="End before this text.")] = None,
-    chat: Annotated[bool, typer.Option("--chat", help="Use the chat template.")] = False,
-    dtype: Dtype = None,
-    device: Device = None,
-    threads: Threads = None,
-    runtime: Runtime = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    *,
+    own: Own,
+    draft_model: DraftModel = None,
+    writing: Writing,
+    how: Loading,
+    as_json: AsJson = False,
     compare_methods: Annotated[
         bool, typer.Option("--compare", help="Run several methods and print a table.")
     ] = False,
 ) -> None:
     """Generate text; tokens are coloured by where they came from."""
     from dynexit.language_model import DEFAULT_METHOD
-    from dynexit.methods import parse_settings
 
-    text = read_prompt(prompt, file)
-    methods = method or []
+    text, methods = read_prompt(prompt, file), method or []
     if len(methods) > 1 and not compare_methods:
         raise DynexitError("several methods need --compare.")
-    lm = load_for_command(model, dtype, device, threads, runtime)
-    options: dict[str, Any] = {
-        "max_new_tokens": max_new_tokens,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "min_p": min_p,
-        "repetition_penalty": repetition_penalty,
-        "presence_penalty": presence_penalty,
-        "frequency_penalty": frequency_penalty,
-        "seed": seed,
-        "acceptance": acceptance,
-        "stop": stop or [],
-        "chat": chat,
-        "draft_model": load_second(draft_model, dtype, device, runtime),
-    }
-    settings: dict[str, Any] = {
-        "exit_layer": exit_layer,
-        "speculation_length": speculation_length,
-        "cap": cap,
-        "draft_vocabulary": draft_vocabulary,
-    }
-    settings |= parse_settings(option or [])
+    lm = how.load(model)
+    options = {**vars(writing), "stop": writing.stop or []}
+    options["draft_model"] = how.load_second(draft_model)
     if compare_methods:
-        compare.run(lm, text, methods, options, settings, as_json)
+        compare.run(lm, text, methods, options, own.settings, as_json)
         return
     chosen = methods[0] if methods else DEFAULT_METHOD
-    stream = lm.stream(text, chosen, **options, **settings)
+    stream = lm.stream(text, chosen, **options, **own.settings)
     if as_json:
         for _ in stream:
             pass

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from dynexit.cli.generate import print_json, read_prompt
-from dynexit.cli.options import Device, Dtype, Runtime, Threads, load_for_command
+from dynexit.cli.options import AsJson, Loading, ModelArgument
+from dynexit.cli.spreading import spread
 
 if TYPE_CHECKING:
     from dynexit.language_model import LanguageModel
@@ -19,24 +20,21 @@ def register(app: typer.Typer) -> None:
     app.command()(info)
 
 
+@spread
 def info(
-    model: Annotated[
-        str | None, typer.Argument(help="Checkpoint folder or hub id [default: bundled].")
-    ] = None,
+    model: ModelArgument = None,
     file: Annotated[
         Path | None, typer.Option("--file", "-f", help="Text to measure agreement on.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    dtype: Dtype = None,
-    device: Device = None,
-    threads: Threads = None,
-    runtime: Runtime = None,
+    as_json: AsJson = False,
+    *,
+    how: Loading,
 ) -> None:
     """Show a model's shape, memory, and the agreement of every exit layer with the last."""
     from dynexit.agreement import SAMPLE
 
     text = SAMPLE if file is None else read_prompt(None, file)
-    record = describe(load_for_command(model, dtype, device, threads, runtime), text)
+    record = describe(how.load(model), text)
     if as_json:
         print_json(record)
         return

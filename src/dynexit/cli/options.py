@@ -1,6 +1,8 @@
 """Options that several commands share, and how a model is loaded for a command."""
 
 import warnings
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,10 +10,17 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from dynexit.language_model import LanguageModel
+    from dynexit.tasks.base import Example
 
 Model = Annotated[
     str | None,
     typer.Option("--model", "-m", help="Checkpoint folder or hub id [default: the bundled model]."),
+]
+ModelArgument = Annotated[
+    str | None, typer.Argument(help="Checkpoint folder or hub id [default: the bundled model].")
+]
+DraftModel = Annotated[
+    str | None, typer.Option(help="Smaller checkpoint that drafts, for two-model.")
 ]
 Dtype = Annotated[
     str | None, typer.Option(help="bf16, fp16, fp32 or fp64 [default: what is fast here].")
@@ -24,34 +33,71 @@ Runtime = Annotated[
     str | None, typer.Option(help="native (C++) or eager (PyTorch) [default: native if it can].")
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads [default: all cores].")]
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option("--task", "-t", help="May repeat [default: all]; jsonl:FILE is your own prompts."),
+]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Rows as local files, in the hub's field names [default: hub].")
+]
+NumSamples = Annotated[int | None, typer.Option(min=1, help="Examples per task [default: all].")]
+Shots = Annotated[int | None, typer.Option("--n-shot", min=0, help="[default: the task's own].")]
+Template = Annotated[str, typer.Option(help="del: the published prompts; cue: cues for answers.")]
+NewTokens = Annotated[int, typer.Option("--max-new-tokens", "-n", min=1)]
+Seed = Annotated[int, typer.Option(help="Of the shuffling and of the sampling.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 notes = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
-def load_for_command(
-    model: str | None,
-    dtype: str | None,
-    device: str | None,
-    threads: int | None = None,
-    runtime: str | None = None,
-) -> "LanguageModel":
-    """Load a model; its warnings go to the terminal as one line each."""
-    import torch
+@dataclass(frozen=True)
+class Loading:
+    """How a command's models are loaded."""
 
-    from dynexit.language_model import load
+    dtype: Dtype = None
+    device: Device = None
+    threads: Threads = None
+    runtime: Runtime = None
 
-    if threads is not None:
-        torch.set_num_threads(threads)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        lm = load(model, dtype=dtype, device=device, runtime=runtime)
-    for warning in caught:
-        notes.print(f"[yellow]warning:[/] {warning.message}")
-    return lm
+    def load(self, model: str | None) -> "LanguageModel":
+        """Load a model; its warnings go to the terminal as one line each."""
+        import torch
+
+        from dynexit.language_model import load
+
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            lm = load(model, dtype=self.dtype, device=self.device, runtime=self.runtime)
+        for warning in caught:
+            notes.print(f"[yellow]warning:[/] {warning.message}")
+        return lm
+
+    def load_second(self, model: str | None) -> "LanguageModel | None":
+        """The model that drafts, where one is named."""
+        return None if model is None else self.load(model)
 
 
-def load_second(
-    model: str | None, dtype: str | None, device: str | None, runtime: str | None
-) -> "LanguageModel | None":
-    """The model that drafts, where one is named."""
-    return None if model is None else load_for_command(model, dtype, device, None, runtime)
+@dataclass(frozen=True)
+class Prompts:
+    """Which examples of which tasks a command reads: a few, unless told otherwise."""
+
+    task: Tasks = None
+    data_dir: DataDir = None
+    num_samples: NumSamples = 8
+    n_shot: Shots = None
+    template: Template = "del"
+    seed: Seed = 0
+
+    def load(self) -> "list[tuple[str, Example]]":
+        """(task, example) of all, a task after the other."""
+        from dynexit.tasks import load_examples, task_names
+
+        return [
+            (name, example)
+            for name in self.task or task_names()
+            for example in load_examples(
+                *(name, self.data_dir, self.num_samples), self.n_shot, self.template, self.seed
+            )
+        ]

@@ -9,7 +9,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 from dynexit.cli.generate import print_json
-from dynexit.cli.options import Device, Dtype, Runtime, Threads, load_for_command, notes
+from dynexit.cli.options import AsJson, Loading, ModelArgument, notes
+from dynexit.cli.spreading import spread
 from dynexit.errors import DynexitError
 
 if TYPE_CHECKING:
@@ -21,20 +22,17 @@ def register(app: typer.Typer) -> None:
     app.command()(roofline)
 
 
+@spread
 def roofline(
-    model: Annotated[
-        str | None, typer.Argument(help="Checkpoint folder or hub id [default: bundled].")
-    ] = None,
+    model: ModelArgument = None,
     rows: Annotated[str, typer.Option(help="Rows computed at once.")] = "1,2,3,4,6,8,16,32",
     context: Annotated[str, typer.Option(help="Positions in the cache.")] = "128,1024",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
     plot: Annotated[
         Path | None, typer.Option(help="Draw here: .png, .svg or .pdf.", dir_okay=False)
     ] = None,
-    dtype: Dtype = None,
-    device: Device = None,
-    threads: Threads = None,
-    runtime: Runtime = None,
+    *,
+    how: Loading,
 ) -> None:
     """Time passes of several widths against the least that their bytes and arithmetic cost."""
     from dynexit.bench.roofline import measure
@@ -42,7 +40,7 @@ def roofline(
     counts, contexts = _numbers(rows, "--rows"), _numbers(context, "--context")
     if plot is not None and plot.suffix not in (".png", ".svg", ".pdf"):
         raise DynexitError(f"--plot {plot}: give a file that ends in .png, .svg or .pdf.")
-    lm = load_for_command(model, dtype, device, threads, runtime)
+    lm = how.load(model)
     with Progress(console=notes, transient=True) as progress:
         task = progress.add_task("measuring", total=len(counts) * len(contexts))
         found = measure(lm, counts, contexts, lambda: progress.advance(task))

@@ -1,31 +1,81 @@
 """`dynexit serve` and `dynexit demo`: a server that speaks OpenAI's protocol, and its page."""
 
 import webbrowser
+from dataclasses import dataclass
 from threading import Timer
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dynexit.cli.options import (
-    Device,
-    Dtype,
-    Runtime,
-    Threads,
-    load_for_command,
-    load_second,
-    notes,
-)
+from dynexit.cli.options import DraftModel, Loading, ModelArgument, notes
+from dynexit.cli.spreading import spread
 from dynexit.errors import DynexitError
 
 if TYPE_CHECKING:
-    from dynexit.language_model import LanguageModel
+    from fastapi import FastAPI
 
-ServedModel = Annotated[
-    str | None, typer.Argument(help="Checkpoint folder or hub id [default: the bundled model].")
-]
+    from dynexit.serve.settings import Settings
+
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(help="0 is any that is free.")]
 LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.")]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`serve.settings.Settings` as options; None is what it says itself."""
+
+    name: Annotated[str | None, typer.Option(help="The model's id [default: its own].")] = None
+    method: Annotated[
+        str | None, typer.Option(help="For requests that name none [default: auto].")
+    ] = None
+    api_key: Annotated[
+        str | None, typer.Option(envvar="DYNEXIT_API_KEY", help="Ask clients for this key.")
+    ] = None
+    running: Annotated[int, typer.Option(help="Texts decoded at the same time.")] = 32
+    queue: Annotated[int, typer.Option(help="Texts that may wait; more are refused.")] = 256
+    max_new_tokens: Annotated[int, typer.Option(help="Of one text.")] = 4096
+    max_choices: Annotated[int, typer.Option(help="Texts of one request.")] = 16
+    max_body: Annotated[int, typer.Option(help="Bytes of a request.")] = 1_000_000
+    deadline: Annotated[float, typer.Option(help="Seconds until a request is given up.")] = 600.0
+    grace: Annotated[float, typer.Option(help="Seconds to finish in when told to stop.")] = 20.0
+    batched: Annotated[
+        bool | None,
+        typer.Option(
+            "--batched/--one-by-one",
+            help="Whether texts share passes [default: where that changes no bit].",
+        ),
+    ] = None
+
+    @property
+    def settings(self) -> "Settings":
+        """As the server takes them."""
+        from dynexit.serve.settings import Settings
+
+        return Settings(**{name: value for name, value in vars(self).items() if value is not None})
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Replicas on a Ray cluster, as options."""
+
+    ray: Annotated[bool, typer.Option("--ray", help="Replicas on a Ray cluster.")] = False
+    ray_address: Annotated[
+        str | None, typer.Option(help="A running cluster [default: one is started here].")
+    ] = None
+    replicas: Annotated[int, typer.Option(help="With --ray: how many always run.")] = 1
+    max_replicas: Annotated[
+        int | None, typer.Option(help="With --ray: how many may run [default: --replicas].")
+    ] = None
+    gpus: Annotated[float, typer.Option(help="With --ray: of one replica.")] = 0.0
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where a server is found."""
+
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, typer.Option(help="0 is any that is free.")] = 8000
 
 
 def register(app: typer.Typer) -> None:
@@ -34,90 +84,50 @@ def register(app: typer.Typer) -> None:
     app.command()(demo)
 
 
+@spread
 def serve(
-    model: ServedModel = None,
-    host: Host = "127.0.0.1",
-    port: Port = 8000,
-    name: Annotated[str | None, typer.Option(help="The model's id [default: its own].")] = None,
-    method: Annotated[
-        str | None, typer.Option(help="For requests that name none [default: auto].")
-    ] = None,
-    draft_model: Annotated[
-        str | None, typer.Option(help="Smaller checkpoint that drafts, for two-model.")
-    ] = None,
-    api_key: Annotated[
-        str | None, typer.Option(envvar="DYNEXIT_API_KEY", help="Ask clients for this key.")
-    ] = None,
-    running: Annotated[int, typer.Option(help="Texts decoded at the same time.")] = 32,
-    queue: Annotated[int, typer.Option(help="Texts that may wait; more are refused.")] = 256,
-    max_new_tokens: Annotated[int, typer.Option(help="Of one text.")] = 4096,
-    max_choices: Annotated[int, typer.Option(help="Texts of one request.")] = 16,
-    max_body: Annotated[int, typer.Option(help="Bytes of a request.")] = 1_000_000,
-    deadline: Annotated[float, typer.Option(help="Seconds until a request is given up.")] = 600.0,
-    grace: Annotated[float, typer.Option(help="Seconds to finish in when told to stop.")] = 20.0,
-    batched: Annotated[
-        bool | None,
-        typer.Option(
-            "--batched/--one-by-one",
-            help="Whether texts share passes [default: where that changes no bit].",
-        ),
-    ] = None,
-    ray: Annotated[bool, typer.Option("--ray", help="Replicas on a Ray cluster.")] = False,
-    ray_address: Annotated[
-        str | None, typer.Option(help="A running cluster [default: one is started here].")
-    ] = None,
-    replicas: Annotated[int, typer.Option(help="With --ray: how many always run.")] = 1,
-    max_replicas: Annotated[
-        int | None, typer.Option(help="With --ray: how many may run [default: --replicas].")
-    ] = None,
-    gpus: Annotated[float, typer.Option(help="With --ray: of one replica.")] = 0.0,
-    log_level: LogLevel = "info",
-    dtype: Dtype = None,
-    device: Device = None,
-    threads: Threads = None,
-    runtime: Runtime = None,
+    model: ModelArgument = None,
+    *,
+    listening: Listening,
+    limits: Limits,
+    draft_model: DraftModel = None,
+    cluster: Cluster,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    how: Loading,
 ) -> None:
     """Serve a model to OpenAI's clients, and a page that shows it working at /."""
-    limits: dict[str, Any] = {
-        "name": name,
-        "api_key": api_key,
-        "running": running,
-        "queue": queue,
-        "max_new_tokens": max_new_tokens,
-        "max_choices": max_choices,
-        "max_body": max_body,
-        "deadline": deadline,
-        "grace": grace,
-        "batched": batched,
-    }
-    limits |= {"method": method} if method else {}
     _need_packages()
-    if ray:
-        from dynexit.serve import replicas as cluster
-        from dynexit.serve.settings import Settings
+    if cluster.ray:
+        from dynexit.serve import replicas
 
-        checkpoint = cluster.Checkpoint(model, dtype, device, runtime, threads, draft_model)
-        wanted = cluster.Replicas(replicas, max_replicas or replicas, gpus=gpus)
-        cluster.run(checkpoint, Settings(**limits), wanted, host, port, ray_address)
+        loading = (how.dtype, how.device, how.runtime, how.threads)
+        checkpoint = replicas.Checkpoint(model, *loading, draft_model)
+        most = cluster.max_replicas or cluster.replicas
+        wanted = replicas.Replicas(cluster.replicas, most, gpus=cluster.gpus)
+        where = (listening.host, listening.port, cluster.ray_address)
+        replicas.run(checkpoint, limits.settings, wanted, *where)
         return
-    lm = load_for_command(model, dtype, device, threads, runtime)
-    second = load_second(draft_model, dtype, device, runtime)
-    _serve(lm, second, limits, host, port, log_level)
+    from dynexit.serve.app import create_app
+
+    second = how.load_second(draft_model)
+    _serve(create_app(how.load(model), limits.settings, second), listening, log_level)
 
 
+@spread
 def demo(
-    model: ServedModel = None,
-    port: Port = 0,
+    model: ModelArgument = None,
+    port: Annotated[int, typer.Option(help="0 is any that is free.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
-    dtype: Dtype = None,
-    device: Device = None,
-    threads: Threads = None,
-    runtime: Runtime = None,
+    *,
+    how: Loading,
 ) -> None:
     """Open a page that shows tokens being drafted, accepted and rejected."""
     _need_packages()
-    lm = load_for_command(model, dtype, device, threads, runtime)
-    _serve(lm, None, {}, "127.0.0.1", port, "warning", browser)
+    from dynexit.serve.app import create_app
+    from dynexit.serve.settings import Settings
+
+    app = create_app(how.load(model), Settings())
+    _serve(app, Listening(port=port), "warning", browser)
 
 
 def _need_packages() -> None:
@@ -131,24 +141,13 @@ def _need_packages() -> None:
         ) from error
 
 
-def _serve(
-    lm: "LanguageModel",
-    draft_model: "LanguageModel | None",
-    settings: dict[str, Any],
-    host: str,
-    port: int,
-    log_level: str,
-    browser: bool = False,
-) -> None:
-    from dynexit.serve.app import create_app
+def _serve(app: "FastAPI", where: Listening, log_level: str, browser: bool = False) -> None:
     from dynexit.serve.server import open_socket, run
-    from dynexit.serve.settings import Settings
 
     if log_level not in ("debug", "info", "warning", "error"):
         raise DynexitError(f"log level {log_level!r} is not debug, info, warning or error.")
-    app = create_app(lm, Settings(**settings), draft_model)
-    listening = open_socket(host, port)
-    shown = f"[{host}]" if ":" in host else host
+    listening = open_socket(where.host, where.port)
+    shown = f"[{where.host}]" if ":" in where.host else where.host
     address = f"http://{shown}:{listening.getsockname()[1]}"
     notes.print(f"{app.state.service.name} is served at {address}/ and {address}/v1", markup=False)
     if browser:

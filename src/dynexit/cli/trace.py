@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 from rich.progress import track
 
-from dynexit.cli.bench import DataDir, NewTokens, NumSamples, Seed, Shots, Tasks, Template
-from dynexit.cli.options import Device, Dtype, Model, Runtime, Threads, load_for_command, notes
+from dynexit.cli.options import Loading, Model, NewTokens, Prompts, notes
+from dynexit.cli.spreading import spread
 from dynexit.errors import DynexitError
 
 
@@ -16,39 +16,28 @@ def register(app: typer.Typer) -> None:
     app.command()(trace)
 
 
+@spread
 def trace(
     out: Annotated[Path, typer.Option("--out", "-o", help="A .safetensors file.")],
     model: Model = None,
-    task: Tasks = None,
-    data_dir: DataDir = None,
-    num_samples: NumSamples = 8,
-    n_shot: Shots = None,
-    template: Template = "del",
+    *,
+    prompts: Prompts,
     max_new_tokens: NewTokens = 128,
     draft_vocabulary: Annotated[
         int, typer.Option(min=1, help="Tokens of the head that trimmed readings see.")
     ] = 2048,
-    seed: Seed = 0,
-    dtype: Dtype = None,
-    device: Device = None,
-    threads: Threads = None,
-    runtime: Runtime = None,
+    how: Loading,
 ) -> None:
     """Record plain greedy texts with every layer's two best tokens, for `dynexit replay`."""
     from dynexit.replay.recording import record_text, trace_info
     from dynexit.replay.trace import Trace
-    from dynexit.tasks import load_examples, task_names
 
     if out.suffix != ".safetensors":
         raise DynexitError(f"--out {out}: give a file that ends in .safetensors.")
     if not out.parent.is_dir():
         raise DynexitError(f"--out {out}: there is no folder {out.parent}.")
-    lm = load_for_command(model, dtype, device, threads, runtime)
-    examples = [
-        example
-        for name in task or task_names()
-        for example in load_examples(name, data_dir, num_samples, n_shot, template, seed)
-    ]
+    lm = how.load(model)
+    examples = [example for _, example in prompts.load()]
     made, context = Trace(trace_info(lm, draft_vocabulary)), lm.model.config.max_positions
     trimmed = made.info.draft_vocabulary
     for example in track(examples, "tracing", console=notes, transient=True):

@@ -19,7 +19,7 @@ WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16)
 CONTEXT, FAR = 32, 1_024  # positions in the cache, near and far
 FEW = 64  # tokens of the head: next to none
 DRAFTS = 4
-SMALL = 2**27  # bytes: of a larger model, some layers stand for all
+PASS = 0.02  # seconds that one timing may take: of a larger model, some layers stand for all
 REPEATS, BUDGET = 7, 1.5  # at most so often, and no more once so many seconds are over
 
 
@@ -33,9 +33,9 @@ def measure_costs(model: Model) -> Costs:
         return ROUGH
     bench = _Bench(model)
     began = perf_counter()
-    for repeat in range(REPEATS):
+    for _ in range(REPEATS):
         bench.measure()
-        if repeat and perf_counter() - began > BUDGET:
+        if perf_counter() - began > BUDGET:
             break
     return bench.costs()
 
@@ -47,12 +47,15 @@ class _Bench:
         config = model.config
         self.model, self.cache = model, model.new_cache()
         self.copy: Any = getattr(model, "draft_copy", None)
-        whole = config.num_layers * config.layer_parameters * model.dtype.itemsize <= SMALL
-        self.layers = config.num_layers if whole else max(1, config.num_layers // 4)
         self.exit = max(1, config.num_layers // 5)
         last = config.max_positions - WIDTHS[-1] - 1
         self.near, self.far = min(CONTEXT, last), min(FAR, last)
         self.seconds: dict[str, list[float]] = {}
+        self.layers = 1
+        for _ in range(2):  # the first is not quick
+            self._layers("one layer", model.embed([0]), self.near)
+        quickest = max(min(self.seconds["one layer"]), 1e-6)
+        self.layers = max(1, min(config.num_layers, int(PASS / quickest)))
 
     def measure(self) -> None:
         """Every timing once."""

@@ -1,33 +1,45 @@
-"""Measured costs, kept between runs: one small file per model, machine, dtype and threads."""
+"""Measured costs, kept while a model is, and between runs: one small file per model, machine, dtype
+and threads.
+"""
 
 import hashlib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from dynexit.costs.measuring import measure_costs
 from dynexit.costs.table import Costs
 from dynexit.environment import environment
+from dynexit.model.interface import Model
 
-if TYPE_CHECKING:
-    from dynexit.language_model import LanguageModel
+_known: WeakKeyDictionary[Model, tuple[bool, Costs]] = WeakKeyDictionary()
 
 
-def costs_of(lm: "LanguageModel") -> Costs:
-    """Costs of this model here: read, or measured and kept where there is room for a file."""
+def costs_of(model: Model) -> Costs:
+    """Costs of this model here: read, or measured and kept where there is room for a file.
+
+    A model that has got a copy of its first layers since has other costs.
+    """
+    copied = getattr(model, "draft_copy", None) is not None
+    if model not in _known or _known[model][0] != copied:
+        _known[model] = copied, _read_or_measured(model, copied)
+    return _known[model][1]
+
+
+def _read_or_measured(model: Model, copied: bool) -> Costs:
     told = {
-        **environment(lm),
-        "config": repr(lm.model.config),
-        "choosable": lm.model.choosable,
-        "copy": getattr(lm.model, "draft_copy", None) is not None,
+        **environment(model),
+        "config": repr(model.config),
+        "choosable": model.choosable,
+        "copy": copied,
     }
     key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:24]
     file = _folder() / f"{key}.json"
     try:
         return Costs.from_dict(json.loads(file.read_text()))
     except (OSError, ValueError, TypeError):  # not there, or not whole
-        costs = measure_costs(lm.model)
+        costs = measure_costs(model)
         _keep(costs, file)
         return costs
 

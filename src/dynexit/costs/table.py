@@ -4,7 +4,7 @@ Not responsible for measuring (`measuring.py`), nor for what a round really took
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,36 @@ class Costs:
     _verifications: dict[int, list[float]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _shared: dict[int, "Costs"] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def shared(self, company: int) -> "Costs":
+        """Costs of a round that so many sequences make at the same time, in passes that they share.
+
+        A row then stands for one of each. What is around passes is paid once per sequence, and for
+        every token that is drafted too: a draft in company is not one call.
+        """
+        if company not in self._shared:
+            self._shared[company] = self if company == 1 else self._times(company)
+        return self._shared[company]
+
+    def _times(self, company: int) -> "Costs":
+        around = company * self.round
+
+        def wide(values: tuple[float, ...], more: float = 0.0) -> tuple[float, ...]:
+            return tuple(self._at(values, company * width) + more for width in self.widths)
+
+        layer = wide(self.layer)
+        return replace(
+            self,
+            layer=layer,
+            head=wide(self.head, around),
+            head_call=wide(self.head_call, around),
+            draft_layer=layer[0],
+            position=company * self.position,
+            round=0.0,
+            copied_layer=self.copied_layer * layer[0] / self.layer[0],
+            copied_head=self.copied_head * self._at(self.head, company) / self.head[0] + around,
+        )
 
     def verify(self, count: int) -> list[float]:
         """Seconds of verifying 1, 2, ... `MOST_ROWS` rows by the last `count` layers.

@@ -64,6 +64,10 @@ class Scheduler:
     def __len__(self) -> int:
         return len(self._tasks)
 
+    def company(self, tasks: int) -> int:
+        """How many of so many tasks share a pass."""
+        return tasks if self.batched else 1
+
     @torch.inference_mode()
     def add(self, steps: Steps[T]) -> Task[T]:
         """Take on `steps` and run them up to their first request."""
@@ -220,4 +224,5 @@ def _run_together(model: Model, aboard: Sequence[_Journey], start: int, stop: in
         journey.hidden = part
     for state in states or []:
         for journey, part in zip(aboard, state.split(sizes), strict=True):
-            journey.states.append(part[-(journey.segment.keep or len(part)) :])
+            if journey.segment.states is not None:
+                journey.states.append(part[-(journey.segment.keep or len(part)) :])

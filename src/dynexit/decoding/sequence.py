@@ -65,7 +65,7 @@ class Sequence:
     """Tokens, cache and controller of one text. `cache.length` is always `len(tokens) - 1`.
 
     Attributes:
-        alone: whether no other sequence runs beside it, so that a draft may be one call.
+        company: how many sequences make their rounds together, this one counted.
 
     Args:
         logprobs: give every token its log-probability, and so many of the likeliest in its place.
@@ -84,7 +84,7 @@ class Sequence:
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self.model, self.controller, self.limits, self.text = model, controller, limits, text
-        self._logprobs, self.clock, self.alone = logprobs, clock, True
+        self._logprobs, self.clock, self.company = logprobs, clock, 1
         controller.start(model.config.num_layers)
         self.depth = controller.target_layer()
         self._all_read = _layers_read(controller, self.depth)
@@ -112,6 +112,11 @@ class Sequence:
     def generated(self) -> int:
         """How many new tokens there are."""
         return len(self.tokens) - self.prompt_length
+
+    @property
+    def alone(self) -> bool:
+        """Whether nobody could join its passes, so that a draft may be one call."""
+        return self.company == 1
 
     @property
     def _best_only(self) -> bool:
@@ -147,6 +152,7 @@ class Sequence:
         """Plan, draft, verify, accept, observe. Returns the tokens that the text gained."""
         began = self.clock()
         offer = self._consider()
+        self.controller.share(self.company)
         plan = self._fit(self.controller.plan())
         self.shadowed = self._all_read if plan.shadow is None else plan.shadow
         planned = self.clock()

@@ -1,6 +1,6 @@
 """A model for EleutherAI's lm-evaluation-harness.
 
-    lm_eval --model dynexit --model_args pretrained=FOLDER,method=del --tasks gsm8k
+    lm_eval --model dynexit --model_args pretrained=FOLDER --tasks gsm8k
 
 Releases of the harness that read entry points find it by that name. For older ones (up to 0.4.13),
 `python -m dynexit.integrations.lm_eval` is the same command line with this model in its registry.
@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from dynexit.decoding.sampling import Sampling
 from dynexit.errors import DynexitError
-from dynexit.language_model import load
+from dynexit.language_model import DEFAULT_METHOD, load
 from dynexit.methods import make_controller
 from dynexit.model.interface import Span
 from dynexit.model.tokenizer import CheckpointTokenizer
@@ -43,7 +43,7 @@ class DynexitLM(TemplateLM):  # type: ignore[misc]  # the harness has no types
     def __init__(
         self,
         pretrained: str | None = None,
-        method: str = "del",
+        method: str = DEFAULT_METHOD,
         dtype: str | None = None,
         device: str | None = None,
         draft_model: str | None = None,

@@ -112,7 +112,7 @@ class Engine:
         return not over and bool(self._running or not self.stopping)
 
     def _add(self, work: Work, steps: Steps[Any]) -> None:
-        work.accompany(bool(self._running))
+        work.accompany(self._scheduler.company(len(self._running) + 1))
         self._running[self._scheduler.add(steps)] = work
 
     def _let_go(self) -> None:

@@ -43,7 +43,7 @@ class OwnOptions(Strict):
     ] = None
     trace: Annotated[bool, Field(description="Tell of every round in a stream.")] = False
     deadline_seconds: Annotated[
-        float | None, Field(gt=0, description="Give up earlier than the server would.")
+        float | None, Field(ge=0.01, description="Give up earlier than the server would.")
     ] = None
 
 

@@ -66,8 +66,8 @@ class Work:
         """Take what the last steps returned; the next ones to run, None at the end."""
         raise NotImplementedError
 
-    def accompany(self, others: bool) -> None:
-        """Told before steps run whether others run beside them."""
+    def accompany(self, company: int) -> None:
+        """Told before steps run how many works share passes then, this one counted."""
 
     def end(self, reason: str) -> None:
         """No more steps will run. Whoever still holds this holds no memory of the model's."""
@@ -119,9 +119,9 @@ class Text(Work):
         self.deliver(Finished())
         return None
 
-    def accompany(self, others: bool) -> None:
-        """Beside others, drafts are passes that can be shared."""
-        self.sequence.alone = not others
+    def accompany(self, company: int) -> None:
+        """What others share costs less, and drafts beside others are passes of their own."""
+        self.sequence.company = company
 
     def end(self, reason: str) -> None:
         """Count the text, and let go of its cache: a traceback may keep a text for long."""

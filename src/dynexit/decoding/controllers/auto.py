@@ -27,6 +27,7 @@ EARLY, DENSE, SPARSE = 16, 8, 32  # of the first rounds every 8th is analysed, t
 ENOUGH = 24  # positions after which a layer is known
 LOYALTY = 0.05  # tokens a round that another exit must be worth more to replace the present one
 CANDIDATES = 8  # exit layers at most
+WAITING = 0.3  # tokens that a draft must be worth more where others would wait for it
 HOPE = 1.6  # of plain decoding's pace: the pace before anything is known
 
 
@@ -88,7 +89,7 @@ class Auto(Controller):
         self._offer: Offer | None = None
         self._drafts: dict[tuple[str, int], tuple[float, float, int]] = {}
         self._drafting: Option | None = None
-        self._rounds = 0
+        self._rounds, self._company = 0, 1
 
     def _candidates(self) -> tuple[int, ...]:
         """Exit layers up to half the depth, closer together where they are shallow."""
@@ -101,6 +102,15 @@ class Auto(Controller):
         quarter = max(self.num_layers // 4, 1)
         return tuple(sorted({1 + round(step) for step in steps} | {quarter}))
 
+    def share(self, company: int) -> None:
+        """Costs of passes that so many share, by powers of two; and the pace follows."""
+        self._company = company
+        costs = (self.costs or ROUGH).shared(1 << (company - 1).bit_length())
+        if costs is not self._costs:
+            before, self._costs = self._verify(0)[1], costs
+            self._pace.seconds *= self._verify(0)[1] / before
+            self._drafts, self._drafting = {}, None
+
     def consider(self, offer: Offer) -> None:
         """What lookup has at hand for the next round."""
         self._offer = offer
@@ -108,12 +118,13 @@ class Auto(Controller):
     def plan(self) -> Plan:
         """The kind of round that is worth most."""
         rate = self._pace.rate
-        if self._layers and self._rounds % REPLAN == 0:
+        if self._layers and (self._drafting is None or self._rounds % REPLAN == 0):
             self._drafting = self._best_exit(rate)
         best = self._plain()
+        needed = best.worth(rate) + (WAITING if self._company > 1 else 0.0)
         for option in (self._drafting, self._looked_up(rate)):
-            if option is not None and option.worth(rate) > best.worth(rate):
-                best = option
+            if option is not None and option.worth(rate) > needed:
+                best, needed = option, option.worth(rate)
         odds = self._exits.odds(best.exit_layer) if best.exit_layer else ()
         layers = self._analysed(best)
         return Plan(
@@ -121,10 +132,12 @@ class Auto(Controller):
         )
 
     def _analysed(self, option: Option) -> tuple[int, ...]:
-        """Layers whose shadow tokens this round brings: the others, now and then."""
+        """Layers whose shadow tokens this round brings: the others, now and then, if alone."""
         every = DENSE if self._rounds < EARLY else SPARSE
         turn = (self._rounds + every // 2) % every == 0
-        if not (self.shadow and turn) or (option.length and not option.exit_layer):
+        if not (self.shadow and turn and self._company == 1) or (
+            option.length and not option.exit_layer
+        ):
             return ()
         return tuple(layer for layer in self._layers if layer != option.exit_layer)
 

@@ -45,6 +45,9 @@ class Controller:
     def observe_prompt(self, shadow: ShadowTokens) -> None:
         """Shadow tokens of the prompt's last positions."""
 
+    def share(self, company: int) -> None:
+        """How many sequences make the next round together; called before `plan`."""
+
     def consider(self, offer: Offer) -> None:
         """What a drafter could propose in the next round for nothing; called before `plan`."""
 

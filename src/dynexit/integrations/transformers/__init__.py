@@ -1,6 +1,6 @@
 """Inside Hugging Face transformers: `model.generate(..., custom_generate=dynexit.generate_hf)`.
 
-- `generation.py` is what transformers calls, `writing.py` writes a sequence, and `refusals.py` says
+- `generation.py` is what transformers calls, `writing.py` writes a batch, and `refusals.py` says
   what cannot be done.
 - `choosing.py` and `ending.py` put transformers' logits processors, stopping criteria and streamers
   where decoding chooses tokens and ends texts.

@@ -22,7 +22,7 @@ from dynexit.integrations.transformers.refusals import (
     refuse_settings,
 )
 from dynexit.integrations.transformers.runtimes import runtime_of
-from dynexit.integrations.transformers.writing import Writing, joined, samplings
+from dynexit.integrations.transformers.writing import Row, Writing, joined, samplings
 from dynexit.language_model import DEFAULT_METHOD
 from dynexit.model.interface import Model
 
@@ -80,13 +80,13 @@ def generate_hf(
     second = None if draft_model is None else _second(draft_model, runtime)
     room = generation_config.max_length - width
     writing = Writing(runtime, second, method, stopping_criteria, streamer, room)
-    texts = []
-    for index, sampling in enumerate(
-        samplings(generation_config.do_sample, batch, seed, acceptance)
-    ):
-        padding = input_ids[index, : width - len(prompts[index])].tolist()
-        row = Processing(logits_processor, padding, index, batch, input_ids.device)
-        texts.append(writing.write(prompts[index], sampling, row))
+    rules = samplings(generation_config.do_sample, batch, seed, acceptance)
+    rows = []
+    for index, (prompt, rule) in enumerate(zip(prompts, rules, strict=True)):
+        padding = input_ids[index, : width - len(prompt)].tolist()
+        processing = Processing(logits_processor, padding, index, batch, input_ids.device)
+        rows.append(Row(prompt, rule, processing))
+    texts = writing.write(rows)
     if streamer is not None:
         streamer.end()
     pad = getattr(generation_config, "_pad_token_tensor", None)

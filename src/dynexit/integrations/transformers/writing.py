@@ -1,4 +1,4 @@
-"""The sequences of a batch: each written by itself, then laid side by side."""
+"""The sequences of a batch: written in passes that they share, then laid side by side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,16 +7,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dynexit.costs.preparing import prepare
 from dynexit.decoding.controllers.base import Controller
-from dynexit.decoding.loop import generate
 from dynexit.decoding.sampling import Acceptance, Sampling
+from dynexit.decoding.scheduler import Scheduler
 from dynexit.decoding.sequence import Limits
 from dynexit.decoding.sequence import Sequence as Decoding
+from dynexit.decoding.together import generate_together
 from dynexit.errors import DynexitError
 from dynexit.integrations.transformers.choosing import Processing, ProcessorsChooser
 from dynexit.integrations.transformers.ending import Ending
 from dynexit.methods import make_controller
 from dynexit.model.interface import Model
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sequence of a batch: its own tokens, and how tokens are chosen after them."""
+
+    prompt: list[int]
+    sampling: Sampling
+    processing: Processing
 
 
 @dataclass(frozen=True)
@@ -30,12 +41,23 @@ class Writing:
     streamer: Any
     max_new_tokens: int
 
-    def write(self, prompt: list[int], sampling: Sampling, processing: Processing) -> Decoding:
-        """One sequence, finished.
+    def write(self, rows: Sequence[Row]) -> list[Decoding]:
+        """All sequences, finished: together, unless one controller is there for all of them.
 
         Raises:
             DynexitError: a prompt that is longer than the context, or an unknown method.
         """
+        alone = isinstance(self.method, Controller)
+        groups = [[row] for row in rows] if alone else [rows]
+        texts = []
+        for group in groups:
+            started = [self._start(row) for row in group]
+            generate_together(started, Scheduler(self.runtime, batched=True))
+            texts += started
+        return texts
+
+    def _start(self, row: Row) -> Decoding:
+        prompt, processing = row.prompt, row.processing
         limits = Limits(self.max_new_tokens, self.runtime.config.max_positions)
         if len(prompt) > limits.max_positions:
             raise DynexitError(
@@ -45,10 +67,9 @@ class Writing:
         before = [*processing.padding, *prompt]
         ending = Ending(before, self.criteria, self.streamer, processing.device)
         controller = make_controller(self.method)
-        text = Decoding(self.runtime, prompt, controller, sampling, limits, ending, self.second)
-        text.chooser = ProcessorsChooser(sampling, text.tokens, processing)
-        for _ in generate(text):
-            pass
+        prepare(controller, self.runtime)
+        text = Decoding(self.runtime, prompt, controller, row.sampling, limits, ending, self.second)
+        text.chooser = ProcessorsChooser(row.sampling, text.tokens, processing)
         return text
 
 
