@@ -1,35 +1,43 @@
-# Two commands for a fresh clone: `make demo` and `make test`. Both set up what they need.
+# Two commands for a fresh clone: `make demo` and `make test`. Each installs what it needs and no more.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+# Most modules are never imported: each is compiled when it first is.
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
 
 .PHONY: demo test test-slow lint format docs clean
+.NOTPARALLEL:
 
-demo: $(READY)
+demo: $(VENV)/.ready
 	@$(BIN)/python examples/demo.py
 
-test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
+test: $(VENV)/.dev
+	$(PYTEST)
 
-test-slow: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q --slow
+test-slow: $(VENV)/.dev $(VENV)/.ray
+	$(PYTEST) --slow
 
-lint: $(READY)
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(READY)
+format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(READY)
+docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict
 
-$(READY): pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+$(VENV)/.ready: pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
+	$(PYTHON) -m venv --upgrade-deps $(VENV)
+	$(INSTALL) -e .
+	touch $@
+
+# An extra of the package that is there already, which is not built again for it.
+$(VENV)/.%: $(VENV)/.ready
+	$(INSTALL) 'dynexit[$*]'
 	touch $@
 
 clean:

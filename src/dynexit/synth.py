@@ -6,7 +6,7 @@ is small enough, relative to what is there, for layer l's argmax to be the last 
 wanted. Logits of a random head are Gaussian, so that share depends on the correlation alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +28,7 @@ from dynexit.training.vocabulary import END_OF_TEXT, save_tokenizer
 
 SAMPLE_TOKENS = 192
 STEEPEST = 2.0  # exponent of token frequencies
+NUMBERS = 2**17  # of a vector that are drawn and mixed at once
 SURENESS = 6.0  # logits are so much steeper where tokens differ in frequency
 LLAMA3_ROPE = RopeConfig(500_000.0, "llama3", 32.0, 1.0, 4.0, 8_192)
 
@@ -142,12 +143,21 @@ def _agreement_of(
     """How often two Gaussian vectors of these scales have the same argmax, by simulation."""
     trials = max(500, 4_000_000 // len(scales))  # a share is then known to about 2 %
     hits = np.zeros(len(correlations))
-    for _ in range(trials):
-        shape = (2, len(scales))
-        first, second = scales * generator.standard_normal(shape, dtype=np.float32)
+    for at_once in _parts(trials, max(1, NUMBERS // len(scales))):
+        shape = (at_once, 2, len(scales))
+        pairs = scales * generator.standard_normal(shape, dtype=np.float32)
+        first, second = pairs[:, 0], pairs[:, 1]
+        likeliest = first.argmax(-1)
         for index, c in enumerate(correlations):
-            hits[index] += first.argmax() == (c * first + (1 - c * c) ** 0.5 * second).argmax()
+            mixed = c * first + (1 - c * c) ** 0.5 * second
+            hits[index] += np.count_nonzero(likeliest == mixed.argmax(-1))
     return np.maximum.accumulate(hits / trials)
+
+
+def _parts(total: int, most: int) -> Iterator[int]:
+    """Parts of at most `most` that add up to `total`."""
+    for start in range(0, total, most):
+        yield min(most, total - start)
 
 
 def _random_model(config: ModelConfig, dtype: torch.dtype) -> Transformer:

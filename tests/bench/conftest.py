@@ -1,8 +1,11 @@
 import json
 
 import pytest
+from reporting import all_records, fixed, record, roofline, write, write_roofline
 
 from dynexit.bench.options import Options
+from dynexit.bench.records import Record
+from dynexit.bench.report.writing import write_report
 
 QUESTIONS = [
     {"question": f"Ann has {n} pens and buys {n + 1}. How many now?", "answer": f"#### {2 * n + 1}"}
@@ -33,3 +36,26 @@ def options(rows, checkpoint):
         max_new_tokens=10,
         dtype="fp32",
     )
+
+
+@pytest.fixture
+def report(tmp_path):
+    """Write a report of records; gives the folder."""
+
+    def made(records):
+        return write_report([write(tmp_path / "run.jsonl", records)], tmp_path / "out").folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory):
+    """The report of everything, read only: its folder."""
+    folder = tmp_path_factory.mktemp("report")
+    records = [
+        *all_records(),
+        Record("tiny", "alpha", "a3", "del", error="DynexitError: <b>5,000 | 9</b>\ntokens"),
+        record("alpha", "a4", "del", fixed(2, 3), 1.0),
+    ]
+    passes = write_roofline(folder / "roofline.json", roofline())
+    return write_report([write(folder / "run.jsonl", records)], folder / "out", [passes]).folder

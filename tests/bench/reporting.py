@@ -1,9 +1,13 @@
 """Records made by hand, with numbers that can be followed by hand."""
 
 import dataclasses
+import json
+import re
 from itertools import product
 
+from dynexit.bench.passes import Limits, Point, Roofline
 from dynexit.bench.records import Record
+from dynexit.bench.report import writing
 from dynexit.bench.report.gathering import gather
 from dynexit.decoding.records import PLAIN_STEP, Plan, Round, Statistics
 
@@ -103,3 +107,52 @@ def write(path, records):
     """A file as `dynexit bench` writes it."""
     path.write_text("".join(r.as_line() for r in records))
     return path
+
+
+def point(rows, context, layers_ms, head_ms):
+    """11 MB that 100 positions read, and little arithmetic: 1.1 ms at 10 GB/s."""
+    moved = 9_900_000 + 1_000 * context
+    return Point(rows, context, layers_ms, head_ms, moved, 1_000_000, 1_000_000 * rows, 1)
+
+
+def roofline(**fields):
+    """One model, two contexts, rows out of order."""
+    points = [point(4, 100, 1.5, 0.5), point(1, 100, 1.25, 0.125), point(1, 200, 1.25, 0.25)]
+    machine = {"dtype": "bfloat16", "runtime": "native, avx2", "threads": 2}
+    before, after = Limits(8.0, 10.0, 20.0), Limits(9.0, 5.0, 40.0)
+    found = Roofline("tiny", LAYERS, machine, 11_000_000, None, before, after, points)
+    return dataclasses.replace(found, **fields)
+
+
+def write_roofline(path, found):
+    """A file of what `dynexit roofline --json` prints."""
+    path.write_text(json.dumps(found.as_dict()))
+    return path
+
+
+def text_of(records):
+    """The markdown, without any figure."""
+    return writing.markdown_of(gather(records), [], [])
+
+
+def tables(markdown):
+    """{heading: its tables}, each a list of rows of cells."""
+    found = {}
+    for part in re.split(r"^## ", markdown, flags=re.MULTILINE)[1:]:
+        heading, _, text = part.partition("\n")
+        blocks = [block for block in text.strip().split("\n\n") if block.startswith("|")]
+        found[heading] = [
+            [re.split(r"(?<!\\)\|", line)[1:-1] for line in block.splitlines()] for block in blocks
+        ]
+    return {
+        heading: [[[cell.strip() for cell in row] for row in one] for one in several]
+        for heading, several in found.items()
+    }
+
+
+def row_of(table, name):
+    """{heading: cell} of the row that begins with `name`."""
+    (row,) = [row for row in table if row[0].strip("`") == name]
+    return {
+        heading.strip("`"): cell.strip("*") for heading, cell in zip(table[0], row, strict=True)
+    }

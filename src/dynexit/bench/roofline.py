@@ -4,7 +4,6 @@ Not responsible for whole texts: it times passes over a filled cache, without a 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from dynexit.bench.passes import Limits, Point, Roofline
 from dynexit.environment import environment
 from dynexit.errors import DynexitError
 from dynexit.language_model import LanguageModel
@@ -21,76 +21,6 @@ from dynexit.model.native.transformer import NativeTransformer
 LARGE = 2**29  # bytes: larger than any cache
 SIDE = 1024  # of the square matrices whose product gives the arithmetic rate
 REPEATS = 15
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the machine did, measured beside the model: GB/s of reading and GFLOP/s."""
-
-    memory: float
-    own_size: float  # reading as many bytes as the weights have, again and again
-    arithmetic: float
-
-
-@dataclass(frozen=True)
-class Point:
-    """One shape of a pass: medians in ms, and what it must move and compute."""
-
-    rows: int
-    context: int
-    layers_ms: float
-    head_ms: float
-    layer_bytes: int  # of all layers: weights, keys and values
-    head_bytes: int
-    layer_flops: int
-    head_flops: int
-
-    @property
-    def total_ms(self) -> float:
-        """Layers and head."""
-        return self.layers_ms + self.head_ms
-
-    def floor_ms(self, limits: Limits) -> float:
-        """What bytes and arithmetic cost at least, whichever is more, layers and head apart."""
-        parts = (self.layer_bytes, self.layer_flops), (self.head_bytes, self.head_flops)
-        return sum(_floor(*part, limits) for part in parts)
-
-
-def _floor(moved: int, flops: int, limits: Limits) -> float:
-    return max(moved / limits.own_size, flops / limits.arithmetic) / 1e6
-
-
-@dataclass(frozen=True)
-class Roofline:
-    """Limits measured before and after, and the points between."""
-
-    model: str
-    num_layers: int
-    machine: dict[str, Any]
-    weight_bytes: int
-    cache_bytes: int | None  # of the last-level cache; None where unknown
-    before: Limits
-    after: Limits
-    points: list[Point] = field(default_factory=list)
-
-    @property
-    def limits(self) -> Limits:
-        """The better of both, so that a share is never flattered."""
-        pairs = zip(asdict(self.before).values(), asdict(self.after).values(), strict=True)
-        return Limits(*(max(pair) for pair in pairs))
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        limits = self.limits
-        points = [
-            {
-                **asdict(point),
-                "floor_ms": point.floor_ms(limits),
-                "share": point.floor_ms(limits) / point.total_ms,
-            }
-            for point in self.points
-        ]
-        return {**asdict(self), "points": points}
 
 
 @torch.inference_mode()

@@ -21,11 +21,15 @@ def report(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder to write; an older report is replaced.")
     ],
+    roofline: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="What `dynexit roofline --json` printed; may repeat."),
+    ] = None,
 ) -> None:
     """Write report.md, report.html (self-contained) and figures/ from the records of runs."""
     from dynexit.bench.report.writing import write_report
 
-    written = write_report(runs, out)
+    written = write_report(runs, out, roofline or [])
     console = Console(highlight=False, soft_wrap=True)
     for name in ("report.md", "report.html"):
         console.print(str(written.folder / name), markup=False)

@@ -14,7 +14,7 @@ from dynexit.cli.spreading import spread
 from dynexit.errors import DynexitError
 
 if TYPE_CHECKING:
-    from dynexit.bench.roofline import Limits, Roofline
+    from dynexit.bench.passes import Roofline
 
 
 def register(app: typer.Typer) -> None:
@@ -45,9 +45,9 @@ def roofline(
         task = progress.add_task("measuring", total=len(counts) * len(contexts))
         found = measure(lm, counts, contexts, lambda: progress.advance(task))
     if plot is not None:
-        from dynexit.bench.report.figures.roofline import draw_roofline
+        from dynexit.bench.report.figures.roofline import save_roofline
 
-        draw_roofline(found, plot)
+        save_roofline(found, plot)
     if as_json:
         print_json(found.as_dict())
     else:
@@ -72,7 +72,7 @@ def _print(found: "Roofline") -> None:
         f"{found.weight_bytes / 1e6:.1f} MB of weights a token"
     )
     for when, limits in (("before", found.before), ("after", found.after)):
-        console.print(f"{when}: {_told(limits)}")
+        console.print(f"{when}: {limits}")
     if found.cache_bytes and found.weight_bytes <= found.cache_bytes:
         console.print(
             f"The weights fit in the last-level cache of {found.cache_bytes / 1e6:.0f} MB."
@@ -92,10 +92,3 @@ def _print(found: "Roofline") -> None:
             *(f"{moved / p.total_ms / 1e6:.1f}", f"{flops / p.total_ms / 1e6:.0f}"),
         )
     console.print(table)
-
-
-def _told(limits: "Limits") -> str:
-    return (
-        f"{limits.memory:.1f} GB/s from memory, {limits.own_size:.1f} GB/s at the weights' size, "
-        f"{limits.arithmetic:.0f} GFLOP/s"
-    )

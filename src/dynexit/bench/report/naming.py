@@ -4,6 +4,7 @@ from functools import cache
 from pathlib import PurePath
 from typing import Any
 
+from dynexit.bench.passes import Roofline
 from dynexit.decoding.controllers import methods
 from dynexit.decoding.controllers.layerskip import LayerSkip
 from dynexit.methods import split_method
@@ -61,6 +62,14 @@ def model_label(model: str) -> str:
     """A hub id as it is; of a folder only its own name."""
     path = PurePath(model)
     return path.name if path.is_absolute() or model.startswith(".") else model
+
+
+def roofline_label(found: Roofline) -> str:
+    """A model and where it ran, as far as the file says: "bundled, bfloat16, native, 2 threads"."""
+    said = [str(found.machine[name]) for name in ("dtype", "runtime") if name in found.machine]
+    threads = found.machine.get("threads")
+    counted = [f"{threads} thread{'' if threads == 1 else 's'}"] if threads else []
+    return ", ".join([model_label(found.model), *said, *counted])
 
 
 def task_label(task: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from dynexit.bench.passes import Roofline
 from dynexit.bench.records import Record
 from dynexit.bench.report.generation import Generation
 from dynexit.bench.report.naming import FixedPair
@@ -88,11 +89,13 @@ class Evidence:
     Attributes:
         failed: records of an error, and those that hold no statistics.
         unpaired: records without a vanilla record of the same prompt and run.
+        rooflines: measured beside the records; none of their numbers is a record's.
     """
 
     studies: Sequence[Study]
     failed: Sequence[Record]
     unpaired: Sequence[Generation]
+    rooflines: Sequence[Roofline] = ()
 
     @property
     def generations(self) -> list[Generation]:

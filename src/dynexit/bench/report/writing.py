@@ -3,9 +3,10 @@
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dynexit.bench.passes import read_roofline
 from dynexit.bench.records import Record, read_records
 from dynexit.bench.report.figures import Figure, figures
 from dynexit.bench.report.figures.base import Drawn, draw_all
@@ -35,8 +36,8 @@ class Written:
     unpaired: int
 
 
-def write_report(files: Sequence[Path], out: Path) -> Written:
-    """Read records and write their report into the folder `out`.
+def write_report(files: Sequence[Path], out: Path, rooflines: Sequence[Path] = ()) -> Written:
+    """Read records, and rooflines measured beside them; write their report into the folder `out`.
 
     Nothing there changes until the report is whole. Then an older report is replaced; what else
     lies in `out` stays as it is.
@@ -44,7 +45,8 @@ def write_report(files: Sequence[Path], out: Path) -> Written:
     Raises:
         DynexitError: files that hold nothing to report, or a folder that cannot be written.
     """
-    evidence = gather(read_records(files))
+    passes = [read_roofline(file) for file in rooflines]
+    evidence = replace(gather(read_records(files)), rooflines=passes)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
@@ -60,7 +62,7 @@ def write_report(files: Sequence[Path], out: Path) -> Written:
 def _write(evidence: Evidence, folder: Path) -> list[Drawn]:
     (folder / FIGURES).mkdir()
     known = figures()
-    made = {figure.name: draw_all(figure, evidence.studies, folder / FIGURES) for figure in known}
+    made = {figure.name: draw_all(figure, evidence, folder / FIGURES) for figure in known}
     drawn = [one for found in made.values() for one in found]
     missing = [figure for figure in known if not made[figure.name]]
     markdown = markdown_of(evidence, drawn, missing)

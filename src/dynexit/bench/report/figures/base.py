@@ -1,17 +1,35 @@
 """What a figure is, and how one is drawn and saved."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import matplotlib as mpl
 from matplotlib.figure import Figure as Canvas
 
 from dynexit.bench.report.figures.style import DPI, STYLE
-from dynexit.bench.report.study import Study
+from dynexit.bench.report.study import Evidence
 
-Draw = Callable[[Sequence[Study]], Canvas | None]
+
+class Subject(Protocol):
+    """What a figure may be of: a study or a roofline."""
+
+    @property
+    def model(self) -> str:
+        """Its model's name."""
+
+
+def studies(evidence: Evidence) -> Sequence[Subject]:
+    """The subjects of most figures."""
+    return evidence.studies
+
+
+def rooflines(evidence: Evidence) -> Sequence[Subject]:
+    """The subjects of a figure of passes."""
+    return evidence.rooflines
 
 
 @dataclass(frozen=True)
@@ -22,8 +40,9 @@ class Figure:
         name: of its files.
         section: title of the section that it stands under.
         needs: the records that make it, for a reader whose records do not.
-        draw: None where the studies hold nothing to draw.
+        draw: from subjects, one or more; None where they hold nothing to draw.
         beside: whether one figure holds all models; otherwise each has its own.
+        subjects: what it is drawn of.
     """
 
     name: str
@@ -31,8 +50,9 @@ class Figure:
     section: str
     caption: str
     needs: str
-    draw: Draw
+    draw: Callable[[Sequence[Any]], Canvas | None]
     beside: bool = False
+    subjects: Callable[[Evidence], Sequence[Subject]] = studies
 
 
 @dataclass(frozen=True)
@@ -44,21 +64,18 @@ class Drawn:
     model: str | None
 
 
-def draw_all(figure: Figure, studies: Sequence[Study], folder: Path) -> list[Drawn]:
+def draw_all(figure: Figure, evidence: Evidence, folder: Path) -> list[Drawn]:
     """Draw and save a figure; returns what there was data for."""
-    if figure.beside or len(studies) == 1:
-        return _save(Drawn(figure, figure.name, None), studies, folder)
-    named = [
-        (study, Drawn(figure, f"{figure.name}-{_slug(study)}", study.model)) for study in studies
-    ]
-    return [drawn for study, one in named for drawn in _save(one, [study], folder)]
+    found = figure.subjects(evidence)
+    if figure.beside or len(found) == 1:
+        return _save(Drawn(figure, figure.name, None), found, folder) if found else []
+    named = [(one, Drawn(figure, f"{figure.name}-{_slug(one)}", one.model)) for one in found]
+    return [drawn for subject, own in named for drawn in _save(own, [subject], folder)]
 
 
-def _save(drawn: Drawn, studies: Sequence[Study], folder: Path) -> list[Drawn]:
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(STYLE)
-        canvas = drawn.figure.draw(studies)
+def _save(drawn: Drawn, found: Sequence[Subject], folder: Path) -> list[Drawn]:
+    with styled():
+        canvas = drawn.figure.draw(found)
         if canvas is None:
             return []
         canvas.savefig(folder / f"{drawn.name}.svg", metadata={"Date": None, "Creator": None})
@@ -66,5 +83,14 @@ def _save(drawn: Drawn, studies: Sequence[Study], folder: Path) -> list[Drawn]:
     return [drawn]
 
 
-def _slug(study: Study) -> str:
-    return re.sub(r"[^A-Za-z0-9.]+", "-", study.model).strip("-.")
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw as all figures do, whatever the user's own settings are."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        yield
+
+
+def _slug(one: Subject) -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "-", one.model).strip("-.")

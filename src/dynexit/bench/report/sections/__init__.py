@@ -8,6 +8,7 @@ from dynexit.bench.report.sections import (
     fixed_pairs,
     losslessness,
     measured,
+    passes,
     per_input,
     speed,
     summary,
@@ -22,6 +23,7 @@ SECTIONS: tuple[Section, ...] = (
     ablations.SECTION,
     losslessness.SECTION,
     time_and_memory.SECTION,
+    passes.SECTION,
     fixed_pairs.SECTION,
     per_input.SECTION,
 )

@@ -1,0 +1,150 @@
+"""What passes of several widths took, and the least that their bytes and arithmetic cost.
+
+Not responsible for measuring (`roofline.py`): what that found, and how it is read from a file.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dynexit.errors import DynexitError
+
+Numbers = TypeVar("Numbers", "Limits", "Point")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the machine did, measured beside the model: GB/s of reading and GFLOP/s."""
+
+    memory: float
+    own_size: float  # reading as many bytes as the weights have, again and again
+    arithmetic: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.memory:.1f} GB/s from memory, {self.own_size:.1f} GB/s at the weights' size, "
+            f"{self.arithmetic:.0f} GFLOP/s"
+        )
+
+
+@dataclass(frozen=True)
+class Point:
+    """One shape of a pass: medians in ms, and what it must move and compute."""
+
+    rows: int
+    context: int
+    layers_ms: float
+    head_ms: float
+    layer_bytes: int  # of all layers: weights, keys and values
+    head_bytes: int
+    layer_flops: int
+    head_flops: int
+
+    @property
+    def total_ms(self) -> float:
+        """Layers and head."""
+        return self.layers_ms + self.head_ms
+
+    def floor_ms(self, limits: Limits) -> float:
+        """What bytes and arithmetic cost at least, whichever is more, layers and head apart."""
+        parts = (self.layer_bytes, self.layer_flops), (self.head_bytes, self.head_flops)
+        return sum(_floor(*part, limits) for part in parts)
+
+
+def _floor(moved: int, flops: int, limits: Limits) -> float:
+    return max(moved / limits.own_size, flops / limits.arithmetic) / 1e6
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """Limits measured before and after, and the points between."""
+
+    model: str
+    num_layers: int
+    machine: dict[str, Any]
+    weight_bytes: int
+    cache_bytes: int | None  # of the last-level cache; None where unknown
+    before: Limits
+    after: Limits
+    points: list[Point] = field(default_factory=list)
+
+    @property
+    def limits(self) -> Limits:
+        """The better of both, so that a share is never flattered."""
+        pairs = zip(asdict(self.before).values(), asdict(self.after).values(), strict=True)
+        return Limits(*(max(pair) for pair in pairs))
+
+    @property
+    def contexts(self) -> list[int]:
+        """Numbers of positions in the cache, rising."""
+        return sorted({point.context for point in self.points})
+
+    def at(self, context: int) -> list[Point]:
+        """Points of a context, rows rising."""
+        own = (point for point in self.points if point.context == context)
+        return sorted(own, key=lambda point: point.rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        limits = self.limits
+        points = [
+            {
+                **asdict(point),
+                "floor_ms": point.floor_ms(limits),
+                "share": point.floor_ms(limits) / point.total_ms,
+            }
+            for point in self.points
+        ]
+        return {**asdict(self), "points": points}
+
+
+def read_roofline(file: Path) -> Roofline:
+    """What `dynexit roofline --json` wrote into `file`.
+
+    Raises:
+        DynexitError: a file that cannot be read, or that holds something else.
+    """
+    try:
+        return _roofline(json.loads(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise DynexitError(f"cannot read {file}: {error.strerror or error}.") from error
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise DynexitError(
+            f"{file} is not what `dynexit roofline --json` prints: {error}."
+        ) from error
+
+
+def _roofline(found: Any) -> Roofline:
+    points, cached = _value(found, "points", list), _value(found, "cache_bytes", int | None)
+    if not points:
+        raise ValueError("it has no points")
+    return Roofline(
+        model=_value(found, "model", str),
+        num_layers=_value(found, "num_layers", int),
+        machine=_value(found, "machine", dict),
+        weight_bytes=_value(found, "weight_bytes", int),
+        cache_bytes=cached,
+        before=_numbers(Limits, _value(found, "before", dict)),
+        after=_numbers(Limits, _value(found, "after", dict)),
+        points=[_numbers(Point, point) for point in points],
+    )
+
+
+def _numbers(kind: type[Numbers], found: Any) -> Numbers:
+    values = {f.name: _value(found, f.name, f.type) for f in fields(kind)}
+    for name, value in values.items():
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} is {value}")
+    return kind(**values)
+
+
+def _value(found: Any, name: str, kind: Any) -> Any:
+    """Raises ValueError where `found` is no object that holds a `name` of this kind."""
+    if not isinstance(found, dict) or name not in found:
+        raise ValueError(f"it lacks {name!r}")
+    value = found[name]
+    if isinstance(value, bool) or not isinstance(value, int | float if kind is float else kind):
+        raise ValueError(f"{name} is {str(value)[:40]!r}")
+    return value

@@ -1,0 +1,80 @@
+"""The figures of a report, and what is said where one is missing."""
+
+import itertools
+import re
+
+import pytest
+from reporting import all_records, del_records, two_models, vanilla_records
+
+from dynexit.bench.report import writing
+from dynexit.bench.report.figures import figures
+from dynexit.bench.report.figures.base import draw_all
+from dynexit.bench.report.figures.heatmap import ETPL, SPEED, heat_values
+from dynexit.bench.report.figures.style import COLOURS, colours, spread
+from dynexit.bench.report.gathering import gather
+from dynexit.bench.report.sections import SECTIONS
+
+
+def test_every_figure_of_the_report_is_there(whole):
+    shown = re.findall(r"\]\((figures/[^)]+)\)", (whole / "report.md").read_text())
+    assert sorted(shown) == sorted(f"figures/{f.name}.png" for f in figures())
+    for address in shown:
+        assert (whole / address).read_bytes().startswith(b"\x89PNG")
+        assert (whole / address).with_suffix(".svg").exists()
+
+
+@pytest.mark.parametrize("figure", figures(), ids=lambda figure: figure.name)
+def test_a_figure_without_data_is_left_out_and_said_to_be(figure, tmp_path):
+    assert figure.section in {section.title for section in SECTIONS}
+    if figure.name == "round-time":
+        return  # vanilla has rounds
+    assert draw_all(figure, gather(vanilla_records()), tmp_path) == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_report_of_vanilla_alone_says_what_the_figures_take(report):
+    folder = report(vanilla_records())
+    text = (folder / "report.md").read_text()
+    assert [f.name for f in (folder / "figures").iterdir() if f.suffix == ".png"] == [
+        "round-time.png"
+    ]
+    missing = [figure for figure in figures() if figure.name != "round-time"]
+    assert all(
+        f"No figure “{figure.title}”: it takes {figure.needs}." in text for figure in missing
+    )
+
+
+def test_several_models_stand_under_their_names(report, monkeypatch):
+    drawn = [figure for figure in figures() if figure.name in ("speedup", "exit-layers")]
+    monkeypatch.setattr(writing, "figures", lambda: drawn)
+    folder = report(two_models())
+    text = (folder / "report.md").read_text()
+    assert text.count("### `tiny`") == text.count("### `other`") == 7
+    assert "/home/ann" not in text
+    names = {file.stem for file in (folder / "figures").iterdir()}
+    assert {"speedup-tiny", "speedup-other", "exit-layers"} <= names
+    assert "speedup" not in names
+
+
+def test_heat_maps_hold_the_rates_of_their_rounds():
+    (study,) = gather(all_records()).studies
+    speeds, per_layer = (heat_values(study, "alpha", heat) for heat in (SPEED, ETPL))
+    assert speeds.shape == (4, 2, 2)
+    # (2, 2) on alpha: rounds of 3, 3 and 2 tokens in the first, second and last quarter
+    assert speeds[0, 1, 1] == pytest.approx(3 / (0.8 / 3), rel=1e-4)
+    assert speeds[3, 1, 1] == pytest.approx(2 / (0.8 / 3), rel=1e-4)
+    assert per_layer[1, 1, 1] == pytest.approx(3 / (2 * 2 + 4))
+    assert speeds[2, 1, 1] != speeds[2, 1, 1]  # no round begins there: NaN
+
+
+def test_a_method_s_colour_does_not_depend_on_its_neighbours():
+    (study,) = gather([*vanilla_records(), *del_records(), *del_records("del-e")]).studies
+    assert colours(study)["del"] == COLOURS[0]
+    assert len(set(colours(study).values())) == 3
+
+
+def test_names_beside_curves_are_pushed_apart():
+    assert spread([0.1, 0.5, 0.9], 0.1) == [0.1, 0.5, 0.9]
+    placed = spread([0.5, 0.5, 0.52], 0.1)
+    assert all(b - a >= 0.1 - 1e-9 for a, b in itertools.pairwise(placed))
+    assert spread([], 0.1) == []
