@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from dynexit.costs.store import costs_of
 from dynexit.costs.table import Costs
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.loop import generate
-from dynexit.decoding.records import FinishReason, Statistics
+from dynexit.decoding.records import FinishReason, ShadowTokens, Statistics
 from dynexit.decoding.sampling import Sampling
 from dynexit.decoding.sequence import Chunk, Limits
 from dynexit.decoding.sequence import Sequence as Decoding
@@ -97,6 +98,13 @@ class LanguageModel:
         """Decoder layers."""
         return self.model.config.num_layers
 
+    @cached_property
+    def sample(self) -> ShadowTokens:
+        """What every exit says of a sample text, for methods that want to know beforehand."""
+        from dynexit.agreement import sample_exits
+
+        return sample_exits(self)
+
     @property
     def costs(self) -> Costs:
         """What this model's passes cost on this machine: measured once, kept between runs."""
@@ -167,6 +175,8 @@ class LanguageModel:
             raise DynexitError(f"{next(iter(chosen))} is given beside `sampling`: set it there.")
         controller = make_controller(method, **settings)
         prepare(controller, self.model)
+        if controller.reads_sample:
+            controller.sample = self.sample
         tokens = self.prompt_tokens(prompt, chat)
         limits = self._limits(len(tokens), max_new_tokens)
         stops = [stop] if isinstance(stop, str) else list(stop)

@@ -16,12 +16,13 @@ Predictions = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
 def layer_predictions(
-    model: Model, tokens: Sequence[int], start: int, count: int
+    model: Model, tokens: Sequence[int], start: int, count: int, limit: int | None = None
 ) -> Steps[Predictions]:
     """Best tokens, and their probabilities, in the place of `tokens[start : start + count]`.
 
     Args:
         start: at least 1: nothing predicts the first token.
+        limit: all layers but the last read so many tokens of the head.
 
     Returns:
         Two of [L, n], n being `count` or as many tokens as there are from `start` on.
@@ -35,8 +36,9 @@ def layer_predictions(
             span, taps = Span(cache, begin, end - begin), states if end == stop else None
             yield Segment(model.embed(tokens[begin:end]), span, 0, depth, taps)
     chooser, ids, likely = Chooser(Sampling(), tokens), [], []
-    for state in states:
-        chosen, confidence = chooser.shadow((yield Unembed(state, best_only=True)), 1, (), 0)
+    for layer, state in enumerate(states, start=1):
+        logits = yield Unembed(state, True, limit if layer < depth else None)
+        chosen, confidence = chooser.shadow(logits, 1, (), 0)
         ids.append(chosen[0])
         likely.append(confidence[0])
     return np.stack(ids), np.stack(likely)

@@ -62,6 +62,7 @@ class Auto(Controller):
 
     reads_shadow: ClassVar[bool] = True
     reads_costs: ClassVar[bool] = True
+    reads_sample: ClassVar[bool] = True
     drafters: ClassVar[tuple[str, ...]] = ("early-exit", "early-exit-int8", "lookup")
 
     exits: bool = True
@@ -83,7 +84,7 @@ class Auto(Controller):
         self._layers = self._candidates() if self.exits else ()
         self.shadow_layers = max(self._layers, default=1)
         self._layer = min(self._layers, key=lambda layer: abs(layer - num_layers / 4), default=0)
-        self._exits, self._found = ExitEstimates(self._layers), LookupEstimates()
+        self._exits, self._found = ExitEstimates(self._layers, self.sample), LookupEstimates()
         self._draft_drift, self._verify_drift = Drift(trust=4.0), Drift()
         self._pace = Pace(1.0, self._plain().seconds / HOPE)
         self._offer: Offer | None = None

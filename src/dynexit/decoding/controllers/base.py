@@ -26,6 +26,8 @@ class Controller:
     int8: bool = False  # whether it drafts with a copy of the first layers in int8
     reads_costs: ClassVar[bool] = False  # whether `costs` must be there
     costs: "Costs | None" = None  # of passes on this machine
+    reads_sample: ClassVar[bool] = False  # whether `sample` is wanted, where there is one
+    sample: ShadowTokens | None = None  # what this model's exits said of some other text
     draft_vocabulary: int | None = None  # exits read the head's first so many tokens; None is all
 
     num_layers: int = 0

@@ -4,12 +4,12 @@ Numbers in, numbers out; nothing here knows of costs or plans.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dynexit.decoding.records import Judged
+from dynexit.decoding.records import Judged, ShadowTokens
 
 Floats = NDArray[np.float64]
 
@@ -18,6 +18,8 @@ Floats = NDArray[np.float64]
 CONFIDENT = (0.40, 0.50, 0.60, 0.68, 0.77, 0.84, 0.89, 0.93, 0.96, 0.99)
 MATCHED = (0.35, 0.50, 0.50, 0.60, 0.64, 0.74, 0.77, 0.78, 0.79, 0.83, 0.85, 0.88, 0.92)
 WEIGHT = 8.0  # observations that the above count as
+ELSEWHERE = 0.25  # of a token of another text
+BELIEF = 4.0  # expected tokens that trust in a layer counts as, and in all of them
 SPREAD = 0.5  # that every tenth of confidence has, seen or not
 DRAFTS, LONGEST = 24, 12  # imagined drafts, and tokens of each
 DRAWN = np.random.default_rng(0).random((DRAFTS, LONGEST))  # the same for all layers
@@ -25,41 +27,73 @@ DRAWN = np.random.default_rng(0).random((DRAFTS, LONGEST))  # the same for all l
 
 @dataclass
 class ExitEstimates:
-    """What some exit layers' tokens are worth, by how sure the layer was of them."""
+    """What some exit layers' tokens are worth, by how sure the layer was of them.
+
+    A layer whose tokens are accepted less often than its confidence says is trusted less at every
+    confidence, and so, until they are known, are the others.
+
+    Args:
+        sample: what the layers said of another text, which counts less.
+    """
 
     layers: tuple[int, ...]
+    sample: InitVar[ShadowTokens | None] = None
     _hits: dict[int, list[float]] = field(init=False)
     _seen: dict[int, list[float]] = field(init=False)
+    _agreed: dict[int, float] = field(init=False)
+    _expected: dict[int, float] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self._hits = {layer: [WEIGHT * odds for odds in CONFIDENT] for layer in self.layers}
-        self._seen = {layer: [WEIGHT] * len(CONFIDENT) for layer in self.layers}
+    def __post_init__(self, sample: ShadowTokens | None) -> None:
+        self._hits = {layer: [0.0] * len(CONFIDENT) for layer in self.layers}
+        self._seen = {layer: [0.0] * len(CONFIDENT) for layer in self.layers}
+        self._agreed = dict.fromkeys(self.layers, 0.0)
+        self._expected = dict.fromkeys(self.layers, 0.0)
+        for index, layer in enumerate(sample.layers if sample else ()):
+            if sample and layer in self._agreed:
+                expected = sum(CONFIDENT[tenth(sure)] for sure in sample.confidence[index])
+                self._expected[layer] = ELSEWHERE * expected
+                self._agreed[layer] = ELSEWHERE * float(sample.matched[index].sum())
 
     def observe(self, layer: int, confidences: Sequence[float], matched: Sequence[bool]) -> None:
         """Count positions of one layer."""
         hits, seen = self._hits[layer], self._seen[layer]
         for confidence, match in zip(confidences, matched, strict=False):
-            part = min(int(confidence * len(CONFIDENT)), len(CONFIDENT) - 1)
+            part = tenth(confidence)
             hits[part] += match
             seen[part] += 1.0
+            self._agreed[layer] += match
+            self._expected[layer] += CONFIDENT[part]
 
     def seen(self, layer: int) -> float:
         """Positions counted of a layer."""
-        return sum(self._seen[layer]) - WEIGHT * len(CONFIDENT)
+        return sum(self._seen[layer])
 
     def odds(self, layer: int) -> tuple[float, ...]:
         """How often this layer's tokens are accepted, by tenths of confidence."""
-        hits, seen = self._hits[layer], self._seen[layer]
-        return tuple(h / s for h, s in zip(hits, seen, strict=True))
+        weight = WEIGHT * self._trust(layer)
+        pairs = zip(self._hits[layer], self._seen[layer], CONFIDENT, strict=True)
+        return tuple((h + weight * usual) / (s + WEIGHT) for h, s, usual in pairs)
+
+    def _trust(self, layer: int) -> float:
+        """Tokens accepted for each one expected, at most 1."""
+        agreed, expected = sum(self._agreed.values()), sum(self._expected.values())
+        others = (BELIEF + agreed) / (BELIEF + expected)
+        agreed = BELIEF * others + self._agreed[layer]
+        return min(agreed / (BELIEF + self._expected[layer]), 1.0)
 
     def drafts(self, layer: int) -> Floats:
         """Imagined drafts [DRAFTS, LONGEST]: the chance that all tokens up to each are accepted,
         as confidences fell so far.
         """
-        counts = np.array(self._seen[layer]) - WEIGHT + SPREAD
+        counts = np.array(self._seen[layer]) + SPREAD
         ends = np.cumsum(counts) / counts.sum()
         parts = np.minimum(np.searchsorted(ends, DRAWN), len(CONFIDENT) - 1)
         return np.cumprod(np.array(self.odds(layer))[parts], axis=1)
+
+
+def tenth(confidence: float) -> int:
+    """The tenth of 0 to 1 that a confidence lies in."""
+    return min(int(confidence * len(CONFIDENT)), len(CONFIDENT) - 1)
 
 
 @dataclass
