@@ -17,6 +17,7 @@ import dynexit
 from dynexit.model.cache import KVCache
 from dynexit.model.native.transformer import NativeCache
 from dynexit.serve.app import create_app
+from dynexit.serve.server import open_socket
 from dynexit.serve.settings import Settings
 from dynexit.serve.work import Question
 
@@ -81,6 +82,16 @@ def until(condition, seconds=20.0):
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_an_event_does_not_wait_for_the_one_before_to_be_acknowledged(host):
+    with (
+        closing(open_socket(host, 0)) as listening,
+        closing(socket.create_connection(listening.getsockname()[:2])),
+        closing(listening.accept()[0]) as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def idle(server):
