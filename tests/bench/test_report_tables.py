@@ -79,6 +79,14 @@ def test_identical_texts_are_counted_over_the_grid_as_well(found):
     assert row_of(table, "4 fixed pairs of the grid")["identical to vanilla"] == "12/12"
 
 
+def test_repetition_is_told_task_by_task():
+    looping = [dataclasses.replace(r, token_ids=[1, 2] * 4) for r in vanilla_records()]
+    looping[-1] = dataclasses.replace(looping[-1], token_ids=list(range(8)))
+    text = text_of(looping)
+    assert "4-grams, so many stood earlier in their text: `alpha` 60 %." in text  # 3 of 5
+    assert "4-grams" not in text_of(vanilla_records())
+
+
 def test_scores_stand_beside_speed():
     scored = [dataclasses.replace(r, scores={"exact_match": 0.5}) for r in vanilla_records()]
     scored[1].scores["exact_match"] = 1.0

@@ -86,13 +86,15 @@ def _print(record: dict[str, Any]) -> None:
     megabytes = record["weight_bytes"] / 1e6
     console.print(
         f"{record['parameters'] / 1e6:.1f}M parameters, {megabytes:.1f} MB in {record['dtype']} on "
-        f"{record['device']} ({record['runtime']}); "
-        f"KV cache {record['kv_bytes_per_position'] / 1e3:.1f} kB a position"
+        f"{record['device']} ({record['runtime']})"
     )
     console.print(
         f"{record['num_heads']} heads over {record['num_kv_heads']} of {record['head_dim']}, "
-        f"vocabulary {record['vocab_size']}, context {record['max_positions']}, "
-        f"head = {record['head_in_layers']:.1f} layers"
+        f"vocabulary {record['vocab_size']}, head = {record['head_in_layers']:.1f} layers"
+    )
+    console.print(
+        f"context {record['max_positions']}, "
+        f"KV cache {record['kv_bytes_per_position'] / 1e3:.1f} kB a position"
     )
     if record["native_obstacle"]:
         console.print(f"no native runtime: {record['native_obstacle']}")

@@ -6,7 +6,7 @@ scheduler drives and may interleave with those of other sequences.
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import torch
@@ -193,8 +193,9 @@ class Sequence:
         return offer
 
     def _record(self, finished: Round, control_seconds: float) -> None:
-        """Keep the round's numbers, not its shadow tokens."""
-        kept = {**vars(finished), "shadow": None, "offer": None}
+        """Keep the round's numbers, not its shadow tokens nor what only its drafter read."""
+        plan = replace(finished.plan, floors=(), odds=(), shadow=None)
+        kept = {**vars(finished), "plan": plan, "shadow": None, "offer": None}
         kept["control_seconds"] += control_seconds
         self.stats.rounds.append(Round(**kept))
 

@@ -3,8 +3,12 @@
 from collections.abc import Sequence
 from statistics import fmean
 
+import numpy as np
+
 from dynexit.bench.report.generation import Generation
 from dynexit.errors import DynexitError
+
+GRAM = 4  # tokens
 
 
 def task_scores(texts: Sequence[Generation]) -> dict[str, float]:
@@ -15,6 +19,17 @@ def task_scores(texts: Sequence[Generation]) -> dict[str, float]:
     names = dict.fromkeys(name for one in texts for name in one.scores)
     means = {name: fmean(one.scores[name] for one in texts if name in one.scores) for name in names}
     return means | _of_corpus(texts) if means else {}
+
+
+def repeated(texts: Sequence[Generation]) -> float | None:
+    """Share of n-grams that stood earlier in the same text; None of texts too short to have any."""
+    total = distinct = 0
+    for one in texts:
+        ids = np.frombuffer(one.token_ids, np.int64).tolist()
+        grams = list(zip(*(ids[start:] for start in range(GRAM)), strict=False))
+        total += len(grams)
+        distinct += len(set(grams))
+    return (total - distinct) / total if total else None
 
 
 def _of_corpus(texts: Sequence[Generation]) -> dict[str, float]:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
-from dynexit.bench.report.markdown import bold, code, fixed, table
+from dynexit.bench.report.markdown import bold, code, fixed, percent, table
 from dynexit.bench.report.naming import VANILLA, lossless, prompt_label, task_label
-from dynexit.bench.report.scores import task_scores
+from dynexit.bench.report.scores import GRAM, repeated, task_scores
 from dynexit.bench.report.sections.base import Section, per_model
 from dynexit.bench.report.study import Sample, Study
 
@@ -24,7 +24,16 @@ def _write(study: Study) -> Iterable[str]:
     if rows:
         yield table(["method", "differing examples", "identical to vanilla"], rows, left=2)
         yield NOTE
+    yield from _repetition(study)
     yield from _scores(study)
+
+
+def _repetition(study: Study) -> Iterable[str]:
+    found = ((task, repeated(study.texts(VANILLA, task))) for task in study.tasks)
+    shares = [f"{code(task_label(task))} {percent(share)}" for task, share in found if share]
+    if shares:
+        told = ", ".join(shares)
+        yield f"Of vanilla's {GRAM}-grams, so many stood earlier in their text: {told}."
 
 
 def _row(name: str, samples: Sequence[Sample], promised: bool) -> list[str]:
