@@ -9,7 +9,7 @@ from dynexit.bench.passes import Limits, Point, Roofline
 from dynexit.bench.records import Record
 from dynexit.bench.report import writing
 from dynexit.bench.report.gathering import gather
-from dynexit.decoding.records import PLAIN_STEP, Plan, Round, Statistics
+from dynexit.decoding.records import PLAIN_STEP, SECONDS, Plan, Round, Statistics
 
 LAYERS = 4
 SHAPE = {"num_layers": LAYERS, "layer_parameters": 10, "head_parameters": 100, "parameters": 200}
@@ -35,11 +35,10 @@ def drafted(exit_layer, length, accepted, tokens=None, threshold=None, drafter="
     return Round(plan, length, accepted, accepted + 1 if tokens is None else tokens)
 
 
-def timed(rounds, seconds, shares=(0.25, 0.70, 0.05)):
-    """The same rounds, with equal parts of `seconds` spent on draft, verify and controller."""
+def timed(rounds, seconds, shares=(0.25, 0.65, 0.05, 0.05)):
+    """The same rounds, with equal parts of `seconds` for draft, verify, controller and text."""
     parts = [seconds * share / len(rounds) for share in shares]
-    names = ("draft_seconds", "verify_seconds", "control_seconds")
-    return [Round(**{**vars(r), **dict(zip(names, parts, strict=True))}) for r in rounds]
+    return [Round(**{**vars(r), **dict(zip(SECONDS, parts, strict=True))}) for r in rounds]
 
 
 def record(task, example, method, rounds, seconds, token_ids=None, **fields):

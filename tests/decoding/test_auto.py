@@ -2,6 +2,7 @@
 
 from itertools import product
 
+import numpy as np
 import pytest
 from tiny import (
     CHEAP_DRAFTS,
@@ -16,7 +17,8 @@ from tiny import (
 from dynexit import DynexitError, LanguageModel, Sampling
 from dynexit.costs.table import Costs
 from dynexit.decoding.controllers.auto import HOPE, Auto
-from dynexit.decoding.records import Judged, Offer, Round
+from dynexit.decoding.controllers.estimates import ExitEstimates
+from dynexit.decoding.records import Judged, Offer, Round, ShadowTokens
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 1, 4]
 PARTS = [dict(zip(("exits", "lookup", "shadow"), on, strict=True))
@@ -68,6 +70,29 @@ def test_exits_that_never_agree_are_given_up():
     drafted = [r.drafted for r in mine.stats.rounds]
     assert max(drafted) > 1  # it was sure of them at first
     assert sum(drafted[-30:]) <= 30
+
+
+def test_exits_that_a_sample_shows_to_be_useless_are_never_tried():
+    lm = LanguageModel(never_agreeing())
+    generation = lm.generate(PROMPT, "auto", lookup=False, max_new_tokens=80)
+    assert generation.stats.drafted == 0
+    assert lm.sample.matched.shape == (lm.num_layers - 1, lm.sample.confidence.shape[1])
+    assert not lm.sample.matched.any()
+
+
+def test_a_layer_is_trusted_as_far_as_its_tokens_agree():
+    matched = np.array([[True, False] * 30, [True] * 60])
+    sample = ShadowTokens(matched, np.full((2, 60), 0.95, np.float32), (1, 2))
+    known, unknown = ExitEstimates((1, 2, 3), sample), ExitEstimates((1, 2, 3))
+    assert known.odds(2) == pytest.approx(unknown.odds(2), rel=0.2)
+    assert known.odds(1)[-1] < 0.7 < known.odds(2)[-1]
+    assert known.odds(1)[-1] < known.odds(3)[-1] < known.odds(2)[-1]  # as far as the others
+    for _ in range(20):
+        unknown.observe(1, [0.95], [False])
+    low, bottom = unknown.odds(1)[-1], unknown.odds(1)[0]
+    assert low < 0.3
+    assert bottom < 0.3  # though no token of that confidence was seen
+    assert low < unknown.odds(2)[-1] < known.odds(2)[-1]
 
 
 def test_exits_that_always_agree_are_used():
@@ -125,6 +150,7 @@ def test_offers_are_judged_whether_used_or_not():
 
 def test_a_session_keeps_what_it_learned():
     lm = LanguageModel(never_agreeing())
+    lm.sample = None  # or it would know from the start
     session = lm.session(lookup=False)
     first = session.generate(PROMPT, max_new_tokens=80)
     second = session.generate(PROMPT, max_new_tokens=80)

@@ -14,7 +14,9 @@ The words, used everywhere and nowhere in another sense:
 """
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import prod
 from typing import Any, Literal
 
@@ -22,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+SECONDS = ("draft_seconds", "verify_seconds", "control_seconds", "text_seconds")
 Source = Literal["accepted", "lookup", "recovered", "bonus", "target"]
 FinishReason = Literal["stop", "length", "context"]
 
@@ -133,9 +136,13 @@ class Judged:
     seen: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class Round:
-    """One finished round, as controllers and statistics see it."""
+    """One finished round, as controllers and statistics see it.
+
+    `control_seconds` are those of planning, lookup, analysis and statistics; `text_seconds` those
+    of bringing tokens to text.
+    """
 
     plan: Plan
     drafted: int
@@ -148,6 +155,24 @@ class Round:
     draft_seconds: float = 0.0
     verify_seconds: float = 0.0
     control_seconds: float = 0.0
+    text_seconds: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """All of them."""
+        return sum(getattr(self, name) for name in SECONDS)
+
+    def bare(self) -> "Round":
+        """A copy without what only its drafter and its controller read."""
+        kept, plan = copy(self), self.plan
+        kept.plan = _bare(plan.exit_layer, plan.speculation_length, plan.threshold, plan.drafter)
+        kept.shadow = kept.offer = None
+        return kept
+
+
+@lru_cache(maxsize=1024)
+def _bare(exit_layer: int, length: int, threshold: float | None, drafter: str) -> Plan:
+    return Plan(exit_layer, length, threshold, drafter)
 
 
 @dataclass
@@ -229,12 +254,9 @@ def _columns(rounds: Sequence[Round]) -> dict[str, list[Any]]:
         "exit_layer": [r.plan.exit_layer if r.drafted else None for r in rounds],
         "threshold": [_rounded(r.plan.threshold) if r.drafted else None for r in rounds],
         **{name: [getattr(r, name) for r in rounds] for name in ("drafted", "accepted", "tokens")},
-        **{name: [_rounded(getattr(r, name)) for r in rounds] for name in _SECONDS},
+        **{name: [_rounded(getattr(r, name)) for r in rounds] for name in SECONDS},
     }
 
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
-
-
-_SECONDS = ("draft_seconds", "verify_seconds", "control_seconds")

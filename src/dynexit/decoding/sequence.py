@@ -6,7 +6,7 @@ scheduler drives and may interleave with those of other sequences.
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
 
 import torch
@@ -162,9 +162,11 @@ class Sequence:
         verdict = accept(draft, logits, self.chooser)
         verified = self.clock()
         shadow = (yield from self._shadow(draft, states, logits, verdict)) if states else None
+        analysed = self.clock()
         stays = draft.tokens[: verdict.accepted]
         origin: Source = "lookup" if plan.drafter == "lookup" else "accepted"
         chunks = self._commit(stays, verdict.token, verdict.source, logits, origin)
+        committed = self.clock()
         finished = Round(
             plan=plan,
             drafted=verdict.drafted,
@@ -173,15 +175,17 @@ class Sequence:
             draft_tokens=draft.tokens,
             confidences=draft.confidences,
             shadow=shadow,
-            offer=_judge(offer, [*draft.tokens[: verdict.accepted], verdict.token]),
+            offer=_judge(offer, [*stays, verdict.token]),
             draft_seconds=drafted - planned,
             verify_seconds=verified - drafted,
-            control_seconds=planned - began,
+            control_seconds=planned - began + analysed - verified,
+            text_seconds=committed - analysed,
         )
         try:
             self.controller.observe(finished)
         finally:  # the text has the round already
-            self._record(finished, self.clock() - verified)
+            finished.control_seconds += self.clock() - committed
+            self.stats.rounds.append(finished.bare())
         return chunks
 
     def _consider(self) -> Offer | None:
@@ -191,13 +195,6 @@ class Sequence:
         if offer is not None:
             self.controller.consider(offer)
         return offer
-
-    def _record(self, finished: Round, control_seconds: float) -> None:
-        """Keep the round's numbers, not its shadow tokens nor what only its drafter read."""
-        plan = replace(finished.plan, floors=(), odds=(), shadow=None)
-        kept = {**vars(finished), "plan": plan, "shadow": None, "offer": None}
-        kept["control_seconds"] += control_seconds
-        self.stats.rounds.append(Round(**kept))
 
     def _fit(self, plan: Plan) -> Plan:
         """Shorten a plan to what the text and the context still have room for.

@@ -69,6 +69,7 @@ def trace_of(
         draft_seconds=done.draft_seconds if done else 0.0,
         verify_seconds=done.verify_seconds if done else 0.0,
         control_seconds=done.control_seconds if done else 0.0,
+        text_seconds=done.text_seconds if done else 0.0,
         at=progress.seconds,
         prompt_ids=prompt,
     )

@@ -61,6 +61,7 @@ class Trace(BaseModel):
     draft_seconds: float
     verify_seconds: float
     control_seconds: float
+    text_seconds: float
     at: float
     prompt_ids: list[int] | None = None  # with the prefill
 

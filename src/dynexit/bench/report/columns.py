@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dynexit.decoding.records import SECONDS
+
 Ints = NDArray[np.int32]
 Floats = NDArray[np.float32]
 
 SECOND_MODEL = "second-model"
 _COUNTS = ("drafted", "accepted", "tokens")
-_FRACTIONS = ("threshold", "draft_seconds", "verify_seconds", "control_seconds")
+_FRACTIONS = ("threshold", *SECONDS)
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Rounds:
     draft_seconds: Floats
     verify_seconds: Floats
     control_seconds: Floats
+    text_seconds: Floats
     second: NDArray[np.bool_]
 
     @classmethod
@@ -67,7 +70,7 @@ class Rounds:
     @property
     def seconds(self) -> float:
         """Of all phases of all rounds."""
-        phases = (self.draft_seconds, self.verify_seconds, self.control_seconds)
+        phases = (getattr(self, name) for name in SECONDS)
         return float(sum(phase.sum(dtype=np.float64) for phase in phases))
 
     @property

@@ -8,6 +8,7 @@ import numpy as np
 
 from dynexit.bench.report.columns import Rounds
 from dynexit.bench.report.study import Sample
+from dynexit.decoding.records import SECONDS
 
 SEGMENTS = 4
 POINTS = 24  # of a curve over rounds, at most
@@ -28,15 +29,16 @@ class Split:
     draft: float
     verify: float
     control: float
+    text: float
 
     @property
     def round(self) -> float:
         """All of it."""
-        return self.draft + self.verify + self.control
+        return self.draft + self.verify + self.control + self.text
 
     @property
     def control_share(self) -> float:
-        """The controller's part of the round, shadow analysis included."""
+        """The controller's part of the round, lookup and shadow analysis included."""
         return self.control / self.round if self.round else 0.0
 
 
@@ -44,7 +46,7 @@ def split(rounds: Rounds) -> Split | None:
     """None where there is no round."""
     if not len(rounds):
         return None
-    phases = (rounds.draft_seconds, rounds.verify_seconds, rounds.control_seconds)
+    phases = (getattr(rounds, name) for name in SECONDS)
     return Split(*(1e3 * float(phase.mean(dtype=np.float64)) for phase in phases))
 
 

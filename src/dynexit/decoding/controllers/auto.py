@@ -22,7 +22,7 @@ from dynexit.decoding.controllers.estimates import (
 from dynexit.decoding.records import Offer, Plan, Round, ShadowTokens
 
 MOST = 24  # tokens that are looked up
-REPLAN, COMPARE = 8, 32  # rounds between two looks at the present exit layer, and at all of them
+REPLAN, COMPARE = 16, 32  # rounds between two looks at the present exit layer, and at all of them
 EARLY, DENSE, SPARSE = 16, 8, 32  # of the first rounds every 8th is analysed, then every 32nd
 ENOUGH = 24  # positions after which a layer is known
 LOYALTY = 0.05  # tokens a round that another exit must be worth more to replace the present one
@@ -220,8 +220,7 @@ class Auto(Controller):
         """Learn from what was drafted, offered and analysed."""
         self._rounds += 1
         self._offer = None
-        spent = finished.draft_seconds + finished.verify_seconds + finished.control_seconds
-        self._pace.observe(finished.tokens, spent)
+        self._pace.observe(finished.tokens, finished.seconds)
         if finished.shadow is None:
             self._observe_drift(finished)
         if finished.offer is not None:
@@ -241,7 +240,7 @@ class Auto(Controller):
             token, last, reused = self._draft_costs(plan.drafter, plan.exit_layer)
             self._draft_drift.observe(finished.draft_seconds, drafted * token + last)
         foreseen = self._verify(reused)[drafted + 1]
-        self._verify_drift.observe(finished.verify_seconds + finished.control_seconds, foreseen)
+        self._verify_drift.observe(finished.seconds - finished.draft_seconds, foreseen)
 
     def _observe_shadow(self, shadow: ShadowTokens) -> None:
         for index, layer in enumerate(shadow.layers):

@@ -11,7 +11,7 @@ from dynexit.bench.report.naming import short
 from dynexit.bench.report.rounds import pooled, split
 from dynexit.bench.report.study import Study
 
-PHASES = {"draft": COLOURS[1], "verify": COLOURS[5], "control": COLOURS[0]}
+PHASES = {"draft": COLOURS[1], "verify": COLOURS[5], "control": COLOURS[0], "text": COLOURS[2]}
 LABELS = {"control": "controller"}
 
 
@@ -37,7 +37,7 @@ def _draw(studies: Sequence[Study]) -> Canvas | None:
     axes.set_xlim(right=1.22 * max(left))
     axes.set_xlabel("time of a round (ms)")
     grid_lines(axes, "x")
-    figure.legend(loc="outside upper left", ncols=3)
+    figure.legend(loc="outside upper left", ncols=4)
     return figure
 
 

@@ -13,15 +13,16 @@ HEADINGS = (
     "draft, ms",
     "verify, ms",
     "controller, ms",
+    "text, ms",
     "round, ms",
     "controller's share",
     "prefill, ms (median)",
     "peak memory",
 )
 NOTE = (
-    "Means of a round's phases. The controller's part holds its planning, the analysis of shadow "
-    "tokens and the commit. Peak memory is the most that the process, or the CUDA device, held "
-    "during any generation, weights included."
+    "Means of a round's phases. The controller's part holds its planning, lookup, the analysis of "
+    "shadow tokens and statistics; text is bringing tokens to it. Peak memory is the most that "
+    "the process, or the CUDA device, held during any generation, weights included."
 )
 
 
@@ -43,8 +44,8 @@ def _row(study: Study, method: str) -> list[str]:
 
 def _phases(parts: Split | None) -> list[str]:
     if parts is None:
-        return [NONE] * 5
-    spent = (parts.draft, parts.verify, parts.control, parts.round)
+        return [NONE] * 6
+    spent = (parts.draft, parts.verify, parts.control, parts.text, parts.round)
     return [*(fixed(ms) for ms in spent), bold(percent(parts.control_share, 1))]
 
 
