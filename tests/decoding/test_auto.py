@@ -74,10 +74,14 @@ def test_exits_that_never_agree_are_given_up():
 
 def test_exits_that_a_sample_shows_to_be_useless_are_never_tried():
     lm = LanguageModel(never_agreeing())
-    generation = lm.generate(PROMPT, "auto", lookup=False, max_new_tokens=80)
-    assert generation.stats.drafted == 0
-    assert lm.sample.matched.shape == (lm.num_layers - 1, lm.sample.confidence.shape[1])
+    assert lm.sample.matched.shape == lm.sample.confidence.shape
     assert not lm.sample.matched.any()
+    controller = with_costs(DEAR_DRAFTS)
+    controller.start(lm.num_layers)
+    assert controller.plan().speculation_length > 0
+    controller.sample = lm.sample
+    controller.start(lm.num_layers)
+    assert controller.plan().speculation_length == 0
 
 
 def test_a_layer_is_trusted_as_far_as_its_tokens_agree():
@@ -124,7 +128,7 @@ def test_in_company_drafts_must_pay_for_rows_that_are_no_longer_free():
 
 
 def test_others_do_not_wait_for_an_analysis():
-    controller = with_costs(CHEAP_DRAFTS)
+    controller = with_costs(DEAR_DRAFTS)
     controller.start(8)
     analysed = []
     for company in (1, 2):

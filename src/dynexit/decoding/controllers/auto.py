@@ -63,7 +63,6 @@ class Auto(Controller):
     reads_shadow: ClassVar[bool] = True
     reads_costs: ClassVar[bool] = True
     reads_sample: ClassVar[bool] = True
-    drafters: ClassVar[tuple[str, ...]] = ("early-exit", "early-exit-int8", "lookup")
 
     exits: bool = True
     lookup: bool = True
@@ -74,6 +73,8 @@ class Auto(Controller):
 
     def __post_init__(self) -> None:
         self._started = False
+        by_exits = ("early-exit", "early-exit-int8") if self.exits else ()
+        self.drafters = (*by_exits, "lookup") if self.lookup else by_exits
 
     def start(self, num_layers: int) -> None:
         """Forget the last prompt, unless what was learned is carried."""

@@ -22,7 +22,7 @@ class Controller:
     shadow_layers: int | None = None  # of layers 1 to this one; None is all but the last
     prompt_positions: int = 0  # of the prompt whose shadow tokens `observe_prompt` gets
     lossless: ClassVar[bool] = True
-    drafters: ClassVar[tuple[str, ...]] = ("early-exit",)  # those that its plans may name
+    drafters: tuple[str, ...] = ("early-exit",)  # those that its plans may name
     int8: bool = False  # whether it drafts with a copy of the first layers in int8
     reads_costs: ClassVar[bool] = False  # whether `costs` must be there
     costs: "Costs | None" = None  # of passes on this machine

@@ -4,7 +4,6 @@ Source: Leviathan et al. 2023. What self-speculation is compared with.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from dynexit.decoding.controllers.base import Controller, check_length
 from dynexit.decoding.records import Plan
@@ -14,7 +13,7 @@ from dynexit.decoding.records import Plan
 class TwoModel(Controller):
     """A fixed speculation length; the draft runs none of the target's layers."""
 
-    drafters: ClassVar[tuple[str, ...]] = ("second-model",)
+    drafters = ("second-model",)
 
     speculation_length: int = 6
 
