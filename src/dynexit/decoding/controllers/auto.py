@@ -90,8 +90,8 @@ class Auto(Controller):
         self._pace = Pace(1.0, self._plain().seconds / HOPE)
         self._offer: Offer | None = None
         self._drafts: dict[tuple[str, int], tuple[float, float, int]] = {}
-        self._drafting: Option | None = None
         self._rounds, self._company = 0, 1
+        self._drafting = self._best_exit(self._pace.rate) if self._layers else None
 
     def _candidates(self) -> tuple[int, ...]:
         """Exit layers up to half the depth, closer together where they are shallow."""
@@ -120,7 +120,7 @@ class Auto(Controller):
     def plan(self) -> Plan:
         """The kind of round that is worth most."""
         rate = self._pace.rate
-        if self._layers and (self._drafting is None or self._rounds % REPLAN == 0):
+        if self._layers and (self._drafting is None or self._due(REPLAN)):
             self._drafting = self._best_exit(rate)
         best = self._plain()
         needed = best.worth(rate) + (WAITING if self._company > 1 else 0.0)
@@ -132,6 +132,10 @@ class Auto(Controller):
         return Plan(
             best.exit_layer, best.length, None, best.drafter, best.floors, odds, shadow=layers
         )
+
+    def _due(self, every: int) -> bool:
+        """Whether so many rounds have passed once more."""
+        return self._rounds > 0 and self._rounds % every == 0
 
     def _analysed(self, option: Option) -> tuple[int, ...]:
         """Layers whose shadow tokens this round brings: the others, now and then, if alone."""
@@ -166,7 +170,7 @@ class Auto(Controller):
     def _best_exit(self, rate: float) -> Option:
         """Drafting with the exit layer that is worth most; the present one unless by far."""
         kept = self._with_layer(self._layer, rate)
-        if self._rounds % COMPARE:
+        if not self._due(COMPARE):
             return kept
         known = [layer for layer in self._layers if self._exits.seen(layer) >= ENOUGH]
         options = (self._with_layer(layer, rate) for layer in known if layer != self._layer)
