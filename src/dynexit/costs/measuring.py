@@ -18,7 +18,7 @@ from dynexit.model.interface import Model, Span
 WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16)
 CONTEXT, FAR = 32, 1_024  # positions in the cache, near and far
 FEW = 64  # tokens of the head: next to none
-DRAFTS = 4
+DRAFTS = 5
 PASS = 0.02  # seconds that one timing may take: of a larger model, some layers stand for all
 REPEATS, BUDGET = 7, 1.5  # at most so often, and no more once so many seconds are over
 
@@ -66,9 +66,9 @@ class _Bench:
             self._head(f"head {width}", hidden, None)
             self._head(f"call {width}", hidden, FEW)
         self._layers("far", model.embed([0]), self.far)
-        self._time("draft", lambda: self._draft(model))
+        self._drafts("draft", model)
         if self.copy is not None:
-            self._time("copied draft", lambda: self._draft(self.copy))
+            self._drafts("copied draft", self.copy)
             self._time("copied head", lambda: self.copy.read(model.embed([0])))
         self._plain_rounds()
 
@@ -80,16 +80,22 @@ class _Bench:
     def _head(self, name: str, hidden: torch.Tensor, limit: int | None) -> None:
         self._time(name, lambda: self.model.read(hidden, limit))
 
-    def _draft(self, model: Model) -> None:
-        """A draft of `DRAFTS` tokens, next to no head."""
+    def _drafts(self, name: str, model: Model) -> None:
+        """A short draft and a long one, each after a pass of all layers, as in a round."""
+        for length in (1, DRAFTS):
+            self._layers("all", self.model.embed([0]), self.near)
+            self._time(f"{name} {length}", lambda n=length: self._draft(model, n))  # type: ignore[misc]
+
+    def _draft(self, model: Model, length: int) -> None:
+        """A draft of so many tokens, next to no head."""
         if isinstance(model, DraftsAlone):
-            rule = DraftingRule(self.exit, DRAFTS, limit=FEW)
+            rule = DraftingRule(self.exit, length, limit=FEW)
             model.draft(self.cache, self.near, 0, rule, False)
             return
-        for place in range(self.near, self.near + DRAFTS + 1):
+        for place in range(self.near, self.near + length + 1):
             rows = model.rows([Span(self.cache, place, 1)])
             hidden = model.run_layers(model.embed([0]), rows, 0, self.exit)
-            if place < self.near + DRAFTS:
+            if place < self.near + length:
                 model.read(hidden, FEW)
 
     def _plain_rounds(self) -> None:
@@ -115,19 +121,24 @@ class _Bench:
         call = [min(took[f"call {width}"], took[f"head {width}"]) for width in WIDTHS]
         distance = max(self.far - self.near, 1)
         depth = self.model.config.num_layers
+        drafted = self._per_layer(took, "draft", call[0])
+        passes = self.exit * (layer[0] + drafted) + call[0]  # of a draft of one token
         return Costs(
             widths=WIDTHS,
             layer=tuple(layer),
             head=tuple(head),
             head_call=tuple(call),
-            draft_layer=self._per_layer(took["draft"], call[0]),
+            draft_layer=drafted,
+            draft_call=max(took["draft 1"] - passes, 0.0),
             position=max((took["far"] / self.layers - layer[0]) / distance, 0.0),
             round=max(took["rounds"] - depth * layer[0] - head[0], 0.0),
             vocabulary=self.model.choosable,
             context=self.near,
-            copied_layer=self._per_layer(took["copied draft"], call[0]) if self.copy else 0.0,
+            copied_layer=self._per_layer(took, "copied draft", call[0]) if self.copy else 0.0,
             copied_head=took["copied head"] if self.copy else 0.0,
         )
 
-    def _per_layer(self, draft: float, call: float) -> float:
-        return max((draft - DRAFTS * call) / (DRAFTS + 1) / self.exit, 0.0)
+    def _per_layer(self, took: dict[str, float], name: str, call: float) -> float:
+        """Of one more token."""
+        token = (took[f"{name} {DRAFTS}"] - took[f"{name} 1"]) / (DRAFTS - 1)
+        return max((token - call) / self.exit, 0.0)

@@ -13,6 +13,8 @@ from dynexit.costs.table import Costs
 from dynexit.environment import environment
 from dynexit.model.interface import Model
 
+VERSION = 2  # of what is measured, and how
+
 _known: WeakKeyDictionary[Model, tuple[bool, Costs]] = WeakKeyDictionary()
 
 
@@ -33,6 +35,7 @@ def _read_or_measured(model: Model, copied: bool) -> Costs:
         "config": repr(model.config),
         "choosable": model.choosable,
         "copy": copied,
+        "table": VERSION,
     }
     key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:24]
     file = _folder() / f"{key}.json"

@@ -23,7 +23,9 @@ class Costs:
         head: of final norm and the whole head, per width.
         head_call: of unembedding no tokens at all, per width: between this and the whole head,
             costs grow with the tokens read.
-        draft_layer: of one layer in a drafted token's pass, whose few layers may stay in a cache.
+        draft_layer: of one layer in the pass of one more drafted token, whose few layers may have
+            stayed in a cache.
+        draft_call: of beginning a draft, however long.
         position: of one more position in the cache, per layer and pass.
         round: of everything around the passes of a round.
         vocabulary: tokens of the whole head.
@@ -42,6 +44,7 @@ class Costs:
     context: int = 0  # positions in the cache when this was measured
     copied_layer: float = 0.0
     copied_head: float = 0.0
+    draft_call: float = 0.0
     _verifications: dict[int, list[float]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -70,6 +73,7 @@ class Costs:
             head=wide(self.head, around),
             head_call=wide(self.head_call, around),
             draft_layer=layer[0],
+            draft_call=0.0,
             position=company * self.position,
             round=0.0,
             copied_layer=self.copied_layer * layer[0] / self.layer[0],
@@ -95,6 +99,10 @@ class Costs:
     def draft(self, count: int, context: int = 0) -> float:
         """The first layers for one drafted token."""
         return count * (self.draft_layer + self._far(context))
+
+    def draft_start(self, count: int) -> float:
+        """What a draft by the first layers costs beyond its passes: its first one is slower."""
+        return self.draft_call + count * max(self.layer[0] - self.draft_layer, 0.0)
 
     def _far(self, context: int) -> float:
         return self.position * max(context - self.context, 0)

@@ -45,12 +45,14 @@ class TraceModel:
 
     Attributes:
         seconds: what the passes so far have cost.
+        drafting: whether the last one was a drafted token's.
     """
 
     info: TraceInfo
     text: TracedText
     costs: Costs
     seconds: float = 0.0
+    drafting: bool = False
     config: ModelConfig = field(init=False)
     runtime_name: str = "replay"
     rows_independent: bool = True
@@ -110,7 +112,11 @@ class TraceModel:
     def _cost(self, start: int, stop: int, span: Span) -> float:
         depth = self.info.num_layers
         if start == 0 and stop < depth and span.length == 1:
-            return self.costs.draft(stop, span.stop)
+            begun, self.drafting = self.drafting, True
+            return self.costs.draft(stop, span.stop) + (
+                0 if begun else self.costs.draft_start(stop)
+            )
+        self.drafting = False
         around = self.costs.round if stop == depth else 0.0
         return around + self.costs.layers(stop - start, span.length, span.stop)
 

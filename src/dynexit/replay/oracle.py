@@ -49,7 +49,11 @@ class _Rounds:
         self.looked = [around + verify[depth][n + 1] for n in range(LONGEST_LOOKUP + 1)]
         self.drafted = [
             [
-                around + (n + 1) * costs.draft(layer) + n * token + verify[depth - layer][n + 1]
+                around
+                + costs.draft_start(layer)
+                + (n + 1) * costs.draft(layer)
+                + n * token
+                + verify[depth - layer][n + 1]
                 for n in range(LONGEST_DRAFT + 1)
             ]
             for layer in range(1, len(self.runs) + 1)

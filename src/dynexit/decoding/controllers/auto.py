@@ -23,7 +23,7 @@ from dynexit.decoding.records import Offer, Plan, Round, ShadowTokens
 
 MOST = 24  # tokens that are looked up
 REPLAN, COMPARE = 16, 32  # rounds between two looks at the present exit layer, and at all of them
-EARLY, DENSE, SPARSE = 16, 8, 32  # of the first rounds every 8th is analysed, then every 32nd
+ANALYSED = 32  # every so many rounds, the first time after half as many
 ENOUGH = 24  # positions after which a layer is known
 LOYALTY = 0.05  # tokens a round that another exit must be worth more to replace the present one
 CANDIDATES = 8  # exit layers at most
@@ -139,8 +139,7 @@ class Auto(Controller):
 
     def _analysed(self, option: Option) -> tuple[int, ...]:
         """Layers whose shadow tokens this round brings: the others, now and then, if alone."""
-        every = DENSE if self._rounds < EARLY else SPARSE
-        turn = (self._rounds + every // 2) % every == 0
+        turn = (self._rounds + ANALYSED // 2) % ANALYSED == 0
         if not (self.shadow and turn and self._company == 1) or (
             option.length and not option.exit_layer
         ):
@@ -189,15 +188,15 @@ class Auto(Controller):
         return max(option, copied, key=lambda option: option.worth(rate))
 
     def _draft_costs(self, drafter: str, layer: int) -> tuple[float, float, int]:
-        """Seconds of a drafted token, and of what follows the last one; the layers that
+        """Seconds of a drafted token, and of beginning a draft and ending it; the layers that
         verification need not run again.
         """
         if (drafter, layer) not in self._drafts:
             costs = self._costs
             passing, head = costs.draft(layer), costs.unembed(1, self.draft_vocabulary)
-            found = passing + head, passing, layer
+            found = passing + head, costs.draft_start(layer) + passing, layer
             if drafter == "early-exit-int8":
-                found = costs.copied_layer * layer + costs.copied_head, 0.0, 0
+                found = costs.copied_layer * layer + costs.copied_head, costs.draft_call, 0
             self._drafts[drafter, layer] = found
         return self._drafts[drafter, layer]
 
