@@ -80,6 +80,7 @@ def test_hub_ids_offline(write, tmp_path_factory):
     assert found == [str(snapshot), SHAPE["vocab_size"]]
     for name, message in zip(command[4:], missing, strict=True):
         assert f"cannot get '{name}'" in message
+        assert message.endswith(".")
         assert "\n" not in message
     assert "offline" in missing[0].lower()
     assert "Traceback" not in run.stderr
