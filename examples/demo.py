@@ -13,8 +13,7 @@ PROMPTS = {
     "word problem": "Question: A baker makes 12 trays of rolls with 9 rolls on each tray. She "
     "sells 70 rolls in the morning and half of the rest later. How many rolls are left?\nAnswer:",
     "translation": "German: Ich habe gestern meinen alten Freund in der Stadt gesehen.\nEnglish:",
-    "python": "import os\n\n\nclass Cache:\n"
-    '    """What was not used for long is forgotten."""\n\n    def __init__(self, size):\n',
+    "python": 'def is_prime(n):\n    """Return True if n is a prime number."""\n',
 }
 NEW_TOKENS, REPEATS = 96, 3
 # DEL with exits that choose among a quarter of the tokens and layers past 8 not analysed: cheaper.
@@ -29,11 +28,11 @@ def main() -> None:
         f"[bold]The bundled model[/]: {config.num_layers} layers of {config.hidden_size}, trained "
         f"for early exit; {str(lm.model.dtype).removeprefix('torch.')} on {lm.model.device} "
         f"({lm.model.runtime_name}).\n"
-        "Colours: [green]accepted draft[/], [blue]looked up[/], [red]recovered[/], "
-        "[cyan]bonus[/], plain step.\n"
+        "Colours: [green]accepted draft[/], [yellow]looked up[/], [red]recovered[/], "
+        "[blue]bonus[/], plain step.\n"
     )
     table = Table("prompt", title="tokens per second of decoding", title_style="")
-    for heading in ("vanilla", *METHODS, "tokens a round", "identical"):
+    for heading in ("vanilla", *METHODS, "auto's tokens a round", "identical"):
         table.add_column(heading, justify="right")
     for method in METHODS.values():
         lm.generate("Warm up.", method, max_new_tokens=16)
@@ -63,10 +62,9 @@ def _compare(lm: dynexit.LanguageModel, prompt: str) -> list[str]:
 
 
 def _beside(plain: Sequence[dynexit.Generation], others: Sequence[dynexit.Generation]) -> str:
-    """Tokens per second, and how many times plain decoding's beside it."""
-    pairs = zip(plain, others, strict=True)
-    ratio = median(_speed(other) / max(_speed(one), 1e-9) for one, other in pairs)
-    return f"{median(map(_speed, others)):.0f} ({ratio:.2f}x)"
+    """Tokens per second, and how many times plain decoding's that is."""
+    own, base = median(map(_speed, others)), median(map(_speed, plain))
+    return f"{own:.0f} ({own / max(base, 1e-9):.2f}x)"
 
 
 def _speed(output: dynexit.Generation) -> float:

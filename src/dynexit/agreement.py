@@ -23,6 +23,7 @@ SAMPLE = (
     "on without a word until the first lights of the town came into sight."
 )
 SAMPLED = 64  # tokens of it that are looked at when a model is loaded: of a large one each costs
+LONGEST = 18  # tokens of a draft
 WORTHWHILE = 1.05  # tokens per layer that the best exit must promise, relative to plain decoding
 
 
@@ -40,13 +41,17 @@ def _ids(lm: "LanguageModel", text: str) -> list[int]:
     return ids[: lm.model.config.max_positions]
 
 
-def promised_speedup(agreement: list[float]) -> float:
-    """Tokens per layer of the best exit and length, relative to plain decoding (DEL, TPL)."""
+def best_exit(agreement: list[float]) -> tuple[float, int, int]:
+    """What the best exit promises, it, and its length: tokens per layer beside plain decoding's.
+
+    Layer and length are 0 where plain decoding is the best (DEL, TPL).
+    """
     num_layers = len(agreement)
     if num_layers < 2:
-        return 1.0
-    tpl = token_per_layer(np.array(agreement[:-1]), 18, num_layers)
-    return float(tpl.max()) * num_layers
+        return 1.0, 0, 0
+    tpl = token_per_layer(np.array(agreement[:-1]), LONGEST, num_layers)
+    layer, length = divmod(int(tpl.argmax()), LONGEST + 1)
+    return float(tpl.max()) * num_layers, layer + 1 if length else 0, length
 
 
 @torch.inference_mode()
@@ -62,7 +67,7 @@ def sample_exits(lm: "LanguageModel") -> ShadowTokens:
 def warn_if_useless(lm: "LanguageModel") -> None:
     """One warning where no exit layer agrees with the last often enough to save anything."""
     agreement = lm.sample.matched.mean(axis=1).tolist()
-    if promised_speedup([*agreement, 1.0]) < WORTHWHILE:
+    if best_exit([*agreement, 1.0])[0] < WORTHWHILE:
         best = max(agreement, default=0.0)
         warnings.warn(
             f"{lm.name}: its early exits agree with its last layer at most {best:.0%} of the time, "

@@ -14,6 +14,7 @@ import yaml
 
 from dynexit.decoding.controllers import Controller, Factory, methods
 from dynexit.errors import DynexitError
+from dynexit.setting_types import check_types
 
 COMMON = "draft_vocabulary"  # a setting of every method
 
@@ -24,7 +25,7 @@ def make_controller(method: str | Controller, **settings: Any) -> Controller:
     Settings that are None are left at their defaults; they come before those in the name.
 
     Raises:
-        DynexitError: an unknown method or setting.
+        DynexitError: an unknown method or setting, or a setting of another type than its own.
     """
     given = {name: value for name, value in settings.items() if value is not None}
     if isinstance(method, Controller):
@@ -44,8 +45,9 @@ def make_controller(method: str | Controller, **settings: Any) -> Controller:
         takes = ", ".join(accepted)
         raise DynexitError(f"method {method!r} has no setting {unknown[0]!r}: it takes {takes}.")
     vocabulary = given.pop(COMMON, None)
-    if vocabulary is not None and not (isinstance(vocabulary, int) and vocabulary > 0):
+    if vocabulary is not None and not (type(vocabulary) is int and vocabulary > 0):
         raise DynexitError(f"{COMMON} is {vocabulary!r}: it must be a number of tokens above 0.")
+    check_types(factory, given)
     try:
         controller = factory(**given)
     except TypeError as error:
@@ -84,15 +86,29 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
     """`name=value` pairs; values are read as YAML: numbers, true, false, text.
 
     Raises:
-        DynexitError: a pair without an equals sign.
+        DynexitError: a pair without an equals sign or a value, or a value that is no YAML.
     """
     settings: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        if not equals:
+        if not (equals and value.strip()):
             raise DynexitError(f"setting {pair!r} is not of the form name=value.")
-        settings[name.strip().replace("-", "_")] = yaml.safe_load(value)
+        try:
+            settings[name.strip().replace("-", "_")] = _read(value)
+        except yaml.YAMLError:
+            raise DynexitError(f"setting {pair!r} has a value that cannot be read.") from None
     return settings
+
+
+def _read(value: str) -> Any:
+    """A value as YAML; 1e-3 is a number too, though YAML's rules want 1.0e-3."""
+    found = yaml.safe_load(value)
+    if not (isinstance(found, str) and found[:1] in tuple("+-.0123456789")):
+        return found
+    try:
+        return float(found)
+    except ValueError:
+        return found
 
 
 def _from_file(method: str) -> Factory:

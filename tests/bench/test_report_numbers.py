@@ -87,14 +87,20 @@ def test_a_speedup_is_per_token_where_texts_differ_in_length():
 def test_the_interval_of_two_prompts_spans_from_one_to_the_other():
     """Drawn with replacement, the slower stands alone in a quarter of the resamples."""
     slow, fast = Timing(2.0, 10, 1.0, 10), Timing(3.0, 10, 1.0, 10)
-    assert interval([[slow, fast]]) == pytest.approx((2.0, 3.0))
-    assert interval([[slow, fast]]) == interval([[slow, fast]])
+    nothing = [[Timing()]] * 3
+    assert interval([[slow, fast], *nothing]) == pytest.approx((2.0, 3.0))
+    assert interval([[slow, fast], *nothing]) == interval([[slow, fast], *nothing])
 
 
 def test_prompts_are_drawn_within_their_task():
     slow, fast = Timing(2.0, 10, 1.0, 10), Timing(3.0, 10, 1.0, 10)
-    assert interval([[slow], [fast]]) == pytest.approx((2.5, 2.5))
-    assert interval([[slow]]) is None
+    assert interval([[slow], [fast], [slow, slow], [fast]]) == pytest.approx((2.4, 2.4))
+
+
+def test_few_prompts_have_no_interval():
+    slow, fast = Timing(2.0, 10, 1.0, 10), Timing(3.0, 10, 1.0, 10)
+    assert interval([[slow, fast], [slow, fast]]) is None
+    assert interval([[slow, fast], [slow, fast, slow]]) is not None
 
 
 def test_the_interval_narrows_with_more_prompts():

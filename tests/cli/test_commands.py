@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dynexit import __version__
 from dynexit.language_model import DEFAULT_METHOD
 from dynexit.synth import synthesise
 
@@ -100,6 +101,8 @@ def test_a_users_own_method(dynexit, checkpoint: Path, tmp_path: Path) -> None:
         (["generate", "x", "--chat"], "no chat template"),
         (["generate", ""], "the prompt is empty"),
         (["generate", "x", "--set", "omega"], "name=value"),
+        (["generate", "x", "--set", "omega=["], "cannot be read"),
+        (["generate", "x", "--method", "layerskip:exit_layer=abc"], "it must be a whole number."),
         (["generate", "x", "-f", "/nonexistent"], "not both"),
         (["generate", "-f", "/nonexistent"], "cannot read"),
         (["generate", "x" * 5000], "5000 tokens"),
@@ -116,14 +119,30 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert err.count("\n") == 1
 
 
+def test_help_tells_the_defaults_that_are_written_by_hand(dynexit) -> None:
+    for option in ("-h", "--help"):
+        code, out, _ = dynexit("generate", option)
+        words = " ".join(out.replace("│", " ").split())
+        assert code == 0
+        assert "[default: standard input]" in words
+        assert "[default: the bundled model]" in words
+
+
+def test_version_says_name_and_version(dynexit) -> None:
+    code, out, _ = dynexit("--version")
+    assert (code, out) == (0, f"dynexit {__version__}\n")
+
+
 def test_info_measures_every_exit(dynexit, checkpoint: Path) -> None:
     code, out, _ = dynexit("info", checkpoint, "--json")
     record = json.loads(out)
     assert code == 0
     assert record["num_layers"] == len(record["agreement"]) == 12
     assert record["agreement"][-1] == 1.0
+    layer, length = record["best_exit_layer"], record["best_speculation_length"]
     code, out, _ = dynexit("info", checkpoint)
     assert "agreement over" in out
+    assert f"exit layer {layer} and drafts of {length} promise most" in out
 
 
 def test_useless_exits_are_warned_of_once(dynexit, tmp_path: Path) -> None:

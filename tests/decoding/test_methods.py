@@ -1,5 +1,6 @@
 """Methods by name, their settings, and controllers in a user's file."""
 
+import numpy as np
 import pytest
 from tiny import LOSSLESS, new_tokens, random_model
 
@@ -30,6 +31,43 @@ def test_a_setting_of_another_method_is_refused(model):
         new_tokens(model, PROMPT, "vanilla", exit_layer=2)
     with pytest.raises(DynexitError, match=r"'layerskip' has no setting 'omega'.*exit_layer"):
         new_tokens(model, PROMPT, "layerskip", omega=0.9)
+
+
+@pytest.mark.parametrize(
+    ("method", "sentence"),
+    [
+        ("layerskip:exit_layer=abc", "exit_layer is 'abc': it must be a whole number."),
+        ("layerskip:exit_layer=3.5", "exit_layer is 3.5: it must be a whole number."),
+        ("layerskip:exit_layer=true", "exit_layer is True: it must be a whole number."),
+        ("layerskip:exit_layer=", "setting 'exit_layer=' is not of the form name=value."),
+        ("layerskip:exit_layer=[", "setting 'exit_layer=[' has a value that cannot be read."),
+        ("layerskip:speculation_length=x", "speculation_length is 'x': it must be a whole number."),
+        ("layerskip:speculation_length=null", "speculation_length is None"),
+        ("finite-state:speculation_length=true", "speculation_length is True"),
+        ("two-model:speculation_length=2.0", "speculation_length is 2.0"),
+        ("del:max_layer=x", "max_layer is 'x': it must be a whole number."),
+        ("del-e:omega=much", "omega is 'much': it must be a number."),
+        ("del:omega=true", "omega is True: it must be a number."),
+        ("del:cap=5", "cap is 5: it must be 'threshold' or 'planned'."),
+        ("auto:exit_layer=x", "exit_layer is 'x': it must be a whole number."),
+        ("auto:int8=maybe", "int8 is 'maybe': it must be true or false."),
+        ("auto:exits=x", "exits is 'x': it must be true or false."),
+        ("auto:lookup=5", "lookup is 5: it must be true or false."),
+        ("auto:carry=foo", "carry is 'foo': it must be true or false."),
+        ("auto:draft_vocabulary=true", "draft_vocabulary is True"),
+    ],
+)
+def test_a_setting_of_a_wrong_type_is_one_sentence(method, sentence):
+    with pytest.raises(DynexitError) as error:
+        make_controller(method)
+    assert str(error.value).startswith(sentence)
+
+
+def test_settings_of_their_own_types_are_taken():
+    assert make_controller("layerskip:exit_layer=null").exit_layer is None
+    assert make_controller("draft-verify:gamma=1,step=1e-3").step == 1e-3
+    assert make_controller("del:cap=planned,max_layer=8,threshold=no").threshold is False
+    assert make_controller("layerskip", exit_layer=np.int64(3)).exit_layer == 3
 
 
 def test_settings_that_are_none_are_left_at_their_defaults():
@@ -82,6 +120,32 @@ def test_a_controller_in_a_users_file(model, file, header):
     assert out.token_ids == new_tokens(model, PROMPT, max_new_tokens=12)
     assert {r.plan.exit_layer for r in out.stats.rounds} == {2}
     assert max(r.drafted for r in out.stats.rounds) == 2
+
+
+UNUSUAL = """
+from typing import TYPE_CHECKING
+
+from dynexit import Controller
+
+if TYPE_CHECKING:
+    from elsewhere import Unknown
+
+
+class Mine(Controller):
+    def __init__(self, bare=1, text: "Unknown" = None, odd: 7 = 7, listed: list[int] = (), **rest):
+        self.taken = bare, text, odd, listed
+"""
+
+
+def test_a_users_unusual_annotations_are_let_be(file):
+    method = f"{file(UNUSUAL)}:Mine:bare=x,text=3,odd=yes,listed=abc"
+    assert make_controller(method).taken == ("x", 3, True, "abc")
+
+
+def test_a_users_setting_of_a_wrong_type_is_refused(file):
+    for header in ("", "from __future__ import annotations\n"):
+        with pytest.raises(DynexitError, match=r"length is 'x': it must be a whole number\."):
+            make_controller(f"{file(header + USERS_FILE)}:Mine:length=x")
 
 
 def test_a_users_setting_is_checked_by_name(file):

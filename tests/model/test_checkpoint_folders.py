@@ -80,6 +80,7 @@ def test_hub_ids_offline(write, tmp_path_factory):
     assert found == [str(snapshot), SHAPE["vocab_size"]]
     for name, message in zip(command[4:], missing, strict=True):
         assert f"cannot get '{name}'" in message
+        assert message.endswith(".")
         assert "\n" not in message
     assert "offline" in missing[0].lower()
     assert "Traceback" not in run.stderr
@@ -236,3 +237,12 @@ def test_a_short_context_without_a_tokenizer_loads(tmp_path):
     random_model(max_position_embeddings=32).save_pretrained(tmp_path)
     with pytest.warns(UserWarning, match="early exits"):
         dynexit.load(tmp_path, dtype="fp32", device="cpu")
+
+
+def test_a_hub_that_is_not_reached_is_told_as_such(tmp_path):
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    environment |= {"HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
+    command = [sys.executable, "-c", FIND, "someone/unknown"]
+    run = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    (message,) = json.loads(run.stdout)
+    assert message.endswith("the hub cannot be reached (Connection refused).")

@@ -51,6 +51,8 @@ def send(server, body, path="/v1/completions", **headers):
         ({"dynexit": {"method": "/etc/evil.py:X"}}, 400, "dynexit", "own methods only"),
         ({"dynexit": {"method": "two-model"}}, 400, None, "give draft_model"),
         ({"dynexit": {"method": "layerskip:exit_layer=99"}}, 400, None, "exit layer 99"),
+        ({"dynexit": {"method": "layerskip:exit_layer=x"}}, 400, None, "must be a whole number"),
+        ({"dynexit": {"method": "auto:lookup=["}}, 400, None, "cannot be read"),
         ({"dynexit": {"nothing": 1}}, 400, "dynexit", "dynexit.nothing is not supported"),
     ],
 )

@@ -4,6 +4,7 @@ Heavy imports stay inside the commands, so that `--help` answers at once.
 """
 
 import sys
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -31,7 +32,31 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # rich's own would take [default: ...] for a style
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from dynexit import __version__
+
+        typer.echo(f"dynexit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """What comes before any command."""
+
+
 for command in (
     *(generate, info, bench, check, report, roofline, serve, synth, train, trace, replay),
     export_custom_generate,

@@ -18,11 +18,11 @@ from dynexit.errors import DynexitError
 if TYPE_CHECKING:
     from dynexit.language_model import Generation, Stream
 
-COLOURS = {
+COLOURS = {  # as on the page that `serve` shows
     "accepted": "green",
-    "lookup": "blue",
+    "lookup": "yellow",
     "recovered": "red",
-    "bonus": "cyan",
+    "bonus": "blue",
     "target": "default",
 }
 Method = Annotated[

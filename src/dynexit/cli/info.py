@@ -43,13 +43,14 @@ def info(
 
 def describe(lm: "LanguageModel", text: str) -> dict[str, Any]:
     """Everything that `info` shows, as plain values."""
-    from dynexit.agreement import promised_speedup, read_text
+    from dynexit.agreement import best_exit, read_text
     from dynexit.model.loading import parameters
     from dynexit.model.native.loading import obstacle
 
     config, model = lm.model.config, lm.model
     size, count = model.dtype.itemsize, parameters(config)[0]
     readings = read_text(lm, text)
+    gain, layer, length = best_exit(readings.agreement)
     per_position = 2 * config.num_layers * config.num_kv_heads * config.head_dim * size
     return {
         "model": lm.name,
@@ -75,7 +76,9 @@ def describe(lm: "LanguageModel", text: str) -> dict[str, Any]:
         "eos_token_ids": sorted(lm.eos),
         "positions_read": readings.positions,
         "agreement": readings.agreement,
-        "promised_tokens_per_layer_gain": promised_speedup(readings.agreement),
+        "promised_tokens_per_layer_gain": gain,
+        "best_exit_layer": layer,
+        "best_speculation_length": length,
     }
 
 
@@ -106,4 +109,10 @@ def _print(record: dict[str, Any]) -> None:
         table.add_row(str(layer), f"{share:.0%}", f"[cyan]{'█' * round(30 * share)}[/]")
     console.print(table)
     gain = record["promised_tokens_per_layer_gain"]
-    console.print(f"the best exit and length promise {gain:.2f}x plain decoding's tokens per layer")
+    layer, length = record["best_exit_layer"], record["best_speculation_length"]
+    console.print(
+        f"exit layer {layer} and drafts of {length} promise most: {gain:.2f}x plain decoding's "
+        "tokens per layer"
+        if length
+        else "no exit layer promises more tokens per layer than plain decoding"
+    )

@@ -96,7 +96,7 @@ def _print(found: "list[Replayed]", best: dict[str, float]) -> None:
     plain = found[0].tokens_per_second
     tasks = list(found[0].by_task)
     table = Table(title="speedup over plain decoding, at these costs")
-    for heading in ("method", *tasks, "all", "tokens a round", "rounds/s"):
+    for heading in ("method", *tasks, "all", "tokens a round", "replayed, rounds/s"):
         table.add_column(heading, justify="left" if heading == "method" else "right")
     for f in found:
         speeds = [f.by_task[t] / found[0].by_task[t] for t in tasks]

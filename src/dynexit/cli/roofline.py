@@ -16,6 +16,11 @@ from dynexit.errors import DynexitError
 if TYPE_CHECKING:
     from dynexit.bench.passes import Roofline
 
+HEADINGS = (
+    *("context", "rows", "layers ms", "head ms", "ms a layer", "floor ms", "share"),
+    *("GB/s", "GFLOP/s"),
+)
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -78,10 +83,8 @@ def _print(found: "Roofline") -> None:
             f"The weights fit in the last-level cache of {found.cache_bytes / 1e6:.0f} MB."
         )
     table = Table(title="a pass: layers, then head; the floor is bytes or arithmetic")
-    for heading in ("context", "rows", "layers ms", "head ms", "ms a layer", "floor ms", "share"):
-        table.add_column(heading, justify="right")
-    table.add_column("GB/s", justify="right")
-    table.add_column("GFLOP/s", justify="right")
+    for heading in HEADINGS:
+        table.add_column(heading, justify="right", min_width=max(map(len, heading.split())))
     for p in found.points:
         floor = p.floor_ms(found.limits)
         moved, flops = p.layer_bytes + p.head_bytes, p.layer_flops + p.head_flops

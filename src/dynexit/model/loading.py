@@ -4,6 +4,8 @@ Code in a checkpoint is never run, and pickled weights are never opened.
 """
 
 import json
+import re
+import socket
 from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -39,10 +41,25 @@ def find_checkpoint(model: str | Path) -> Path:
     try:
         return Path(snapshot_download(str(model), allow_patterns=HUB_FILES))
     except Exception as error:  # the hub client raises many kinds: network, access, name
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DynexitError(
-            f"cannot get {str(model)!r}: it is no local folder, and the hub said: {reason}"
+            f"cannot get {str(model)!r}: it is no local folder, and {_hub_trouble(error)}."
         ) from error
+
+
+def _hub_trouble(error: BaseException) -> str:
+    """Whether the hub was not reached, or what it said."""
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
+        chain.append(cause)
+    for one in chain:
+        if isinstance(one, ConnectionError | TimeoutError | socket.gaierror):
+            reason = re.sub(r"^\[Errno -?\d+\] ", "", _first_line(chain[-1])).rstrip(".")
+            return f"the hub cannot be reached ({reason})"
+    return f"the hub said: {_first_line(error).rstrip('.')}"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def read_json(file: Path) -> Json:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 1_000
+FEWEST = 5  # prompts that say anything of others
 COVERED = (2.5, 97.5)  # percentiles: a 95 % interval
 
 Interval = tuple[float, float]
@@ -52,13 +53,13 @@ def total(timings: Iterable[Timing]) -> Timing:
 
 
 def interval(strata: Sequence[Sequence[Timing]], seed: int = 0) -> Interval | None:
-    """95 % bootstrap interval of the speedup; None of fewer than two prompts.
+    """95 % bootstrap interval of the speedup; None of fewer than five prompts.
 
     Args:
         strata: timings of prompts, task by task. Prompts are drawn anew with replacement within
             each task, since the prompts are a sample and the tasks are not.
     """
-    if sum(map(len, strata)) < 2:
+    if sum(map(len, strata)) < FEWEST:
         return None
     generator = np.random.default_rng(seed)
     sums = np.zeros((RESAMPLES, 4))

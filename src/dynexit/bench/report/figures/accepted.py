@@ -55,7 +55,7 @@ FIGURES = (
     Figure(
         name="accepted",
         title="Accepted tokens of a round",
-        section="DEL and its ablations",
+        section="Exit layers and drafts",
         caption=(
             "Share of all rounds, plain steps among them, that keep so many drafted tokens (each "
             "adds one token of the target's). At most six methods are drawn."

@@ -30,7 +30,7 @@ FIGURES = (
     Figure(
         name="adaptation",
         title="Exit layer and acceptance over rounds, DEL",
-        section="DEL and its ablations",
+        section="Exit layers and drafts",
         caption=(
             "Means over the texts of a task, while at least half of them go on. Exit layer: over "
             "the rounds that drafted. Neighbouring rounds are averaged to at most 24 points."

@@ -40,7 +40,7 @@ FIGURES = (
     Figure(
         name="threshold",
         title="Confidence threshold over rounds",
-        section="DEL and its ablations",
+        section="Exit layers and drafts",
         caption=(
             "Drafting stops after the first token whose probability is below it. Mean over the "
             "texts of a task, of the rounds that had a threshold."

@@ -39,4 +39,4 @@ def _row(study: Study, method: str) -> list[str]:
     ]
 
 
-SECTION = Section("DEL and its ablations", per_model(_write))
+SECTION = Section("Exit layers and drafts", per_model(_write))

@@ -13,7 +13,8 @@ METHOD = (
     "Times are of decoding alone; prefill is listed apart. A speedup is (vanilla seconds / vanilla "
     "tokens) / (method seconds / method tokens), each summed over all prompts first: a "
     "micro-average over tokens, against vanilla of the same prompts in the same run. Intervals "
-    "cover 95 % of 1,000 bootstrap resamples of the prompts within each task."
+    "cover 95 % of 1,000 bootstrap resamples of the prompts within each task; of fewer than five "
+    "prompts there is none."
 )
 
 
