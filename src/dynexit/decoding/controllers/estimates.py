@@ -50,7 +50,8 @@ class ExitEstimates:
         self._expected = dict.fromkeys(self.layers, 0.0)
         for index, layer in enumerate(sample.layers if sample else ()):
             if sample and layer in self._agreed:
-                expected = sum(CONFIDENT[tenth(sure)] for sure in sample.confidence[index])
+                numbers = np.nan_to_num(sample.confidence[index])  # decoding refuses what is none
+                expected = sum(CONFIDENT[tenth(sure)] for sure in numbers)
                 self._expected[layer] = ELSEWHERE * expected
                 self._agreed[layer] = ELSEWHERE * float(sample.matched[index].sum())
 
