@@ -15,10 +15,10 @@ class Attention {
   public:
     static constexpr int kMostQueries = 24;
 
-    // Room for so many queries at once.
-    Attention(int queries, int head_dim)
+    // Room for so many queries at once, over so many positions at most.
+    Attention(int queries, int head_dim, int positions)
         : head_dim_(head_dim), width_((head_dim + kGroup - 1) / kGroup * kGroup), queries_(queries * spaced(head_dim)),
-          scores_(queries * spaced(kBlock)), sums_(size_t(queries) * width_), highest_(queries), totals_(queries),
+          scores_(queries * spaced(std::min(kBlock, positions + kGroup))), sums_(size_t(queries) * width_), highest_(queries), totals_(queries),
           fading_(queries) {}
 
     // Where a query goes before `run`, [head_dim] inputs of the keys.

@@ -47,15 +47,18 @@ class Pass {
     // Rows are shared out evenly over as few tasks of a key head as hold their queries.
     void plan_attention(const dx_span* spans, int count) {
         const int group = model_.query_group(), most = std::max(1, Attention::kMostQueries / group);
+        int widest = 0, longest = 0;
         for (int i = 0, row = 0; i < count; row += spans[i++].length) {
             const int parts = (spans[i].length + most - 1) / most;
+            widest = std::max(widest, std::min(spans[i].length, most));
+            longest = std::max(longest, spans[i].start + spans[i].length);
             for (int h = 0; h < s_.kv_heads; ++h)
                 for (int p = 0; p < parts; ++p) {
                     const Share part = share(spans[i].length, p, parts);
                     tasks_.push_back({h, row + part.first, row + part.last});
                 }
         }
-        attentions_ = std::vector(model_.threads, Attention(most * group, s_.head_dim));
+        attentions_ = std::vector(model_.threads, Attention(widest * group, s_.head_dim, longest));
         gates_.resize(model_.threads * rows_.size() * kGroup);
     }
 

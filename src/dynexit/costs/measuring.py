@@ -1,6 +1,7 @@
 """Times a model's passes for the table of costs: a second or two, no text needed."""
 
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -84,7 +85,7 @@ class _Bench:
         """A short draft and a long one, each after a pass of all layers, as in a round."""
         for length in (1, DRAFTS):
             self._layers("all", self.model.embed([0]), self.near)
-            self._time(f"{name} {length}", lambda n=length: self._draft(model, n))  # type: ignore[misc]
+            self._time(f"{name} {length}", partial(self._draft, model, length))
 
     def _draft(self, model: Model, length: int) -> None:
         """A draft of so many tokens, next to no head."""

@@ -48,12 +48,15 @@ class ExitEstimates:
         self._seen = {layer: [0.0] * len(CONFIDENT) for layer in self.layers}
         self._agreed = dict.fromkeys(self.layers, 0.0)
         self._expected = dict.fromkeys(self.layers, 0.0)
-        for index, layer in enumerate(sample.layers if sample else ()):
-            if sample and layer in self._agreed:
-                numbers = np.nan_to_num(sample.confidence[index])  # decoding refuses what is none
-                expected = sum(CONFIDENT[tenth(sure)] for sure in numbers)
-                self._expected[layer] = ELSEWHERE * expected
-                self._agreed[layer] = ELSEWHERE * float(sample.matched[index].sum())
+        if sample is not None:
+            self._begin_with(sample)
+
+    def _begin_with(self, sample: ShadowTokens) -> None:
+        confidence = np.nan_to_num(sample.confidence)  # what is no number, decoding refuses
+        for layer, sure, matched in zip(sample.layers, confidence, sample.matched, strict=True):
+            if layer in self._agreed:
+                self._expected[layer] = ELSEWHERE * sum(CONFIDENT[tenth(c)] for c in sure)
+                self._agreed[layer] = ELSEWHERE * float(matched.sum())
 
     def observe(self, layer: int, confidences: Sequence[float], matched: Sequence[bool]) -> None:
         """Count positions of one layer."""
