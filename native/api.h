@@ -17,22 +17,38 @@ typedef struct {
     float epsilon;
 } dx_shape;
 
-// `length` positions of one sequence from `start`, over its cache.
+// `length` positions of one sequence from `start`, over its cache; and after their rows, those of leaves:
+// other tokens for some of these positions, `places` from `start` on. Leaf i's keys and values are kept
+// in slot `slot + i` of the cache, past all positions that are in use.
 typedef struct {
     void* cache;
-    int32_t start, length;
+    int32_t start, length, leaves, slot;
+    const int32_t* places;
 } dx_span;
 
 // How long to draft: up to `length` tokens by layers [0, exit_layer) and the head's first `limit` tokens.
 // Drafting ends after a token that is less likely than `threshold` or one of `eos`, and after the n-th
 // where the product of `odds` is below `floors[n - 1]`: a chance per token, by its likelihood in `bins`.
 // The last token's own layers are run only where its hidden state is wanted.
+// A token's second choice is drafted beside it, as a leaf, where the odds of the tokens before, times its
+// own chance to be right instead, `leaf_odds` by the token's likelihood, are at least `leaf_floor`.
 typedef struct {
     int32_t exit_layer, length, limit, bins, num_eos, num_floors, finish;
-    float threshold;
-    const float *floors, *odds;
+    float threshold, leaf_floor;
+    const float *floors, *odds, *leaf_odds;
     const int64_t* eos;
 } dx_drafting;
+
+// What a draft is written to: tokens, how likely each is, `hidden` [drafted + 1 + leaves, hidden size] that
+// left the exit layer for the newest token, the drafted ones and the leaves, where wanted `states`
+// [drafted + 1, exit layer, hidden size] that left each layer; of each leaf, which token it stands beside.
+typedef struct {
+    int64_t* tokens;
+    float *confidences, *hidden, *states;
+    int64_t* leaf_tokens;
+    int32_t* leaf_places;
+    int32_t drafted, leaves;
+} dx_drafted;
 
 // One instruction set's runtime. Functions that return int give 0, or 1 where memory ran out. A
 // matrix's rows are outputs, [outputs, inputs], bf16 or fp32. Hidden states and logits are fp32.
@@ -49,11 +65,12 @@ typedef struct {
     void* (*cache_new)(const void* model);
     void (*cache_free)(void*);
     int64_t (*cache_bytes)(const void*);
+    void (*cache_move)(void*, int from, int to);
     void (*gather)(const void*, const int64_t* tokens, int rows, float* hidden);
     int (*run)(void*, const dx_span* spans, int count, float* hidden, int first, int last, const float* cos,
                const float* sin, float* states, int keep);
     int (*draft)(void*, const dx_drafting*, void* cache, int start, int64_t newest, const float* cos,
-                 const float* sin, int64_t* tokens, float* confidences, float* hidden, float* states, int* drafted);
+                 const float* sin, dx_drafted*);
     int (*unembed)(void*, const float* hidden, int rows, int choosable, float* logits, int64_t* best,
                    float* best_logit, float* log_sum);
     double (*stream)(void* model, const void* memory, int64_t bytes);

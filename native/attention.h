@@ -27,33 +27,52 @@ class Attention {
     // Dimensions [d, d + kLanes) of what a query found.
     Floats result(int i, int d) const { return load(&sums_[size_t(i) * width_ + d]) * (1.0f / totals_[i]); }
 
-    // Of n queries, which see positions [0, seen(i)): no query sees more than the last.
-    template <class Seen>
-    void run(const Matrix& keys, const Matrix& values, int n, Seen&& seen) {
+    // Of n queries, which see positions [0, seen(i)): no query sees more than number `together - 1`. Those
+    // from `together` on belong to leaves, `each` to one, whose last position holds something else but
+    // between two calls of `exchange(leaf)`.
+    template <class Seen, class Exchange>
+    void run(const Matrix& keys, const Matrix& values, int n, int together, int each, Seen&& seen,
+             Exchange&& exchange) {
         std::fill_n(sums_.begin(), size_t(n) * width_, 0.0f);
         std::fill_n(highest_.begin(), n, -INFINITY);
         std::fill_n(totals_.begin(), n, 0.0f);
-        for (int start = 0, end = seen(n - 1); start < end; start += kBlock) {
-            const int groups = (std::min(kBlock, end - start) + kGroup - 1) / kGroup, width = groups * kGroup;
-            const int first = start / kGroup;
-            keys.times(queries_.data(), n, first, first + groups, [&](int i, int vector, Floats value) {
-                store(&scores_[i * spaced(width) + vector * kLanes - start], value);
-            });
-            for (int i = 0; i < n; ++i) weigh(i, seen(i) - start, width, values.narrow());
-            values.part(start, width).times(scores_.data(), n, 0, values.groups(), [&](int i, int vector, Floats value) {
-                float* sum = &sums_[size_t(i) * width_ + vector * kLanes];
-                store(sum, load(sum) * fading_[i] + value);
-            });
+        for (int start = 0, end = seen(together - 1); start < end; start += kBlock) {
+            const int groups = (std::min(kBlock, end - start) + kGroup - 1) / kGroup;
+            const auto ends_here = [&](int i) { return seen(i) > start && seen(i) <= start + kBlock; };
+            int apart = n;  // the first leaf that cannot be computed with the others
+            for (int i = n - each; i >= together; i -= each)
+                if (ends_here(i)) apart = i;
+            block(keys, values, start, groups, 0, apart < n ? together : n, seen);
+            for (int i = together; apart < n && i < n; i += each) {
+                const bool own = ends_here(i);
+                if (own) exchange((i - together) / each);
+                block(keys, values, start, groups, i, each, seen);
+                if (own) exchange((i - together) / each);
+            }
         }
     }
 
   private:
     static constexpr int kBlock = 512;  // positions
 
+    // `count` queries from `first` over so many groups of positions from `start`.
+    template <class Seen>
+    void block(const Matrix& keys, const Matrix& values, int start, int groups, int first, int count, Seen&& seen) {
+        const int width = groups * kGroup, from = start / kGroup;
+        const float* queries = &queries_[first * spaced(head_dim_)];
+        keys.times(queries, count, from, from + groups, [&](int i, int vector, Floats value) {
+            store(&scores_[i * spaced(width) + vector * kLanes - start], value);
+        });
+        for (int i = 0; i < count; ++i) weigh(first + i, &scores_[i * spaced(width)], seen(first + i) - start, width, values.narrow());
+        values.part(start, width).times(scores_.data(), count, 0, values.groups(), [&](int i, int vector, Floats value) {
+            float* sum = &sums_[size_t(first + i) * width_ + vector * kLanes];
+            store(sum, load(sum) * fading_[first + i] + value);
+        });
+    }
+
     // Turns a query's scores of a block, of which the first `count` are seen, into weights relative to
     // the highest score so far.
-    void weigh(int i, int count, int width, bool narrow) {
-        float* scores = &scores_[i * spaced(width)];
+    void weigh(int i, float* scores, int count, int width, bool narrow) {
         for (int p = std::max(count, 0); p < width; ++p) scores[p] = -INFINITY;
         Floats best = all(highest_[i]);
         for (int p = 0; p < width; p += kLanes) best = maximum(best, load(scores + p));

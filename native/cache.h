@@ -27,13 +27,51 @@ class Cache {
     Matrix keys(int layer, int head) const { return keys(layers_[layer], head); }
     Matrix values(int layer, int head) const { return values(layers_[layer], head); }
 
-    void write(int layer, int head, int position, const float* key, const float* value) {
-        const Matrix k = keys(layer, head), v = values(layer, head);
-        for (int d = 0; d < shape_.head_dim; ++d) k.put(position, d, key[d]);
-        for (int d = 0; d < shape_.head_dim; ++d) v.put(d, position, value[d]);
+    void write(int layer, int head, int slot, const float* key, const float* value) const {
+        with_format([&](auto format) {
+            const auto to = at<decltype(format)>(layer, head, slot);
+            for (int d = 0; d < shape_.head_dim; ++d) format.put(to.key(d), key[d]);
+            for (int d = 0; d < shape_.head_dim; ++d) format.put(to.value(d), value[d]);
+        });
+    }
+
+    // Two slots of a head change places.
+    void exchange(int layer, int head, int one, int other) const {
+        with_format([&](auto format) {
+            const auto a = at<decltype(format)>(layer, head, one), b = at<decltype(format)>(layer, head, other);
+            for (int d = 0; d < shape_.head_dim; ++d) format.exchange(a.key(d), b.key(d));
+            for (int d = 0; d < shape_.head_dim; ++d) format.exchange(a.value(d), b.value(d));
+        });
+    }
+
+    // A slot of every layer takes the place of another.
+    void move(int from, int to) const {
+        for (int layer = 0; layer < shape_.layers; ++layer)
+            for (int head = 0; head < shape_.kv_heads; ++head) exchange(layer, head, from, to);
     }
 
   private:
+    // Where the numbers of one slot lie: a row of the keys, a column of the values.
+    template <class Format>
+    struct Slot {
+        char *keys, *values;
+        size_t group_bytes;
+        char* key(int d) const { return keys + d / 2 * Format::kPairBytes + Format::place(d, 0); }
+        char* value(int d) const { return values + d / kGroup * group_bytes + Format::place(0, d % kGroup); }
+    };
+
+    template <class Format>
+    Slot<Format> at(int layer, int head, int slot) const {
+        const Matrix v = values(layer, head);
+        return {keys(layer, head).at(slot, 0), v.at(0, slot), v.group_bytes()};
+    }
+
+    template <class Work>
+    void with_format(Work&& work) const {
+        if (Dtype(shape_.cached) == Dtype::bf16) work(Bf16{});
+        else work(Fp32{});
+    }
+
     struct Store {  // of one layer, one head after the other
         int capacity = 0;  // positions, a multiple of a group
         Memory keys, values;

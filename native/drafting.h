@@ -11,30 +11,51 @@ class Drafting {
     Drafting(const Model& model, const dx_drafting& plan, Cache& cache, const float* cos, const float* sin)
         : model_(model), plan_(plan), cache_(cache), cos_(cos), sin_(sin) {}
 
-    // Tokens after `newest`, which stands at position `start`, and how likely each is. `hidden`
-    // [drafted + 1, hidden size] leaves the exit layer for `newest` and every token; where given,
-    // `states` [drafted + 1, exit layer, hidden size] leave each layer. Returns how many were drafted.
-    int run(int start, int64_t newest, int64_t* tokens, float* confidences, float* hidden, float* states) const {
-        const size_t size = model_.shape.hidden;
-        float chance = 1.0f;
-        for (int drafted = 0;; ++drafted, hidden += size) {
-            const bool last =
-                drafted == plan_.length || (drafted && ends(drafted, newest, confidences[drafted - 1], chance));
-            if (last && !plan_.finish) return drafted;
-            model_.embed(newest, hidden);
-            dx_span span{&cache_, start + drafted, 1};
-            Pass(model_, &span, 1, hidden, cos_, sin_).run(0, plan_.exit_layer, states, 1);
-            if (states) states += plan_.exit_layer * size;
-            if (last) return drafted;
+    // Tokens after `newest`, which stands at position `start`.
+    void run(int start, int64_t newest, dx_drafted& to) const {
+        float chance = 1.0f;  // that all tokens so far are accepted
+        bool beside = false;  // whether the newest has a leaf that is yet to run
+        to.leaves = 0;
+        for (int& n = to.drafted = 0;; ++n) {
+            const bool last = n == plan_.length || (n && ends(n, newest, to.confidences[n - 1], chance));
+            if (last && !plan_.finish) break;
+            pass(start, newest, beside && plan_.finish, to);
+            if (last) break;
             float top, log_sum;
-            Unembedding(model_, hidden, 1, plan_.limit).readings(&newest, &top, &log_sum);
-            tokens[drafted] = newest;
-            confidences[drafted] = std::exp(top - log_sum);
-            if (plan_.bins) chance *= plan_.odds[bin(confidences[drafted])];
+            int64_t next;
+            Unembedding(model_, hidden(to, n), 1, plan_.limit).readings(&newest, &top, &log_sum, &next);
+            const float confidence = to.confidences[n] = std::exp(top - log_sum);
+            to.tokens[n] = newest;
+            beside = plan_.leaf_odds && !to.states && chance * plan_.leaf_odds[bin(confidence)] >= plan_.leaf_floor;
+            if (beside) {
+                to.leaf_tokens[to.leaves] = next;
+                to.leaf_places[to.leaves++] = n;
+            }
+            if (plan_.bins) chance *= plan_.odds[bin(confidence)];
         }
+        // leaves' states follow those of tokens
+        const size_t size = model_.shape.hidden;
+        std::copy_n(hidden(to, plan_.length + 1), to.leaves * size, hidden(to, to.drafted + 1));
     }
 
   private:
+    float* hidden(const dx_drafted& to, int row) const { return to.hidden + size_t(row) * model_.shape.hidden; }
+
+    // The first layers for the newest token, which is number `to.drafted`, and for the newest leaf beside it.
+    void pass(int start, int64_t newest, bool beside, dx_drafted& to) const {
+        const size_t size = model_.shape.hidden;
+        const int n = to.drafted, leaf = to.leaves - 1;
+        const int32_t place = 0;
+        std::vector<float> rows((1 + beside) * size);
+        model_.embed(newest, rows.data());
+        if (beside) model_.embed(to.leaf_tokens[leaf], &rows[size]);
+        const dx_span span{&cache_, start + n, 1, beside, start + plan_.length + 1 + leaf, &place};
+        float* states = to.states ? to.states + n * plan_.exit_layer * size : nullptr;
+        Pass(model_, &span, 1, rows.data(), cos_, sin_).run(0, plan_.exit_layer, states, 1);
+        std::copy_n(rows.data(), size, hidden(to, n));
+        if (beside) std::copy_n(&rows[size], size, hidden(to, plan_.length + 1 + leaf));
+    }
+
     // Whether drafting ends with the n-th token, the chance that all of them are accepted being `chance`.
     bool ends(int n, int64_t token, float confidence, float chance) const {
         const float floor = n <= plan_.num_floors ? plan_.floors[n - 1] : 0.0f;

@@ -17,12 +17,25 @@ constexpr int kPerGroup = kGroup / kLanes;
 
 enum class Dtype : int32_t { bf16 = 0, fp32 = 1, int8 = 2 };
 
+template <size_t kBytes>
+inline void swap_bytes(char* one, char* other) {
+    char kept[kBytes];
+    std::memcpy(kept, one, kBytes);
+    std::memcpy(one, other, kBytes);
+    std::memcpy(other, kept, kBytes);
+}
+
 // How a pair of inputs' weights of vector `v` of a group become floats, and where a single weight is.
 struct Bf16 {
     static constexpr size_t kPairBytes = kGroup * 4;
     static Floats even(const char* pair, int v) { return lower(load_as<Words>(pair + v * sizeof(Words))); }
     static Floats odd(const char* pair, int v) { return upper(load_as<Words>(pair + v * sizeof(Words))); }
     static size_t place(int input, int lane) { return size_t(lane) * 4 + input % 2 * 2; }
+    static void put(char* at, float value) {
+        const uint16_t bits = to_bf16(value);
+        std::memcpy(at, &bits, sizeof bits);
+    }
+    static void exchange(char* one, char* other) { swap_bytes<2>(one, other); }
 };
 
 struct Fp32 {
@@ -30,6 +43,8 @@ struct Fp32 {
     static Floats even(const char* pair, int v) { return load_as<Floats>(pair + v * sizeof(Floats)); }
     static Floats odd(const char* pair, int v) { return even(pair + kGroup * 4, v); }
     static size_t place(int input, int lane) { return (size_t(input % 2) * kGroup + lane) * 4; }
+    static void put(char* at, float value) { std::memcpy(at, &value, sizeof value); }
+    static void exchange(char* one, char* other) { swap_bytes<4>(one, other); }
 };
 
 struct Int8 {
@@ -185,14 +200,9 @@ struct Matrix {
     }
 
     void put(int output, int input, float value) const {
-        if (dtype == Dtype::bf16) {
-            const uint16_t bits = to_bf16(value);
-            std::memcpy(at(output, input), &bits, sizeof bits);
-        } else if (dtype == Dtype::fp32) {
-            std::memcpy(at(output, input), &value, sizeof value);
-        } else {
-            *at(output, input) = char(std::lrintf(value / scale[output]));
-        }
+        if (dtype == Dtype::bf16) Bf16::put(at(output, input), value);
+        else if (dtype == Dtype::fp32) Fp32::put(at(output, input), value);
+        else *at(output, input) = char(std::lrintf(value / scale[output]));
     }
 
     float get(int output, int input) const {

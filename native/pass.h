@@ -11,9 +11,12 @@ class Pass {
     // `cos` and `sin` are tables [positions, head_dim]; the sine's first half is negated.
     Pass(const Model& model, const dx_span* spans, int count, float* hidden, const float* cos, const float* sin)
         : model_(model), s_(model.shape), hidden_(hidden), cos_(cos), sin_(sin) {
-        for (int i = 0; i < count; ++i)
-            for (int p = 0; p < spans[i].length; ++p)
-                rows_.push_back({static_cast<Cache*>(spans[i].cache), spans[i].start + p});
+        for (int i = 0; i < count; ++i) {
+            const dx_span& s = spans[i];
+            for (int p = 0; p < s.length; ++p) rows_.push_back({static_cast<Cache*>(s.cache), s.start + p, s.start + p});
+            for (int j = 0; j < s.leaves; ++j)
+                rows_.push_back({static_cast<Cache*>(s.cache), s.start + s.places[j], s.slot + j});
+        }
         const size_t n = rows_.size();
         normed_.resize(n * spaced(s_.hidden));
         projected_.resize(n * model.projected());
@@ -39,23 +42,26 @@ class Pass {
 
     struct Row {
         Cache* cache;
-        int position;
+        int position, slot;
     };
-    struct Task {  // attention of rows [first, last) of one sequence, over one key head
-        int head, first, last;
+    struct Task {  // attention of rows [first, last) of one sequence and its leaves, over one key head
+        int head, first, last, leaves;
+        int rows() const { return last - first + leaves; }
     };
-    // Rows are shared out evenly over as few tasks of a key head as hold their queries.
+    // Rows are shared out evenly over as few tasks of a key head as hold their queries; with leaves, which
+    // exchange slots of the cache, all are one task.
     void plan_attention(const dx_span* spans, int count) {
         const int group = model_.query_group(), most = std::max(1, Attention::kMostQueries / group);
         int widest = 0, longest = 0;
-        for (int i = 0, row = 0; i < count; row += spans[i++].length) {
-            const int parts = (spans[i].length + most - 1) / most;
-            widest = std::max(widest, std::min(spans[i].length, most));
-            longest = std::max(longest, spans[i].start + spans[i].length);
+        for (int i = 0, row = 0; i < count; row += spans[i].length + spans[i].leaves, ++i) {
+            const dx_span& s = spans[i];
+            const int parts = s.leaves ? 1 : (s.length + most - 1) / most;
+            widest = std::max(widest, s.leaves ? s.length + s.leaves : std::min(s.length, most));
+            longest = std::max(longest, s.start + s.length);
             for (int h = 0; h < s_.kv_heads; ++h)
                 for (int p = 0; p < parts; ++p) {
-                    const Share part = share(spans[i].length, p, parts);
-                    tasks_.push_back({h, row + part.first, row + part.last});
+                    const Share part = share(s.length, p, parts);
+                    tasks_.push_back({h, row + part.first, row + part.last, s.leaves});
                 }
         }
         attentions_ = std::vector(model_.threads, Attention(widest * group, s_.head_dim, longest));
@@ -142,11 +148,11 @@ class Pass {
         for (int q = head * group; q < (head + 1) * group; ++q) turn(start + q * d, l.query_norm, position);
         float* key = start + (s_.heads + head) * d;
         turn(key, l.key_norm, position);
-        rows_[row].cache->write(index, head, position, key, key + s_.kv_heads * d);
+        rows_[row].cache->write(index, head, rows_[row].slot, key, key + s_.kv_heads * d);
     }
 
     void attend(const Layer& l, int index, const Task& task, Attention& attention) {
-        const int d = s_.head_dim, n = (task.last - task.first) * model_.query_group();
+        const int d = s_.head_dim, group = model_.query_group(), n = task.rows() * group;
         const Cache& cache = *rows_[task.first].cache;
         const float scale = 1.0f / std::sqrt(float(d));
         const Matrix keys = cache.keys(index, task.head);
@@ -155,8 +161,10 @@ class Pass {
             for (int j = 0; j < d; j += kLanes)
                 put_inputs(attention.query(i), j, load(from + j, d - j) * scale, d - j, keys.narrow());
         }
-        attention.run(keys, cache.values(index, task.head), n,
-                      [&](int i) { return rows_[row_of(task, i)].position + 1; });
+        attention.run(
+            keys, cache.values(index, task.head), n, (task.last - task.first) * group, group,
+            [&](int i) { return rows_[row_of(task, i)].position + 1; },
+            [&](int leaf) { cache.exchange(index, task.head, rows_[task.last + leaf].position, rows_[task.last + leaf].slot); });
         for (int i = 0; i < n; ++i)
             for (int j = 0; j < d; j += kLanes)
                 put_inputs(&attended_[row_of(task, i) * spaced(model_.attended())], head_of(task, i) + j,

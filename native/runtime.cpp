@@ -66,6 +66,7 @@ int set_vector(void* model, int layer, int which, const float* values, int count
 
 void* cache_new(const void* model) { return new (std::nothrow) Cache(model_of(model).shape); }
 void cache_free(void* cache) { delete static_cast<Cache*>(cache); }
+void cache_move(void* cache, int from, int to) { cache_of(cache).move(from, to); }
 int64_t cache_bytes(const void* cache) { return int64_t(static_cast<const Cache*>(cache)->bytes()); }
 
 // Takes over a layer of another model of the same shape, or where `layer` is negative, its ends with
@@ -104,20 +105,21 @@ void gather(const void* model, const int64_t* tokens, int rows, float* hidden) {
     for (int r = 0; r < rows; ++r) m.embed(tokens[r], hidden + size_t(r) * m.shape.hidden);
 }
 
+int end_of(const dx_span& s) { return s.leaves ? s.slot + s.leaves : s.start + s.length; }
+
 int run(void* model, const dx_span* spans, int count, float* hidden, int first, int last, const float* cos,
         const float* sin, float* states, int keep) {
     return guarded([&] {
-        for (int i = 0; i < count; ++i) cache_of(spans[i].cache).reserve(spans[i].start + spans[i].length);
+        for (int i = 0; i < count; ++i) cache_of(spans[i].cache).reserve(end_of(spans[i]));
         Pass(model_of(model), spans, count, hidden, cos, sin).run(first, last, states, keep);
     });
 }
 
 int draft(void* model, const dx_drafting* plan, void* cache, int start, int64_t newest, const float* cos,
-          const float* sin, int64_t* tokens, float* confidences, float* hidden, float* states, int* drafted) {
+          const float* sin, dx_drafted* drafted) {
     return guarded([&] {
-        cache_of(cache).reserve(start + plan->length + 1);
-        *drafted = Drafting(model_of(model), *plan, cache_of(cache), cos, sin)
-                       .run(start, newest, tokens, confidences, hidden, states);
+        cache_of(cache).reserve(start + plan->length + 1 + (plan->leaf_odds ? plan->length : 0));
+        Drafting(model_of(model), *plan, cache_of(cache), cos, sin).run(start, newest, *drafted);
     });
 }
 
@@ -157,7 +159,7 @@ double stream(void* model, const void* memory, int64_t bytes) {
 
 extern const dx_runtime runtime = {
     DYNEXIT_TEXT(DYNEXIT_ISA), model_new, model_free, model_bytes, set_matrix, set_vector, set_embedding, convert,
-    cache_new, cache_free, cache_bytes, gather, run, draft, unembed, stream,
+    cache_new, cache_free, cache_bytes, cache_move, gather, run, draft, unembed, stream,
 };
 
 }  // namespace DYNEXIT_ISA

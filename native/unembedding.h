@@ -5,10 +5,11 @@
 
 namespace DYNEXIT_ISA {
 
-// The best logit, the lowest id that has it, and the sum of exponentials, of the logits seen so far.
+// The best logit, the lowest id that has it, the best of the others, and the sum of exponentials, of the
+// logits seen so far.
 struct Reading {
-    float top = -INFINITY, total = 0.0f;
-    int64_t best = 0;
+    float top = -INFINITY, second = -INFINITY, total = 0.0f;
+    int64_t best = 0, next = 0;
 
     // Logits of a vector of ids from `first`, of which those from `choosable` on do not count.
     void take(int64_t first, Floats logits, int64_t choosable) {
@@ -19,23 +20,36 @@ struct Reading {
         const float highest = maximum(load(part));
         if (!(highest <= top)) {  // higher, or not a number
             total *= std::exp(top - highest);
-            top = highest;
             int lane = 0;
             while (lane < kLanes - 1 && part[lane] < highest) ++lane;
+            runner_up(top, best);
+            top = highest;
             best = first + lane;
         }
+        if (highest > second)
+            for (int i = 0; i < kLanes; ++i)
+                if (first + i != best) runner_up(part[i], first + i);
         total += sum(exponential(load(part) - top));
+    }
+
+    void runner_up(float logit, int64_t id) {
+        if (!(logit > second)) return;
+        second = logit;
+        next = id;
     }
 
     // What was read of higher ids.
     void join(const Reading& later) {
         if (!(later.top <= top)) {
             total = total * std::exp(top - later.top) + later.total;
+            runner_up(top, best);
             top = later.top;
             best = later.best;
         } else {
             total += later.total * std::exp(later.top - top);
+            runner_up(later.top, later.best);
         }
+        runner_up(later.second, later.next);
     }
 };
 
@@ -55,8 +69,9 @@ class Unembedding {
         });
     }
 
-    // Per row: the best id, its logit, and the logarithm of the sum of all exponentials.
-    void readings(int64_t* best, float* best_logit, float* log_sum) {
+    // Per row: the best id, its logit, and the logarithm of the sum of all exponentials; where wanted, the
+    // next best id.
+    void readings(int64_t* best, float* best_logit, float* log_sum, int64_t* next = nullptr) {
         std::vector<Reading> found(size_t(parts_) * rows_);
         each_vector([&](int part, int row, int first, Floats value) {
             found[size_t(part) * rows_ + row].take(first, value, choosable_);
@@ -65,6 +80,7 @@ class Unembedding {
             Reading whole = found[row];
             for (int part = 1; part < parts_; ++part) whole.join(found[size_t(part) * rows_ + row]);
             best[row] = whole.best;
+            if (next) next[row] = whole.next;
             best_logit[row] = whole.top;
             log_sum[row] = whole.top + std::log(whole.total);
         }

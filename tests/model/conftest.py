@@ -20,3 +20,15 @@ def llama(tmp_path_factory):
     folder = tmp_path_factory.mktemp("llama")
     random_model(max_position_embeddings=600).save_pretrained(folder)
     return read(folder)
+
+
+@pytest.fixture(scope="module")
+def eager(tmp_path_factory):
+    """An eager model of a family and variant, in fp32."""
+
+    def make(name="llama", variant="gqa", **changes):
+        folder = tmp_path_factory.mktemp(f"{name}-{variant}")
+        random_model(name, variant, **changes).save_pretrained(folder)
+        return read(folder)
+
+    return make

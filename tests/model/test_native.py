@@ -27,18 +27,6 @@ FORMATS = [(torch.float32, None), (torch.bfloat16, None), (torch.bfloat16, "int8
 WAYS = ([40], [1] * 40, [3, 1, 7, 12, 2, 15], [26, 14])
 
 
-@pytest.fixture(scope="module")
-def eager(tmp_path_factory):
-    """An eager model of a family and variant, in fp32."""
-
-    def make(name="llama", variant="gqa", **changes):
-        folder = tmp_path_factory.mktemp(f"{name}-{variant}")
-        random_model(name, variant, **changes).save_pretrained(folder)
-        return read(folder)
-
-    return make
-
-
 def in_parts(model, tokens, lengths):
     """Logits [T, V] of `tokens`, of which so many are computed at once."""
     cache, ends = model.new_cache(), [0, *torch.tensor(lengths).cumsum(0).tolist()]

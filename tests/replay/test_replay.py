@@ -8,6 +8,8 @@ import pytest
 
 from dynexit import DynexitError, load
 from dynexit.costs.table import Costs
+from dynexit.decoding.controllers.base import Controller
+from dynexit.decoding.records import Plan
 from dynexit.methods import make_controller
 from dynexit.replay.oracle import oracle
 from dynexit.replay.recording import record_text, trace_info
@@ -53,6 +55,26 @@ def test_replay_accepts_what_a_real_run_accepts(lm, trace, method):
         for field in ("drafted", "accepted", "tokens"):
             told = [getattr(r, field) for r in played.rounds]
             assert told == [getattr(r, field) for r in real.stats.rounds], field
+
+
+class Leafy(Controller):
+    """Drafts the second choice beside every token."""
+
+    def plan(self) -> Plan:
+        odds = (1.0,) * 10
+        return Plan(4, 4, odds=odds, leaf_odds=odds, leaf_floor=1.0)
+
+
+def test_replay_accepts_the_leaves_that_a_real_run_accepts(lm, trace):
+    leaves = 0
+    for text, prompt in zip(trace.texts, PROMPTS, strict=True):
+        real = lm.generate(prompt, Leafy(), max_new_tokens=text.generated)
+        played = replay(trace.info, text, Leafy(), COSTS)
+        for field in ("drafted", "accepted", "tokens", "leaf_places", "leaf_accepted"):
+            told = [getattr(r, field) for r in played.rounds]
+            assert told == [getattr(r, field) for r in real.stats.rounds], field
+        leaves += sum(r.leaf_accepted for r in played.rounds)
+    assert leaves
 
 
 def test_a_threshold_ends_drafts_alike_up_to_a_mismatch(lm, trace):

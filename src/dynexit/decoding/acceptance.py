@@ -8,6 +8,7 @@ from torch import Tensor
 from dynexit.decoding.records import Draft, Verdict
 from dynexit.decoding.sampling import NOT_NUMBERS, Chooser
 from dynexit.errors import DynexitError
+from dynexit.model.drafting import Leaf
 from dynexit.model.readings import Readings
 
 
@@ -16,7 +17,7 @@ def accept(draft: Draft, target_logits: Tensor | Readings, chooser: Chooser) -> 
 
     Args:
         target_logits: [d + 1, V], unprocessed, or what was read off them; row i is what the target
-            says after i drafts.
+            says after i drafts. Readings of leaves may follow: what it says after each.
     """
     if isinstance(target_logits, Tensor) and chooser.sampling.speculative:
         return _accept_speculative(draft, target_logits, chooser)
@@ -24,7 +25,11 @@ def accept(draft: Draft, target_logits: Tensor | Readings, chooser: Chooser) -> 
     accepted = 0
     while accepted < len(draft.tokens) and draft.tokens[accepted] == chosen[accepted]:
         accepted += 1
-    return Verdict(accepted, chosen[accepted], len(draft.tokens))
+    drafted = len(draft.tokens)
+    if draft.leaves and accepted < drafted and (accepted, chosen[accepted]) in draft.leaves:
+        leaf = draft.leaves.index(Leaf(accepted, chosen[accepted]))
+        return Verdict(accepted, chosen[drafted + 1 + leaf], drafted, leaf)
+    return Verdict(accepted, chosen[accepted], drafted)
 
 
 def _accept_speculative(draft: Draft, target_logits: Tensor, chooser: Chooser) -> Verdict:

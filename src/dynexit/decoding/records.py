@@ -5,10 +5,12 @@ The words, used everywhere and nowhere in another sense:
 - draft: d tokens guessed by the first E layers; verify: one pass of the target over all of them;
   accept: keep the longest prefix that the target would have written itself.
 - exit layer E: how many layers a draft runs, counted from 1. Speculation length d: its tokens.
+- leaf: a drafted token's second choice, verified beside it. Where the token is rejected and the
+  leaf is what the target chose, the leaf is accepted, and the round goes on behind it.
 - accepted: a drafted token that the target agrees with; lookup: one of them that was looked up in
   the text. Rejected: the first one it does not; nothing after it counts. Recovered: the target's
   own token in the place of a rejected one. Bonus: the target's token after a draft that was
-  accepted whole. Target: a token of a plain step.
+  accepted whole, or after a leaf. Target: a token of a plain step.
 - shadow token: what a layer would have predicted at a position that is computed anyway.
 - confidence: the probability of the token that was chosen.
 """
@@ -17,12 +19,13 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache
-from math import prod
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+
+from dynexit.model.drafting import Leaf, long_enough
 
 SECONDS = ("draft_seconds", "verify_seconds", "control_seconds", "text_seconds")
 Source = Literal["accepted", "lookup", "recovered", "bonus", "target"]
@@ -39,6 +42,10 @@ class Plan:
     confidence: one number for each of as many equal parts of 0 to 1. A drafter that runs none of
     the target's layers has exit layer 0.
 
+    A token's second choice is drafted beside it where the odds of the tokens before it, times its
+    own in `leaf_odds` by the token's confidence, are at least `leaf_floor`; where nobody can use a
+    leaf, none is drafted.
+
     `shadow` are the layers whose shadow tokens the round brings; None is all that the controller
     reads.
     """
@@ -50,6 +57,8 @@ class Plan:
     floors: tuple[float, ...] = ()
     odds: tuple[float, ...] = ()
     shadow: tuple[int, ...] | None = None
+    leaf_odds: tuple[float, ...] = ()
+    leaf_floor: float = 0.0
 
     @property
     def reads_confidence(self) -> bool:
@@ -58,13 +67,7 @@ class Plan:
 
     def ends_with(self, confidences: Sequence[float]) -> bool:
         """Whether a draft of tokens that are this sure is long enough."""
-        if self.threshold is not None and confidences[-1] < self.threshold:
-            return True
-        if len(confidences) > len(self.floors):
-            return False
-        last = len(self.odds) - 1
-        parts = (min(int(c * len(self.odds)), last) for c in confidences)
-        return prod(self.odds[part] for part in parts) < self.floors[len(confidences) - 1]
+        return long_enough(confidences, self.threshold, self.floors, self.odds)
 
 
 PLAIN_STEP = Plan()
@@ -75,32 +78,43 @@ class Draft:
     """Tokens that a drafter proposes.
 
     `hidden` are the states that left layer `layer` for the newest committed token and all drafted
-    ones: verification continues from there. A drafter that runs none of the target's layers leaves
-    `layer` at 0.
+    ones, leaves last: verification continues from there. A drafter that runs none of the target's
+    layers leaves `layer` at 0. Keys and values of leaves are kept from slot `slot` of the cache on.
     """
 
     tokens: list[int] = field(default_factory=list)
     confidences: list[float] = field(default_factory=list)
     layer: int = 0
-    hidden: Tensor | None = None  # [d + 1, D]
+    hidden: Tensor | None = None  # [d + 1 + leaves, D]
     states: Tensor | None = None  # [d + 1, E, D], of layers 1..E, for who reads shadow tokens
     logits: list[Tensor] = field(default_factory=list)  # processed, [1, V]; speculative only
+    leaves: list[Leaf] = field(default_factory=list)
+    slot: int = 0
+
+    def kept(self, verdict: "Verdict") -> list[int]:
+        """Drafted tokens that stay."""
+        leaf = [] if verdict.leaf is None else [self.leaves[verdict.leaf].token]
+        return self.tokens[: verdict.accepted] + leaf
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of a verification: `accepted` drafts, then one token of the target's."""
+    """The outcome of a verification: `accepted` drafts, perhaps leaf number `leaf`, then one token
+    of the target's.
+    """
 
     accepted: int
     token: int
     drafted: int
+    leaf: int | None = None
 
     @property
     def source(self) -> Source:
         """Where the last token came from."""
         if self.drafted == 0:
             return "target"
-        return "bonus" if self.accepted == self.drafted else "recovered"
+        whole = self.accepted == self.drafted or self.leaf is not None
+        return "bonus" if whole else "recovered"
 
 
 @dataclass(frozen=True)
@@ -140,6 +154,9 @@ class Judged:
 class Round:
     """One finished round, as controllers and statistics see it.
 
+    `drafted` and `accepted` count a draft's tokens without its leaves: they stand beside the tokens
+    `leaf_places`, from 0.
+
     `control_seconds` are those of planning, lookup, analysis and statistics; `text_seconds` those
     of bringing tokens to text.
     """
@@ -152,10 +169,22 @@ class Round:
     confidences: Sequence[float] = ()
     shadow: ShadowTokens | None = None
     offer: Judged | None = None
+    leaf_places: Sequence[int] = ()
+    leaf_accepted: bool = False
     draft_seconds: float = 0.0
     verify_seconds: float = 0.0
     control_seconds: float = 0.0
     text_seconds: float = 0.0
+
+    @property
+    def all_drafted(self) -> int:
+        """Drafted tokens, with leaves."""
+        return self.drafted + len(self.leaf_places)
+
+    @property
+    def all_accepted(self) -> int:
+        """Accepted tokens, with a leaf."""
+        return self.accepted + self.leaf_accepted
 
     @property
     def seconds(self) -> float:
@@ -186,13 +215,13 @@ class Statistics:
 
     @property
     def drafted(self) -> int:
-        """Drafted tokens."""
-        return sum(r.drafted for r in self.rounds)
+        """Drafted tokens, leaves counted in."""
+        return sum(r.all_drafted for r in self.rounds)
 
     @property
     def accepted(self) -> int:
         """Drafted tokens that the target agreed with."""
-        return sum(r.accepted for r in self.rounds)
+        return sum(r.all_accepted for r in self.rounds)
 
     @property
     def tokens(self) -> int:
@@ -212,7 +241,7 @@ class Statistics:
     @property
     def etpl(self) -> float:
         """Effective tokens per layer (DEL, section 5): tokens / sum of (E * d + L)."""
-        layers = sum(r.plan.exit_layer * r.drafted + self.num_layers for r in self.rounds)
+        layers = sum(r.plan.exit_layer * r.all_drafted + self.num_layers for r in self.rounds)
         return self.tokens / layers if layers else 0.0
 
     @property
@@ -222,7 +251,7 @@ class Statistics:
 
     @property
     def acceptance_by_position(self) -> list[float]:
-        """Share of drafts at position 1, 2, ... of a round that were accepted."""
+        """Share of drafts at position 1, 2, ... of a round that were accepted; no leaves."""
         longest = max((r.drafted for r in self.rounds), default=0)
         drafted = [sum(r.drafted > i for r in self.rounds) for i in range(longest)]
         accepted = [sum(r.accepted > i for r in self.rounds) for i in range(longest)]
@@ -248,12 +277,18 @@ class Statistics:
 
 
 def _columns(rounds: Sequence[Round]) -> dict[str, list[Any]]:
-    """One list per number, as long as there are rounds: half the size of one object per round."""
+    """One list per number, as long as there are rounds: half the size of one object per round.
+
+    Leaves are counted in as drafted and accepted.
+    """
     return {
         "drafter": [r.plan.drafter if r.drafted else None for r in rounds],
         "exit_layer": [r.plan.exit_layer if r.drafted else None for r in rounds],
         "threshold": [_rounded(r.plan.threshold) if r.drafted else None for r in rounds],
-        **{name: [getattr(r, name) for r in rounds] for name in ("drafted", "accepted", "tokens")},
+        "drafted": [r.all_drafted for r in rounds],
+        "accepted": [r.all_accepted for r in rounds],
+        "leaves": [len(r.leaf_places) for r in rounds],
+        "tokens": [r.tokens for r in rounds],
         **{name: [_rounded(getattr(r, name)) for r in rounds] for name in SECONDS},
     }
 

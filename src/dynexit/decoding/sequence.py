@@ -163,7 +163,9 @@ class Sequence:
         verified = self.clock()
         shadow = (yield from self._shadow(draft, states, logits, verdict)) if states else None
         analysed = self.clock()
-        stays = draft.tokens[: verdict.accepted]
+        stays = draft.kept(verdict)
+        if verdict.leaf is not None:
+            self.cache.move(draft.slot + verdict.leaf, self.cache.length + len(stays))
         origin: Source = "lookup" if plan.drafter == "lookup" else "accepted"
         chunks = self._commit(stays, verdict.token, verdict.source, logits, origin)
         committed = self.clock()
@@ -176,6 +178,8 @@ class Sequence:
             confidences=draft.confidences,
             shadow=shadow,
             offer=_judge(offer, [*stays, verdict.token]),
+            leaf_places=[leaf.place for leaf in draft.leaves],
+            leaf_accepted=verdict.leaf is not None,
             draft_seconds=drafted - planned,
             verify_seconds=verified - drafted,
             control_seconds=planned - began + analysed - verified,
@@ -228,15 +232,18 @@ class Sequence:
         return (yield from self.drafters[plan.drafter].draft(self, plan))
 
     def _verify(self, draft: Draft) -> Steps[tuple[Tensor | Readings, list[Tensor]]]:
-        """Target logits [d + 1, V], and the states that left the layers above the draft's.
+        """Target logits [d + 1 + leaves, V], and the states that left the layers above the draft's.
 
         Rows that the draft has run through its layers are continued, never computed again.
         """
         hidden = draft.hidden
         if hidden is None:
-            hidden = self.model.embed([self.tokens[-1], *draft.tokens])
+            seconds = (leaf.token for leaf in draft.leaves)
+            hidden = self.model.embed([self.tokens[-1], *draft.tokens, *seconds])
         late: list[Tensor] | None = [] if self.shadowed else None
-        span = Span(self.cache, self.cache.length, hidden.shape[0])
+        places = tuple(leaf.place + 1 for leaf in draft.leaves)
+        length = len(draft.tokens) + 1
+        span = Span(self.cache, self.cache.length, length, places, draft.slot)
         hidden = yield Segment(hidden, span, draft.layer, self.depth, late)
         logits = yield Unembed(hidden, self._best_only)
         return logits, late or []

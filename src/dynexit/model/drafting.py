@@ -1,8 +1,9 @@
 """What a model needs to know to draft on its own: one call instead of two for every token."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from math import prod
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -23,6 +24,10 @@ class DraftingRule:
         eos: drafting ends after one of these.
         limit: so many tokens of the head are read; None is all.
         finish: whether the last token runs through the layers, too: its state is wanted.
+        leaf_odds: how often a token's second choice is right instead, in parts as `odds`; none
+            where no leaves are wanted.
+        leaf_floor: a second choice becomes a leaf where its own odds times those of the tokens
+            before are at least this.
     """
 
     exit_layer: int
@@ -33,20 +38,57 @@ class DraftingRule:
     eos: frozenset[int] = frozenset()
     limit: int | None = None
     finish: bool = True
+    leaf_odds: Sequence[float] = ()
+    leaf_floor: float = 0.0
+
+    def ends_after(self, tokens: Sequence[int], confidences: Sequence[float]) -> bool:
+        """Whether a draft that is so far is long enough."""
+        whole = len(tokens) == self.length or (bool(tokens) and tokens[-1] in self.eos)
+        if whole or not tokens:
+            return whole
+        return long_enough(confidences, self.threshold, self.floors, self.odds)
+
+
+def long_enough(
+    confidences: Sequence[float],
+    threshold: float | None,
+    floors: Sequence[float],
+    odds: Sequence[float],
+) -> bool:
+    """Whether drafting ends with the last of tokens that are this sure; as `DraftingRule` says."""
+    if threshold is not None and confidences[-1] < threshold:
+        return True
+    if len(confidences) > len(floors):
+        return False
+    return prod(odds[part_of(c, len(odds))] for c in confidences) < floors[len(confidences) - 1]
+
+
+def part_of(confidence: float, parts: int) -> int:
+    """Which of so many equal parts of 0 to 1 a confidence lies in, counted from 0."""
+    return min(int(confidence * parts), parts - 1)
+
+
+class Leaf(NamedTuple):
+    """A second choice: `token` might stand where drafted token number `place`, from 0, does."""
+
+    place: int
+    token: int
 
 
 @dataclass(frozen=True)
 class Drafted:
-    """d tokens and how likely each was.
+    """d tokens and how likely each was, and l leaves.
 
-    `hidden` [d + 1, D] left the exit layer for the token that they follow and for them (the last
-    row means nothing where the rule does not finish), `states` [d + 1, E, D], if any, each layer.
+    `hidden` [d + 1 + l, D] left the exit layer for the token that they follow, for them and for
+    the leaves (the token's that was drafted last, and its leaf's, mean nothing where the rule does
+    not finish), `states` [d + 1, E, D], if any, each layer: then there are no leaves.
     """
 
     tokens: list[int]
     confidences: list[float]
     hidden: Tensor
     states: Tensor | None
+    leaves: list[Leaf] = field(default_factory=list)
 
 
 @runtime_checkable
@@ -58,6 +100,6 @@ class DraftsAlone(Protocol):
     ) -> Drafted:
         """Write on greedily after `token`, which stands at position `start`.
 
-        Writes keys and values of layers [0, exit_layer) from there on. Confidences are NaN where
-        logits are no numbers.
+        Writes keys and values of layers [0, exit_layer) from there on, those of leaves in slots
+        from `start + rule.length + 1` on. Confidences are NaN where logits are no numbers.
         """

@@ -16,6 +16,9 @@ class Cache(Protocol):
 
     `length` is the number of committed positions: those that every layer has computed for tokens
     that stay. A sequence rolls back by making it shorter; what lies past it is overwritten.
+
+    A branching model's cache can also `move(slot, position)`: put a leaf's keys and values where a
+    position's are. This is all that is ever copied.
     """
 
     length: int
@@ -31,11 +34,18 @@ class Cache(Protocol):
 
 @dataclass(frozen=True)
 class Span:
-    """`length` consecutive positions of one sequence, from `start`, over its cache."""
+    """`length` consecutive positions of one sequence, from `start`, over its cache.
+
+    Rows of leaves may follow: other tokens for some of these positions, `leaves` from `start` on.
+    Each sees what comes before its position, and itself. Their keys and values are kept in the
+    cache from `slot` on, past all positions in use.
+    """
 
     cache: Cache
     start: int
     length: int
+    leaves: tuple[int, ...] = ()
+    slot: int = 0
 
     @property
     def stop(self) -> int:
@@ -49,6 +59,7 @@ class Model(Protocol):
     config: ModelConfig
     runtime_name: str  # such as "eager" or "native, avx512"
     rows_independent: bool  # a row's results are the same to the bit whatever rows are beside it
+    branching: bool  # a span may have leaves
     choosable: int  # tokens that may be chosen: fewer than rows of the head where those are padded
 
     @property

@@ -110,6 +110,7 @@ class Transformer(nn.Module):
 
     runtime_name = "eager"
     rows_independent = False  # a product of several rows may add in another order than that of one
+    branching = False
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

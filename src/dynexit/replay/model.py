@@ -11,11 +11,13 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dynexit.costs.table import Costs
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig
+from dynexit.model.drafting import Drafted, DraftingRule, Leaf, part_of
 from dynexit.model.interface import Span
 from dynexit.model.readings import Readings
 from dynexit.replay.trace import TracedText, TraceInfo
@@ -38,6 +40,11 @@ class TraceCache:
     bytes: int = 0
     on_text: int = 0
 
+    def move(self, slot: int, position: int) -> None:
+        """A leaf takes the place of a token: it was the text's own, else nobody would move it."""
+        del slot
+        self.on_text = position + 1
+
 
 @dataclass
 class TraceModel:
@@ -56,6 +63,7 @@ class TraceModel:
     config: ModelConfig = field(init=False)
     runtime_name: str = "replay"
     rows_independent: bool = True
+    branching: bool = True
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.int64
 
@@ -118,7 +126,8 @@ class TraceModel:
             )
         self.drafting = False
         around = self.costs.round if stop == depth else 0.0
-        return around + self.costs.layers(stop - start, span.length, span.stop)
+        rows = span.length + len(span.leaves)
+        return around + self.costs.layers(stop - start, rows, span.stop)
 
     def _placed(self, hidden: Tensor, span: Span) -> Tensor:
         """Positions for tokens; -1 - position where a row is off the recorded text."""
@@ -129,20 +138,86 @@ class TraceModel:
         if span.start <= cache.on_text:
             cache.on_text = span.start + same
         positions = np.arange(span.start, span.stop)
-        placed = np.where(positions < cache.on_text, positions, -1 - positions)
-        return torch.from_numpy(np.stack((placed, hidden[:, 1].numpy()), 1))
+        placed = np.where(positions < cache.on_text, positions, -1 - positions).tolist()
+        for place, token in zip(span.leaves, given[span.length :].tolist(), strict=True):
+            placed.append(self._place(cache, span.start + place, token))
+        return torch.tensor([[place, 0] for place in placed])
+
+    def _place(self, cache: TraceCache, position: int, token: int) -> int:
+        """Where one token stands: `position`, or where it is off the recorded text, -1 - that."""
+        known = position < len(self.text.tokens) and position <= cache.on_text
+        return position if known and self.text.tokens[position] == token else -1 - position
+
+    def draft(
+        self, cache: TraceCache, start: int, token: int, rule: DraftingRule, states: bool
+    ) -> Drafted:
+        """See `DraftsAlone`."""
+        tokens: list[int] = []
+        confidences: list[float] = []
+        leaves: list[Leaf] = []
+        places: list[int] = []
+        beside: list[int] = []
+        layer, chance = rule.exit_layer, 1.0
+        while not (last := rule.ends_after(tokens, confidences)) or rule.finish:
+            position = start + len(tokens)
+            fresh = bool(leaves) and leaves[-1].place == len(tokens) - 1
+            self.seconds += self._cost(0, layer, Span(cache, position, 1))
+            if fresh and rule.finish:
+                self.seconds += layer * (self.costs.layers(1, 2) - self.costs.layers(1, 1))
+                beside.append(self._place(cache, position, leaves[-1].token))
+            places.append(self._place(cache, position, token))
+            if position <= cache.on_text:
+                cache.on_text = position + (places[-1] >= 0)
+            if last:
+                break
+            token, confidence, second = self._chosen(places[-1], layer, rule.limit)
+            part = part_of(confidence, len(rule.odds) or 1)
+            if rule.leaf_odds and not states and chance * rule.leaf_odds[part] >= rule.leaf_floor:
+                leaves.append(Leaf(len(tokens), second))
+            chance *= rule.odds[part] if rule.odds else 1.0
+            tokens.append(token)
+            confidences.append(confidence)
+        places += [0] * (len(tokens) + 1 - len(places)) + beside
+        hidden = torch.tensor([[place, layer] for place in places])
+        rows = hidden[: len(tokens) + 1]
+        left = torch.stack([self._at(rows, i + 1) for i in range(layer)], 1) if states else None
+        return Drafted(tokens, confidences, hidden, left, leaves)
+
+    @staticmethod
+    def _at(rows: Tensor, layer: int) -> Tensor:
+        """The same rows after another layer."""
+        rows = rows.clone()
+        rows[:, 1] = layer
+        return rows
+
+    def _chosen(self, place: int, layer: int, limit: int | None) -> tuple[int, float, int]:
+        """A layer's best token at one row, its confidence, and the second best.
+
+        Of a trimmed head only the best is recorded: where the whole head's second is not known to
+        be its second, there is none.
+        """
+        self.seconds += self.costs.unembed(1, limit)
+        position = self._recorded_at(np.array([place]))
+        tokens, confidence = self._recorded(np.array([layer - 1]), position, limit)
+        best, second = self.text.best[layer - 1, position[0]].tolist()
+        token = -1 if place < 0 else int(tokens[0])
+        return token, float(confidence[0]), second if best == token else -1
 
     def read(self, hidden: Tensor, limit: int | None = None) -> Readings:
         """What was recorded of these layers at these positions."""
         self.seconds += self.costs.unembed(len(hidden), limit)
         places, layers = hidden.numpy().T
-        positions = np.where(places < 0, -1 - places, places) - self.text.first
-        if positions.min() < 0:
-            raise DynexitError("a position was read before the first one that the trace holds.")
-        positions = np.minimum(positions, self.text.best.shape[1] - 1)
+        positions = self._recorded_at(places)
         tokens, confidence = self._recorded(layers - 1, positions, limit)
         tokens = np.where(places < 0, -1, tokens)
         return Readings(tokens, np.log(confidence), np.zeros_like(confidence))
+
+    def _recorded_at(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Of rows, the recorded positions."""
+        positions = np.where(places < 0, -1 - places, places) - self.text.first
+        if positions.min() < 0:
+            raise DynexitError("a position was read before the first one that the trace holds.")
+        return np.minimum(positions, self.text.best.shape[1] - 1)
 
     def _recorded(self, layers: Any, positions: Any, limit: int | None) -> tuple[Any, Any]:
         text, trimmed = self.text, self.info.draft_vocabulary

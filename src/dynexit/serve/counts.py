@@ -46,13 +46,13 @@ def trace_of(
     likely: list[float | None] = list(done.confidences) if done else []
     likely += [None] * (len(drafted) - len(likely))
     accepted = done.accepted if done else 0
-    sure = [*likely[:accepted], None, None]  # the target's token, and a held-back rest
+    sure = [*likely[:accepted], None, None, None]  # a leaf, the target's token, a held-back rest
     return Trace(
         round=index,
         drafter=done.plan.drafter if done and drafted else None,
         exit_layer=done.plan.exit_layer if done and drafted else None,
-        drafted=len(drafted),
-        accepted=accepted,
+        drafted=done.all_drafted if done else 0,
+        accepted=done.all_accepted if done else 0,
         tokens=[
             TracedToken(
                 id=chunk.token_ids[0] if chunk.token_ids else -1,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dynexit.costs.table import ROUGH
 from dynexit.decoding.controllers.base import Controller, check_exit_layer
@@ -16,10 +17,15 @@ from dynexit.decoding.controllers.estimates import (
     LONGEST,
     Drift,
     ExitEstimates,
+    Floats,
+    LeafEstimates,
     LookupEstimates,
     Pace,
+    Tenths,
 )
 from dynexit.decoding.records import Offer, Plan, Round, ShadowTokens
+
+Mask = NDArray[np.bool_]
 
 MOST = 24  # tokens that are looked up
 REPLAN, COMPARE = 16, 32  # rounds between two looks at the present exit layer, and at all of them
@@ -28,6 +34,7 @@ ENOUGH = 24  # positions after which a layer is known
 LOYALTY = 0.05  # tokens a round that another exit must be worth more to replace the present one
 CANDIDATES = 8  # exit layers at most
 WAITING = 0.3  # tokens that a draft must be worth more where others would wait for it
+LEAST = 0.02  # tokens that a leaf must be worth: nothing is for free
 HOPE = 1.6  # of plain decoding's pace: the pace before anything is known
 
 
@@ -41,6 +48,7 @@ class Option:
     exit_layer: int = 0
     length: int = 0
     floors: tuple[float, ...] = ()
+    leaf_floor: float = 0.0
 
     def worth(self, rate: float) -> float:
         """Tokens beyond those that the same time brings at `rate` tokens per second."""
@@ -56,6 +64,7 @@ class Auto(Controller):
         lookup: draft with what the text holds already.
         shadow: analyse exit layers that are not in use.
         int8: draft with a copy of the first layers in int8 where that is faster.
+        tree: draft an unsure token's second choice beside it, where a pass can verify both.
         exit_layer: fixes the exit layer.
         carry: keep what was learned from prompt to prompt.
     """
@@ -68,6 +77,7 @@ class Auto(Controller):
     lookup: bool = True
     shadow: bool = True
     int8: bool = False
+    tree: bool = True
     exit_layer: int | None = None
     carry: bool = False
 
@@ -86,6 +96,7 @@ class Auto(Controller):
         self.shadow_layers = max(self._layers, default=1)
         self._layer = min(self._layers, key=lambda layer: abs(layer - num_layers / 4), default=0)
         self._exits, self._found = ExitEstimates(self._layers, self.sample), LookupEstimates()
+        self._leaves = LeafEstimates()
         self._draft_drift, self._verify_drift = Drift(trust=4.0), Drift()
         self._pace = Pace(1.0, self._plain().seconds / HOPE)
         self._offer: Offer | None = None
@@ -127,11 +138,20 @@ class Auto(Controller):
         for option in (self._drafting, self._looked_up(rate)):
             if option is not None and option.worth(rate) > needed:
                 best, needed = option, option.worth(rate)
-        odds = self._exits.odds(best.exit_layer) if best.exit_layer else ()
         layers = self._analysed(best)
+        if not best.exit_layer:
+            return Plan(0, best.length, drafter=best.drafter, shadow=layers)
+        odds = self._exits.odds(best.exit_layer)
+        leaf_odds = self._leaves.odds if self._branches else ()
         return Plan(
-            best.exit_layer, best.length, None, best.drafter, best.floors, odds, shadow=layers
+            *(best.exit_layer, best.length, None, best.drafter, best.floors, odds, layers),
+            *(leaf_odds, best.leaf_floor),
         )
+
+    @property
+    def _branches(self) -> bool:
+        """Whether leaves may be drafted: not where several share passes."""
+        return self.tree and self._company == 1
 
     def _due(self, every: int) -> bool:
         """Whether so many rounds have passed once more."""
@@ -206,7 +226,8 @@ class Auto(Controller):
         late = self._verify_drift.ratio()
         slow = self._draft_drift.ratio(late)
         token, last = token * slow, last * slow
-        chances, verify = self._exits.drafts(layer), [v * late for v in self._verify(reused)]
+        chances, tenths = self._exits.drafts(layer)
+        verify = [v * late for v in self._verify(reused)]
         mean = max(float(chances[:, 0].mean()), 0.01)
         floors = [  # of going on after 1, 2, ... tokens
             rate * (token + verify[length + 2] - verify[length + 1]) / mean
@@ -217,8 +238,28 @@ class Auto(Controller):
         length = float(drafted.sum(1).mean())
         tokens = 1.0 + float((chances * drafted).sum(1).mean())
         whole = int(length)
-        rows = verify[whole + 1] + (length - whole) * (verify[whole + 2] - verify[whole + 1])
-        return Option(tokens, length * token + last + rows, drafter, layer, LONGEST, tuple(floors))
+        row = verify[whole + 2] - verify[whole + 1]
+        rows = verify[whole + 1] + (length - whole) * row
+        extra, taken, floor = self._grown(chances, tenths, drafted, row * rate)
+        return Option(
+            *(tokens + extra, length * token + last + rows + taken * row, drafter, layer, LONGEST),
+            *(tuple(floors), floor),
+        )
+
+    def _grown(
+        self, chances: Floats, tenths: Tenths, drafted: Mask, row: float
+    ) -> tuple[float, float, float]:
+        """What leaves add to imagined drafts: tokens, rows, and the floor that they must reach.
+
+        Args:
+            row: tokens that the time of a row is worth.
+        """
+        if not self._branches:
+            return 0.0, 0.0, 0.0
+        before = np.concatenate((np.ones((len(chances), 1)), chances[:, :-1]), axis=1)
+        odds = before * np.array(self._leaves.odds)[tenths] * drafted
+        taken = odds >= max(row, LEAST)
+        return float((odds * taken).sum(1).mean()), float(taken.sum(1).mean()), max(row, LEAST)
 
     def observe(self, finished: Round) -> None:
         """Learn from what was drafted, offered and analysed."""
@@ -233,17 +274,25 @@ class Auto(Controller):
         if layer and judged:
             matched = [index < finished.accepted for index in range(judged)]
             self._exits.observe(layer, finished.confidences[:judged], matched)
+            self._observe_leaves(finished)
         if finished.shadow is not None:
             self._observe_shadow(finished.shadow)
 
+    def _observe_leaves(self, finished: Round) -> None:
+        for place in finished.leaf_places:
+            if place <= finished.accepted:
+                right = finished.leaf_accepted and place == finished.accepted
+                self._leaves.observe(finished.confidences[place], right)
+
     def _observe_drift(self, finished: Round) -> None:
         plan, drafted, reused = finished.plan, finished.drafted, 0
+        rows = finished.all_drafted + 1
         self._draft_drift.fade()
         self._verify_drift.fade()
         if plan.exit_layer and drafted:
             token, last, reused = self._draft_costs(plan.drafter, plan.exit_layer)
             self._draft_drift.observe(finished.draft_seconds, drafted * token + last)
-        foreseen = self._verify(reused)[drafted + 1]
+        foreseen = self._verify(reused)[rows]
         self._verify_drift.observe(finished.seconds - finished.draft_seconds, foreseen)
 
     def _observe_shadow(self, shadow: ShadowTokens) -> None:

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from dynexit.decoding.records import Judged, ShadowTokens
 
 Floats = NDArray[np.float64]
+Tenths = NDArray[np.intp]
 
 # Before anything is seen: how often a token is accepted whose confidence lies in a tenth of 0 to 1,
 # and a looked-up one after so many matching tokens. Rounded from traces of the bundled model.
 CONFIDENT = (0.40, 0.50, 0.60, 0.68, 0.77, 0.84, 0.89, 0.93, 0.96, 0.99)
 MATCHED = (0.35, 0.50, 0.50, 0.60, 0.64, 0.74, 0.77, 0.78, 0.79, 0.83, 0.85, 0.88, 0.92)
+SECOND = (0.19, 0.19, 0.18, 0.18, 0.15, 0.09, 0.07, 0.05, 0.03, 0.01)  # its second choice instead
 WEIGHT = 8.0  # observations that the above count as
 ELSEWHERE = 0.25  # of a token of another text
 BELIEF = 4.0  # expected tokens that trust in a layer counts as, and in all of them
@@ -85,19 +87,40 @@ class ExitEstimates:
         agreed = BELIEF * others + self._agreed[layer]
         return min(agreed / (BELIEF + self._expected[layer]), 1.0)
 
-    def drafts(self, layer: int) -> Floats:
-        """Imagined drafts [DRAFTS, LONGEST]: the chance that all tokens up to each are accepted,
-        as confidences fell so far.
+    def drafts(self, layer: int) -> tuple[Floats, Tenths]:
+        """Imagined drafts, as confidences fell so far, both [DRAFTS, LONGEST]: the chance that all
+        tokens up to each are accepted, and the tenth that each token's confidence lies in.
         """
         counts = np.array(self._seen[layer]) + SPREAD
         ends = np.cumsum(counts) / counts.sum()
         parts = np.minimum(np.searchsorted(ends, DRAWN), len(CONFIDENT) - 1)
-        return np.cumprod(np.array(self.odds(layer))[parts], axis=1)
+        return np.cumprod(np.array(self.odds(layer))[parts], axis=1), parts
 
 
 def tenth(confidence: float) -> int:
     """The tenth of 0 to 1 that a confidence lies in."""
     return min(int(confidence * len(CONFIDENT)), len(CONFIDENT) - 1)
+
+
+@dataclass
+class LeafEstimates:
+    """How often a token's second choice is right instead, by how sure the layer was of the first.
+
+    Layers hardly differ in that, so all are counted together.
+    """
+
+    _hits: list[float] = field(default_factory=lambda: [WEIGHT * odds for odds in SECOND])
+    _seen: list[float] = field(default_factory=lambda: [WEIGHT] * len(SECOND))
+
+    def observe(self, confidence: float, accepted: bool) -> None:
+        """Count a leaf that the target reached."""
+        self._hits[tenth(confidence)] += accepted
+        self._seen[tenth(confidence)] += 1.0
+
+    @property
+    def odds(self) -> tuple[float, ...]:
+        """By tenths of the first choice's confidence."""
+        return tuple(h / s for h, s in zip(self._hits, self._seen, strict=True))
 
 
 @dataclass

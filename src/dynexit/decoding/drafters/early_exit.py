@@ -60,17 +60,21 @@ class EarlyExitDrafter:
 
 def _draft_at_once(sequence: "Sequence", plan: Plan, model: Model) -> Steps[Draft]:
     limits, reused = sequence.limits, model is sequence.model
+    start, newest = sequence.cache.length, sequence.tokens[-1]
+    watched = reused and bool(sequence.shadowed)
+    branching = sequence.model.branching and not sequence.shadowed
     rule = DraftingRule(
         *(plan.exit_layer, plan.speculation_length, plan.threshold or 0.0, plan.floors, plan.odds),
         *(limits.eos, sequence.controller.draft_vocabulary, reused),
+        *(plan.leaf_odds if branching else (), plan.leaf_floor),
     )
-    start, newest = sequence.cache.length, sequence.tokens[-1]
-    watched = reused and bool(sequence.shadowed)
     drafted: Drafted = yield Drafting(sequence.cache, start, newest, rule, watched, model)
     if any(map(math.isnan, drafted.confidences)):
         raise DynexitError(NOT_NUMBERS)
     return Draft(
-        drafted.tokens, drafted.confidences, plan.exit_layer, drafted.hidden, drafted.states
+        *(drafted.tokens, drafted.confidences, plan.exit_layer, drafted.hidden, drafted.states),
+        leaves=drafted.leaves,
+        slot=start + rule.length + 1,
     )
 
 

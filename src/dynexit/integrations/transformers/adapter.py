@@ -67,6 +67,7 @@ class Adapter:
 
     runtime_name = "transformers' layers"
     rows_independent = False
+    branching = False
 
     def __init__(self, model: Any) -> None:
         text = model.config.get_text_config()

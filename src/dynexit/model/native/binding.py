@@ -63,7 +63,11 @@ class Shape(Structure):
 class NativeSpan(Structure):
     """`dx_span`."""
 
-    _fields_ = [("cache", pointer), ("start", c_int32), ("length", c_int32)]
+    _fields_ = [
+        ("cache", pointer),
+        *((name, c_int32) for name in ("start", "length", "leaves", "slot")),
+        ("places", POINTER(c_int32)),
+    ]
 
 
 class NativeDrafting(Structure):
@@ -72,8 +76,20 @@ class NativeDrafting(Structure):
     _fields_ = [
         *((name, c_int32) for name in ("exit_layer", "length", "limit", "bins", "num_eos")),
         *(("num_floors", c_int32), ("finish", c_int32)),
-        ("threshold", c_float),
-        *(("floors", POINTER(c_float)), ("odds", POINTER(c_float)), ("eos", POINTER(c_int64))),
+        *(("threshold", c_float), ("leaf_floor", c_float)),
+        *((name, POINTER(c_float)) for name in ("floors", "odds", "leaf_odds")),
+        ("eos", POINTER(c_int64)),
+    ]
+
+
+class NativeDrafted(Structure):
+    """`dx_drafted`."""
+
+    _fields_ = [
+        *(("tokens", POINTER(c_int64)), ("confidences", POINTER(c_float))),
+        *(("hidden", pointer), ("states", pointer)),
+        *(("leaf_tokens", POINTER(c_int64)), ("leaf_places", POINTER(c_int32))),
+        *(("drafted", c_int32), ("leaves", c_int32)),
     ]
 
 
@@ -95,6 +111,7 @@ class Runtime(Structure):
         ("cache_new", CFUNCTYPE(pointer, pointer)),
         ("cache_free", CFUNCTYPE(None, pointer)),
         ("cache_bytes", CFUNCTYPE(c_int64, pointer)),
+        ("cache_move", CFUNCTYPE(None, pointer, c_int, c_int)),
         ("gather", CFUNCTYPE(None, pointer, pointer, c_int, pointer)),
         (
             "run",
@@ -109,7 +126,7 @@ class Runtime(Structure):
             CFUNCTYPE(
                 c_int,
                 *(pointer, POINTER(NativeDrafting), pointer, c_int, c_int64, pointer, pointer),
-                *(pointer, pointer, pointer, pointer, POINTER(c_int)),
+                POINTER(NativeDrafted),
             ),
         ),
         (

@@ -1,7 +1,7 @@
 """A checkpoint whose layers run in the native library."""
 
 from collections.abc import Sequence
-from ctypes import byref, c_float, c_int, c_int64
+from ctypes import byref, c_float, c_int32, c_int64
 from typing import Any, cast
 
 import numpy as np
@@ -11,11 +11,12 @@ from torch import Tensor
 
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig
-from dynexit.model.drafting import Drafted, DraftingRule
+from dynexit.model.drafting import Drafted, DraftingRule, Leaf
 from dynexit.model.interface import Cache, Span
 from dynexit.model.native.binding import (
     Format,
     Matrix,
+    NativeDrafted,
     NativeDrafting,
     NativeSpan,
     Shape,
@@ -55,6 +56,10 @@ class NativeCache:
         """Memory held now."""
         return self._model.runtime.cache_bytes(self.handle)
 
+    def move(self, slot: int, position: int) -> None:
+        """Put the keys and values of a leaf's slot at `position`."""
+        self._model.runtime.cache_move(self.handle, slot, position)
+
 
 class NativeRows:
     """The spans of a pass as the library reads them, and the table of angles up to their end."""
@@ -65,7 +70,13 @@ class NativeRows:
             raise DynexitError(f"position {end} is past the context of {limit}.")
         self._alive = tuple(spans)  # their caches must outlive this pass
         self.spans = (NativeSpan * len(spans))(
-            *(NativeSpan(cast(NativeCache, s.cache).handle, s.start, s.length) for s in spans)
+            *(
+                NativeSpan(
+                    *(cast(NativeCache, s.cache).handle, s.start, s.length, len(s.leaves), s.slot),
+                    (c_int32 * len(s.leaves))(*s.leaves),
+                )
+                for s in spans
+            )
         )
         self.cos, self.sin = model.rotary.up_to(end, LIKE)
 
@@ -86,6 +97,7 @@ class NativeTransformer:
     device = torch.device("cpu")
     devices: Sequence[torch.device] = (device,)
     rows_independent = True
+    branching = True
 
     def __init__(
         self,
@@ -235,27 +247,30 @@ class NativeTransformer:
         """See `DraftsAlone`."""
         rows, size = rule.length + 1, self.config.hidden_size
         cos, sin = self.rotary.up_to(start + rows, LIKE)
-        tokens, confidences, drafted = (c_int64 * rows)(), (c_float * rows)(), c_int()
-        hidden = torch.empty(rows, size)
+        hidden = torch.empty(rows + (rule.length if rule.leaf_odds else 0), size)
         left = torch.empty(rows, rule.exit_layer, size) if states else None
+        to = NativeDrafted(
+            *((c_int64 * rows)(), (c_float * rows)()),
+            *(hidden.data_ptr(), None if left is None else left.data_ptr()),
+            *((c_int64 * rows)(), (c_int32 * rows)()),
+        )
         self._check(
             self.runtime.draft(
                 *(self.handle, byref(self._drafting(rule)), cast(NativeCache, cache).handle),
-                *(start, token, cos.data_ptr(), sin.data_ptr(), tokens, confidences),
-                *(hidden.data_ptr(), None if left is None else left.data_ptr(), byref(drafted)),
+                *(start, token, cos.data_ptr(), sin.data_ptr(), byref(to)),
             )
         )
-        count = drafted.value
-        kept = None if left is None else left[: count + 1]
-        return Drafted(tokens[:count], confidences[:count], hidden[: count + 1], kept)
+        d, count = to.drafted, to.leaves
+        kept = None if left is None else left[: d + 1]
+        leaves = list(map(Leaf, to.leaf_places[:count], to.leaf_tokens[:count]))
+        return Drafted(to.tokens[:d], to.confidences[:d], hidden[: d + 1 + count], kept, leaves)
 
     def _drafting(self, rule: DraftingRule) -> NativeDrafting:
         odds, eos, floors = rule.odds, rule.eos, rule.floors
         return NativeDrafting(
             *(rule.exit_layer, rule.length, self._limited(rule.limit)),
-            *(len(odds), len(eos), len(floors), rule.finish, rule.threshold),
-            (c_float * len(floors))(*floors),
-            (c_float * len(odds))(*odds),
+            *(len(odds), len(eos), len(floors), rule.finish, rule.threshold, rule.leaf_floor),
+            *(_floats(floors), _floats(odds), _floats(rule.leaf_odds)),
             (c_int64 * len(eos))(*eos),
         )
 
@@ -285,3 +300,8 @@ class NativeTransformer:
         rows = hidden.contiguous()
         given = (self.handle, rows.data_ptr(), rows.shape[0], count)
         self._check(self.runtime.unembed(*given, *results))
+
+
+def _floats(values: Sequence[float]) -> Any:
+    """An array; none where there is nothing."""
+    return (c_float * len(values))(*values) if values else None
