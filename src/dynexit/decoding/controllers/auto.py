@@ -34,7 +34,8 @@ ENOUGH = 24  # positions after which a layer is known
 LOYALTY = 0.05  # tokens a round that another exit must be worth more to replace the present one
 CANDIDATES = 8  # exit layers at most
 WAITING = 0.3  # tokens that a draft must be worth more where others would wait for it
-LEAST = 0.02  # tokens that a leaf must be worth: nothing is for free
+LEAST = 0.02  # tokens that a leaf must be worth: nothing is for free,
+DEARER = 1.5  # and so many times the row that it takes
 HOPE = 1.6  # of plain decoding's pace: the pace before anything is known
 
 
@@ -240,26 +241,23 @@ class Auto(Controller):
         whole = int(length)
         row = verify[whole + 2] - verify[whole + 1]
         rows = verify[whole + 1] + (length - whole) * row
-        extra, taken, floor = self._grown(chances, tenths, drafted, row * rate)
+        floor = max(DEARER * row * rate, LEAST)
+        extra, taken = self._grown(chances, tenths, drafted, floor)
         return Option(
             *(tokens + extra, length * token + last + rows + taken * row, drafter, layer, LONGEST),
             *(tuple(floors), floor),
         )
 
     def _grown(
-        self, chances: Floats, tenths: Tenths, drafted: Mask, row: float
-    ) -> tuple[float, float, float]:
-        """What leaves add to imagined drafts: tokens, rows, and the floor that they must reach.
-
-        Args:
-            row: tokens that the time of a row is worth.
-        """
+        self, chances: Floats, tenths: Tenths, drafted: Mask, floor: float
+    ) -> tuple[float, float]:
+        """What leaves above `floor` add to imagined drafts: tokens and rows."""
         if not self._branches:
-            return 0.0, 0.0, 0.0
+            return 0.0, 0.0
         before = np.concatenate((np.ones((len(chances), 1)), chances[:, :-1]), axis=1)
         odds = before * np.array(self._leaves.odds)[tenths] * drafted
-        taken = odds >= max(row, LEAST)
-        return float((odds * taken).sum(1).mean()), float(taken.sum(1).mean()), max(row, LEAST)
+        odds[odds < floor] = 0.0
+        return float(odds.sum(1).mean()), float((odds > 0.0).sum(1).mean())
 
     def observe(self, finished: Round) -> None:
         """Learn from what was drafted, offered and analysed."""
