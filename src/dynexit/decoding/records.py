@@ -13,16 +13,17 @@ The words, used everywhere and nowhere in another sense:
 - confidence: the probability of the token that was chosen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache
-from math import prod
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+
+from dynexit.model.drafting import is_unsure
 
 SECONDS = ("draft_seconds", "verify_seconds", "control_seconds", "text_seconds")
 Source = Literal["accepted", "lookup", "recovered", "bonus", "target"]
@@ -58,13 +59,7 @@ class Plan:
 
     def ends_with(self, confidences: Sequence[float]) -> bool:
         """Whether a draft of tokens that are this sure is long enough."""
-        if self.threshold is not None and confidences[-1] < self.threshold:
-            return True
-        if len(confidences) > len(self.floors):
-            return False
-        last = len(self.odds) - 1
-        parts = (min(int(c * len(self.odds)), last) for c in confidences)
-        return prod(self.odds[part] for part in parts) < self.floors[len(confidences) - 1]
+        return is_unsure(confidences, self.threshold or 0.0, self.floors, self.odds)
 
 
 PLAIN_STEP = Plan()
@@ -77,6 +72,9 @@ class Draft:
     `hidden` are the states that left layer `layer` for the newest committed token and all drafted
     ones: verification continues from there. A drafter that runs none of the target's layers leaves
     `layer` at 0.
+
+    Where `tell` is given, tokens are unknown until the draft has arrived. Verification is asked for
+    before that, so that the device has something to do.
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -85,6 +83,12 @@ class Draft:
     hidden: Tensor | None = None  # [d + 1, D]
     states: Tensor | None = None  # [d + 1, E, D], of layers 1..E, for who reads shadow tokens
     logits: list[Tensor] = field(default_factory=list)  # processed, [1, V]; speculative only
+    tell: Callable[[], tuple[list[int], list[float]]] | None = None
+
+    def arrive(self) -> None:
+        """Wait for tokens and confidences that are still on their way from a device."""
+        if self.tell is not None:
+            (self.tokens, self.confidences), self.tell = self.tell(), None
 
 
 @dataclass(frozen=True)

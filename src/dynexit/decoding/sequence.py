@@ -159,6 +159,7 @@ class Sequence:
         draft = (yield from self._draft(plan)) if plan.speculation_length else Draft()
         drafted = self.clock()
         logits, states = yield from self._verify(draft)
+        draft.arrive()
         verdict = accept(draft, logits, self.chooser)
         verified = self.clock()
         shadow = (yield from self._shadow(draft, states, logits, verdict)) if states else None

@@ -1,7 +1,9 @@
 """What a model needs to know to draft on its own: one call instead of two for every token."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from math import prod
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
@@ -34,19 +36,39 @@ class DraftingRule:
     limit: int | None = None
     finish: bool = True
 
+    @property
+    def reads_confidence(self) -> bool:
+        """Whether drafting may end by how sure it is."""
+        return self.threshold > 0 or bool(self.floors)
+
 
 @dataclass(frozen=True)
 class Drafted:
-    """d tokens and how likely each was.
+    """A draft. Its d tokens may still be on their way from a device: asking for them waits.
 
     `hidden` [d + 1, D] left the exit layer for the token that they follow and for them (the last
     row means nothing where the rule does not finish), `states` [d + 1, E, D], if any, each layer.
+    Where tokens are on their way, more rows may follow: drafted before it was known that the draft
+    was over.
     """
 
-    tokens: list[int]
-    confidences: list[float]
     hidden: Tensor
     states: Tensor | None
+    tell: Callable[[], tuple[list[int], list[float]]]
+
+    @cached_property
+    def _told(self) -> tuple[list[int], list[float]]:
+        return self.tell()
+
+    @property
+    def tokens(self) -> list[int]:
+        """The d tokens."""
+        return self._told[0]
+
+    @property
+    def confidences(self) -> list[float]:
+        """How likely each was."""
+        return self._told[1]
 
 
 @runtime_checkable
@@ -61,3 +83,18 @@ class DraftsAlone(Protocol):
         Writes keys and values of layers [0, exit_layer) from there on. Confidences are NaN where
         logits are no numbers.
         """
+
+
+def is_unsure(
+    confidences: Sequence[float],
+    threshold: float,
+    floors: Sequence[float],
+    odds: Sequence[float],
+) -> bool:
+    """Whether a draft of tokens that are this sure is long enough, by a rule's numbers."""
+    if confidences[-1] < threshold:
+        return True
+    if len(confidences) > len(floors):
+        return False
+    parts = (min(int(c * len(odds)), len(odds) - 1) for c in confidences)
+    return prod(odds[part] for part in parts) < floors[len(confidences) - 1]

@@ -47,6 +47,7 @@ class EarlyExitDrafter:
         else:
             draft = yield from _draft_by_token(sequence, plan, model)
         if self._quantised:
+            draft.arrive()  # its states are not verification's
             draft.layer, draft.hidden, draft.states = 0, None, None
         return draft
 
@@ -67,11 +68,13 @@ def _draft_at_once(sequence: "Sequence", plan: Plan, model: Model) -> Steps[Draf
     start, newest = sequence.cache.length, sequence.tokens[-1]
     watched = reused and bool(sequence.shadowed)
     drafted: Drafted = yield Drafting(sequence.cache, start, newest, rule, watched, model)
-    if any(map(math.isnan, drafted.confidences)):
-        raise DynexitError(NOT_NUMBERS)
-    return Draft(
-        drafted.tokens, drafted.confidences, plan.exit_layer, drafted.hidden, drafted.states
-    )
+
+    def tell() -> tuple[list[int], list[float]]:
+        if any(map(math.isnan, drafted.confidences)):
+            raise DynexitError(NOT_NUMBERS)
+        return drafted.tokens, drafted.confidences
+
+    return Draft(layer=plan.exit_layer, hidden=drafted.hidden, states=drafted.states, tell=tell)
 
 
 def _draft_by_token(sequence: "Sequence", plan: Plan, model: Model) -> Steps[Draft]:

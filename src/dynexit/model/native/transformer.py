@@ -247,7 +247,8 @@ class NativeTransformer:
         )
         count = drafted.value
         kept = None if left is None else left[: count + 1]
-        return Drafted(tokens[:count], confidences[:count], hidden[: count + 1], kept)
+        told = tokens[:count], confidences[:count]
+        return Drafted(hidden[: count + 1], kept, lambda: told)
 
     def _drafting(self, rule: DraftingRule) -> NativeDrafting:
         odds, eos, floors = rule.odds, rule.eos, rule.floors
