@@ -47,10 +47,21 @@ def load_into(
         raise DynexitError(f"the native runtime cannot be used: {reason}; use --runtime eager.")
     if native and not reason:
         return load_native(folder, config, chosen)
+    return _load_torch(runtime, folder, config, chosen, devices)
+
+
+def _load_torch(
+    runtime: str | None,
+    folder: Path,
+    config: ModelConfig,
+    dtype: torch.dtype,
+    devices: Sequence[torch.device],
+) -> Model:
+    """In PyTorch, replayed where that is wanted and, for None, possible."""
     reason = trial.obstacle(*devices)
     if runtime == "graphs" and reason:
         raise DynexitError(f"the graphs runtime cannot be used: {reason}; use --runtime eager.")
-    model = load_model(folder, config, chosen, *devices)
+    model = load_model(folder, config, dtype, *devices)
     if runtime == "eager" or reason:
         return model
     return trial.recorded(model) if runtime else trial.recorded_if_possible(model)
