@@ -100,6 +100,20 @@ def test_rows_of_several_sequences(graphs, segment):
         assert_alike(ours, theirs)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_attention_by_length_sees_what_a_mask_lets_it_see(family):
+    """On a CPU it is computed by a mask of PyTorch's own; on CUDA by flash attention."""
+    masked, other = model_of(family), random_model(FAMILIES[family], depth_gain=0.7)
+    other.by_length = True
+    for lengths, counts in (((9,), (5,)), ((3, 9, 1, 70), (2, 1, 4, 7))):
+        spans = list(zip(lengths, counts, strict=True))
+        theirs = passed(masked, prefilled(masked, lengths), spans, (0, DEPTH))
+        assert_alike(passed(other, prefilled(other, lengths), spans, (0, DEPTH)), theirs)
+    for method in ("layerskip", "del"):
+        expected = new_tokens(masked, PROMPT, max_new_tokens=24)
+        assert new_tokens(other, PROMPT, method, max_new_tokens=24) == expected
+
+
 def test_the_next_width_that_has_room():
     assert [width_of(n) for n in (1, 2, 3, 4, 5, 9, 17, 64, 65)] == [
         1,

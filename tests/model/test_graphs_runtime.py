@@ -5,8 +5,10 @@ import warnings
 import pytest
 import torch
 from tiny_checkpoints import read, refusal
+from torch.nn.attention.bias import causal_upper_left
 
 from dynexit import load
+from dynexit.model import rows as rows_module
 from dynexit.model.graphs import trial
 from dynexit.model.graphs.transformer import RecordedTransformer
 from dynexit.model.interface import Span
@@ -105,6 +107,20 @@ def test_who_asks_for_graphs_gets_them_or_a_reason(checkpoint, as_if_on_cuda, to
     assert sentence.endswith("use --runtime eager.")
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_16_bits_attend_by_length_where_that_says_the_same(write, monkeypatch, dtype):
+    folder = write()
+    assert trial.recorded(read(folder, dtype), again).eager.by_length == (dtype.itemsize == 2)
+    monkeypatch.setattr(rows_module, "causal_lower_right", causal_upper_left)
+    assert not trial.recorded(read(folder, dtype), again).eager.by_length
+
+    def lacking(*shape):
+        raise RuntimeError("no kernel")
+
+    monkeypatch.setattr(rows_module, "causal_lower_right", lacking)
+    assert not trial.recorded(read(folder, dtype), again).eager.by_length
+
+
 @pytest.mark.gpu
 class TestOnCuda:
     """The real recorder."""
@@ -136,6 +152,15 @@ class TestOnCuda:
             hidden = model.embed([(first + 5 * row) % 50 for row in range(rows)])
             hidden = model.run_layers(hidden, model.rows([Span(cache, first, rows)]), start, stop)
         return hidden.double()
+
+    @torch.inference_mode()
+    def test_attention_by_length_sees_what_a_mask_lets_it_see(self, checkpoint):
+        model = load(checkpoint, "bf16", "cuda", False, "eager").model
+        for count in (2, 3, 8, 17, 70):
+            found = []
+            for model.by_length in (False, True):
+                found.append(self.passed(model, count, 0, model.config.num_layers))
+            assert (found[1] - found[0]).abs().max() <= 0.05 * found[0].abs().max()
 
     @pytest.mark.parametrize("method", ["vanilla", "layerskip", "draft-verify", "del", "auto"])
     def test_the_texts_are_the_eager_ones(self, checkpoint, method):

@@ -132,6 +132,7 @@ class Transformer(nn.Module):
         self.tie()
         self.rotary = RotaryTable(config.rope, config.head_dim)
         self.choosable = config.vocab_size  # fewer where the vocabulary is padded
+        self.by_length = False  # see `Rows`; set where it was seen to say the same
 
     @property
     def device(self) -> torch.device:
@@ -165,7 +166,7 @@ class Transformer(nn.Module):
 
     def rows(self, spans: Sequence[Span]) -> Rows:
         """The rows of a forward pass over `spans`, in the order given."""
-        return Rows(spans, self.rotary, self.embedding.weight)
+        return Rows(spans, self.rotary, self.embedding.weight, self.by_length)
 
     def embed(self, tokens: Sequence[int] | Tensor) -> Tensor:
         """See `interface.Model`."""
