@@ -109,9 +109,8 @@ def test_attention_by_length_sees_what_a_mask_lets_it_see(family):
         spans = list(zip(lengths, counts, strict=True))
         theirs = passed(masked, prefilled(masked, lengths), spans, (0, DEPTH))
         assert_alike(passed(other, prefilled(other, lengths), spans, (0, DEPTH)), theirs)
-    for method in ("layerskip", "del"):
-        expected = new_tokens(masked, PROMPT, max_new_tokens=24)
-        assert new_tokens(other, PROMPT, method, max_new_tokens=24) == expected
+    expected = new_tokens(masked, PROMPT, max_new_tokens=12)
+    assert new_tokens(other, PROMPT, "layerskip", max_new_tokens=12) == expected
 
 
 def test_the_next_width_that_has_room():
@@ -210,21 +209,18 @@ def test_of_equal_logits_the_first_and_nan_where_one_is():
 
 
 def test_threads_take_turns(graphs):
-    asked = [(PROMPT[: 2 + i], method) for i in range(3) for method in ("del", "layerskip")]
+    asked = [(PROMPT[: 2 + i], method) for i in range(2) for method in ("del", "layerskip")]
 
     def text(one):
-        return new_tokens(graphs, *one, max_new_tokens=20)
+        return new_tokens(graphs, *one, max_new_tokens=12)
 
     with ThreadPoolExecutor(len(asked)) as threads:
         assert list(threads.map(text, asked)) == [text(one) for one in asked]
 
 
 @pytest.mark.parametrize("method", LOSSLESS)
-@pytest.mark.parametrize("family", ["llama", "qwen3"])
-def test_greedy_texts_are_the_eager_ones(family, method):
-    eager = model_of(family)
-    graphs = RecordedTransformer(eager, thrice)
-    expected = new_tokens(eager, PROMPT, max_new_tokens=24)
+def test_greedy_texts_are_the_eager_ones(graphs, method):
+    expected = new_tokens(graphs.eager, PROMPT, max_new_tokens=24)
     assert new_tokens(graphs, PROMPT, method, max_new_tokens=24) == expected
 
 
