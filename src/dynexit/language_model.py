@@ -271,8 +271,8 @@ def load(
         device: cpu, cuda or cuda:N; None is CUDA where there is one. Several, such as
             "cuda:0,cuda:1", share the layers among them: a model larger than one of them.
         check: warn once where the checkpoint's early exits are useless.
-        runtime: native (C++, on a CPU in bf16 or fp32) or eager (PyTorch); None is native where
-            that is possible.
+        runtime: native (C++, on a CPU in bf16 or fp32), graphs (PyTorch, recorded, on CUDA) or
+            eager (PyTorch); None is the first of them that is possible.
 
     Raises:
         DynexitError: a checkpoint that is missing, damaged or not supported, by name.

@@ -20,7 +20,7 @@ class Options:
         methods: with their settings in the name, vanilla first.
         num_samples: examples per task; None is all of them.
         shots: worked examples before every prompt; None is the task's own number.
-        runtime: native or eager; None is native where that is possible.
+        runtime: native, graphs or eager; None is the first that is possible.
     """
 
     models: tuple[str, ...] = (BUNDLED,)

@@ -30,7 +30,8 @@ Device = Annotated[
     typer.Option(help="cpu, cuda, cuda:N, or several: cuda:0,cuda:1 [default: cuda if any]."),
 ]
 Runtime = Annotated[
-    str | None, typer.Option(help="native (C++) or eager (PyTorch) [default: native if it can].")
+    str | None,
+    typer.Option(help="native (C++), graphs (CUDA) or eager [default: the first that can]."),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads [default: all cores].")]
 Tasks = Annotated[

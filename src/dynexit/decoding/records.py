@@ -15,7 +15,7 @@ The words, used everywhere and nowhere in another sense:
 - confidence: the probability of the token that was chosen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dynexit.model.drafting import Leaf, long_enough
+from dynexit.model.drafting import Leaf, is_unsure
 
 SECONDS = ("draft_seconds", "verify_seconds", "control_seconds", "text_seconds")
 Source = Literal["accepted", "lookup", "recovered", "bonus", "target"]
@@ -67,7 +67,7 @@ class Plan:
 
     def ends_with(self, confidences: Sequence[float]) -> bool:
         """Whether a draft of tokens that are this sure is long enough."""
-        return long_enough(confidences, self.threshold, self.floors, self.odds)
+        return is_unsure(confidences, self.threshold or 0.0, self.floors, self.odds)
 
 
 PLAIN_STEP = Plan()
@@ -80,6 +80,9 @@ class Draft:
     `hidden` are the states that left layer `layer` for the newest committed token and all drafted
     ones, leaves last: verification continues from there. A drafter that runs none of the target's
     layers leaves `layer` at 0. Keys and values of leaves are kept from slot `slot` of the cache on.
+
+    Where `tell` is given, tokens are unknown until the draft has arrived. Verification is asked for
+    before that, so that the device has something to do.
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -90,6 +93,12 @@ class Draft:
     logits: list[Tensor] = field(default_factory=list)  # processed, [1, V]; speculative only
     leaves: list[Leaf] = field(default_factory=list)
     slot: int = 0
+    tell: Callable[[], tuple[list[int], list[float]]] | None = None
+
+    def arrive(self) -> None:
+        """Wait for tokens and confidences that are still on their way from a device."""
+        if self.tell is not None:
+            (self.tokens, self.confidences), self.tell = self.tell(), None
 
     def kept(self, verdict: "Verdict") -> list[int]:
         """Drafted tokens that stay."""

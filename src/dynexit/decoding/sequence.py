@@ -159,6 +159,7 @@ class Sequence:
         draft = (yield from self._draft(plan)) if plan.speculation_length else Draft()
         drafted = self.clock()
         logits, states = yield from self._verify(draft)
+        draft.arrive()
         verdict = accept(draft, logits, self.chooser)
         verified = self.clock()
         shadow = (yield from self._shadow(draft, states, logits, verdict)) if states else None
@@ -242,7 +243,7 @@ class Sequence:
             hidden = self.model.embed([self.tokens[-1], *draft.tokens, *seconds])
         late: list[Tensor] | None = [] if self.shadowed else None
         places = tuple(leaf.place + 1 for leaf in draft.leaves)
-        length = len(draft.tokens) + 1
+        length = hidden.shape[0] - len(places)
         span = Span(self.cache, self.cache.length, length, places, draft.slot)
         hidden = yield Segment(hidden, span, draft.layer, self.depth, late)
         logits = yield Unembed(hidden, self._best_only)

@@ -1,7 +1,8 @@
 """What a model needs to know to draft on its own: one call instead of two for every token."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -41,31 +42,17 @@ class DraftingRule:
     leaf_odds: Sequence[float] = ()
     leaf_floor: float = 0.0
 
+    @property
+    def reads_confidence(self) -> bool:
+        """Whether drafting may end by how sure it is."""
+        return self.threshold > 0 or bool(self.floors)
+
     def ends_after(self, tokens: Sequence[int], confidences: Sequence[float]) -> bool:
         """Whether a draft that is so far is long enough."""
         whole = len(tokens) == self.length or (bool(tokens) and tokens[-1] in self.eos)
         if whole or not tokens:
             return whole
-        return long_enough(confidences, self.threshold, self.floors, self.odds)
-
-
-def long_enough(
-    confidences: Sequence[float],
-    threshold: float | None,
-    floors: Sequence[float],
-    odds: Sequence[float],
-) -> bool:
-    """Whether drafting ends with the last of tokens that are this sure; as `DraftingRule` says."""
-    if threshold is not None and confidences[-1] < threshold:
-        return True
-    if len(confidences) > len(floors):
-        return False
-    return prod(odds[part_of(c, len(odds))] for c in confidences) < floors[len(confidences) - 1]
-
-
-def part_of(confidence: float, parts: int) -> int:
-    """Which of so many equal parts of 0 to 1 a confidence lies in, counted from 0."""
-    return min(int(confidence * parts), parts - 1)
+        return is_unsure(confidences, self.threshold, self.floors, self.odds)
 
 
 class Leaf(NamedTuple):
@@ -77,18 +64,34 @@ class Leaf(NamedTuple):
 
 @dataclass(frozen=True)
 class Drafted:
-    """d tokens and how likely each was, and l leaves.
+    """A draft, and l leaves. Its d tokens may still be on their way from a device: asking for them
+    waits.
 
     `hidden` [d + 1 + l, D] left the exit layer for the token that they follow, for them and for
     the leaves (the token's that was drafted last, and its leaf's, mean nothing where the rule does
-    not finish), `states` [d + 1, E, D], if any, each layer: then there are no leaves.
+    not finish), `states` [d + 1, E, D], if any, each layer: then there are no leaves. Where tokens
+    are on their way, there are none either, and more rows may follow: drafted before it was known
+    that the draft was over.
     """
 
-    tokens: list[int]
-    confidences: list[float]
     hidden: Tensor
     states: Tensor | None
+    tell: Callable[[], tuple[list[int], list[float]]]
     leaves: list[Leaf] = field(default_factory=list)
+
+    @cached_property
+    def _told(self) -> tuple[list[int], list[float]]:
+        return self.tell()
+
+    @property
+    def tokens(self) -> list[int]:
+        """The d tokens."""
+        return self._told[0]
+
+    @property
+    def confidences(self) -> list[float]:
+        """How likely each was."""
+        return self._told[1]
 
 
 @runtime_checkable
@@ -103,3 +106,22 @@ class DraftsAlone(Protocol):
         Writes keys and values of layers [0, exit_layer) from there on, those of leaves in slots
         from `start + rule.length + 1` on. Confidences are NaN where logits are no numbers.
         """
+
+
+def is_unsure(
+    confidences: Sequence[float],
+    threshold: float,
+    floors: Sequence[float],
+    odds: Sequence[float],
+) -> bool:
+    """Whether a draft of tokens that are this sure is long enough, by a rule's numbers."""
+    if confidences[-1] < threshold:
+        return True
+    if len(confidences) > len(floors):
+        return False
+    return prod(odds[part_of(c, len(odds))] for c in confidences) < floors[len(confidences) - 1]
+
+
+def part_of(confidence: float, parts: int) -> int:
+    """Which of so many equal parts of 0 to 1 a confidence lies in, counted from 0."""
+    return min(int(confidence * parts), parts - 1)

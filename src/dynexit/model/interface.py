@@ -57,7 +57,7 @@ class Model(Protocol):
     """A decoder-only model whose layers run in parts. N rows, D hidden size, V vocabulary."""
 
     config: ModelConfig
-    runtime_name: str  # such as "eager" or "native, avx512"
+    runtime_name: str  # such as "eager", "graphs" or "native, avx512"
     rows_independent: bool  # a row's results are the same to the bit whatever rows are beside it
     branching: bool  # a span may have leaves
     choosable: int  # tokens that may be chosen: fewer than rows of the head where those are padded

@@ -1,11 +1,16 @@
-"""What greedy decoding reads off logits, so that a runtime need not write them."""
+"""What greedy decoding reads off logits, so that a runtime need not write them, or bring them over.
+
+On a device, readings are the three rows of one tensor, so that they come to the host in one copy.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,12 @@ class Readings:
     top: NDArray[np.float32]
     log_sum: NDArray[np.float32]
 
+    @classmethod
+    def of(cls, numbers: NDArray[np.floating]) -> "Readings":
+        """What `numbers_of` has read, [3, n]."""
+        tokens, top, log_sum = numbers
+        return cls(tokens.astype(np.int64), top.astype(np.float32), log_sum.astype(np.float32))
+
     def split(self, sizes: Sequence[int]) -> "list[Readings]":
         """Readings of so many rows each, in order."""
         ends = zip(sizes, accumulate(sizes), strict=True)
@@ -29,3 +40,13 @@ class Readings:
     def confidence(self) -> NDArray[np.float32]:
         """Probability of the best token."""
         return np.exp(self.top - self.log_sum)
+
+
+def numbers_of(logits: Tensor) -> Tensor:
+    """Logits [n, V] -> [3, n] on their device: tokens (the first of equals), `top`, `log_sum`.
+
+    In fp32 at least, which holds every token id below 2**24 exactly.
+    """
+    exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    top, tokens = exact.max(-1)
+    return torch.stack((tokens.to(exact.dtype), top, exact.logsumexp(-1)))

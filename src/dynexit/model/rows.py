@@ -11,6 +11,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.bias import CausalBias, causal_lower_right
 
 from dynexit.model.cache import KVCache
 from dynexit.model.interface import Span
@@ -18,16 +19,23 @@ from dynexit.model.rope import RotaryTable
 
 
 class Rows:
-    """The spans of a forward pass: N rows in all, each attending to its own sequence's past."""
+    """The spans of a forward pass: N rows in all, each attending to its own sequence's past.
 
-    def __init__(self, spans: Sequence[Span], rotary: RotaryTable, like: Tensor) -> None:
+    Args:
+        by_length: several rows attend by the length of what they see, for kernels that are told it
+            (flash attention); otherwise by a mask.
+    """
+
+    def __init__(
+        self, spans: Sequence[Span], rotary: RotaryTable, like: Tensor, by_length: bool = False
+    ) -> None:
         self.spans = tuple(spans)
         tables = [rotary.between(s.start, s.stop, like) for s in self.spans]
         if len(tables) == 1:
             self.cos, self.sin = tables[0]  # [N, 1, head_dim]
         else:
             self.cos, self.sin = (torch.cat(t) for t in zip(*tables, strict=True))
-        self._masks = [_causal_mask(s, like) for s in self.spans]
+        self._masks = [_causal_mask(s, like, by_length) for s in self.spans]
         self._elsewhere: dict[torch.device, Rows] = {}
 
     def on(self, device: torch.device) -> "Rows":
@@ -37,7 +45,7 @@ class Rows:
         if device not in self._elsewhere:
             rows = copy(self)
             rows.cos, rows.sin = self.cos.to(device), self.sin.to(device)
-            rows._masks = [None if mask is None else mask.to(device) for mask in self._masks]
+            rows._masks = [_moved(mask, device) for mask in self._masks]
             self._elsewhere[device] = rows
         return self._elsewhere[device]
 
@@ -63,16 +71,23 @@ class Rows:
         return torch.cat(outputs)
 
 
-def _causal_mask(span: Span, like: Tensor) -> Tensor | None:
+def _causal_mask(span: Span, like: Tensor, by_length: bool) -> Tensor | None:
     """Row t of a span sees positions up to start + t; None where no mask is needed.
 
     Added to scores [G * T, start + T], since the G query heads that share keys are computed as
-    rows; in `like`'s dtype, because every layer would convert a boolean.
+    rows; in `like`'s dtype, because every layer would convert a boolean. By length, it is only
+    the shape [T, start + T] of what would be a mask.
     """
     if span.length == 1 or span.start == 0:
         return None
+    if by_length:
+        return causal_lower_right(span.length, span.stop)
     unseen = torch.full((span.length, span.stop), -torch.inf, dtype=like.dtype, device=like.device)
     return unseen.triu_(span.start + 1).repeat(cast(KVCache, span.cache).query_group, 1)
+
+
+def _moved(mask: Tensor | None, device: torch.device) -> Tensor | None:
+    return mask if mask is None or isinstance(mask, CausalBias) else mask.to(device)
 
 
 def _attend_span(
@@ -83,20 +98,23 @@ def _attend_span(
     if rows == 1:
         grouped = query.view(1, heads, -1, query.shape[-1])
         return F.scaled_dot_product_attention(grouped, keys[None], values[None]).view(1, -1)
-    if mask is None:
-        return _attend_causally(query, keys, values)
+    if mask is None or isinstance(mask, CausalBias):
+        return _attend_causally(query, keys, values, mask)
     grouped = query.unflatten(1, (heads, -1)).permute(1, 2, 0, 3).flatten(1, 2)
     out = F.scaled_dot_product_attention(grouped[None], keys[None], values[None], attn_mask=mask)
     return out[0].unflatten(1, (-1, rows)).permute(2, 0, 1, 3).reshape(rows, -1)
 
 
-def _attend_causally(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """A whole prompt: [T, H, head_dim], [KVH, T, head_dim] -> [T, H * head_dim]."""
+def _attend_causally(
+    query: Tensor, keys: Tensor, values: Tensor, seen: CausalBias | None
+) -> Tensor:
+    """[T, H, head_dim], [KVH, S, head_dim] -> [T, H * head_dim]; a whole prompt without `seen`."""
     out = F.scaled_dot_product_attention(
         query.transpose(0, 1)[None],
         keys[None],
         values[None],
-        is_causal=True,
+        attn_mask=seen,
+        is_causal=seen is None,
         enable_gqa=query.shape[1] != keys.shape[0],
     )
     return out[0].transpose(0, 1).reshape(query.shape[0], -1)

@@ -1,4 +1,6 @@
-"""Which runtime a checkpoint's layers run in: the native library where it can, else PyTorch."""
+"""Which runtime a checkpoint's layers run in: the native library where it can, else PyTorch, whose
+passes are recorded and replayed where they can be.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,12 +10,13 @@ import torch
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig
 from dynexit.model.dtypes import fast_dtype, parse_dtype
+from dynexit.model.graphs import trial
 from dynexit.model.interface import Model
 from dynexit.model.loading import load_model
 from dynexit.model.native.binding import is_fast
 from dynexit.model.native.loading import load_native, obstacle
 
-RUNTIMES = ("native", "eager")
+RUNTIMES = ("native", "graphs", "eager")
 
 
 def load_into(
@@ -23,7 +26,7 @@ def load_into(
     dtype: str | torch.dtype | None,
     devices: Sequence[torch.device],
 ) -> Model:
-    """A checkpoint's weights in `runtime`; None is native where that is possible.
+    """A checkpoint's weights in `runtime`; None is native where that is possible, else graphs.
 
     Args:
         dtype: None is bf16 in the native runtime, which reads it fast on every processor with wide
@@ -34,8 +37,8 @@ def load_into(
         DynexitError: a runtime that is not known or cannot run this, or as `load_model`.
     """
     if runtime not in (None, *RUNTIMES):
-        raise DynexitError(f"runtime {runtime!r} is not known: use {' or '.join(RUNTIMES)}.")
-    native = runtime != "eager"
+        raise DynexitError(f"runtime {runtime!r} is not known: use {', '.join(RUNTIMES)}.")
+    native = runtime in (None, "native")
     if dtype is None and native and is_fast() and not obstacle(config, torch.bfloat16, *devices):
         dtype = torch.bfloat16
     chosen = fast_dtype(devices[0]) if dtype is None else parse_dtype(dtype)
@@ -44,4 +47,21 @@ def load_into(
         raise DynexitError(f"the native runtime cannot be used: {reason}; use --runtime eager.")
     if native and not reason:
         return load_native(folder, config, chosen)
-    return load_model(folder, config, chosen, *devices)
+    return _load_torch(runtime, folder, config, chosen, devices)
+
+
+def _load_torch(
+    runtime: str | None,
+    folder: Path,
+    config: ModelConfig,
+    dtype: torch.dtype,
+    devices: Sequence[torch.device],
+) -> Model:
+    """In PyTorch, replayed where that is wanted and, for None, possible."""
+    reason = trial.obstacle(*devices)
+    if runtime == "graphs" and reason:
+        raise DynexitError(f"the graphs runtime cannot be used: {reason}; use --runtime eager.")
+    model = load_model(folder, config, dtype, *devices)
+    if runtime == "eager" or reason:
+        return model
+    return trial.recorded(model) if runtime else trial.recorded_if_possible(model)

@@ -14,16 +14,22 @@ from torch import Tensor, nn
 
 from dynexit.model.cache import KVCache
 from dynexit.model.config import ModelConfig
+from dynexit.model.crossing import Parcel, sent
 from dynexit.model.interface import Span
+from dynexit.model.readings import Readings, numbers_of
 from dynexit.model.rope import RotaryTable
 from dynexit.model.rows import Rows
 
 
-class Attending(Protocol):
-    """What a layer needs to know about its rows: their angles, and how they attend."""
+class Angles(Protocol):
+    """Cosines and signed sines of rows' positions, each [N, 1, head_dim]."""
 
     cos: Tensor
     sin: Tensor
+
+
+class Attending(Angles, Protocol):
+    """What a layer needs to know about its rows: their angles, and how they attend."""
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """[N, heads, head_dim] each -> [N, num_heads * head_dim]."""
@@ -87,14 +93,13 @@ class DecoderLayer(nn.Module):
 
     def forward(self, hidden: Tensor, rows: Attending) -> Tensor:
         """[N, D] -> [N, D]; never writes into `hidden`."""
-        query, key, value = self._project(self.attention_norm(hidden), rows)
-        hidden = hidden + self.out(rows.attend(self.index, query, key, value))
-        gate, up = self.gate_up(self.mlp_norm(hidden)).chunk(2, dim=-1)
-        return hidden + self.down(F.silu(gate) * up)
+        return self.leave(hidden, rows.attend(self.index, *self.enter(hidden, rows)))
 
-    def _project(self, normed: Tensor, rows: Attending) -> tuple[Tensor, Tensor, Tensor]:
+    def enter(self, hidden: Tensor, rows: Angles) -> tuple[Tensor, Tensor, Tensor]:
+        """What comes before attention: [N, D] -> query, key, value, each [N, heads, head_dim]."""
         config = self.config
-        heads = self.qkv(normed).view(len(normed), -1, config.head_dim)  # [N, H + 2 KVH, head_dim]
+        projected = self.qkv(self.attention_norm(hidden))
+        heads = projected.view(len(hidden), -1, config.head_dim)  # [N, H + 2 KVH, head_dim]
         turned, value = heads.split((config.rotated_heads, config.num_kv_heads), dim=1)
         if self.query_norm is not None and self.key_norm is not None:
             query, key = turned.split((config.num_heads, config.num_kv_heads), dim=1)
@@ -103,6 +108,12 @@ class DecoderLayer(nn.Module):
         turned = torch.addcmul(turned * rows.cos, rolled, rows.sin)
         query, key = turned.split((config.num_heads, config.num_kv_heads), dim=1)
         return query, key, value
+
+    def leave(self, hidden: Tensor, attended: Tensor) -> Tensor:
+        """What comes after it: [N, D], [N, num_heads * head_dim] -> [N, D]."""
+        hidden = hidden + self.out(attended)
+        gate, up = self.gate_up(self.mlp_norm(hidden)).chunk(2, dim=-1)
+        return hidden + self.down(F.silu(gate) * up)
 
 
 class Transformer(nn.Module):
@@ -122,6 +133,7 @@ class Transformer(nn.Module):
         self.tie()
         self.rotary = RotaryTable(config.rope, config.head_dim)
         self.choosable = config.vocab_size  # fewer where the vocabulary is padded
+        self.by_length = False  # see `Rows`; set where it was seen to say the same
 
     @property
     def device(self) -> torch.device:
@@ -155,12 +167,12 @@ class Transformer(nn.Module):
 
     def rows(self, spans: Sequence[Span]) -> Rows:
         """The rows of a forward pass over `spans`, in the order given."""
-        return Rows(spans, self.rotary, self.embedding.weight)
+        return Rows(spans, self.rotary, self.embedding.weight, self.by_length)
 
     def embed(self, tokens: Sequence[int] | Tensor) -> Tensor:
         """See `interface.Model`."""
         if not isinstance(tokens, Tensor):
-            tokens = torch.tensor(tokens, device=self.device)
+            tokens = sent(tokens, self.device)
         return F.embedding(tokens, self.embedding.weight)
 
     def run_layers(
@@ -183,10 +195,22 @@ class Transformer(nn.Module):
 
     def unembed(self, hidden: Tensor, limit: int | None = None) -> Tensor:
         """See `interface.Model`."""
-        count = self.choosable if limit is None else min(limit, self.choosable)
-        logits = F.linear(self.final_norm(hidden), self.head.weight[:count])
-        return F.pad(logits, (0, self.choosable - count), value=-torch.inf)
+        logits = self._logits(hidden, limit)
+        return F.pad(logits, (0, self.choosable - logits.shape[-1]), value=-torch.inf)
 
-    def read(self, hidden: Tensor, limit: int | None = None) -> Tensor:
-        """The logits themselves: they are written in any case."""
-        return self.unembed(hidden, limit)
+    def measure(self, hidden: Tensor, limit: int | None = None) -> Tensor:
+        """What `read` brings to the host, [3, N] on the device: see `numbers_of`."""
+        return numbers_of(self._logits(hidden, limit))
+
+    def read(self, hidden: Tensor, limit: int | None = None) -> Tensor | Readings:
+        """On a CPU the logits themselves: they are written in any case, and within reach."""
+        if hidden.device.type == "cpu":
+            return self.unembed(hidden, limit)
+        return Readings.of(Parcel(self.measure(hidden, limit)).open())
+
+    def limited(self, limit: int | None) -> int:
+        """How many tokens of the head are read."""
+        return self.choosable if limit is None else min(limit, self.choosable)
+
+    def _logits(self, hidden: Tensor, limit: int | None) -> Tensor:
+        return F.linear(self.final_norm(hidden), self.head.weight[: self.limited(limit)])

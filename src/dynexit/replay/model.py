@@ -181,7 +181,7 @@ class TraceModel:
         hidden = torch.tensor([[place, layer] for place in places])
         rows = hidden[: len(tokens) + 1]
         left = torch.stack([self._at(rows, i + 1) for i in range(layer)], 1) if states else None
-        return Drafted(tokens, confidences, hidden, left, leaves)
+        return Drafted(hidden, left, lambda: (tokens, confidences), leaves)
 
     @staticmethod
     def _at(rows: Tensor, layer: int) -> Tensor:

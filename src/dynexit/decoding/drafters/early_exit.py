@@ -47,6 +47,7 @@ class EarlyExitDrafter:
         else:
             draft = yield from _draft_by_token(sequence, plan, model)
         if self._quantised:
+            draft.arrive()  # its states are not verification's
             draft.layer, draft.hidden, draft.states = 0, None, None
         return draft
 
@@ -69,10 +70,17 @@ def _draft_at_once(sequence: "Sequence", plan: Plan, model: Model) -> Steps[Draf
         *(plan.leaf_odds if branching else (), plan.leaf_floor),
     )
     drafted: Drafted = yield Drafting(sequence.cache, start, newest, rule, watched, model)
-    if any(map(math.isnan, drafted.confidences)):
-        raise DynexitError(NOT_NUMBERS)
+
+    def tell() -> tuple[list[int], list[float]]:
+        if any(map(math.isnan, drafted.confidences)):
+            raise DynexitError(NOT_NUMBERS)
+        return drafted.tokens, drafted.confidences
+
     return Draft(
-        *(drafted.tokens, drafted.confidences, plan.exit_layer, drafted.hidden, drafted.states),
+        layer=plan.exit_layer,
+        hidden=drafted.hidden,
+        states=drafted.states,
+        tell=tell,
         leaves=drafted.leaves,
         slot=start + rule.length + 1,
     )

@@ -262,8 +262,9 @@ class NativeTransformer:
         )
         d, count = to.drafted, to.leaves
         kept = None if left is None else left[: d + 1]
+        told = to.tokens[:d], to.confidences[:d]
         leaves = list(map(Leaf, to.leaf_places[:count], to.leaf_tokens[:count]))
-        return Drafted(to.tokens[:d], to.confidences[:d], hidden[: d + 1 + count], kept, leaves)
+        return Drafted(hidden[: d + 1 + count], kept, lambda: told, leaves)
 
     def _drafting(self, rule: DraftingRule) -> NativeDrafting:
         odds, eos, floors = rule.odds, rule.eos, rule.floors

@@ -1,0 +1,73 @@
+"""Drafts whose tokens stay on the device: the next pass is launched before the host knows them.
+
+Where nothing can end a draft but its length, nobody waits: its numbers are sent after its last pass
+and arrive beside those of verification. Where it may end by how sure it is, the host looks at each
+token, but after the token's own pass is launched. That pass is wanted in any case, since
+verification continues from its states: nothing is computed in vain, and the device is never idle.
+
+A draft that goes on after an EOS, because nobody looked, is cut when its numbers have arrived.
+"""
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dynexit.model.crossing import Parcel
+from dynexit.model.drafting import Drafted, DraftingRule
+from dynexit.model.interface import Cache, Model, Span
+from dynexit.model.readings import Readings
+
+
+class Measures(Model, Protocol):
+    """A model whose readings can stay on its device."""
+
+    def measure(self, hidden: Tensor, limit: int | None = None) -> Tensor:
+        """What `read` brings to the host, [3, N]: see `numbers_of`."""
+
+
+def draft(
+    model: Measures, cache: Cache, start: int, token: int, rule: DraftingRule, states: bool
+) -> Drafted:
+    """See `DraftsAlone`. The last token runs through the layers even where nobody asks for it."""
+    ids = torch.full((1,), token, device=model.device)
+    passes = [_run(model, ids, Span(cache, start, 1), rule.exit_layer, states)]
+    numbers: list[Tensor] = []
+    sent: list[Parcel] = []
+    for position in range(start + 1, start + 1 + rule.length):
+        numbers.append(model.measure(passes[-1][0], rule.limit))
+        if rule.reads_confidence:
+            sent.append(Parcel(numbers[-1]))
+        ids = numbers[-1][0].long()
+        passes.append(_run(model, ids, Span(cache, position, 1), rule.exit_layer, states))
+        if rule.reads_confidence and _is_over(sent, rule):
+            break
+    sent = sent or [Parcel(torch.cat(numbers, 1))]
+    hidden, left = zip(*passes, strict=True)
+    return Drafted(
+        torch.cat(hidden), torch.cat(left) if states else None, lambda: _told(sent, rule)
+    )
+
+
+def _run(
+    model: Model, ids: Tensor, span: Span, exit_layer: int, watched: bool
+) -> tuple[Tensor, Tensor]:
+    """The states [1, D] that leave the exit layer and, where watched, those of each, [1, E, D]."""
+    states: list[Tensor] | None = [] if watched else None
+    hidden = model.run_layers(model.embed(ids), model.rows([span]), 0, exit_layer, states)
+    return hidden, torch.stack(states, 1) if states else hidden
+
+
+def _is_over(sent: list[Parcel], rule: DraftingRule) -> bool:
+    tokens, confidences = _told(sent, rule)
+    return bool(np.isnan(confidences[-1])) or rule.ends_after(tokens, confidences)
+
+
+def _told(sent: list[Parcel], rule: DraftingRule) -> tuple[list[int], list[float]]:
+    """Tokens and confidences up to the first EOS."""
+    found = Readings.of(np.concatenate([parcel.open() for parcel in sent], axis=1))
+    tokens, confidences = found.tokens.tolist(), found.confidence.tolist()
+    ends = (index + 1 for index, token in enumerate(tokens) if token in rule.eos)
+    count = next(ends, len(tokens))
+    return tokens[:count], confidences[:count]

@@ -1,0 +1,127 @@
+"""A model in PyTorch whose passes of a few rows are replayed."""
+
+from collections.abc import Sequence
+from threading import Lock
+
+import torch
+from torch import Tensor
+
+from dynexit.model.cache import KVCache
+from dynexit.model.crossing import Parcel
+from dynexit.model.drafting import Drafted, DraftingRule
+from dynexit.model.graphs.drafting import draft
+from dynexit.model.graphs.pieces import Pieces, width_of
+from dynexit.model.graphs.recording import Recorder
+from dynexit.model.interface import Cache, Span
+from dynexit.model.readings import Readings
+from dynexit.model.rows import Rows
+from dynexit.model.transformer import Placed, Transformer
+
+
+class RecordedTransformer:
+    """As the `Transformer` that it is made of, whose weights it uses where they are.
+
+    A pass runs at the next larger recorded number of rows, so that a row's sums may have another
+    order than in an eager pass. Passes of more rows than are recorded are eager. Several threads
+    may use it: they take turns.
+    """
+
+    runtime_name = "graphs"
+    rows_independent = False
+    branching = False
+
+    def __init__(self, eager: Transformer, record: Recorder) -> None:
+        self.eager, self.config = eager, eager.config
+        self.device: torch.device = eager.device
+        self.devices: Sequence[torch.device] = eager.devices
+        self.dtype: torch.dtype = eager.dtype
+        self.pieces = Pieces(eager, record)
+        self._turn = Lock()
+
+    @property
+    def choosable(self) -> int:
+        """See `interface.Model`."""
+        return self.eager.choosable
+
+    @choosable.setter
+    def choosable(self, tokens: int) -> None:
+        self.eager.choosable = tokens
+
+    def new_cache(self) -> KVCache:
+        """An empty cache for one sequence."""
+        return self.eager.new_cache()
+
+    def rows(self, spans: Sequence[Span]) -> Rows:
+        """The rows of a pass over `spans`, in the order given."""
+        return self.eager.rows(spans)
+
+    def embed(self, tokens: Sequence[int] | Tensor) -> Tensor:
+        """See `interface.Model`."""
+        return self.eager.embed(tokens)
+
+    @torch.inference_mode()
+    def run_layers(
+        self,
+        hidden: Tensor,
+        rows: Placed,
+        start: int,
+        stop: int,
+        states: list[Tensor] | None = None,
+        keep: int | None = None,
+    ) -> Tensor:
+        """See `interface.Model`."""
+        width = width_of(len(hidden))
+        if width is None:
+            return self.eager.run_layers(hidden, rows, start, stop, states, keep)
+        with self._turn:
+            for index in range(start, stop):
+                first, last = index == start, index + 1 == stop
+                hidden = self._run_layer(index, width, hidden, rows, first, last)
+                if states is not None:
+                    kept = hidden if keep is None else hidden[-keep:]
+                    states.append(kept.to(self.device, copy=True))
+            return hidden.to(self.device, copy=True)
+
+    def _run_layer(
+        self, index: int, width: int, hidden: Tensor, rows: Placed, first: bool, last: bool
+    ) -> Tensor:
+        """The states [N, D] that leave a layer, where the next pass will overwrite them."""
+        pieces, count = self.pieces, len(hidden)
+        stage = pieces.stage(index, width)
+        there = rows.on(stage.device)
+        if first or pieces.stage(index - 1, width) is not stage:
+            stage.take(index, hidden, there)
+            pieces.enter(index, width)
+        stage.attended[:count] = there.attend(index, *stage.heads(count))
+        if last or pieces.stage(index + 1, width) is not stage:
+            pieces.leave(index, width)
+        else:
+            pieces.onward(index, width)
+        return stage.states(index + 1)[:count]
+
+    def unembed(self, hidden: Tensor, limit: int | None = None) -> Tensor:
+        """See `interface.Model`."""
+        return self.eager.unembed(hidden, limit)
+
+    @torch.inference_mode()
+    def measure(self, hidden: Tensor, limit: int | None = None) -> Tensor:
+        """As `Transformer.measure`."""
+        width, count = width_of(len(hidden)), len(hidden)
+        if width is None:
+            return self.eager.measure(hidden, limit)
+        with self._turn:
+            stage = self.pieces.head(width)
+            stage.hidden[:count] = hidden
+            self.pieces.measure(self.eager.limited(limit), width)
+            return stage.numbers[:, :count].clone()
+
+    def read(self, hidden: Tensor, limit: int | None = None) -> Readings:
+        """What the logits of `hidden` [N, D] say, in one copy."""
+        return Readings.of(Parcel(self.measure(hidden, limit)).open())
+
+    @torch.inference_mode()
+    def draft(
+        self, cache: Cache, start: int, token: int, rule: DraftingRule, states: bool
+    ) -> Drafted:
+        """See `DraftsAlone`."""
+        return draft(self, cache, start, token, rule, states)
