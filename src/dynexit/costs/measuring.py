@@ -13,11 +13,11 @@ from dynexit.decoding.loop import generate
 from dynexit.decoding.sampling import Sampling
 from dynexit.decoding.sequence import Limits, Sequence
 from dynexit.decoding.text import NoText
-from dynexit.model.drafting import DraftingRule, DraftsAlone
+from dynexit.model.drafting import DraftingRule, drafts_alone
 from dynexit.model.interface import Model, Span
 
 WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16)
-CONTEXT, FAR = 32, 1_024  # positions in the cache, near and far
+CONTEXT, FAR = 256, 1_024  # positions in the cache, near and far
 FEW = 64  # tokens of the head: next to none
 DRAFTS = 5
 PASS = 0.02  # seconds that one timing may take: of a larger model, some layers stand for all
@@ -91,7 +91,7 @@ class _Bench:
 
     def _draft(self, model: Model, length: int) -> None:
         """A draft of so many tokens, next to no head."""
-        if isinstance(model, DraftsAlone):
+        if drafts_alone(model):
             rule = DraftingRule(self.exit, length, limit=FEW)
             model.draft(self.cache, self.near, 0, rule, False)
             return

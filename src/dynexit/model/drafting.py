@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeGuard
 
 from torch import Tensor
 
-from dynexit.model.interface import Cache
+from dynexit.model.interface import Cache, Model
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,7 @@ class Drafted:
         return self._told[1]
 
 
-@runtime_checkable
-class DraftsAlone(Protocol):
+class DraftsAlone(Model, Protocol):
     """A model that can."""
 
     def draft(
@@ -106,6 +105,11 @@ class DraftsAlone(Protocol):
         Writes keys and values of layers [0, exit_layer) from there on, those of leaves in slots
         from `start + rule.length + 1` on. Confidences are NaN where logits are no numbers.
         """
+
+
+def drafts_alone(model: object) -> TypeGuard[DraftsAlone]:
+    """Whether a model can: asked every round, so it looks at the one name only."""
+    return hasattr(model, "draft")
 
 
 def is_unsure(

@@ -7,6 +7,7 @@ has seen. Such a row is never accepted; it only decides when drafting stops.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -21,6 +22,8 @@ from dynexit.model.drafting import Drafted, DraftingRule, Leaf, part_of
 from dynexit.model.interface import Span
 from dynexit.model.readings import Readings
 from dynexit.replay.trace import TracedText, TraceInfo
+
+TOO_EARLY = "a position was read before the first one that the trace holds."
 
 
 class TraceShape(NamedTuple):
@@ -72,6 +75,7 @@ class TraceModel:
         shape = TraceShape(info.num_layers, info.max_positions, info.vocab_size)
         self.config = cast(ModelConfig, shape)
         self.choosable = info.vocab_size
+        self._unembed = cache(self.costs.unembed)
 
     @property
     def devices(self) -> tuple[torch.device, ...]:
@@ -196,16 +200,19 @@ class TraceModel:
         Of a trimmed head only the best is recorded: where the whole head's second is not known to
         be its second, there is none.
         """
-        self.seconds += self.costs.unembed(1, limit)
-        position = self._recorded_at(np.array([place]))
-        tokens, confidence = self._recorded(np.array([layer - 1]), position, limit)
-        best, second = self.text.best[layer - 1, position[0]].tolist()
-        token = -1 if place < 0 else int(tokens[0])
-        return token, float(confidence[0]), second if best == token else -1
+        self.seconds += self._unembed(1, limit)
+        position = (-1 - place if place < 0 else place) - self.text.first
+        if position < 0:
+            raise DynexitError(TOO_EARLY)
+        position = min(position, self.text.best.shape[1] - 1)
+        token, confidence = self._recorded(layer - 1, position, limit)
+        best, second = self.text.best[layer - 1, position].tolist()
+        token = -1 if place < 0 else int(token)
+        return token, float(confidence), second if best == token else -1
 
     def read(self, hidden: Tensor, limit: int | None = None) -> Readings:
         """What was recorded of these layers at these positions."""
-        self.seconds += self.costs.unembed(len(hidden), limit)
+        self.seconds += self._unembed(len(hidden), limit)
         places, layers = hidden.numpy().T
         positions = self._recorded_at(places)
         tokens, confidence = self._recorded(layers - 1, positions, limit)
@@ -216,7 +223,7 @@ class TraceModel:
         """Of rows, the recorded positions."""
         positions = np.where(places < 0, -1 - places, places) - self.text.first
         if positions.min() < 0:
-            raise DynexitError("a position was read before the first one that the trace holds.")
+            raise DynexitError(TOO_EARLY)
         return np.minimum(positions, self.text.best.shape[1] - 1)
 
     def _recorded(self, layers: Any, positions: Any, limit: int | None) -> tuple[Any, Any]:

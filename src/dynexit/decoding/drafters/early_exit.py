@@ -11,7 +11,7 @@ from dynexit.decoding.records import Draft, Plan
 from dynexit.decoding.requests import Drafting, Segment, Steps, Unembed
 from dynexit.decoding.sampling import NOT_NUMBERS
 from dynexit.errors import DynexitError
-from dynexit.model.drafting import Drafted, DraftingRule, DraftsAlone
+from dynexit.model.drafting import Drafted, DraftingRule, drafts_alone
 from dynexit.model.interface import Model, Span
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class EarlyExitDrafter:
         """
         model = self._copy(sequence.model) if self._quantised else sequence.model
         greedy = sequence.chooser.best_only and sequence.alone
-        if greedy and isinstance(model, DraftsAlone):
+        if greedy and drafts_alone(model):
             draft = yield from _draft_at_once(sequence, plan, model)
         else:
             draft = yield from _draft_by_token(sequence, plan, model)
