@@ -24,7 +24,7 @@ DYNEXIT_BUILT(portable)
 
 namespace {
 
-#if defined(DYNEXIT_ARM)
+#if defined(DYNEXIT_ARM) && defined(DYNEXIT_DOTS)
 // Whether the processor multiplies pairs of bf16 numbers, as the system tells it.
 bool has_dots() {
 #if defined(__linux__)
