@@ -144,9 +144,12 @@ void tile(const Operands& o, int row, int first, const Taker& taker) {
 
 // How many vectors a tile of so many rows has, by the number of registers; they divide a group, or
 // are whole groups.
-#if defined(__AVX512F__) || defined(__aarch64__)
+#if defined(__AVX512F__)
 constexpr int kMostRows = 12;
 constexpr int vectors(int rows) { return rows <= 6 ? 4 : 2; }
+#elif defined(__aarch64__)
+constexpr int kMostRows = 8;
+constexpr int vectors(int rows) { return rows <= 2 ? 8 : rows <= 5 ? 4 : 2; }
 #else
 constexpr int kMostRows = 6;
 constexpr int vectors(int rows) { return rows == 1 ? 8 : rows <= 3 ? 4 : 2; }

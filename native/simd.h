@@ -8,6 +8,8 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 namespace DYNEXIT_ISA {
@@ -26,7 +28,7 @@ typedef int8_t Bytes __attribute__((vector_size(kLanes), aligned(1)));
 
 // Whether two pairs of bf16 numbers are multiplied and added in one instruction. Emulated, it is only
 // for tests, on machines that lack it.
-#if defined(__AVX512BF16__) || defined(DYNEXIT_EMULATE_DOTS)
+#if defined(__AVX512BF16__) || defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC) || defined(DYNEXIT_EMULATE_DOTS)
 constexpr bool kDots = true;
 #else
 constexpr bool kDots = false;
@@ -65,10 +67,13 @@ inline Floats upper(Words pair) { return as_floats(pair & 0xFFFF0000u); }
 // Numbers below the smallest normal one as 0.
 inline Floats flushed(Floats x) { return (load_as<Words>(&x) & 0x7F800000u) == 0 ? Floats{} : x; }
 
-// Adds the products of both numbers of each word, the upper ones first: as VDPBF16PS does it.
+// Adds the products of both numbers of each word: the upper ones first, as VDPBF16PS does it, or their sum,
+// as BFDOT does. BFMMLA would be twice as fast, but takes rows in pairs and weights in another order.
 inline Floats dot(Floats sum, Words weights, uint32_t inputs) {
 #if defined(__AVX512BF16__)
     return _mm512_dpbf16_ps(sum, load_as<__m512bh>(&weights), __m512bh(_mm512_set1_epi32(int(inputs))));
+#elif defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+    return vbfdotq_f32(sum, load_as<bfloat16x8_t>(&weights), vreinterpretq_bf16_u32(vdupq_n_u32(inputs)));
 #else
     const Words pair = Words{} + inputs;
     sum = flushed(sum + flushed(upper(weights)) * flushed(upper(pair)));
@@ -80,6 +85,9 @@ inline Floats dot(Floats sum, Words weights, uint32_t inputs) {
 inline Halves narrowed(Floats x) {
 #if defined(__AVX512BF16__)
     const __m256bh halves = _mm512_cvtneps_pbh(x);
+    return load_as<Halves>(&halves);
+#elif defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+    const bfloat16x4_t halves = vcvt_bf16_f32(x);
     return load_as<Halves>(&halves);
 #else
     const Floats value = flushed(x);
@@ -96,6 +104,12 @@ inline Floats widened(const char* from) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
 #elif defined(__AVX2__)
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
+#elif defined(__aarch64__)
+    // Each byte goes to the top of a word, 2^24 times as large; the conversion takes that back.
+    constexpr uint8_t zero = 255;
+    const uint8x16_t places = {zero, zero, zero, 0, zero, zero, zero, 1, zero, zero, zero, 2, zero, zero, zero, 3};
+    const uint8x16_t bytes = vreinterpretq_u8_u32(vdupq_n_u32(load_as<uint32_t>(from)));
+    return vcvtq_n_f32_s32(vreinterpretq_s32_u8(vqtbl1q_u8(bytes, places)), 24);
 #else
     return __builtin_convertvector(load_as<Bytes>(from), Floats);
 #endif

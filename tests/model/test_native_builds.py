@@ -31,7 +31,7 @@ def test_another_build_passes_the_same_tests(tmp_path, build):
     library = next(tmp_path.glob("libdynexit.*"))
     environment = {**os.environ, "DYNEXIT_LIBRARY": str(library)}
     names = run("-c", LIST, env=environment).split()
-    assert "portable" in names
+    assert names
     if build == "emulated-avx512bf16":
         assert ("avx512bf16" in names) == ("avx512" in names)
     run("-m", "pytest", "-q", "-p", "no:cacheprovider", TESTS, env=environment)
