@@ -19,6 +19,7 @@ from dynexit.costs.table import Costs
 from dynexit.decoding.controllers.auto import HOPE, Auto
 from dynexit.decoding.controllers.estimates import ExitEstimates
 from dynexit.decoding.records import Judged, Offer, Round, ShadowTokens
+from dynexit.methods import make_controller
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 1, 4]
 PARTS = [dict(zip(("exits", "lookup", "shadow"), on, strict=True))
@@ -114,6 +115,17 @@ def test_rows_that_cost_as_much_as_passes_leave_plain_steps():
         assert controller.plan().speculation_length == length
 
 
+def test_a_machine_that_is_slower_than_it_was_is_believed_after_one_round():
+    controller = with_costs(CHEAP_DRAFTS)
+    controller.start(8)
+    floors = []
+    for _ in range(3):
+        plan = controller.plan()
+        floors.append(plan.floors)
+        controller.observe(Round(plan, 2, 2, 3, verify_seconds=4 * controller._verify(0)[3]))
+    assert floors[0] != floors[1] == floors[2]  # looking is not for nothing
+
+
 def test_in_company_drafts_must_pay_for_rows_that_are_no_longer_free():
     free_alone = Costs((1, 4, 8), (1.0, 1.0, 2.0), (0.5, 0.5, 1.0), (0.1,) * 3, 0.2, 0.0, 0.1, 29)
     controller = with_costs(free_alone)
@@ -152,14 +164,19 @@ def test_offers_are_judged_whether_used_or_not():
     assert next(controller._found.chances(3, 1)) < 0.2
 
 
-def test_a_session_keeps_what_it_learned():
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_session_keeps_what_it_learned(keeps):
     lm = LanguageModel(never_agreeing())
-    lm.sample = None  # or it would know from the start
-    session = lm.session(lookup=False)
-    first = session.generate(PROMPT, max_new_tokens=80)
-    second = session.generate(PROMPT, max_new_tokens=80)
-    assert second.token_ids == first.token_ids == new_tokens(lm.model, PROMPT, max_new_tokens=80)
-    assert second.stats.drafted < first.stats.drafted
+    learner = lm.session(lookup=False).controller if keeps else make_controller("auto:lookup=false")
+    plain, seen = new_tokens(lm.model, PROMPT, max_new_tokens=80), []
+    for _ in range(2):
+        assert lm.generate(PROMPT, learner, max_new_tokens=80).token_ids == plain
+        seen.append(sum(learner._exits.seen(layer) for layer in learner._layers))
+        learner.start(lm.num_layers)
+        seen.append(sum(learner._exits.seen(layer) for layer in learner._layers))
+    assert seen[0] > 0
+    assert seen[1] == (seen[0] if keeps else 0)
+    assert seen[2] > seen[1]
 
 
 def test_a_session_needs_a_method_that_learns():

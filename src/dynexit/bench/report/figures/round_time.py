@@ -7,7 +7,7 @@ from matplotlib.figure import Figure as Canvas
 
 from dynexit.bench.report.figures.base import Figure
 from dynexit.bench.report.figures.style import COLOURS, canvas, grid_lines, note
-from dynexit.bench.report.naming import short
+from dynexit.bench.report.naming import VANILLA, short
 from dynexit.bench.report.rounds import pooled, split
 from dynexit.bench.report.study import Study
 
@@ -28,8 +28,8 @@ def _draw(studies: Sequence[Study]) -> Canvas | None:
         name = LABELS.get(phase, phase)
         axes.barh(places, widths, left=left, height=0.7, color=colour, label=name)
         left += widths
-    for place, parts in enumerate(found.values()):
-        share = f"controller {100 * parts.control_share:.1f} %"
+    for place, (method, parts) in enumerate(found.items()):
+        share = "" if method == VANILLA else f"controller {100 * parts.control_share:.1f} %"
         note(axes, share, (parts.round, place), ("data", "data"), (4, 0), va="center")
     axes.set_yticks(places, [short(method) for method in found])
     axes.tick_params(axis="y", length=0)
