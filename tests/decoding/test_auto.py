@@ -115,17 +115,6 @@ def test_rows_that_cost_as_much_as_passes_leave_plain_steps():
         assert controller.plan().speculation_length == length
 
 
-def test_a_machine_that_is_slower_than_it_was_is_believed_after_one_round():
-    controller = with_costs(CHEAP_DRAFTS)
-    controller.start(8)
-    floors = []
-    for _ in range(3):
-        plan = controller.plan()
-        floors.append(plan.floors)
-        controller.observe(Round(plan, 2, 2, 3, verify_seconds=4 * controller._verify(0)[3]))
-    assert floors[0] != floors[1] == floors[2]  # looking is not for nothing
-
-
 def test_in_company_drafts_must_pay_for_rows_that_are_no_longer_free():
     free_alone = Costs((1, 4, 8), (1.0, 1.0, 2.0), (0.5, 0.5, 1.0), (0.1,) * 3, 0.2, 0.0, 0.1, 29)
     controller = with_costs(free_alone)

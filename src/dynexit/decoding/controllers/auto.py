@@ -29,7 +29,6 @@ Mask = NDArray[np.bool_]
 
 MOST = 24  # tokens that are looked up
 REPLAN, COMPARE = 16, 32  # rounds between two looks at the present exit layer, and at all of them
-EARLY = (1, 3)  # rounds after which it is looked at, too: the machine may be slower than it was
 ANALYSED = 32  # every so many rounds, the first time after half as many
 ENOUGH = 24  # positions after which a layer is known
 LOYALTY = 0.05  # tokens a round that another exit must be worth more to replace the present one
@@ -133,8 +132,7 @@ class Auto(Controller):
     def plan(self) -> Plan:
         """The kind of round that is worth most."""
         rate = self._pace.rate
-        late = self._drafting is None or self._rounds in EARLY or self._due(REPLAN)
-        if self._layers and late:
+        if self._layers and (self._drafting is None or self._due(REPLAN)):
             self._drafting = self._best_exit(rate)
         best = self._plain()
         needed = best.worth(rate) + (WAITING if self._company > 1 else 0.0)
