@@ -6,7 +6,7 @@ helps, little is tried.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +39,7 @@ DEARER = 1.5  # and so many times the row that it takes
 HOPE = 1.3  # of plain decoding's pace: the pace before anything is known
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """A kind of round, and what it is expected to bring and to take."""
 
     tokens: float
@@ -118,6 +117,8 @@ class Auto(Controller):
 
     def share(self, company: int) -> None:
         """Costs of passes that so many share, by powers of two; and the pace follows."""
+        if company == self._company:
+            return
         self._company = company
         costs = (self.costs or ROUGH).shared(1 << (company - 1).bit_length())
         if costs is not self._costs:

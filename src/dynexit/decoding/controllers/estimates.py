@@ -109,18 +109,15 @@ class LeafEstimates:
     Layers hardly differ in that, so all are counted together.
     """
 
-    _hits: list[float] = field(default_factory=lambda: [WEIGHT * odds for odds in SECOND])
+    odds: tuple[float, ...] = SECOND  # by tenths of the first choice's confidence
     _seen: list[float] = field(default_factory=lambda: [WEIGHT] * len(SECOND))
 
     def observe(self, confidence: float, accepted: bool) -> None:
         """Count a leaf that the target reached."""
-        self._hits[tenth(confidence)] += accepted
-        self._seen[tenth(confidence)] += 1.0
-
-    @property
-    def odds(self) -> tuple[float, ...]:
-        """By tenths of the first choice's confidence."""
-        return tuple(h / s for h, s in zip(self._hits, self._seen, strict=True))
+        part, odds = tenth(confidence), list(self.odds)
+        self._seen[part] += 1.0
+        odds[part] += (accepted - odds[part]) / self._seen[part]
+        self.odds = tuple(odds)
 
 
 @dataclass
