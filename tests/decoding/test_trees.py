@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import FAMILIES, Fixed, decode, random_model
 
-from dynexit import Sampling
+from dynexit import DynexitError, Sampling
 from dynexit.costs.table import Costs
 from dynexit.decoding.acceptance import accept
 from dynexit.decoding.controllers.auto import Auto
@@ -76,6 +76,15 @@ def test_who_cannot_use_leaves_drafts_none(options):
     sequence, _ = decode(native("llama"), [3, 1, 4], Watching(2, 4), 20, **options)
     assert any(r.drafted for r in sequence.stats.rounds)
     assert not any(r.leaf_places for r in sequence.stats.rounds)
+
+
+def test_odds_of_leaves_need_those_of_tokens():
+    class Odd(Leafy):
+        def plan(self):
+            return Plan(2, 4, leaf_odds=ALWAYS)
+
+    with pytest.raises(DynexitError, match="10 leaf odds and 0 odds"):
+        decode(native("llama"), [3, 1, 4], Odd(2, 4), 20)
 
 
 def test_pytorchs_layers_draft_none():

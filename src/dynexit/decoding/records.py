@@ -42,8 +42,8 @@ class Plan:
     the target's layers has exit layer 0.
 
     A token's second choice is drafted beside it where the odds of the tokens before it, times its
-    own in `leaf_odds` by the token's confidence, are at least `leaf_floor`; where nobody can use a
-    leaf, none is drafted.
+    own in `leaf_odds` by the token's confidence (as many numbers as `odds`), are at least
+    `leaf_floor`; where nobody can use a leaf, none is drafted.
 
     `shadow` are the layers whose shadow tokens the round brings; None is all that the controller
     reads.

@@ -64,6 +64,11 @@ def _draft_at_once(sequence: "Sequence", plan: Plan, model: Model) -> Steps[Draf
     start, newest = sequence.cache.length, sequence.tokens[-1]
     watched = reused and bool(sequence.shadowed)
     branching = sequence.model.branching and not sequence.shadowed
+    if plan.leaf_odds and len(plan.leaf_odds) != len(plan.odds):
+        raise DynexitError(
+            f"the method planned {len(plan.leaf_odds)} leaf odds and {len(plan.odds)} odds: give "
+            "as many of both."
+        )
     rule = DraftingRule(
         *(plan.exit_layer, plan.speculation_length, plan.threshold or 0.0, plan.floors, plan.odds),
         *(limits.eos, sequence.controller.draft_vocabulary, reused),
