@@ -18,8 +18,8 @@ class Attention {
     // Room for so many queries at once, over so many positions at most.
     Attention(int queries, int head_dim, int positions)
         : head_dim_(head_dim), width_((head_dim + kGroup - 1) / kGroup * kGroup), queries_(queries * spaced(head_dim)),
-          scores_(queries * spaced(std::min(kBlock, positions + kGroup))), sums_(size_t(queries) * width_), highest_(queries), totals_(queries),
-          fading_(queries) {}
+          scores_(queries * spaced(std::min(kBlock, positions + kGroup))), sums_(size_t(queries) * width_),
+          highest_(queries), totals_(queries), fading_(queries) {}
 
     // Where a query goes before `run`, [head_dim] inputs of the keys.
     float* query(int i) { return &queries_[i * spaced(head_dim_)]; }
@@ -63,7 +63,8 @@ class Attention {
         keys.times(queries, count, from, from + groups, [&](int i, int vector, Floats value) {
             store(&scores_[i * spaced(width) + vector * kLanes - start], value);
         });
-        for (int i = 0; i < count; ++i) weigh(first + i, &scores_[i * spaced(width)], seen(first + i) - start, width, values.narrow());
+        for (int i = 0; i < count; ++i)
+            weigh(first + i, &scores_[i * spaced(width)], seen(first + i) - start, width, values.narrow());
         values.part(start, width).times(scores_.data(), count, 0, values.groups(), [&](int i, int vector, Floats value) {
             float* sum = &sums_[size_t(first + i) * width_ + vector * kLanes];
             store(sum, load(sum) * fading_[first + i] + value);

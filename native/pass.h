@@ -164,7 +164,10 @@ class Pass {
         attention.run(
             keys, cache.values(index, task.head), n, (task.last - task.first) * group, group,
             [&](int i) { return rows_[row_of(task, i)].position + 1; },
-            [&](int leaf) { cache.exchange(index, task.head, rows_[task.last + leaf].position, rows_[task.last + leaf].slot); });
+            [&](int leaf) {
+                const Row& row = rows_[task.last + leaf];
+                cache.exchange(index, task.head, row.position, row.slot);
+            });
         for (int i = 0; i < n; ++i)
             for (int j = 0; j < d; j += kLanes)
                 put_inputs(&attended_[row_of(task, i) * spaced(model_.attended())], head_of(task, i) + j,
