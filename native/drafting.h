@@ -15,11 +15,12 @@ class Drafting {
     void run(int start, int64_t newest, dx_drafted& to) const {
         float chance = 1.0f;  // that all tokens so far are accepted
         bool beside = false;  // whether the newest has a leaf that is yet to run
+        std::vector<float> rows(size_t(2) * model_.shape.hidden);  // of a token and its leaf
         to.leaves = 0;
         for (int& n = to.drafted = 0;; ++n) {
             const bool last = n == plan_.length || (n && ends(n, newest, to.confidences[n - 1], chance));
             if (last && !plan_.finish) break;
-            pass(start, newest, beside && plan_.finish, to);
+            pass(start, newest, beside && plan_.finish, rows.data(), to);
             if (last) break;
             float top, log_sum;
             int64_t next;
@@ -42,18 +43,17 @@ class Drafting {
     float* hidden(const dx_drafted& to, int row) const { return to.hidden + size_t(row) * model_.shape.hidden; }
 
     // The first layers for the newest token, which is number `to.drafted`, and for the newest leaf beside it.
-    void pass(int start, int64_t newest, bool beside, dx_drafted& to) const {
+    void pass(int start, int64_t newest, bool beside, float* rows, dx_drafted& to) const {
         const size_t size = model_.shape.hidden;
         const int n = to.drafted, leaf = to.leaves - 1;
         const int32_t place = 0;
-        std::vector<float> rows((1 + beside) * size);
-        model_.embed(newest, rows.data());
-        if (beside) model_.embed(to.leaf_tokens[leaf], &rows[size]);
+        model_.embed(newest, rows);
+        if (beside) model_.embed(to.leaf_tokens[leaf], rows + size);
         const dx_span span{&cache_, start + n, 1, beside, start + plan_.length + 1 + leaf, &place};
         float* states = to.states ? to.states + n * plan_.exit_layer * size : nullptr;
-        Pass(model_, &span, 1, rows.data(), cos_, sin_).run(0, plan_.exit_layer, states, 1);
-        std::copy_n(rows.data(), size, hidden(to, n));
-        if (beside) std::copy_n(&rows[size], size, hidden(to, plan_.length + 1 + leaf));
+        Pass(model_, &span, 1, rows, cos_, sin_).run(0, plan_.exit_layer, states, 1);
+        std::copy_n(rows, size, hidden(to, n));
+        if (beside) std::copy_n(rows + size, size, hidden(to, plan_.length + 1 + leaf));
     }
 
     // Whether drafting ends with the n-th token, the chance that all of them are accepted being `chance`.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-MOST_ROWS = 40
+MOST_ROWS = 32
 
 
 @dataclass(frozen=True)

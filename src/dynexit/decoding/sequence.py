@@ -239,8 +239,8 @@ class Sequence:
         """
         hidden = draft.hidden
         if hidden is None:
-            seconds = (leaf.token for leaf in draft.leaves)
-            hidden = self.model.embed([self.tokens[-1], *draft.tokens, *seconds])
+            beside = (leaf.token for leaf in draft.leaves)
+            hidden = self.model.embed([self.tokens[-1], *draft.tokens, *beside])
         late: list[Tensor] | None = [] if self.shadowed else None
         places = tuple(leaf.place + 1 for leaf in draft.leaves)
         length = hidden.shape[0] - len(places)
