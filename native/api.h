@@ -50,7 +50,16 @@ typedef struct {
     int32_t drafted, leaves;
 } dx_drafted;
 
-// One instruction set's runtime. Functions that return int give 0, or 1 where memory ran out. A
+// What is read off rows' first `choosable` logits without writing them: the best id, its logit, and the
+// logarithm of the sum of all exponentials.
+typedef struct {
+    int64_t* best;
+    float *best_logit, *log_sum;
+    int32_t choosable;
+} dx_readings;
+
+// One instruction set's runtime. `verify` embeds `tokens` where they are given, else goes on with `hidden`,
+// which it overwrites: layers [first, last) for the rows of one span, then the head. Functions that return int give 0, or 1 where memory ran out. A
 // matrix's rows are outputs, [outputs, inputs], bf16 or fp32. Hidden states and logits are fp32.
 typedef struct {
     const char* name;
@@ -73,6 +82,8 @@ typedef struct {
                  const float* sin, dx_drafted*);
     int (*unembed)(void*, const float* hidden, int rows, int choosable, float* logits, int64_t* best,
                    float* best_logit, float* log_sum);
+    int (*verify)(void*, const dx_span*, const int64_t* tokens, float* hidden, int first, int last,
+                  const float* cos, const float* sin, dx_readings*);
     double (*stream)(void* model, const void* memory, int64_t bytes);
 } dx_runtime;
 

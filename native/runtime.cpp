@@ -132,6 +132,14 @@ int unembed(void* model, const float* hidden, int rows, int choosable, float* lo
     });
 }
 
+int verify(void* model, const dx_span* span, const int64_t* tokens, float* hidden, int first, int last,
+           const float* cos, const float* sin, dx_readings* to) {
+    const int rows = span->length + span->leaves;
+    if (tokens) gather(model, tokens, rows, hidden);
+    if (const int failed = run(model, span, 1, hidden, first, last, cos, sin, nullptr, 0)) return failed;
+    return unembed(model, hidden, rows, to->choosable, nullptr, to->best, to->best_logit, to->log_sum);
+}
+
 // Reads `bytes` of memory as fast as the model's threads can, for the roofline.
 double stream(void* model, const void* memory, int64_t bytes) {
     const int threads = model_of(model).threads;
@@ -159,7 +167,8 @@ double stream(void* model, const void* memory, int64_t bytes) {
 
 extern const dx_runtime runtime = {
     DYNEXIT_TEXT(DYNEXIT_ISA), model_new, model_free, model_bytes, set_matrix, set_vector, set_embedding, convert,
-    cache_new, cache_free, cache_bytes, cache_move, gather, run, draft, unembed, stream,
+    cache_new, cache_free, cache_bytes, cache_move, gather, run, draft, unembed, verify,
+    stream,
 };
 
 }  // namespace DYNEXIT_ISA

@@ -13,6 +13,7 @@ from torch import Tensor
 from dynexit.model.drafting import Drafted, DraftingRule, DraftsAlone
 from dynexit.model.interface import Cache, Model, Span
 from dynexit.model.readings import Readings
+from dynexit.model.verifying import VerifiesAlone
 
 T = TypeVar("T")
 
@@ -63,7 +64,22 @@ class Drafting:
     model: Model | None = None
 
 
-Request = Segment | Unembed | Drafting
+@dataclass
+class Verifying:
+    """Run layers [start, stop) for a span's rows and read the head; answered with `Readings`.
+
+    `given` are the rows' tokens, or states [n, D] that left layer `start`. Only for a model that is
+    `VerifiesAlone`.
+    """
+
+    given: list[int] | Tensor
+    span: Span
+    start: int
+    stop: int
+    model: Model | None = None
+
+
+Request = Segment | Unembed | Drafting | Verifying
 Answer = Tensor | Readings | Drafted
 Steps = Generator[Request, Any, T]  # what is sent is an Answer
 
@@ -74,6 +90,9 @@ def serve(model: Model, request: Request) -> Answer:
     if isinstance(request, Drafting):
         given = (request.cache, request.start, request.token, request.rule, request.states)
         return cast(DraftsAlone, model).draft(*given)
+    if isinstance(request, Verifying):
+        rows, layers = (request.given, request.span), (request.start, request.stop)
+        return cast(VerifiesAlone, model).verify(*rows, *layers)
     if isinstance(request, Unembed):
         answer = model.read if request.best_only else model.unembed
         return answer(request.hidden, request.limit)

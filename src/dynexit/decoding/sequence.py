@@ -28,13 +28,14 @@ from dynexit.decoding.records import (
     Statistics,
     Verdict,
 )
-from dynexit.decoding.requests import Segment, Steps, Unembed
+from dynexit.decoding.requests import Segment, Steps, Unembed, Verifying
 from dynexit.decoding.sampling import Chooser, Sampling
 from dynexit.decoding.shadow import gather_states, shadow_tokens
 from dynexit.decoding.text import TextSink
 from dynexit.errors import DynexitError
 from dynexit.model.interface import Model, Span
 from dynexit.model.readings import Readings
+from dynexit.model.verifying import verifies_alone
 
 PREFILL_ROWS = 256  # more are somewhat faster, but their activations take as much more memory
 
@@ -237,14 +238,16 @@ class Sequence:
 
         Rows that the draft has run through its layers are continued, never computed again.
         """
-        hidden = draft.hidden
-        if hidden is None:
-            beside = (leaf.token for leaf in draft.leaves)
-            hidden = self.model.embed([self.tokens[-1], *draft.tokens, *beside])
-        late: list[Tensor] | None = [] if self.shadowed else None
+        given: list[int] | Tensor | None = draft.hidden
+        if given is None:
+            given = [self.tokens[-1], *draft.tokens, *(leaf.token for leaf in draft.leaves)]
         places = tuple(leaf.place + 1 for leaf in draft.leaves)
-        length = hidden.shape[0] - len(places)
+        length = len(given) - len(places)
         span = Span(self.cache, self.cache.length, length, places, draft.slot)
+        if self.alone and self._best_only and not self.shadowed and verifies_alone(self.model):
+            return (yield Verifying(given, span, draft.layer, self.depth)), []
+        hidden = given if isinstance(given, Tensor) else self.model.embed(given)
+        late: list[Tensor] | None = [] if self.shadowed else None
         hidden = yield Segment(hidden, span, draft.layer, self.depth, late)
         logits = yield Unembed(hidden, self._best_only)
         return logits, late or []

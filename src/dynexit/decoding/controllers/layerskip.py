@@ -16,10 +16,11 @@ class LayerSkip(FixedExit):
         """Checks both settings."""
         super().start(num_layers)
         check_length(self.speculation_length)
+        self._plan = Plan(self.exit, self.speculation_length)
 
     def plan(self) -> Plan:
         """The same every round."""
-        return Plan(self.exit, self.speculation_length)
+        return self._plan
 
 
 METHODS = {"layerskip": LayerSkip}

@@ -28,6 +28,7 @@ class EarlyExitDrafter:
 
     def __init__(self, quantised: bool = False) -> None:
         self._quantised = quantised
+        self._rule: tuple[Plan, bool, DraftingRule] | None = None  # of which plan, with leaves
 
     def offer(self, sequence: "Sequence") -> None:
         """Nothing: a draft costs passes."""
@@ -43,7 +44,7 @@ class EarlyExitDrafter:
         model = self._copy(sequence.model) if self._quantised else sequence.model
         greedy = sequence.chooser.best_only and sequence.alone
         if greedy and drafts_alone(model):
-            draft = yield from _draft_at_once(sequence, plan, model)
+            draft = yield from self._draft_at_once(sequence, plan, model)
         else:
             draft = yield from _draft_by_token(sequence, plan, model)
         if self._quantised:
@@ -58,37 +59,50 @@ class EarlyExitDrafter:
             raise DynexitError("this model has no copy in int8 to draft with.")
         return copy
 
+    def _draft_at_once(self, sequence: "Sequence", plan: Plan, model: Model) -> Steps[Draft]:
+        reused = model is sequence.model
+        start, newest = sequence.cache.length, sequence.tokens[-1]
+        rule = self._rule_of(sequence, plan, reused)
+        watched = reused and bool(sequence.shadowed)
+        drafted: Drafted = yield Drafting(sequence.cache, start, newest, rule, watched, model)
 
-def _draft_at_once(sequence: "Sequence", plan: Plan, model: Model) -> Steps[Draft]:
-    limits, reused = sequence.limits, model is sequence.model
-    start, newest = sequence.cache.length, sequence.tokens[-1]
-    watched = reused and bool(sequence.shadowed)
-    branching = sequence.model.branching and not sequence.shadowed
-    if plan.leaf_odds and len(plan.leaf_odds) != len(plan.odds):
-        raise DynexitError(
-            f"the method planned {len(plan.leaf_odds)} leaf odds and {len(plan.odds)} odds: give "
-            "as many of both."
+        def tell() -> tuple[list[int], list[float]]:
+            if any(map(math.isnan, drafted.confidences)):
+                raise DynexitError(NOT_NUMBERS)
+            return drafted.tokens, drafted.confidences
+
+        return Draft(
+            layer=plan.exit_layer,
+            hidden=drafted.hidden,
+            states=drafted.states,
+            tell=tell,
+            leaves=drafted.leaves,
+            slot=start + rule.length + 1,
         )
-    rule = DraftingRule(
-        *(plan.exit_layer, plan.speculation_length, plan.threshold or 0.0, plan.floors, plan.odds),
-        *(limits.eos, sequence.controller.draft_vocabulary, reused),
-        *(plan.leaf_odds if branching else (), plan.leaf_floor),
-    )
-    drafted: Drafted = yield Drafting(sequence.cache, start, newest, rule, watched, model)
 
-    def tell() -> tuple[list[int], list[float]]:
-        if any(map(math.isnan, drafted.confidences)):
-            raise DynexitError(NOT_NUMBERS)
-        return drafted.tokens, drafted.confidences
-
-    return Draft(
-        layer=plan.exit_layer,
-        hidden=drafted.hidden,
-        states=drafted.states,
-        tell=tell,
-        leaves=drafted.leaves,
-        slot=start + rule.length + 1,
-    )
+    def _rule_of(self, sequence: "Sequence", plan: Plan, reused: bool) -> DraftingRule:
+        """A plan as the model knows it; plans come again."""
+        branching = sequence.model.branching and not sequence.shadowed
+        if self._rule is None or self._rule[0] is not plan or self._rule[1] != branching:
+            if plan.leaf_odds and len(plan.leaf_odds) != len(plan.odds):
+                raise DynexitError(
+                    f"the method planned {len(plan.leaf_odds)} leaf odds and {len(plan.odds)} "
+                    "odds: give as many of both."
+                )
+            rule = DraftingRule(
+                exit_layer=plan.exit_layer,
+                length=plan.speculation_length,
+                threshold=plan.threshold or 0.0,
+                floors=plan.floors,
+                odds=plan.odds,
+                eos=sequence.limits.eos,
+                limit=sequence.controller.draft_vocabulary,
+                finish=reused,
+                leaf_odds=plan.leaf_odds if branching else (),
+                leaf_floor=plan.leaf_floor,
+            )
+            self._rule = plan, branching, rule
+        return self._rule[2]
 
 
 def _draft_by_token(sequence: "Sequence", plan: Plan, model: Model) -> Steps[Draft]:

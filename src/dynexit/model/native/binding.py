@@ -93,6 +93,15 @@ class NativeDrafted(Structure):
     ]
 
 
+class NativeReadings(Structure):
+    """`dx_readings`."""
+
+    _fields_ = [
+        *(("best", POINTER(c_int64)), ("best_logit", POINTER(c_float))),
+        *(("log_sum", POINTER(c_float)), ("choosable", c_int32)),
+    ]
+
+
 class Runtime(Structure):
     """`dx_runtime`: one instruction set's functions. A call releases the interpreter's lock."""
 
@@ -132,6 +141,14 @@ class Runtime(Structure):
         (
             "unembed",
             CFUNCTYPE(c_int, pointer, pointer, c_int, c_int, pointer, pointer, pointer, pointer),
+        ),
+        (
+            "verify",
+            CFUNCTYPE(
+                c_int,
+                *(pointer, POINTER(NativeSpan), POINTER(c_int64), pointer, c_int, c_int),
+                *(pointer, pointer, POINTER(NativeReadings)),
+            ),
         ),
         ("stream", CFUNCTYPE(c_double, pointer, pointer, c_int64)),
     ]

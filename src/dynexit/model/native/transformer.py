@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from ctypes import byref, c_float, c_int32, c_int64
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -11,18 +11,17 @@ from torch import Tensor
 
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig
-from dynexit.model.drafting import Drafted, DraftingRule, Leaf
+from dynexit.model.drafting import Drafted, DraftingRule
 from dynexit.model.interface import Cache, Span
 from dynexit.model.native.binding import (
     Format,
     Matrix,
-    NativeDrafted,
-    NativeDrafting,
     NativeSpan,
     Shape,
     Vector,
     runtimes,
 )
+from dynexit.model.native.workspace import ROWS, Workspace
 from dynexit.model.readings import Readings
 from dynexit.model.rope import RotaryTable
 from dynexit.model.transformer import Transformer
@@ -41,10 +40,12 @@ class NativeCache:
     def __init__(self, model: "NativeTransformer") -> None:
         self._model = model  # outlives this cache
         self.handle = model.runtime.cache_new(model.handle)
+        self._workspace = model.spare.pop() if model.spare else model.new_workspace()
         self.length = 0
 
     def __del__(self) -> None:
         self._model.runtime.cache_free(self.handle)
+        self._model.spare.append(self._workspace)
 
     @property
     def max_positions(self) -> int:
@@ -56,19 +57,31 @@ class NativeCache:
         """Memory held now."""
         return self._model.runtime.cache_bytes(self.handle)
 
+    def workspace(self, rows: int) -> Workspace:
+        """What this sequence works in, large enough for so many rows."""
+        if rows > self._workspace.rows:
+            self._workspace = self._model.new_workspace(2 * rows)
+        return self._workspace
+
     def move(self, slot: int, position: int) -> None:
         """Put the keys and values of a leaf's slot at `position`."""
         self._model.runtime.cache_move(self.handle, slot, position)
 
 
+class Angles(NamedTuple):
+    """Where cosines and sines of positions lie; whoever reads them keeps the tables from going."""
+
+    cos: int
+    sin: int
+    tables: tuple[Tensor, Tensor]
+
+
 class NativeRows:
-    """The spans of a pass as the library reads them, and the table of angles up to their end."""
+    """The spans of a pass as the library reads them, and angles up to their end."""
 
     def __init__(self, spans: Sequence[Span], model: "NativeTransformer") -> None:
-        end, limit = max(span.stop for span in spans), model.config.max_positions
-        if end > limit:
-            raise DynexitError(f"position {end} is past the context of {limit}.")
         self._alive = tuple(spans)  # their caches must outlive this pass
+        self.angles = model.angles(max(span.stop for span in spans))
         self.spans = (NativeSpan * len(spans))(
             *(
                 NativeSpan(
@@ -78,7 +91,6 @@ class NativeRows:
                 for s in spans
             )
         )
-        self.cos, self.sin = model.rotary.up_to(end, LIKE)
 
 
 class NativeTransformer:
@@ -116,7 +128,9 @@ class NativeTransformer:
         self.kept_layers = config.num_layers  # fewer in a copy for drafts, like tokens of the head
         self.kept_tokens = config.vocab_size
         self.choosable = config.vocab_size  # fewer where the vocabulary is padded
-        self.rotary = RotaryTable(config.rope, config.head_dim)
+        self._rotary, none = RotaryTable(config.rope, config.head_dim), torch.empty(0)
+        self._angles = Angles(0, 0, (none, none))
+        self.spare: list[Workspace] = []  # of sequences that have ended
         self.draft_copy: NativeTransformer | None = None  # of the first layers, in int8
         self._embedding: Tensor | None = None  # of an untied head; the library reads it
         shape = Shape(
@@ -204,6 +218,10 @@ class NativeTransformer:
         """An empty cache for one sequence."""
         return NativeCache(self)
 
+    def new_workspace(self, rows: int = ROWS) -> Workspace:
+        """Room for the rows of a sequence's rounds."""
+        return Workspace(self.config.hidden_size, rows)
+
     def embed(self, tokens: Sequence[int] | Tensor) -> Tensor:
         """See `interface.Model`."""
         ids = tokens.tolist() if isinstance(tokens, Tensor) else tokens
@@ -233,7 +251,7 @@ class NativeTransformer:
         self._check(
             self.runtime.run(
                 *(self.handle, rows.spans, len(rows.spans), result.data_ptr(), start, stop),
-                *(rows.cos.data_ptr(), rows.sin.data_ptr()),
+                *(rows.angles.cos, rows.angles.sin),
                 *(None if left is None else left.data_ptr(), kept),
             )
         )
@@ -244,36 +262,56 @@ class NativeTransformer:
     def draft(
         self, cache: Cache, start: int, token: int, rule: DraftingRule, states: bool
     ) -> Drafted:
-        """See `DraftsAlone`."""
-        rows, size = rule.length + 1, self.config.hidden_size
-        cos, sin = self.rotary.up_to(start + rows, LIKE)
-        hidden = torch.empty(rows + (rule.length if rule.leaf_odds else 0), size)
-        left = torch.empty(rows, rule.exit_layer, size) if states else None
-        to = NativeDrafted(
-            *((c_int64 * rows)(), (c_float * rows)()),
-            *(hidden.data_ptr(), None if left is None else left.data_ptr()),
-            *((c_int64 * rows)(), (c_int32 * rows)()),
-        )
+        """See `DraftsAlone`. Its states are there until the cache's next draft or verification."""
+        held, rows = cast(NativeCache, cache), rule.length + 1
+        work, angles = held.workspace(rows + rule.length), self.angles(start + rows)
+        left = torch.empty(rows, rule.exit_layer, self.config.hidden_size) if states else None
+        work.drafted.states = None if left is None else left.data_ptr()
+        drafting = work.drafting(rule)
+        drafting.limit = self._limited(rule.limit)
         self._check(
             self.runtime.draft(
-                *(self.handle, byref(self._drafting(rule)), cast(NativeCache, cache).handle),
-                *(start, token, cos.data_ptr(), sin.data_ptr(), byref(to)),
+                *(self.handle, byref(drafting), held.handle, start, token),
+                *(angles.cos, angles.sin, byref(work.drafted)),
             )
         )
-        d, count = to.drafted, to.leaves
-        kept = None if left is None else left[: d + 1]
-        told = to.tokens[:d], to.confidences[:d]
-        leaves = list(map(Leaf, to.leaf_places[:count], to.leaf_tokens[:count]))
-        return Drafted(hidden[: d + 1 + count], kept, lambda: told, leaves)
+        told, leaves = work.told()
+        count = len(told[0]) + 1
+        kept = None if left is None else left[:count]
+        return Drafted(work.states[count + len(leaves)], kept, lambda: told, leaves)
 
-    def _drafting(self, rule: DraftingRule) -> NativeDrafting:
-        odds, eos, floors = rule.odds, rule.eos, rule.floors
-        return NativeDrafting(
-            *(rule.exit_layer, rule.length, self._limited(rule.limit)),
-            *(len(odds), len(eos), len(floors), rule.finish, rule.threshold, rule.leaf_floor),
-            *(_floats(floors), _floats(odds), _floats(rule.leaf_odds)),
-            (c_int64 * len(eos))(*eos),
+    def verify(self, given: list[int] | Tensor, span: Span, start: int, stop: int) -> Readings:
+        """See `VerifiesAlone`."""
+        held, rows = cast(NativeCache, span.cache), span.length + len(span.leaves)
+        work, angles = held.workspace(rows), self.angles(span.stop)
+        tokens, address = None, work.address
+        if isinstance(given, Tensor):
+            address = given.data_ptr()
+        else:
+            tokens = work.take(given)
+        work.readings.choosable = self._limited(None)
+        self._check(
+            self.runtime.verify(
+                *(self.handle, byref(work.place(span, held.handle)), tokens, address),
+                *(start, stop, angles.cos, angles.sin, byref(work.readings)),
+            )
         )
+        return work.read(rows)
+
+    def angles(self, stop: int) -> Angles:
+        """Of the positions up to `stop`.
+
+        Raises:
+            DynexitError: there are not so many.
+        """
+        if stop > self.config.max_positions:
+            raise DynexitError(
+                f"position {stop} is past the context of {self.config.max_positions}."
+            )
+        if stop > len(self._angles.tables[0]):
+            cos, sin = self._rotary.up_to(stop, LIKE)
+            self._angles = Angles(cos.data_ptr(), sin.data_ptr(), (cos, sin))
+        return self._angles
 
     def unembed(self, hidden: Tensor, limit: int | None = None) -> Tensor:
         """See `interface.Model`."""
@@ -301,8 +339,3 @@ class NativeTransformer:
         rows = hidden.contiguous()
         given = (self.handle, rows.data_ptr(), rows.shape[0], count)
         self._check(self.runtime.unembed(*given, *results))
-
-
-def _floats(values: Sequence[float]) -> Any:
-    """An array; none where there is nothing."""
-    return (c_float * len(values))(*values) if values else None
