@@ -12,7 +12,7 @@ from dynexit.costs.preparing import prepare
 from dynexit.costs.store import costs_of
 from dynexit.costs.table import Costs
 from dynexit.decoding.controllers.base import Controller
-from dynexit.decoding.loop import generate
+from dynexit.decoding.loop import finish, generate
 from dynexit.decoding.records import FinishReason, ShadowTokens, Statistics
 from dynexit.decoding.sampling import Sampling
 from dynexit.decoding.sequence import Chunk, Limits
@@ -46,6 +46,17 @@ class Generation:
     finish_reason: FinishReason | None
     seed: int
 
+    @classmethod
+    def of(cls, decoding: Decoding) -> "Generation":
+        """What there is of a text."""
+        return cls(
+            "".join(chunk.text for chunk in decoding.chunks),
+            decoding.new_tokens,
+            decoding.stats,
+            decoding.finish_reason,
+            decoding.chooser.seed,
+        )
+
 
 class Stream:
     """An iterator over a text's chunks; `output` is what there is of it, also after a break."""
@@ -62,14 +73,7 @@ class Stream:
     @property
     def output(self) -> Generation:
         """The text so far."""
-        decoding = self._decoding
-        return Generation(
-            "".join(chunk.text for chunk in decoding.chunks),
-            decoding.new_tokens,
-            decoding.stats,
-            decoding.finish_reason,
-            decoding.chooser.seed,
-        )
+        return Generation.of(self._decoding)
 
 
 class LanguageModel:
@@ -114,10 +118,9 @@ class LanguageModel:
         self, prompt: Prompt, method: str | Controller = DEFAULT_METHOD, **options: Any
     ) -> Generation:
         """Generate a whole text; arguments as in `sequence`."""
-        stream = self.stream(prompt, method, **options)
-        for _ in stream:
-            pass
-        return stream.output
+        decoding = self.sequence(prompt, method, **options)
+        finish(decoding)
+        return Generation.of(decoding)
 
     def session(self, method: str = DEFAULT_METHOD, **settings: Any) -> "Session":
         """Texts that follow one another: what a method learns of one helps with the next.

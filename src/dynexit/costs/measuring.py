@@ -9,7 +9,7 @@ import torch
 
 from dynexit.costs.table import ROUGH, Costs
 from dynexit.decoding.controllers.base import Controller
-from dynexit.decoding.loop import generate
+from dynexit.decoding.loop import finish
 from dynexit.decoding.sampling import Sampling
 from dynexit.decoding.sequence import Limits, Sequence
 from dynexit.decoding.text import NoText
@@ -105,8 +105,7 @@ class _Bench:
         """Some rounds of plain decoding, whatever they write."""
         limits = Limits(DRAFTS, self.model.config.max_positions)
         sequence = Sequence(self.model, [0], Controller(), Sampling(), limits, NoText())
-        for _ in generate(sequence):
-            pass
+        finish(sequence)
         self.seconds.setdefault("rounds", []).append(sequence.stats.decode_seconds / (DRAFTS - 1))
 
     def _time(self, name: str, action: Callable[[], object]) -> None:

@@ -8,19 +8,30 @@ from dynexit.decoding.requests import drive
 from dynexit.decoding.sequence import Chunk, Sequence
 
 
-@torch.inference_mode()
-def _step(sequence: Sequence, prefill: bool) -> list[Chunk]:
-    return drive(sequence.model, sequence.prefill() if prefill else sequence.round())
-
-
 def generate(sequence: Sequence) -> Iterator[Chunk]:
     """Yield the text's chunks until it ends. The sequence holds tokens, statistics and reason.
 
     An interrupt inside a round loses that round and nothing else.
     """
-    yield from _step(sequence, prefill=True)
     while sequence.finish_reason is None:
-        began = sequence.clock()
-        chunks = _step(sequence, prefill=False)
-        sequence.stats.decode_seconds += sequence.clock() - began
+        with torch.inference_mode():
+            chunks = _advance(sequence)
         yield from chunks
+
+
+@torch.inference_mode()
+def finish(sequence: Sequence) -> None:
+    """Run to the text's end, where nobody reads it before: what is done once a text costs less."""
+    sequence.text = sequence.text.whole()
+    while sequence.finish_reason is None:
+        _advance(sequence)
+
+
+def _advance(sequence: Sequence) -> list[Chunk]:
+    """The prompt, or a round."""
+    if not sequence.chunks:
+        return drive(sequence.model, sequence.prefill())
+    began = sequence.clock()
+    chunks = drive(sequence.model, sequence.round())
+    sequence.stats.decode_seconds += sequence.clock() - began
+    return chunks

@@ -18,7 +18,7 @@ The words, used everywhere and nowhere in another sense:
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,8 +105,7 @@ class Draft:
         return self.tokens[: verdict.accepted] + leaf
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The outcome of a verification: `accepted` drafts, perhaps leaf number `leaf`, then one token
     of the target's.
     """
@@ -139,8 +138,7 @@ class ShadowTokens:
     layers: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
-class Offer:
+class Offer(NamedTuple):
     """Tokens that a drafter has at hand before the round, at no cost: the text's last `match`
     tokens stood elsewhere with these after them.
     """
@@ -149,8 +147,7 @@ class Offer:
     match: int
 
 
-@dataclass(frozen=True)
-class Judged:
+class Judged(NamedTuple):
     """An offer after the round: of its first `seen` tokens, the text went on with `agreed`."""
 
     offer: Offer

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -49,8 +50,7 @@ class Limits:
     eos: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True)
-class Chunk:
+class Chunk(NamedTuple):
     """One token of the text: its id, where it came from, and the text that it made certain.
 
     Text that is released without a token (at the end) comes with no ids.

@@ -21,6 +21,9 @@ class TextSink(Protocol):
     def flush(self) -> str:
         """The text that was held back, at the end."""
 
+    def whole(self) -> "TextSink":
+        """The same for a text that nobody reads before its end."""
+
 
 class NoText:
     """For a model without a tokenizer: there is no text, and nothing stops it."""
@@ -35,6 +38,10 @@ class NoText:
     def flush(self) -> str:
         """Nothing."""
         return ""
+
+    def whole(self) -> "NoText":
+        """Nothing."""
+        return self
 
 
 class TextStream:
@@ -67,6 +74,10 @@ class TextStream:
         self._held = ""
         return rest
 
+    def whole(self) -> TextSink:
+        """Stop strings must be found on the way; without them, all tokens wait for the end."""
+        return self if self._stop else _Waiting(self)
+
     def _release(self, text: str) -> str:
         found = [at for at in (text.find(s) for s in self._stop) if at >= 0]
         if found:
@@ -75,6 +86,26 @@ class TextStream:
         held = max((_overlap(text, stop) for stop in self._stop), default=0)
         self._held = text[len(text) - held :]
         return text[: len(text) - held]
+
+
+class _Waiting:
+    """Tokens of a text without stop strings: between passes each would cost many times as much."""
+
+    stopped = False
+
+    def __init__(self, stream: TextStream) -> None:
+        self._stream = stream
+        self._tokens: list[int] = []
+
+    def push(self, token: int) -> str:
+        self._tokens.append(token)
+        return ""
+
+    def flush(self) -> str:
+        return "".join(map(self._stream.push, self._tokens)) + self._stream.flush()
+
+    def whole(self) -> "_Waiting":
+        return self
 
 
 def _overlap(text: str, stop: str) -> int:

@@ -1,8 +1,7 @@
 """What decoding asks of a model, whichever runtime its layers run in."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -32,8 +31,7 @@ class Cache(Protocol):
         """Memory held now."""
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """`length` consecutive positions of one sequence, from `start`, over its cache.
 
     Rows of leaves may follow: other tokens for some of these positions, `leaves` from `start` on.

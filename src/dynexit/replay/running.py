@@ -7,7 +7,7 @@ from typing import Any
 
 from dynexit.costs.table import Costs
 from dynexit.decoding.controllers.base import Controller
-from dynexit.decoding.loop import generate
+from dynexit.decoding.loop import finish
 from dynexit.decoding.records import Statistics
 from dynexit.decoding.sampling import Sampling
 from dynexit.decoding.sequence import Limits, Sequence
@@ -43,8 +43,7 @@ def replay(info: TraceInfo, text: TracedText, controller: Controller, costs: Cos
     prompt = text.tokens[: text.prompt_length].tolist()
     limits = Limits(text.generated, info.max_positions, frozenset(info.eos))
     sequence = Sequence(model, prompt, controller, Sampling(), limits, NoText(), clock=model.clock)
-    for _ in generate(sequence):
-        pass
+    finish(sequence)
     if sequence.tokens != text.tokens[: len(sequence.tokens)].tolist():
         raise DynexitError(f"{text.name}: replay left the recorded text: the trace is damaged.")
     return sequence.stats

@@ -5,11 +5,11 @@ the present pace; the one worth most is played. Plain steps are among them, so t
 helps, little is tried.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import ClassVar, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dynexit.costs.table import ROUGH
 from dynexit.decoding.controllers.base import Controller, check_exit_layer
@@ -17,17 +17,14 @@ from dynexit.decoding.controllers.estimates import (
     LONGEST,
     Drift,
     ExitEstimates,
-    Floats,
     LeafEstimates,
     LookupEstimates,
     Pace,
-    Tenths,
 )
 from dynexit.decoding.records import Offer, Plan, Round, ShadowTokens
 
-Mask = NDArray[np.bool_]
-
 MOST = 24  # tokens that are looked up
+LESSON = 4  # rounds that are learned from together; the first ones one by one
 REPLAN, COMPARE = 16, 32  # rounds between two looks at the present exit layer, and at all of them
 ANALYSED = 32  # every so many rounds, the first time after half as many
 ENOUGH = 24  # positions after which a layer is known
@@ -37,6 +34,7 @@ WAITING = 0.3  # tokens that a draft must be worth more where others would wait 
 LEAST = 0.02  # tokens that a leaf must be worth: nothing is for free,
 DEARER = 1.5  # and so many times the row that it takes
 HOPE = 1.3  # of plain decoding's pace: the pace before anything is known
+NO_DRAFT = Plan(0, shadow=())
 
 
 class Option(NamedTuple):
@@ -53,6 +51,14 @@ class Option(NamedTuple):
     def worth(self, rate: float) -> float:
         """Tokens beyond those that the same time brings at `rate` tokens per second."""
         return self.tokens - rate * self.seconds
+
+
+class Standing(NamedTuple):
+    """What holds until more is learned: the pace, and the best round without lookup."""
+
+    rate: float
+    worth: float
+    plan: Plan
 
 
 @dataclass
@@ -102,7 +108,10 @@ class Auto(Controller):
         self._offer: Offer | None = None
         self._drafts: dict[tuple[str, int], tuple[float, float, int]] = {}
         self._rounds, self._company = 0, 1
-        self._drafting = self._best_exit(self._pace.rate) if self._layers else None
+        self._unread: list[Round] = []
+        self._standing: Standing | None = None
+        self._drafting: Option | None = None
+        self._weigh()
 
     def _candidates(self) -> tuple[int, ...]:
         """Exit layers up to half the depth, closer together where they are shallow."""
@@ -125,6 +134,7 @@ class Auto(Controller):
             before, self._costs = self._verify(0)[1], costs
             self._pace.seconds *= self._verify(0)[1] / before
             self._drafts, self._drafting = {}, None
+        self._standing = None
 
     def consider(self, offer: Offer) -> None:
         """What lookup has at hand for the next round."""
@@ -132,41 +142,45 @@ class Auto(Controller):
 
     def plan(self) -> Plan:
         """The kind of round that is worth most."""
+        standing = self._standing or self._weigh()
+        looked, plan = self._looked_up(standing.rate), standing.plan
+        if looked is not None and looked.worth(standing.rate) > standing.worth:
+            plan = Plan(0, looked.length, drafter="lookup", shadow=())
+        layers = self._analysed(plan)
+        return replace(plan, shadow=layers) if layers else plan
+
+    def _weigh(self) -> Standing:
+        """Drafting against a plain step, by what is known now."""
         rate = self._pace.rate
         if self._layers and (self._drafting is None or self._due(REPLAN)):
             self._drafting = self._best_exit(rate)
-        best = self._plain()
-        needed = best.worth(rate) + (WAITING if self._company > 1 else 0.0)
-        for option in (self._drafting, self._looked_up(rate)):
-            if option is not None and option.worth(rate) > needed:
-                best, needed = option, option.worth(rate)
-        layers = self._analysed(best)
-        if not best.exit_layer:
-            return Plan(0, best.length, drafter=best.drafter, shadow=layers)
-        odds = self._exits.odds(best.exit_layer)
-        leaf_odds = self._leaves.odds if self._branches else ()
-        return Plan(
-            *(best.exit_layer, best.length, None, best.drafter, best.floors, odds, layers),
-            *(leaf_odds, best.leaf_floor),
-        )
-
-    @property
-    def _branches(self) -> bool:
-        """Whether leaves may be drafted: not where several share passes."""
-        return self.tree and self._company == 1
+        worth = self._plain().worth(rate) + (WAITING if self._company > 1 else 0.0)
+        plan, option = NO_DRAFT, self._drafting
+        if option is not None and option.worth(rate) > worth:
+            worth = option.worth(rate)
+            plan = Plan(
+                exit_layer=option.exit_layer,
+                speculation_length=option.length,
+                drafter=option.drafter,
+                floors=option.floors,
+                odds=self._exits.odds(option.exit_layer),
+                shadow=(),
+                leaf_odds=self._leaf_odds,
+                leaf_floor=option.leaf_floor,
+            )
+        self._standing = Standing(rate, worth, plan)
+        return self._standing
 
     def _due(self, every: int) -> bool:
         """Whether so many rounds have passed once more."""
         return self._rounds > 0 and self._rounds % every == 0
 
-    def _analysed(self, option: Option) -> tuple[int, ...]:
+    def _analysed(self, plan: Plan) -> tuple[int, ...]:
         """Layers whose shadow tokens this round brings: the others, now and then, if alone."""
         turn = (self._rounds + ANALYSED // 2) % ANALYSED == 0
-        if not (self.shadow and turn and self._company == 1) or (
-            option.length and not option.exit_layer
-        ):
+        if not (self.shadow and turn and self._company == 1) or (plan.drafter == "lookup"):
             return ()
-        return tuple(layer for layer in self._layers if layer != option.exit_layer)
+        return tuple(layer for layer in self._layers if layer != plan.exit_layer)
 
     def _plain(self) -> Option:
         return Option(1.0, self._verify(0)[1] * self._verify_drift.ratio())
@@ -228,54 +242,57 @@ class Auto(Controller):
         late = self._verify_drift.ratio()
         slow = self._draft_drift.ratio(late)
         token, last = token * slow, last * slow
-        chances, tenths = self._exits.drafts(layer)
-        verify = [v * late for v in self._verify(reused)]
-        mean = max(float(chances[:, 0].mean()), 0.01)
-        floors = [  # of going on after 1, 2, ... tokens
-            rate * (token + verify[length + 2] - verify[length + 1]) / mean
-            for length in range(1, LONGEST)
-        ]
-        drafted = np.ones_like(chances, dtype=bool)
-        drafted[:, 1:] = np.logical_and.accumulate(chances[:, :-1] >= floors, axis=1)
-        length = float(drafted.sum(1).mean())
-        tokens = 1.0 + float((chances * drafted).sum(1).mean())
-        whole = int(length)
-        row = verify[whole + 2] - verify[whole + 1]
-        rows = verify[whole + 1] + (length - whole) * row
+        verify = [seconds * late for seconds in self._verify(reused)[: LONGEST + 3]]
+        rows = [after - now for now, after in pairwise(verify)]  # of one more than 0, 1, ... rows
+        chances = self._exits.chances(layer)
+        least = rate / max(chances.mean, 0.01)
+        floors = [least * (token + row) for row in rows[2:-1]]  # of going on after 1, 2, ... tokens
+        # of a leaf, at a draft of the usual length
+        whole = int(chances.imagine(floors, (), 0.0).tokens)
+        row = rows[whole + 1]
         floor = max(DEARER * row * rate, LEAST)
-        extra, taken = self._grown(chances, tenths, drafted, floor)
+        drafts = chances.imagine(floors, self._leaf_odds, floor)
+        seconds = drafts.tokens * token + last
+        seconds += verify[whole + 1] + (drafts.tokens - whole + drafts.leaves) * row
         return Option(
-            *(tokens + extra, length * token + last + rows + taken * row, drafter, layer, LONGEST),
-            *(tuple(floors), floor),
+            1.0 + drafts.accepted + drafts.leaves_accepted,
+            seconds,
+            drafter,
+            layer,
+            LONGEST,
+            tuple(floors),
+            floor,
         )
 
-    def _grown(
-        self, chances: Floats, tenths: Tenths, drafted: Mask, floor: float
-    ) -> tuple[float, float]:
-        """What leaves above `floor` add to imagined drafts: tokens and rows."""
-        if not self._branches:
-            return 0.0, 0.0
-        before = np.concatenate((np.ones((len(chances), 1)), chances[:, :-1]), axis=1)
-        odds = before * np.array(self._leaves.odds)[tenths] * drafted
-        odds[odds < floor] = 0.0
-        return float(odds.sum(1).mean()), float((odds > 0.0).sum(1).mean())
+    @property
+    def _leaf_odds(self) -> tuple[float, ...]:
+        """Those of leaves; none where several share passes."""
+        return self._leaves.odds if self.tree and self._company == 1 else ()
 
     def observe(self, finished: Round) -> None:
-        """Learn from what was drafted, offered and analysed."""
+        """Note a round. Some are learned from together: Python runs cold between passes."""
         self._rounds += 1
         self._offer = None
-        self._pace.observe(finished.tokens, finished.seconds)
-        if finished.shadow is None:
-            self._observe_drift(finished)
-        if finished.offer is not None:
-            self._found.observe(finished.offer)
-        layer, judged = finished.plan.exit_layer, min(finished.accepted + 1, finished.drafted)
-        if layer and judged:
-            matched = [index < finished.accepted for index in range(judged)]
-            self._exits.observe(layer, finished.confidences[:judged], matched)
-            self._observe_leaves(finished)
-        if finished.shadow is not None:
-            self._observe_shadow(finished.shadow)
+        self._unread.append(finished)
+        if self._rounds % LESSON == 0 or self._rounds < LESSON or finished.shadow is not None:
+            self._learn()
+
+    def _learn(self) -> None:
+        """From what was drafted, offered and analysed since the last time."""
+        for finished in self._unread:
+            self._pace.observe(finished.tokens, finished.seconds)
+            if finished.shadow is None:
+                self._observe_drift(finished)
+            if finished.offer is not None:
+                self._found.observe(finished.offer)
+            layer, judged = finished.plan.exit_layer, min(finished.accepted + 1, finished.drafted)
+            if layer and judged:
+                matched = [index < finished.accepted for index in range(judged)]
+                self._exits.observe(layer, finished.confidences[:judged], matched)
+                self._observe_leaves(finished)
+            if finished.shadow is not None:
+                self._observe_shadow(finished.shadow)
+        self._unread, self._standing = [], None
 
     def _observe_leaves(self, finished: Round) -> None:
         for place in finished.leaf_places:

@@ -3,16 +3,15 @@
 Numbers in, numbers out; nothing here knows of costs or plans.
 """
 
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import InitVar, dataclass, field
+from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dynexit.decoding.records import Judged, ShadowTokens
-
-Floats = NDArray[np.float64]
-Tenths = NDArray[np.intp]
 
 # Before anything is seen: how often a token is accepted whose confidence lies in a tenth of 0 to 1,
 # and a looked-up one after so many matching tokens. Rounded from traces of the bundled model.
@@ -24,7 +23,7 @@ ELSEWHERE = 0.25  # of a token of another text
 BELIEF = 4.0  # expected tokens that trust in a layer counts as, and in all of them
 SPREAD = 0.5  # that every tenth of confidence has, seen or not
 DRAFTS, LONGEST = 24, 12  # imagined drafts, and tokens of each
-DRAWN = np.random.default_rng(0).random((DRAFTS, LONGEST))  # the same for all layers
+DRAWN = np.random.default_rng(0).random((DRAFTS, LONGEST)).tolist()  # the same for all layers
 
 
 @dataclass
@@ -87,14 +86,56 @@ class ExitEstimates:
         agreed = BELIEF * others + self._agreed[layer]
         return min(agreed / (BELIEF + self._expected[layer]), 1.0)
 
-    def drafts(self, layer: int) -> tuple[Floats, Tenths]:
-        """Imagined drafts, as confidences fell so far, both [DRAFTS, LONGEST]: the chance that all
-        tokens up to each are accepted, and the tenth that each token's confidence lies in.
-        """
-        counts = np.array(self._seen[layer]) + SPREAD
-        ends = np.cumsum(counts) / counts.sum()
-        parts = np.minimum(np.searchsorted(ends, DRAWN), len(CONFIDENT) - 1)
-        return np.cumprod(np.array(self.odds(layer))[parts], axis=1), parts
+    def chances(self, layer: int) -> "Chances":
+        """What the next drafts of a layer will be like."""
+        counts = [seen + SPREAD for seen in self._seen[layer]]
+        whole = sum(counts)
+        return Chances(self.odds(layer), [part / whole for part in accumulate(counts)])
+
+
+class Imagined(NamedTuple):
+    """Means over imagined drafts: tokens, those accepted, leaves, those accepted."""
+
+    tokens: float
+    accepted: float
+    leaves: float
+    leaves_accepted: float
+
+
+class Chances(NamedTuple):
+    """Of a layer's tokens, by tenths of confidence: how often they are accepted, and how many of
+    them lie below each tenth's end.
+    """
+
+    odds: tuple[float, ...]
+    ends: list[float]
+
+    @property
+    def mean(self) -> float:
+        """How often any token is accepted."""
+        return sum(
+            odds * (end - begin)
+            for odds, begin, end in zip(self.odds, [0.0, *self.ends], self.ends, strict=False)
+        )
+
+    def imagine(
+        self, floors: Sequence[float], leaf_odds: Sequence[float], leaf_floor: float
+    ) -> Imagined:
+        """Drafts with confidences as they fell so far, stopped by the rule of a `Plan`."""
+        tokens = accepted = leaves = leaves_accepted = 0.0
+        stops, last = (*floors, 0.0), len(self.odds) - 1
+        for draws in DRAWN:
+            chance = 1.0
+            for draw, stop in zip(draws, stops, strict=False):
+                part = min(bisect(self.ends, draw), last)
+                if leaf_odds and (second := chance * leaf_odds[part]) >= leaf_floor:
+                    leaves, leaves_accepted = leaves + 1.0, leaves_accepted + second
+                chance *= self.odds[part]
+                tokens, accepted = tokens + 1.0, accepted + chance
+                if chance < stop:
+                    break
+        totals = tokens, accepted, leaves, leaves_accepted
+        return Imagined(*(total / DRAFTS for total in totals))
 
 
 def tenth(confidence: float) -> int:

@@ -41,6 +41,10 @@ class Ending:
         """Nothing is held back."""
         return ""
 
+    def whole(self) -> "Ending":
+        """Criteria are asked after every token, whoever reads."""
+        return self
+
     def _asked(self) -> bool:
         if not self._others:
             return False

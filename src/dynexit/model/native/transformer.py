@@ -73,6 +73,7 @@ class Angles(NamedTuple):
 
     cos: int
     sin: int
+    covered: int
     tables: tuple[Tensor, Tensor]
 
 
@@ -129,7 +130,7 @@ class NativeTransformer:
         self.kept_tokens = config.vocab_size
         self.choosable = config.vocab_size  # fewer where the vocabulary is padded
         self._rotary, none = RotaryTable(config.rope, config.head_dim), torch.empty(0)
-        self._angles = Angles(0, 0, (none, none))
+        self._angles = Angles(0, 0, 0, (none, none))
         self.spare: list[Workspace] = []  # of sequences that have ended
         self.draft_copy: NativeTransformer | None = None  # of the first layers, in int8
         self._embedding: Tensor | None = None  # of an untied head; the library reads it
@@ -296,7 +297,7 @@ class NativeTransformer:
                 *(start, stop, angles.cos, angles.sin, byref(work.readings)),
             )
         )
-        return work.read(rows)
+        return work.read[rows]
 
     def angles(self, stop: int) -> Angles:
         """Of the positions up to `stop`.
@@ -304,14 +305,13 @@ class NativeTransformer:
         Raises:
             DynexitError: there are not so many.
         """
-        if stop > self.config.max_positions:
-            raise DynexitError(
-                f"position {stop} is past the context of {self.config.max_positions}."
-            )
-        if stop > len(self._angles.tables[0]):
+        if stop > (limit := self.config.max_positions):
+            raise DynexitError(f"position {stop} is past the context of {limit}.")
+        angles = self._angles
+        if stop > angles.covered:
             cos, sin = self._rotary.up_to(stop, LIKE)
-            self._angles = Angles(cos.data_ptr(), sin.data_ptr(), (cos, sin))
-        return self._angles
+            angles = self._angles = Angles(cos.data_ptr(), sin.data_ptr(), len(cos), (cos, sin))
+        return angles
 
     def unembed(self, hidden: Tensor, limit: int | None = None) -> Tensor:
         """See `interface.Model`."""

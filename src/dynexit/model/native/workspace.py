@@ -30,6 +30,7 @@ class Workspace:
 
     Attributes:
         states: of 0, 1, 2, ... rows, [n, D]: views of the same memory, which begins at `address`.
+        read: what verification has written of as many, likewise.
     """
 
     def __init__(self, hidden_size: int, rows: int = ROWS) -> None:
@@ -40,7 +41,8 @@ class Workspace:
         self.span = NativeSpan(places=self._places)
         best, top, log_sum = (c_int64 * rows)(), (c_float * rows)(), (c_float * rows)()
         self.readings = NativeReadings(best, top, log_sum)
-        self._read = np.asarray(best), np.asarray(top), np.asarray(log_sum)
+        read = np.asarray(best), np.asarray(top), np.asarray(log_sum)
+        self.read = [Readings(*(each[:count] for each in read)) for count in range(rows + 1)]
         drafted = (c_int64 * rows)(), (c_float * rows)(), self.address, None
         self.drafted = NativeDrafted(*drafted, (c_int64 * rows)(), (c_int32 * rows)())
         self._rule: DraftingRule | None = None
@@ -59,11 +61,6 @@ class Workspace:
         """Token ids as the library reads them."""
         self._tokens[: len(tokens)] = [*tokens]
         return self._tokens
-
-    def read(self, rows: int) -> Readings:
-        """What verification has written of so many rows."""
-        best, top, log_sum = self._read
-        return Readings(best[:rows], top[:rows], log_sum[:rows])
 
     def drafting(self, rule: DraftingRule) -> NativeDrafting:
         """A rule as the library reads it; rules come again."""
