@@ -169,18 +169,19 @@ class Sequence:
         if verdict.leaf is not None:
             self.cache.move(draft.slot + verdict.leaf, self.cache.length + len(stays))
         origin: Source = "lookup" if plan.drafter == "lookup" else "accepted"
+        before = len(self.tokens)
         chunks = self._commit(stays, verdict.token, verdict.source, logits, origin)
         committed = self.clock()
         finished = Round(
             plan=plan,
             drafted=verdict.drafted,
             accepted=verdict.accepted,
-            tokens=sum(len(chunk.token_ids) for chunk in chunks),
+            tokens=len(self.tokens) - before,
             draft_tokens=draft.tokens,
             confidences=draft.confidences,
             shadow=shadow,
             offer=_judge(offer, [*stays, verdict.token]),
-            leaf_places=[leaf.place for leaf in draft.leaves],
+            leaf_places=[leaf.place for leaf in draft.leaves] if draft.leaves else (),
             leaf_accepted=verdict.leaf is not None,
             draft_seconds=drafted - planned,
             verify_seconds=verified - drafted,
@@ -196,11 +197,11 @@ class Sequence:
 
     def _consider(self) -> Offer | None:
         """Tell the controller what a drafter has at hand."""
-        offers = (drafter.offer(self) for drafter in self.drafters.values())
-        offer = next((offer for offer in offers if offer is not None), None)
-        if offer is not None:
-            self.controller.consider(offer)
-        return offer
+        for drafter in self.drafters.values():
+            if (offer := drafter.offer(self)) is not None:
+                self.controller.consider(offer)
+                return offer
+        return None
 
     def _fit(self, plan: Plan) -> Plan:
         """Shorten a plan to what the text and the context still have room for.
@@ -297,8 +298,7 @@ class Sequence:
     ) -> list[Chunk]:
         """Append tokens until the text ends; roll the cache back to what stays."""
         tokens, chunks = [*accepted, token], []
-        sources: list[Source] = [drafted] * len(accepted)
-        sources.append(source)
+        sources: list[Source] = [*[drafted] * len(accepted), source]
         said = self._said_of(tokens, logits)
         for new, origin, logprobs in zip(tokens, sources, said, strict=True):
             self.finish_reason = "stop" if new in self.limits.eos else None

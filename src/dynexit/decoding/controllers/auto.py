@@ -6,7 +6,7 @@ helps, little is tried.
 """
 
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import compress, pairwise
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ from dynexit.decoding.controllers.estimates import (
 from dynexit.decoding.records import Offer, Plan, Round, ShadowTokens
 
 MOST = 24  # tokens that are looked up
-LESSON = 4  # rounds that are learned from together; the first ones one by one
+LESSON = 4  # rounds that are learned from together
 REPLAN, COMPARE = 16, 32  # rounds between two looks at the present exit layer, and at all of them
 ANALYSED = 32  # every so many rounds, the first time after half as many
 ENOUGH = 24  # positions after which a layer is known
@@ -33,6 +33,7 @@ CANDIDATES = 8  # exit layers at most
 WAITING = 0.3  # tokens that a draft must be worth more where others would wait for it
 LEAST = 0.02  # tokens that a leaf must be worth: nothing is for free,
 DEARER = 1.5  # and so many times the row that it takes
+WIDE = 8  # rows: a leaf's is taken to cost the mean of that many
 HOPE = 1.3  # of plain decoding's pace: the pace before anything is known
 NO_DRAFT = Plan(0, shadow=())
 
@@ -89,8 +90,8 @@ class Auto(Controller):
 
     def __post_init__(self) -> None:
         self._started = False
-        by_exits = ("early-exit", "early-exit-int8") if self.exits else ()
-        self.drafters = (*by_exits, "lookup") if self.lookup else by_exits
+        wanted = self.exits, self.exits and self.int8, self.lookup
+        self.drafters = tuple(compress(("early-exit", "early-exit-int8", "lookup"), wanted))
 
     def start(self, num_layers: int) -> None:
         """Forget the last prompt, unless what was learned is carried."""
@@ -247,13 +248,12 @@ class Auto(Controller):
         chances = self._exits.chances(layer)
         least = rate / max(chances.mean, 0.01)
         floors = [least * (token + row) for row in rows[2:-1]]  # of going on after 1, 2, ... tokens
-        # of a leaf, at a draft of the usual length
-        whole = int(chances.imagine(floors, (), 0.0).tokens)
-        row = rows[whole + 1]
+        row = (verify[WIDE] - verify[1]) / (WIDE - 1)
         floor = max(DEARER * row * rate, LEAST)
         drafts = chances.imagine(floors, self._leaf_odds, floor)
-        seconds = drafts.tokens * token + last
-        seconds += verify[whole + 1] + (drafts.tokens - whole + drafts.leaves) * row
+        whole = int(drafts.tokens)
+        part = (drafts.tokens - whole) * rows[whole + 1]
+        seconds = drafts.tokens * token + last + verify[whole + 1] + part + drafts.leaves * row
         return Option(
             1.0 + drafts.accepted + drafts.leaves_accepted,
             seconds,
@@ -274,7 +274,7 @@ class Auto(Controller):
         self._rounds += 1
         self._offer = None
         self._unread.append(finished)
-        if self._rounds % LESSON == 0 or self._rounds < LESSON or finished.shadow is not None:
+        if self._rounds % LESSON == 0 or finished.shadow is not None:
             self._learn()
 
     def _learn(self) -> None:
