@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import accumulate, cycle
+from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -15,19 +17,20 @@ from dynexit.decoding.sequence import Limits, Sequence
 from dynexit.decoding.text import NoText
 from dynexit.model.drafting import DraftingRule, drafts_alone
 from dynexit.model.interface import Model, Span
+from dynexit.model.verifying import verifies_alone
 
 WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16)
 CONTEXT, FAR = 256, 1_024  # positions in the cache, near and far
 FEW = 64  # tokens of the head: next to none
-DRAFTS = 5
+DRAFTS = 1, 5  # tokens of a short draft and of a long one
 PASS = 0.02  # seconds that one timing may take: of a larger model, some layers stand for all
-REPEATS, BUDGET = 7, 1.5  # at most so often, and no more once so many seconds are over
+REPEATS, BUDGET = 21, 1.5  # at most so often, and no more once so many seconds are over
 LEAST_ON_CUDA = 3  # where the first time, passes are recorded and kernels chosen
 
 
 @torch.inference_mode()
 def measure_costs(model: Model) -> Costs:
-    """Time layers, head and drafts of `model`, in turn; the quickest of each is undisturbed.
+    """Time verifications and drafts of `model`, in turn, as in rounds; the median of each counts.
 
     A context too short for that has the rough costs.
     """
@@ -48,65 +51,74 @@ class _Bench:
 
     def __init__(self, model: Model) -> None:
         config = model.config
-        self.model, self.cache = model, model.new_cache()
+        self.model, self.cache, self.depth = model, model.new_cache(), config.num_layers
         self.copy: Any = getattr(model, "draft_copy", None)
-        self.exit = max(1, config.num_layers // 5)
+        self.exit = max(1, self.depth // 5)
         last = config.max_positions - WIDTHS[-1] - 1
         self.near, self.far = min(CONTEXT, last), min(FAR, last)
         self.seconds: dict[str, list[float]] = {}
         self.layers = 1
         for _ in range(2):  # the first is not quick
-            self._layers("one layer", model.embed([0]), self.near)
+            self._verify("one layer", 1)
         quickest = max(min(self.seconds["one layer"]), 1e-6)
-        self.layers = max(1, min(config.num_layers, int(PASS / quickest)))
+        self.layers = max(1, min(self.depth, int(PASS / quickest)))
 
     def measure(self) -> None:
         """Every timing once."""
-        model = self.model
-        for width in WIDTHS:
-            hidden = model.embed([row % model.choosable for row in range(width)])
-            self._layers(f"layers {width}", hidden, self.near)
-            self._head(f"head {width}", hidden, None)
-            self._head(f"call {width}", hidden, FEW)
-        self._layers("far", model.embed([0]), self.far)
-        self._drafts("draft", model)
+        for width, length in zip(WIDTHS, cycle(DRAFTS), strict=False):
+            self._verify(f"head {width}", width, layers=0)
+            hidden = self.model.embed([0] * width)
+            self._time(f"call {width}", partial(self.model.read, hidden, FEW))
+            self._verify(f"whole {width}", width)  # after which a draft begins, as in a round
+            self._draft(f"draft {length}", self.model, length)
+        self._verify("far", 1, position=self.far)
         if self.copy is not None:
-            self._drafts("copied draft", self.copy)
-            self._time("copied head", lambda: self.copy.read(model.embed([0])))
+            for length in DRAFTS:
+                self._verify("whole 1", 1)
+                self._draft(f"copied draft {length}", self.copy, length)
+            self._time("copied head", lambda: self.copy.read(self.model.embed([0])))
         self._plain_rounds()
 
-    def _layers(self, name: str, hidden: torch.Tensor, position: int) -> None:
-        span = Span(self.cache, position, len(hidden))
-        model, layers = self.model, self.layers
-        self._time(name, lambda: model.run_layers(hidden, model.rows([span]), 0, layers))
+    def _verify(
+        self, name: str, width: int, layers: int | None = None, position: int | None = None
+    ) -> None:
+        """The last layers and the head, for so many rows."""
+        model, begin = self.model, self.depth - (self.layers if layers is None else layers)
+        tokens = [row % model.choosable for row in range(width)]
+        span = Span(self.cache, self.near if position is None else position, width)
 
-    def _head(self, name: str, hidden: torch.Tensor, limit: int | None) -> None:
-        self._time(name, lambda: self.model.read(hidden, limit))
+        def verify() -> None:
+            if verifies_alone(model):
+                model.verify(tokens, span, begin, self.depth)
+                return
+            rows, hidden = model.rows([span]), model.embed(tokens)
+            model.read(model.run_layers(hidden, rows, begin, self.depth))
 
-    def _drafts(self, name: str, model: Model) -> None:
-        """A short draft and a long one, each after a pass of all layers, as in a round."""
-        for length in (1, DRAFTS):
-            self._layers("all", self.model.embed([0]), self.near)
-            self._time(f"{name} {length}", partial(self._draft, model, length))
+        self._time(name, verify)
 
-    def _draft(self, model: Model, length: int) -> None:
+    def _draft(self, name: str, model: Model, length: int) -> None:
         """A draft of so many tokens, next to no head."""
-        if drafts_alone(model):
-            rule = DraftingRule(self.exit, length, limit=FEW)
-            model.draft(self.cache, self.near, 0, rule, False)
-            return
-        for place in range(self.near, self.near + length + 1):
-            rows = model.rows([Span(self.cache, place, 1)])
-            hidden = model.run_layers(model.embed([0]), rows, 0, self.exit)
-            if place < self.near + length:
-                model.read(hidden, FEW)
+
+        def draft() -> None:
+            if drafts_alone(model):
+                rule = DraftingRule(self.exit, length, limit=FEW)
+                model.draft(self.cache, self.near, 0, rule, False)
+                return
+            for place in range(self.near, self.near + length + 1):
+                rows = model.rows([Span(self.cache, place, 1)])
+                hidden = model.run_layers(model.embed([0]), rows, 0, self.exit)
+                if place < self.near + length:
+                    model.read(hidden, FEW)
+
+        self._time(name, draft)
 
     def _plain_rounds(self) -> None:
         """Some rounds of plain decoding, whatever they write."""
-        limits = Limits(DRAFTS, self.model.config.max_positions)
+        limits = Limits(DRAFTS[-1], self.model.config.max_positions)
         sequence = Sequence(self.model, [0], Controller(), Sampling(), limits, NoText())
         finish(sequence)
-        self.seconds.setdefault("rounds", []).append(sequence.stats.decode_seconds / (DRAFTS - 1))
+        took = sequence.stats.decode_seconds / len(sequence.stats.rounds)
+        self.seconds.setdefault("rounds", []).append(took)
 
     def _time(self, name: str, action: Callable[[], object]) -> None:
         began = perf_counter()
@@ -116,13 +128,13 @@ class _Bench:
         self.seconds.setdefault(name, []).append(perf_counter() - began)
 
     def costs(self) -> Costs:
-        """The table."""
-        took = {name: min(values) for name, values in self.seconds.items()}
-        layer = [took[f"layers {width}"] / self.layers for width in WIDTHS]
-        head = [took[f"head {width}"] for width in WIDTHS]
-        call = [min(took[f"call {width}"], took[f"head {width}"]) for width in WIDTHS]
+        """The table. More rows are never cheaper."""
+        took = {name: median(values) for name, values in self.seconds.items()}
+        head = list(accumulate((took[f"head {width}"] for width in WIDTHS), max))
+        whole = list(accumulate((took[f"whole {width}"] for width in WIDTHS), max))
+        call = [min(took[f"call {w}"], most) for w, most in zip(WIDTHS, head, strict=True)]
+        layer = [max(w - h, 0.0) / self.layers for w, h in zip(whole, head, strict=True)]
         distance = max(self.far - self.near, 1)
-        depth = self.model.config.num_layers
         drafted = self._per_layer(took, "draft", call[0])
         passes = self.exit * (layer[0] + drafted) + call[0]  # of a draft of one token
         return Costs(
@@ -132,8 +144,8 @@ class _Bench:
             head_call=tuple(call),
             draft_layer=drafted,
             draft_call=max(took["draft 1"] - passes, 0.0),
-            position=max((took["far"] / self.layers - layer[0]) / distance, 0.0),
-            round=max(took["rounds"] - depth * layer[0] - head[0], 0.0),
+            position=max((took["far"] - whole[0]) / self.layers / distance, 0.0),
+            round=max(took["rounds"] - self.depth * layer[0] - head[0], 0.0),
             vocabulary=self.model.choosable,
             context=self.near,
             copied_layer=self._per_layer(took, "copied draft", call[0]) if self.copy else 0.0,
@@ -142,5 +154,6 @@ class _Bench:
 
     def _per_layer(self, took: dict[str, float], name: str, call: float) -> float:
         """Of one more token."""
-        token = (took[f"{name} {DRAFTS}"] - took[f"{name} 1"]) / (DRAFTS - 1)
+        short, long = DRAFTS
+        token = (took[f"{name} {long}"] - took[f"{name} {short}"]) / (long - short)
         return max((token - call) / self.exit, 0.0)
