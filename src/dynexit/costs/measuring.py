@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from itertools import accumulate, cycle
+from itertools import accumulate, cycle, product
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -53,7 +53,7 @@ class _Bench:
         config = model.config
         self.model, self.cache, self.depth = model, model.new_cache(), config.num_layers
         self.copy: Any = getattr(model, "draft_copy", None)
-        self.exit = max(1, self.depth // 5)
+        self.exits = max(1, self.depth // 5), max(1, self.depth // 2)
         last = config.max_positions - WIDTHS[-1] - 1
         self.near, self.far = min(CONTEXT, last), min(FAR, last)
         self.seconds: dict[str, list[float]] = {}
@@ -65,17 +65,18 @@ class _Bench:
 
     def measure(self) -> None:
         """Every timing once."""
-        for width, length in zip(WIDTHS, cycle(DRAFTS), strict=False):
+        drafts = cycle(product(self.exits, DRAFTS))
+        for width, draft in zip(WIDTHS, drafts, strict=False):
             self._verify(f"head {width}", width, layers=0)
             hidden = self.model.embed([0] * width)
             self._time(f"call {width}", partial(self.model.read, hidden, FEW))
             self._verify(f"whole {width}", width)  # after which a draft begins, as in a round
-            self._draft(f"draft {length}", self.model, length)
+            self._draft("draft", self.model, *draft)
         self._verify("far", 1, position=self.far)
         if self.copy is not None:
             for length in DRAFTS:
                 self._verify("whole 1", 1)
-                self._draft(f"copied draft {length}", self.copy, length)
+                self._draft("copied draft", self.copy, self.exits[0], length)
             self._time("copied head", lambda: self.copy.read(self.model.embed([0])))
         self._plain_rounds()
 
@@ -96,21 +97,21 @@ class _Bench:
 
         self._time(name, verify)
 
-    def _draft(self, name: str, model: Model, length: int) -> None:
+    def _draft(self, name: str, model: Model, exit_layer: int, length: int) -> None:
         """A draft of so many tokens, next to no head."""
 
         def draft() -> None:
             if drafts_alone(model):
-                rule = DraftingRule(self.exit, length, limit=FEW)
+                rule = DraftingRule(exit_layer, length, limit=FEW)
                 model.draft(self.cache, self.near, 0, rule, False)
                 return
             for place in range(self.near, self.near + length + 1):
                 rows = model.rows([Span(self.cache, place, 1)])
-                hidden = model.run_layers(model.embed([0]), rows, 0, self.exit)
+                hidden = model.run_layers(model.embed([0]), rows, 0, exit_layer)
                 if place < self.near + length:
                     model.read(hidden, FEW)
 
-        self._time(name, draft)
+        self._time(f"{name} {exit_layer} {length}", draft)
 
     def _plain_rounds(self) -> None:
         """Some rounds of plain decoding, whatever they write."""
@@ -135,25 +136,29 @@ class _Bench:
         call = [min(took[f"call {w}"], most) for w, most in zip(WIDTHS, head, strict=True)]
         layer = [max(w - h, 0.0) / self.layers for w, h in zip(whole, head, strict=True)]
         distance = max(self.far - self.near, 1)
-        drafted = self._per_layer(took, "draft", call[0])
-        passes = self.exit * (layer[0] + drafted) + call[0]  # of a draft of one token
+        few, many = self.exits
+        here, there = (self._per_layer(took, "draft", layer, call[0]) for layer in self.exits)
+        deeper = max(there - here, 0.0) / max(many - few, 1)
+        passes = few * (layer[0] + here) + call[0]  # of a draft of one token
         return Costs(
             widths=WIDTHS,
             layer=tuple(layer),
             head=tuple(head),
             head_call=tuple(call),
-            draft_layer=drafted,
-            draft_call=max(took["draft 1"] - passes, 0.0),
+            draft_layer=here - few * deeper,
+            draft_depth=deeper,
+            draft_call=max(took[f"draft {few} 1"] - passes, 0.0),
             position=max((took["far"] - whole[0]) / self.layers / distance, 0.0),
             round=max(took["rounds"] - self.depth * layer[0] - head[0], 0.0),
             vocabulary=self.model.choosable,
             context=self.near,
-            copied_layer=self._per_layer(took, "copied draft", call[0]) if self.copy else 0.0,
+            copied_layer=self._per_layer(took, "copied draft", few, call[0]) if self.copy else 0.0,
             copied_head=took["copied head"] if self.copy else 0.0,
         )
 
-    def _per_layer(self, took: dict[str, float], name: str, call: float) -> float:
+    @staticmethod
+    def _per_layer(took: dict[str, float], name: str, exit_layer: int, call: float) -> float:
         """Of one more token."""
-        short, long = DRAFTS
-        token = (took[f"{name} {long}"] - took[f"{name} {short}"]) / (long - short)
-        return max((token - call) / self.exit, 0.0)
+        short, long = (took[f"{name} {exit_layer} {length}"] for length in DRAFTS)
+        token = (long - short) / (DRAFTS[1] - DRAFTS[0])
+        return max((token - call) / exit_layer, 0.0)

@@ -24,7 +24,8 @@ class Costs:
         head_call: of unembedding no tokens at all, per width: between this and the whole head,
             costs grow with the tokens read.
         draft_layer: of one layer in the pass of one more drafted token, whose few layers may have
-            stayed in a cache.
+            stayed in a cache; and for each layer of that pass,
+        draft_depth: so much more, since fewer of them have: up to what a layer costs otherwise.
         draft_call: of beginning a draft, however long.
         position: of one more position in the cache, per layer and pass.
         round: of everything around the passes of a round.
@@ -45,6 +46,7 @@ class Costs:
     copied_layer: float = 0.0
     copied_head: float = 0.0
     draft_call: float = 0.0
+    draft_depth: float = 0.0
     _verifications: dict[int, list[float]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -73,6 +75,7 @@ class Costs:
             head=wide(self.head, around),
             head_call=wide(self.head_call, around),
             draft_layer=layer[0],
+            draft_depth=0.0,
             draft_call=0.0,
             position=company * self.position,
             round=0.0,
@@ -98,11 +101,15 @@ class Costs:
 
     def draft(self, count: int, context: int = 0) -> float:
         """The first layers for one drafted token."""
-        return count * (self.draft_layer + self._far(context))
+        return count * (self._draft_layer(count) + self._far(context))
 
     def draft_start(self, count: int) -> float:
         """What a draft by the first layers costs beyond its passes: its first one is slower."""
-        return self.draft_call + count * max(self.layer[0] - self.draft_layer, 0.0)
+        return self.draft_call + count * max(self.layer[0] - self._draft_layer(count), 0.0)
+
+    def _draft_layer(self, count: int) -> float:
+        most = max(self.layer[0], self.draft_layer)
+        return min(max(self.draft_layer + count * self.draft_depth, 0.0), most)
 
     def _far(self, context: int) -> float:
         return self.position * max(context - self.context, 0)

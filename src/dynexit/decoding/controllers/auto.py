@@ -121,9 +121,8 @@ class Auto(Controller):
         if self.exit_layer is not None:
             return (check_exit_layer(self.exit_layer, self.num_layers),)
         deepest = self.num_layers // 2
-        steps = np.linspace(0, 1, CANDIDATES) ** 1.5 * (deepest - 1)
-        quarter = max(self.num_layers // 4, 1)
-        return tuple(sorted({1 + round(step) for step in steps} | {quarter}))
+        steps = np.geomspace(1, deepest, CANDIDATES).round().astype(int).tolist()
+        return tuple(sorted({*steps, max(self.num_layers // 4, 1)}))
 
     def share(self, company: int) -> None:
         """Costs of passes that so many share, by powers of two; and the pace follows."""
