@@ -39,15 +39,14 @@ NO_DRAFT = Plan(0, shadow=())
 
 
 class Option(NamedTuple):
-    """A kind of round, and what it is expected to bring and to take."""
+    """Drafting with an exit layer, and what that is expected to bring and to take."""
 
     tokens: float
     seconds: float
-    drafter: str = "lookup"
-    exit_layer: int = 0
-    length: int = 0
-    floors: tuple[float, ...] = ()
-    leaf_floor: float = 0.0
+    drafter: str
+    exit_layer: int
+    floors: tuple[float, ...]
+    leaf_floor: float
 
     def worth(self, rate: float) -> float:
         """Tokens beyond those that the same time brings at `rate` tokens per second."""
@@ -55,11 +54,13 @@ class Option(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """What holds until more is learned: the pace, and the best round without lookup."""
+    """What holds until more is learned: the best round without lookup, and the tokens that the
+    time of verifying 1, 2, ... rows would bring at the present pace.
+    """
 
-    rate: float
     worth: float
     plan: Plan
+    rows: list[float]
 
 
 @dataclass
@@ -105,7 +106,7 @@ class Auto(Controller):
         self._exits, self._found = ExitEstimates(self._layers, self.sample), LookupEstimates()
         self._leaves = LeafEstimates()
         self._draft_drift, self._verify_drift = Drift(trust=4.0), Drift()
-        self._pace = Pace(1.0, self._plain().seconds / HOPE)
+        self._pace = Pace(1.0, self._plain() / HOPE)
         self._offer: Offer | None = None
         self._drafts: dict[tuple[str, int], tuple[float, float, int]] = {}
         self._rounds, self._company = 0, 1
@@ -142,10 +143,7 @@ class Auto(Controller):
 
     def plan(self) -> Plan:
         """The kind of round that is worth most."""
-        standing = self._standing or self._weigh()
-        looked, plan = self._looked_up(standing.rate), standing.plan
-        if looked is not None and looked.worth(standing.rate) > standing.worth:
-            plan = Plan(0, looked.length, drafter="lookup", shadow=())
+        plan = self._looked_up(self._standing or self._weigh())
         layers = self._analysed(plan)
         return replace(plan, shadow=layers) if layers else plan
 
@@ -154,13 +152,15 @@ class Auto(Controller):
         rate = self._pace.rate
         if self._layers and (self._drafting is None or self._due(REPLAN)):
             self._drafting = self._best_exit(rate)
-        worth = self._plain().worth(rate) + (WAITING if self._company > 1 else 0.0)
+        price = rate * self._verify_drift.ratio()
+        rows = [price * seconds for seconds in self._verify(0)[: MOST + 2]]
+        worth = 1.0 - rows[1] + (WAITING if self._company > 1 else 0.0)
         plan, option = NO_DRAFT, self._drafting
         if option is not None and option.worth(rate) > worth:
             worth = option.worth(rate)
             plan = Plan(
                 exit_layer=option.exit_layer,
-                speculation_length=option.length,
+                speculation_length=LONGEST,
                 drafter=option.drafter,
                 floors=option.floors,
                 odds=self._exits.odds(option.exit_layer),
@@ -168,7 +168,7 @@ class Auto(Controller):
                 leaf_odds=self._leaf_odds,
                 leaf_floor=option.leaf_floor,
             )
-        self._standing = Standing(rate, worth, plan)
+        self._standing = Standing(worth, plan, rows)
         return self._standing
 
     def _due(self, every: int) -> bool:
@@ -178,29 +178,31 @@ class Auto(Controller):
     def _analysed(self, plan: Plan) -> tuple[int, ...]:
         """Layers whose shadow tokens this round brings: the others, now and then, if alone."""
         turn = (self._rounds + ANALYSED // 2) % ANALYSED == 0
-        if not (self.shadow and turn and self._company == 1) or (plan.drafter == "lookup"):
+        if not turn or not self.shadow or self._company > 1 or plan.drafter == "lookup":
             return ()
         return tuple(layer for layer in self._layers if layer != plan.exit_layer)
 
-    def _plain(self) -> Option:
-        return Option(1.0, self._verify(0)[1] * self._verify_drift.ratio())
+    def _plain(self) -> float:
+        """Seconds of a plain step."""
+        return self._verify(0)[1] * self._verify_drift.ratio()
 
     def _verify(self, exit_layer: int) -> list[float]:
         """Seconds of verifying 1, 2, ... rows above an exit."""
         return self._costs.verify(self.num_layers - exit_layer)
 
-    def _looked_up(self, rate: float) -> Option | None:
-        """The offer, up to the token that is not worth its row."""
+    def _looked_up(self, standing: Standing) -> Plan:
+        """The offer, up to the token that is not worth its row, where that is worth more."""
         if not self.lookup or self._offer is None:
-            return None
-        seconds, drift = self._verify(0), self._verify_drift.ratio()
+            return standing.plan
         tokens, length = 1.0, 0
         most = min(len(self._offer.tokens), MOST)
         for chance in self._found.chances(self._offer.match, most):
-            if chance < rate * drift * (seconds[length + 2] - seconds[length + 1]):
+            if chance < standing.rows[length + 2] - standing.rows[length + 1]:
                 break
             length, tokens = length + 1, tokens + chance
-        return Option(tokens, seconds[length + 1] * drift, length=length) if length else None
+        if not length or tokens - standing.rows[length + 1] <= standing.worth:
+            return standing.plan
+        return Plan(0, length, drafter="lookup", shadow=())
 
     def _best_exit(self, rate: float) -> Option:
         """Drafting with the exit layer that is worth most; the present one unless by far."""
@@ -258,7 +260,6 @@ class Auto(Controller):
             seconds,
             drafter,
             layer,
-            LONGEST,
             tuple(floors),
             floor,
         )
