@@ -16,7 +16,7 @@ from tiny import (
 
 from dynexit import DynexitError, LanguageModel, Sampling
 from dynexit.costs.table import Costs
-from dynexit.decoding.controllers.auto import HOPE, Auto
+from dynexit.decoding.controllers.auto import ANALYSED, HOPE, Auto
 from dynexit.decoding.controllers.estimates import ExitEstimates
 from dynexit.decoding.records import Judged, Offer, Round, ShadowTokens
 from dynexit.methods import make_controller
@@ -135,7 +135,7 @@ def test_others_do_not_wait_for_an_analysis():
     for company in (1, 2):
         controller.share(company)
         plans = []
-        for _ in range(32):
+        for _ in range(ANALYSED):
             plans.append(controller.plan())
             controller.observe(Round(plans[-1], 0, 0, 1))
         analysed.append(sum(bool(plan.shadow) for plan in plans))

@@ -26,8 +26,8 @@ from dynexit.decoding.records import Offer, Plan, Round, ShadowTokens
 MOST = 24  # tokens that are looked up
 LESSON = 4  # rounds that are learned from together
 REPLAN, COMPARE = 16, 32  # rounds between two looks at the present exit layer, and at all of them
-ANALYSED = 32  # every so many rounds, the first time after half as many
-ENOUGH = 24  # positions after which a layer is known
+ANALYSED = 64  # every so many rounds, the first time after half as many
+ENOUGH = 12  # positions after which a layer is known
 LOYALTY = 0.05  # tokens a round that another exit must be worth more to replace the present one
 CANDIDATES = 8  # exit layers at most
 WAITING = 0.3  # tokens that a draft must be worth more where others would wait for it
