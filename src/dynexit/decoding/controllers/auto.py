@@ -25,6 +25,7 @@ from dynexit.decoding.records import Offer, Plan, Round, ShadowTokens
 
 MOST = 24  # tokens that are looked up
 LESSON = 4  # rounds that are learned from together
+BEGIN, USUAL = 0.15, 0.25  # of the depth: the exit until the first lesson, and after it
 REPLAN, COMPARE = 16, 32  # rounds between two looks at the present exit layer, and at all of them
 ANALYSED = 64  # every so many rounds, the first time after half as many
 ENOUGH = 12  # positions after which a layer is known
@@ -102,7 +103,7 @@ class Auto(Controller):
         self._started, self._costs = True, self.costs or ROUGH
         self._layers = self._candidates() if self.exits else ()
         self.shadow_layers = max(self._layers, default=1)
-        self._layer = min(self._layers, key=lambda layer: abs(layer - num_layers / 4), default=0)
+        self._layer = self._nearest(BEGIN * num_layers)
         self._exits, self._found = ExitEstimates(self._layers, self.sample), LookupEstimates()
         self._leaves = LeafEstimates()
         self._draft_drift, self._verify_drift = Drift(trust=4.0), Drift()
@@ -124,6 +125,10 @@ class Auto(Controller):
         deepest = self.num_layers // 2
         steps = np.geomspace(1, deepest, CANDIDATES).round().astype(int).tolist()
         return tuple(sorted({*steps, max(self.num_layers // 4, 1)}))
+
+    def _nearest(self, depth: float) -> int:
+        """The candidate nearest to a depth; 0 where there is none."""
+        return min(self._layers, key=lambda layer: abs(layer - depth), default=0)
 
     def share(self, company: int) -> None:
         """Costs of passes that so many share, by powers of two; and the pace follows."""
@@ -292,6 +297,8 @@ class Auto(Controller):
                 self._observe_leaves(finished)
             if finished.shadow is not None:
                 self._observe_shadow(finished.shadow)
+        if self._rounds == LESSON:
+            self._layer, self._drafting = self._nearest(USUAL * self.num_layers), None
         self._unread, self._standing = [], None
 
     def _observe_leaves(self, finished: Round) -> None:
