@@ -9,7 +9,7 @@ from tiny import FAMILIES, Fixed, decode, random_model
 from dynexit import DynexitError, Sampling
 from dynexit.costs.table import Costs
 from dynexit.decoding.acceptance import accept
-from dynexit.decoding.controllers.auto import LESSON, Auto
+from dynexit.decoding.controllers.auto import FIRST, Auto
 from dynexit.decoding.controllers.estimates import SECOND, LeafEstimates
 from dynexit.decoding.records import Draft, Plan, Round
 from dynexit.decoding.sampling import Chooser
@@ -152,7 +152,7 @@ def test_only_leaves_that_the_target_reached_are_learned_from():
         draft_seconds=8.0,
         verify_seconds=7.0,
     )
-    for _ in range(LESSON):
+    for _ in range(FIRST):
         controller.observe(finished)
     odds = controller.plan().leaf_odds
     assert odds[9] < SECOND[9]

@@ -24,7 +24,7 @@ from dynexit.decoding.controllers.estimates import (
 from dynexit.decoding.records import Offer, Plan, Round, ShadowTokens
 
 MOST = 24  # tokens that are looked up
-LESSON = 4  # rounds that are learned from together
+FIRST, LESSON = 4, 8  # rounds up to the first lesson, and between two after it
 BEGIN, USUAL = 0.15, 0.25  # of the depth: the exit until the first lesson, and after it
 REPLAN, COMPARE = 16, 32  # rounds between two looks at the present exit layer, and at all of them
 ANALYSED = 64  # every so many rounds, the first time after half as many
@@ -279,7 +279,8 @@ class Auto(Controller):
         self._rounds += 1
         self._offer = None
         self._unread.append(finished)
-        if self._rounds % LESSON == 0 or finished.shadow is not None:
+        due = self._rounds == FIRST or self._rounds % LESSON == 0
+        if due or finished.shadow is not None:
             self._learn()
 
     def _learn(self) -> None:
@@ -297,7 +298,7 @@ class Auto(Controller):
                 self._observe_leaves(finished)
             if finished.shadow is not None:
                 self._observe_shadow(finished.shadow)
-        if self._rounds == LESSON:
+        if self._rounds == FIRST:
             self._layer, self._drafting = self._nearest(USUAL * self.num_layers), None
         self._unread, self._standing = [], None
 

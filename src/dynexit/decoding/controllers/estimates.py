@@ -22,7 +22,7 @@ WEIGHT = 8.0  # observations that the above count as
 ELSEWHERE = 0.25  # of a token of another text
 BELIEF = 4.0  # expected tokens that trust in a layer counts as, and in all of them
 SPREAD = 0.5  # that every tenth of confidence has, seen or not
-DRAFTS, LONGEST = 16, 12  # imagined drafts, and tokens of each
+DRAFTS, LONGEST = 12, 12  # imagined drafts, and tokens of each
 DRAWN = np.random.default_rng(0).random((DRAFTS, LONGEST)).tolist()  # the same for all layers
 
 
