@@ -1,5 +1,6 @@
 """The table of costs: lines between what was measured, and a file that may be missing or torn."""
 
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter, sleep
 
@@ -20,6 +21,15 @@ def test_costs_lie_on_lines_between_what_was_measured():
     assert TABLE.layers(1, 6) == 4.0  # as between the last two
     assert TABLE.layers(2, 1, context=50) == pytest.approx(2 * (1.0 + 0.5))
     assert TABLE.draft(4) == 2.0
+
+
+def test_more_layers_in_a_draft_cost_more_each():
+    deep = replace(TABLE, draft_layer=0.2, draft_depth=0.1)
+    assert deep.draft(2) == pytest.approx(2 * 0.4)
+    assert deep.draft(4) == pytest.approx(4 * 0.6)
+    assert deep.draft(20) == 20.0  # and no more than a layer of any pass
+    assert deep.draft_start(4) == pytest.approx(4 * 0.4)
+    assert deep.draft_start(20) == 0.0
 
 
 def test_a_trimmed_head_costs_its_share_and_the_call():
@@ -62,6 +72,8 @@ def test_costs_are_measured_once_and_kept(checkpoint: Path, tmp_path: Path, monk
     assert costs_of(load(checkpoint, check=False).model) == first  # of the file
     assert len(made) == 1
     assert all(seconds > 0 for seconds in (*first.layer, *first.head))
+    assert list(first.head) == sorted(first.head)  # more rows are never cheaper
+    assert first.draft(1) >= 0
     assert first.vocabulary == model.choosable
     file.write_text(file.read_text()[:20])
     assert costs_of(load(checkpoint, check=False).model) == made[1]  # measured anew

@@ -16,7 +16,7 @@ from tiny import (
 
 from dynexit import DynexitError, LanguageModel, Sampling
 from dynexit.costs.table import Costs
-from dynexit.decoding.controllers.auto import ANALYSED, HOPE, Auto
+from dynexit.decoding.controllers.auto import ANALYSED, FIRST, HOPE, Auto
 from dynexit.decoding.controllers.estimates import ExitEstimates
 from dynexit.decoding.records import Judged, Offer, Round, ShadowTokens
 from dynexit.methods import make_controller
@@ -155,7 +155,7 @@ def test_offers_are_judged_whether_used_or_not():
 
 @pytest.mark.parametrize("keeps", [True, False])
 def test_a_session_keeps_what_it_learned(keeps):
-    lm = LanguageModel(never_agreeing())
+    lm = LanguageModel(always_agreeing(2))
     learner = lm.session(lookup=False).controller if keeps else make_controller("auto:lookup=false")
     plain, seen = new_tokens(lm.model, PROMPT, max_new_tokens=80), []
     for _ in range(2):
@@ -166,6 +166,19 @@ def test_a_session_keeps_what_it_learned(keeps):
     assert seen[0] > 0
     assert seen[1] == (seen[0] if keeps else 0)
     assert seen[2] > seen[1]
+
+
+def test_first_drafts_are_shallow():
+    controller = Auto(lookup=False)
+    controller.costs = CHEAP_DRAFTS
+    controller.start(20)
+    layers = []
+    for _ in range(2 * FIRST):
+        plan = controller.plan()
+        layers.append(plan.exit_layer)
+        sure = {"confidences": (0.95,), "draft_seconds": 0.2, "verify_seconds": 2.0}
+        controller.observe(Round(plan, 1, 1, 2, **sure))
+    assert layers == [3] * FIRST + [5] * FIRST
 
 
 def test_a_session_needs_a_method_that_learns():

@@ -165,3 +165,17 @@ def test_special_tokens_are_no_text():
 
 def test_an_empty_stop_string_stops_nothing():
     assert "".join(streamed(ids_of("fox"), [""])) == "fox"
+
+
+@SETTINGS
+@given(text=letters, prompt=letters)
+def test_a_text_that_waits_for_its_end_is_the_same(text, prompt):
+    ids, before = ids_of(text), ids_of(prompt)
+    whole = TextStream(TOKENIZER, before, []).whole()
+    assert all(not whole.push(token) for token in ids)
+    assert whole.flush() == "".join(streamed(ids, prompt=before))
+
+
+def test_stop_strings_are_looked_for_on_the_way():
+    stream = TextStream(TOKENIZER, [], ["quick"])
+    assert stream.whole() is stream

@@ -1,5 +1,9 @@
 import pytest
+import torch
 from tiny_checkpoints import random_model, read
+
+from dynexit.model.native.binding import runtimes
+from dynexit.model.native.transformer import NativeTransformer
 
 
 @pytest.fixture
@@ -30,5 +34,16 @@ def eager(tmp_path_factory):
         folder = tmp_path_factory.mktemp(f"{name}-{variant}")
         random_model(name, variant, **changes).save_pretrained(folder)
         return read(folder)
+
+    return make
+
+
+@pytest.fixture(params=sorted(runtimes()))
+def native(request, eager):
+    """A native model, in every instruction set that runs here."""
+
+    def make(dtype=torch.float32, weights=None, **changes):
+        model = eager(max_position_embeddings=1024, **changes).to(dtype)
+        return NativeTransformer.packing(model, isa=request.param, weights=weights)
 
     return make

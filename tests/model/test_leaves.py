@@ -2,38 +2,14 @@
 
 import pytest
 import torch
-from tiny_checkpoints import forward, tokens_for
+from tiny_checkpoints import prefilled, states_of
 
 from dynexit.model.drafting import DraftingRule, Leaf
 from dynexit.model.interface import Span
-from dynexit.model.native.binding import runtimes
-from dynexit.model.native.transformer import NativeTransformer
 
 FORMATS = [(torch.float32, None), (torch.bfloat16, None), (torch.bfloat16, "int8")]
 STARTS = (5, 508, 511, 512, 700)  # near and over the border of two of attention's blocks
 CHAIN, BESIDE = [11, 3, 7, 19, 2, 23], {1: 5, 2: 17, 5: 9}  # other tokens for some of its places
-
-
-@pytest.fixture(params=sorted(runtimes()))
-def native(request, eager):
-    def make(dtype=torch.float32, weights=None, **changes):
-        model = eager(max_position_embeddings=1024, **changes).to(dtype)
-        return NativeTransformer.packing(model, isa=request.param, weights=weights)
-
-    return make
-
-
-def states_of(model, tokens, span, layers=None):
-    """Hidden states that leave the layers for tokens and leaves of a span."""
-    first, last = layers or (0, model.config.num_layers)
-    hidden = tokens if isinstance(tokens, torch.Tensor) else model.embed(tokens)
-    return model.run_layers(hidden, model.rows([span]), first, last)
-
-
-def prefilled(model, start):
-    cache = model.new_cache()
-    forward(model, tokens_for(start), cache)
-    return cache
 
 
 def grown(cache, start):

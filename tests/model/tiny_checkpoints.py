@@ -106,3 +106,17 @@ def refusal(action: Callable[[], object]) -> str:
     message = str(caught.value)
     assert "\n" not in message
     return message
+
+
+def prefilled(model, start):
+    """A cache that holds so many tokens."""
+    cache = model.new_cache()
+    forward(model, tokens_for(start), cache)
+    return cache
+
+
+def states_of(model, given, span, layers=None):
+    """Hidden states that leave the layers for tokens, or states that enter, of a span's rows."""
+    first, last = layers or (0, model.config.num_layers)
+    hidden = given if isinstance(given, torch.Tensor) else model.embed(given)
+    return model.run_layers(hidden, model.rows([span]), first, last)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from itertools import accumulate, cycle, product
+from itertools import accumulate, chain, product, repeat
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -25,6 +25,7 @@ FEW = 64  # tokens of the head: next to none
 DRAFTS = 1, 5  # tokens of a short draft and of a long one
 PASS = 0.02  # seconds that one timing may take: of a larger model, some layers stand for all
 REPEATS, BUDGET = 21, 1.5  # at most so often, and no more once so many seconds are over
+LEAST = 2
 LEAST_ON_CUDA = 3  # where the first time, passes are recorded and kernels chosen
 
 
@@ -37,7 +38,7 @@ def measure_costs(model: Model) -> Costs:
     if model.config.max_positions < 2 * WIDTHS[-1]:
         return ROUGH
     bench = _Bench(model)
-    least = LEAST_ON_CUDA if model.device.type == "cuda" else 1
+    least = LEAST_ON_CUDA if model.device.type == "cuda" else LEAST
     began = perf_counter()
     for done in range(1, REPEATS + 1):
         bench.measure()
@@ -53,40 +54,53 @@ class _Bench:
         config = model.config
         self.model, self.cache, self.depth = model, model.new_cache(), config.num_layers
         self.copy: Any = getattr(model, "draft_copy", None)
-        self.exits = max(1, self.depth // 5), max(1, self.depth // 2)
         last = config.max_positions - WIDTHS[-1] - 1
         self.near, self.far = min(CONTEXT, last), min(FAR, last)
         self.seconds: dict[str, list[float]] = {}
         self.layers = 1
         for _ in range(2):  # the first is not quick
-            self._verify("one layer", 1)
+            self._layers("one layer", 1)
         quickest = max(min(self.seconds["one layer"]), 1e-6)
         self.layers = max(1, min(self.depth, int(PASS / quickest)))
+        self.small = self.layers == self.depth
+        few, many = max(1, self.depth // 5), max(1, self.depth // 2)
+        self.exits = (few, many) if self.small else (few,)  # no cache holds a larger model's layers
 
     def measure(self) -> None:
         """Every timing once."""
-        drafts = cycle(product(self.exits, DRAFTS))
+        drafts = chain(product(self.exits, DRAFTS), repeat(None))
         for width, draft in zip(WIDTHS, drafts, strict=False):
             self._verify(f"head {width}", width, layers=0)
             hidden = self.model.embed([0] * width)
             self._time(f"call {width}", partial(self.model.read, hidden, FEW))
-            self._verify(f"whole {width}", width)  # after which a draft begins, as in a round
-            self._draft("draft", self.model, *draft)
-        self._verify("far", 1, position=self.far)
+            self._pass(f"pass {width}", width)
+            if draft is not None:  # after a pass, as in a round
+                self._draft("draft", self.model, *draft)
+        self._pass("pass 1", 1)
+        self._pass("far", 1, self.far)
         if self.copy is not None:
             for length in DRAFTS:
-                self._verify("whole 1", 1)
+                self._pass("pass 1", 1)
                 self._draft("copied draft", self.copy, self.exits[0], length)
             self._time("copied head", lambda: self.copy.read(self.model.embed([0])))
         self._plain_rounds()
 
-    def _verify(
-        self, name: str, width: int, layers: int | None = None, position: int | None = None
-    ) -> None:
+    def _pass(self, name: str, width: int, position: int | None = None) -> None:
+        """All layers and the head, as one verification; of a larger model, some layers."""
+        if self.small:
+            self._verify(name, width, self.depth, position)
+        else:
+            self._layers(name, width, position)
+
+    def _layers(self, name: str, width: int, position: int | None = None) -> None:
+        model, layers = self.model, self.layers
+        hidden, span = model.embed([0] * width), self._span(width, position)
+        self._time(name, lambda: model.run_layers(hidden, model.rows([span]), 0, layers))
+
+    def _verify(self, name: str, width: int, layers: int, position: int | None = None) -> None:
         """The last layers and the head, for so many rows."""
-        model, begin = self.model, self.depth - (self.layers if layers is None else layers)
-        tokens = [row % model.choosable for row in range(width)]
-        span = Span(self.cache, self.near if position is None else position, width)
+        model, begin = self.model, self.depth - layers
+        tokens, span = [0] * width, self._span(width, position)
 
         def verify() -> None:
             if verifies_alone(model):
@@ -96,6 +110,9 @@ class _Bench:
             model.read(model.run_layers(hidden, rows, begin, self.depth))
 
         self._time(name, verify)
+
+    def _span(self, width: int, position: int | None) -> Span:
+        return Span(self.cache, self.near if position is None else position, width)
 
     def _draft(self, name: str, model: Model, exit_layer: int, length: int) -> None:
         """A draft of so many tokens, next to no head."""
@@ -129,17 +146,18 @@ class _Bench:
         self.seconds.setdefault(name, []).append(perf_counter() - began)
 
     def costs(self) -> Costs:
-        """The table. More rows are never cheaper."""
+        """The table. More rows are never cheaper: what disturbs one timing does not disturb all."""
         took = {name: median(values) for name, values in self.seconds.items()}
-        head = list(accumulate((took[f"head {width}"] for width in WIDTHS), max))
-        whole = list(accumulate((took[f"whole {width}"] for width in WIDTHS), max))
+        head = _rising([took[f"head {width}"] for width in WIDTHS])
+        passes = _rising([took[f"pass {width}"] for width in WIDTHS])
+        among = head if self.small else [0.0] * len(WIDTHS)  # of what a pass took
+        layer = _rising([max(p - h, 0.0) / self.layers for p, h in zip(passes, among, strict=True)])
         call = [min(took[f"call {w}"], most) for w, most in zip(WIDTHS, head, strict=True)]
-        layer = [max(w - h, 0.0) / self.layers for w, h in zip(whole, head, strict=True)]
         distance = max(self.far - self.near, 1)
-        few, many = self.exits
-        here, there = (self._per_layer(took, "draft", layer, call[0]) for layer in self.exits)
+        few, many = self.exits[0], self.exits[-1]
+        here, there = (self._per_layer(took, "draft", each, call[0]) for each in (few, many))
         deeper = max(there - here, 0.0) / max(many - few, 1)
-        passes = few * (layer[0] + here) + call[0]  # of a draft of one token
+        short = few * (layer[0] + here) + call[0]  # passes of a draft of one token
         return Costs(
             widths=WIDTHS,
             layer=tuple(layer),
@@ -147,8 +165,8 @@ class _Bench:
             head_call=tuple(call),
             draft_layer=here - few * deeper,
             draft_depth=deeper,
-            draft_call=max(took[f"draft {few} 1"] - passes, 0.0),
-            position=max((took["far"] - whole[0]) / self.layers / distance, 0.0),
+            draft_call=max(took[f"draft {few} {DRAFTS[0]}"] - short, 0.0),
+            position=max((took["far"] - passes[0]) / self.layers / distance, 0.0),
             round=max(took["rounds"] - self.depth * layer[0] - head[0], 0.0),
             vocabulary=self.model.choosable,
             context=self.near,
@@ -162,3 +180,8 @@ class _Bench:
         short, long = (took[f"{name} {exit_layer} {length}"] for length in DRAFTS)
         token = (long - short) / (DRAFTS[1] - DRAFTS[0])
         return max((token - call) / exit_layer, 0.0)
+
+
+def _rising(seconds: list[float]) -> list[float]:
+    """No number is above one that follows."""
+    return list(accumulate(reversed(seconds), min))[::-1]
