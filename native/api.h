@@ -59,8 +59,9 @@ typedef struct {
 } dx_readings;
 
 // One instruction set's runtime. `verify` embeds `tokens` where they are given, else goes on with `hidden`,
-// which it overwrites: layers [first, last) for the rows of one span, then the head. Functions that return int give 0, or 1 where memory ran out. A
-// matrix's rows are outputs, [outputs, inputs], bf16 or fp32. Hidden states and logits are fp32.
+// which it overwrites: layers [first, last) for the rows of one span, then the head. Functions that return
+// int give 0, or 1 where memory ran out. A matrix's rows are outputs, [outputs, inputs], bf16 or fp32.
+// Hidden states and logits are fp32.
 typedef struct {
     const char* name;
     void* (*model_new)(const dx_shape*, int threads);

@@ -167,8 +167,7 @@ double stream(void* model, const void* memory, int64_t bytes) {
 
 extern const dx_runtime runtime = {
     DYNEXIT_TEXT(DYNEXIT_ISA), model_new, model_free, model_bytes, set_matrix, set_vector, set_embedding, convert,
-    cache_new, cache_free, cache_bytes, cache_move, gather, run, draft, unembed, verify,
-    stream,
+    cache_new, cache_free, cache_bytes, cache_move, gather, run, draft, unembed, verify, stream,
 };
 
 }  // namespace DYNEXIT_ISA

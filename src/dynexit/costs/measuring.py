@@ -25,7 +25,7 @@ FEW = 64  # tokens of the head: next to none
 DRAFTS = 1, 5  # tokens of a short draft and of a long one
 PASS = 0.02  # seconds that one timing may take: of a larger model, some layers stand for all
 REPEATS, BUDGET = 21, 1.5  # at most so often, and no more once so many seconds are over
-LEAST = 2
+LEAST = 2  # however slow the model
 LEAST_ON_CUDA = 3  # where the first time, passes are recorded and kernels chosen
 
 
