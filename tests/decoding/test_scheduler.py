@@ -1,6 +1,8 @@
 """Several sequences at once: each writes what it would have written alone."""
 
+import gc
 import random
+import weakref
 
 import pytest
 import torch
@@ -216,6 +218,31 @@ def test_a_dropped_sequence_leaves_the_others(tiny_lm):
             while not task.done:
                 scheduler.tick()
     assert kept.new_tokens == alone.token_ids
+
+
+@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize("dropped", [True, False])
+def test_a_task_that_is_kept_keeps_no_cache(lm, batched, dropped):
+    text = lm.sequence("Hello", max_new_tokens=9)
+    scheduler = Scheduler(lm.model, batched)
+    tasks = [scheduler.add(text.prefill())]
+    while not tasks[0].done:
+        scheduler.tick()
+    while text.finish_reason is None:
+        tasks.append(scheduler.add(text.round()))
+        if dropped:
+            scheduler.drop(tasks[-1])
+            break
+        while not tasks[-1].done:
+            scheduler.tick()
+    cache = weakref.ref(text.cache)
+    gc.collect()
+    gc.disable()
+    try:
+        text.release()
+        assert cache() is None
+    finally:
+        gc.enable()
 
 
 class Companions(Controller):

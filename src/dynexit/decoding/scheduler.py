@@ -28,7 +28,11 @@ LONG = 64  # rows of a segment that gains nothing from company: a prompt's
 
 @dataclass(eq=False)
 class Task(Generic[T]):
-    """Steps on their way. Once `done`, it holds a `result`, or the `error` that ended it."""
+    """Steps on their way. Once `done`, it holds a `result`, or the `error` that ended it.
+
+    Its request goes then: a request holds a sequence's cache, and whoever looks at what has ended
+    should not keep that.
+    """
 
     steps: Steps[T]
     request: Request | None = None
@@ -79,7 +83,7 @@ class Scheduler:
     def drop(self, task: Task[Any]) -> None:
         """Forget a task where it stands; its steps are closed."""
         task.steps.close()
-        task.done = True
+        task.request, task.done = None, True
         self._tasks = [other for other in self._tasks if other is not task]
 
     @torch.inference_mode()
@@ -153,6 +157,7 @@ class Scheduler:
         except Exception as error:  # of a controller, which may be a user's
             task.error, task.done = error, True
         if task.done:
+            task.request = None
             self._ended.append(task)
 
 
