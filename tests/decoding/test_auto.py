@@ -148,7 +148,7 @@ def test_offers_are_judged_whether_used_or_not():
     controller.start(5)
     offer = Offer([7] * 12, match=3)
     for _ in range(40):
-        controller.observe(Round(controller.plan(), 0, 0, 1, offer=Judged(offer, 0, 1)))
+        controller.observe(Round(controller.plan(), 0, 0, 1, offer=Judged(offer.match, 0, 1)))
     controller.consider(offer)
     assert next(controller._found.chances(3, 1)) < 0.2
 

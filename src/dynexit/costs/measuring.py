@@ -74,8 +74,8 @@ class _Bench:
             hidden = self.model.embed([0] * width)
             self._time(f"call {width}", partial(self.model.read, hidden, FEW))
             self._pass(f"pass {width}", width)
-            if draft is not None:  # after a pass, as in a round
-                self._draft("draft", self.model, *draft)
+            if draft is not None:
+                self._drafted(*draft)
         self._pass("pass 1", 1)
         self._pass("far", 1, self.far)
         if self.copy is not None:
@@ -113,6 +113,13 @@ class _Bench:
 
     def _span(self, width: int, position: int | None) -> Span:
         return Span(self.cache, self.near if position is None else position, width)
+
+    def _drafted(self, exit_layer: int, length: int) -> None:
+        """A draft after a round with a draft like it, where that leaves some layers in a cache."""
+        if self.small:
+            self._draft("first draft", self.model, exit_layer, length)
+            self._verify("rest", length + 1, self.depth - exit_layer)
+        self._draft("draft", self.model, exit_layer, length)
 
     def _draft(self, name: str, model: Model, exit_layer: int, length: int) -> None:
         """A draft of so many tokens, next to no head."""

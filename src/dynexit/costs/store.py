@@ -13,7 +13,7 @@ from dynexit.costs.table import Costs
 from dynexit.environment import environment
 from dynexit.model.interface import Model
 
-VERSION = 4  # of what is measured, and how
+VERSION = 5  # of what is measured, and how
 
 _known: WeakKeyDictionary[Model, tuple[bool, Costs]] = WeakKeyDictionary()
 

@@ -17,7 +17,6 @@ The words, used everywhere and nowhere in another sense:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -150,7 +149,7 @@ class Offer(NamedTuple):
 class Judged(NamedTuple):
     """An offer after the round: of its first `seen` tokens, the text went on with `agreed`."""
 
-    offer: Offer
+    match: int
     agreed: int
     seen: int
 
@@ -198,19 +197,15 @@ class Round:
         return here + self.control_seconds + self.text_seconds
 
     def bare(self) -> "Round":
-        """A copy without what only its drafter and its controller read.
+        """Itself, or a copy without what is large and only its controller reads.
 
-        Made every round: `copy.copy` and `dataclasses.replace` take several times as long.
+        `copy.copy` and `dataclasses.replace` take several times as long.
         """
-        plan, kept = self.plan, Round.__new__(Round)
-        plan = _bare(plan.exit_layer, plan.speculation_length, plan.threshold, plan.drafter)
-        vars(kept).update(vars(self), plan=plan, shadow=None, offer=None)
+        if self.shadow is None:
+            return self
+        kept = Round.__new__(Round)
+        vars(kept).update(vars(self), shadow=None)
         return kept
-
-
-@lru_cache(maxsize=1024)
-def _bare(exit_layer: int, length: int, threshold: float | None, drafter: str) -> Plan:
-    return Plan(exit_layer, length, threshold, drafter)
 
 
 @dataclass

@@ -24,10 +24,10 @@ from dynexit.decoding.controllers.estimates import (
 from dynexit.decoding.records import Offer, Plan, Round, ShadowTokens
 
 MOST = 24  # tokens that are looked up
-FIRST, LESSON = 4, 8  # rounds up to the first lesson, and between two after it
+FIRST, LESSON = 8, 16  # rounds up to the first lesson, and between two after it
 BEGIN, USUAL = 0.15, 0.25  # of the depth: the exit until the first lesson, and after it
-REPLAN, COMPARE = 16, 32  # rounds between two looks at the present exit layer, and at all of them
-ANALYSED = 128  # every so many rounds, the first time after half as many
+COMPARE = 64  # rounds between two looks at exit layers that are not in use
+ANALYSED, TWICE = 128, 2  # the others are analysed twice in so many rounds, first before a look
 ENOUGH = 6  # positions after which a layer is known
 LOYALTY = 0.05  # tokens a round that another exit must be worth more to replace the present one
 CANDIDATES = 8  # exit layers at most
@@ -46,6 +46,7 @@ class Option(NamedTuple):
     seconds: float
     drafter: str
     exit_layer: int
+    odds: tuple[float, ...]
     floors: tuple[float, ...]
     leaf_floor: float
 
@@ -55,13 +56,15 @@ class Option(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """What holds until more is learned: the best round without lookup, and the tokens that the
-    time of verifying 1, 2, ... rows would bring at the present pace.
+    """What holds until more is learned: the best round without lookup, the tokens that the time of
+    verifying 0, 1, 2, ... rows would bring at the present pace, and what is best where so many
+    tokens match and so many follow.
     """
 
     worth: float
     plan: Plan
     rows: list[float]
+    beside: dict[tuple[int, int], Plan]
 
 
 @dataclass
@@ -113,7 +116,6 @@ class Auto(Controller):
         self._rounds, self._company = 0, 1
         self._unread: list[Round] = []
         self._standing: Standing | None = None
-        self._drafting: Option | None = None
         self._weigh()
 
     def _candidates(self) -> tuple[int, ...]:
@@ -139,7 +141,7 @@ class Auto(Controller):
         if costs is not self._costs:
             before, self._costs = self._verify(0)[1], costs
             self._pace.seconds *= self._verify(0)[1] / before
-            self._drafts, self._drafting = {}, None
+            self._drafts = {}
         self._standing = None
 
     def consider(self, offer: Offer) -> None:
@@ -148,19 +150,20 @@ class Auto(Controller):
 
     def plan(self) -> Plan:
         """The kind of round that is worth most."""
-        plan = self._looked_up(self._standing or self._weigh())
-        layers = self._analysed(plan)
-        return replace(plan, shadow=layers) if layers else plan
+        standing = self._standing or self._weigh()
+        plan = standing.plan if self._offer is None else self._beside(standing, self._offer)
+        if ANALYSED // 2 - TWICE <= self._rounds % ANALYSED < ANALYSED // 2:
+            return self._analysed(plan)
+        return plan
 
     def _weigh(self) -> Standing:
         """Drafting against a plain step, by what is known now."""
         rate = self._pace.rate
-        if self._layers and (self._drafting is None or self._due(REPLAN)):
-            self._drafting = self._best_exit(rate)
+        option = self._best_exit(rate) if self._layers else None
         price = rate * self._verify_drift.ratio()
         rows = [price * seconds for seconds in self._verify(0)[: MOST + 2]]
         worth = 1.0 - rows[1] + (WAITING if self._company > 1 else 0.0)
-        plan, option = NO_DRAFT, self._drafting
+        plan = NO_DRAFT
         if option is not None and option.worth(rate) > worth:
             worth = option.worth(rate)
             plan = Plan(
@@ -168,24 +171,20 @@ class Auto(Controller):
                 speculation_length=LONGEST,
                 drafter=option.drafter,
                 floors=option.floors,
-                odds=self._exits.odds(option.exit_layer),
+                odds=option.odds,
                 shadow=(),
                 leaf_odds=self._leaf_odds,
                 leaf_floor=option.leaf_floor,
             )
-        self._standing = Standing(worth, plan, rows)
+        self._standing = Standing(worth, plan, rows, {})
         return self._standing
 
-    def _due(self, every: int) -> bool:
-        """Whether so many rounds have passed once more."""
-        return self._rounds > 0 and self._rounds % every == 0
-
-    def _analysed(self, plan: Plan) -> tuple[int, ...]:
-        """Layers whose shadow tokens this round brings: the others, now and then, if alone."""
-        turn = (self._rounds + ANALYSED // 2) % ANALYSED == 0
-        if not turn or not self.shadow or self._company > 1 or plan.drafter == "lookup":
-            return ()
-        return tuple(layer for layer in self._layers if layer != plan.exit_layer)
+    def _analysed(self, plan: Plan) -> Plan:
+        """The round, with shadow tokens of the layers that it does not draft with, if alone."""
+        if not self.shadow or self._company > 1 or plan.drafter == "lookup":
+            return plan
+        others = tuple(layer for layer in self._layers if layer != plan.exit_layer)
+        return replace(plan, shadow=others)
 
     def _plain(self) -> float:
         """Seconds of a plain step."""
@@ -195,13 +194,17 @@ class Auto(Controller):
         """Seconds of verifying 1, 2, ... rows above an exit."""
         return self._costs.verify(self.num_layers - exit_layer)
 
-    def _looked_up(self, standing: Standing) -> Plan:
-        """The offer, up to the token that is not worth its row, where that is worth more."""
-        if not self.lookup or self._offer is None:
-            return standing.plan
+    def _beside(self, standing: Standing, offer: Offer) -> Plan:
+        """What is worth most where there is an offer: reckoned once for all offers like it."""
+        key = offer.match, len(offer.tokens)
+        if key not in standing.beside:
+            standing.beside[key] = self._looked_up(standing, *key)
+        return standing.beside[key]
+
+    def _looked_up(self, standing: Standing, match: int, most: int) -> Plan:
+        """An offer, up to the token that is not worth its row, where that is worth more."""
         tokens, length = 1.0, 0
-        most = min(len(self._offer.tokens), MOST)
-        for chance in self._found.chances(self._offer.match, most):
+        for chance in self._found.chances(match, min(most, MOST)):
             if chance < standing.rows[length + 2] - standing.rows[length + 1]:
                 break
             length, tokens = length + 1, tokens + chance
@@ -212,7 +215,7 @@ class Auto(Controller):
     def _best_exit(self, rate: float) -> Option:
         """Drafting with the exit layer that is worth most; the present one unless by far."""
         kept = self._with_layer(self._layer, rate)
-        if not self._due(COMPARE):
+        if self._rounds % COMPARE or not self._rounds:
             return kept
         known = [layer for layer in self._layers if self._exits.seen(layer) >= ENOUGH]
         options = (self._with_layer(layer, rate) for layer in known if layer != self._layer)
@@ -254,7 +257,8 @@ class Auto(Controller):
         chances = self._exits.chances(layer)
         least = rate / max(chances.mean, 0.01)
         floors = [least * (token + row) for row in rows[2:-1]]  # of going on after 1, 2, ... tokens
-        row = (verify[WIDE] - verify[1]) / (WIDE - 1)
+        through = self._verify(0)  # a leaf's row runs through all layers, some in the draft
+        row = late * (through[WIDE] - through[1]) / (WIDE - 1)
         floor = max(DEARER * row * rate, LEAST)
         drafts = chances.imagine(floors, self._leaf_odds, floor)
         whole = int(drafts.tokens)
@@ -265,6 +269,7 @@ class Auto(Controller):
             seconds,
             drafter,
             layer,
+            chances.odds,
             tuple(floors),
             floor,
         )
@@ -279,8 +284,7 @@ class Auto(Controller):
         self._rounds += 1
         self._offer = None
         self._unread.append(finished)
-        due = self._rounds == FIRST or self._rounds % LESSON == 0
-        if due or finished.shadow is not None:
+        if self._rounds == FIRST or self._rounds % LESSON == 0:
             self._learn()
 
     def _learn(self) -> None:
@@ -299,7 +303,7 @@ class Auto(Controller):
             if finished.shadow is not None:
                 self._observe_shadow(finished.shadow)
         if self._rounds == FIRST:
-            self._layer, self._drafting = self._nearest(USUAL * self.num_layers), None
+            self._layer = self._nearest(USUAL * self.num_layers)
         self._unread, self._standing = [], None
 
     def _observe_leaves(self, finished: Round) -> None:

@@ -171,7 +171,7 @@ class LookupEstimates:
     def observe(self, judged: Judged) -> None:
         """Count what became of an offer, used or not."""
         for index in range(judged.seen):
-            part = min(judged.offer.match + index, len(MATCHED)) - 1
+            part = min(judged.match + index, len(MATCHED)) - 1
             self._hits[part] += index < judged.agreed
             self._seen[part] += 1.0
 
