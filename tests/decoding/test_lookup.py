@@ -11,7 +11,6 @@ TOKENS = st.lists(st.integers(0, 3), min_size=1, max_size=20)
 @given(TOKENS)
 def test_it_finds_the_longest_match_and_of_those_the_latest(tokens):
     suffixes = Suffixes(tokens)
-    suffixes.extend()
     place, match = suffixes.find()
     lengths = {end: common(tokens, end) for end in range(1, len(tokens))}
     assert match == max(lengths.values(), default=0)
@@ -31,22 +30,18 @@ def test_growing_the_text_is_indexing_it_anew(first, more):
     grown = list(first)
     suffixes = Suffixes(grown)
     for token in more:
-        suffixes.extend()
+        suffixes.find()
         grown.append(token)
-    suffixes.extend()
     fresh = Suffixes([*first, *more])
-    fresh.extend()
     assert suffixes.find() == fresh.find()
 
 
 def test_what_comes_after_goes_round_in_a_repetition():
     suffixes = Suffixes([5, 1, 2, 3, 1, 2, 3])
-    suffixes.extend()
     assert suffixes.find() == (4, 3)
     assert suffixes.after(4, 7) == [1, 2, 3, 1, 2, 3, 1]
 
 
 def test_a_new_token_has_no_place():
     suffixes = Suffixes([1, 2, 1, 9])
-    suffixes.extend()
     assert suffixes.find()[1] == 0

@@ -12,22 +12,19 @@ class Suffixes:
     """A text of tokens as a string, a character each: Python searches strings fast.
 
     Args:
-        tokens: the text, which only grows; read, never written, as far as `extend` was told.
+        tokens: the text, which only grows; read, never written.
     """
 
     def __init__(self, tokens: list[int]) -> None:
-        self._tokens, self._text = tokens, ""
-
-    def extend(self) -> None:
-        """Take in what the text has gained."""
-        self._text += "".join(map(chr, self._tokens[len(self._text) :]))
+        self._tokens, self._text = tokens, "".join(map(chr, tokens))
 
     def find(self) -> tuple[int, int]:
         """(position, match): the text's last `match` tokens also stand right before `position`.
 
         Of the longest matches the latest; match is 0 where the last token is new.
         """
-        text, last = self._text, len(self._text) - 1
+        self._text = text = self._text + "".join(map(chr, self._tokens[len(self._text) :]))
+        last = len(text) - 1
         place, match, most = 0, 0, min(LONGEST, last)
         while match < most:  # whatever is there before is there with fewer tokens, too
             size = max(1, min(2 * match, (match + most + 1) // 2))

@@ -88,7 +88,6 @@ def _found(text: TracedText) -> list[int]:
     known = whole[: text.prompt_length + 1]
     suffixes, found = Suffixes(known), []
     for at in range(text.prompt_length + 1, len(whole)):
-        suffixes.extend()
         place, match = suffixes.find()
         offered = suffixes.after(place, LONGEST_LOOKUP) if match else []
         same = [a == b for a, b in zip(offered, whole[at:], strict=False)]

@@ -48,6 +48,7 @@ class Option(NamedTuple):
     exit_layer: int
     odds: tuple[float, ...]
     floors: tuple[float, ...]
+    leaf_odds: tuple[float, ...]
     leaf_floor: float
 
     def worth(self, rate: float) -> float:
@@ -173,7 +174,7 @@ class Auto(Controller):
                 floors=option.floors,
                 odds=option.odds,
                 shadow=(),
-                leaf_odds=self._leaf_odds,
+                leaf_odds=option.leaf_odds,
                 leaf_floor=option.leaf_floor,
             )
         self._standing = Standing(worth, plan, rows, {})
@@ -260,7 +261,8 @@ class Auto(Controller):
         through = self._verify(0)  # a leaf's row runs through all layers, some in the draft
         row = late * (through[WIDE] - through[1]) / (WIDE - 1)
         floor = max(DEARER * row * rate, LEAST)
-        drafts = chances.imagine(floors, self._leaf_odds, floor)
+        leaf_odds = self._leaf_odds if max(self._leaf_odds, default=0.0) >= floor else ()
+        drafts = chances.imagine(floors, leaf_odds, floor)
         whole = int(drafts.tokens)
         part = (drafts.tokens - whole) * rows[whole + 1]
         seconds = drafts.tokens * token + last + verify[whole + 1] + part + drafts.leaves * row
@@ -271,6 +273,7 @@ class Auto(Controller):
             layer,
             chances.odds,
             tuple(floors),
+            leaf_odds,
             floor,
         )
 

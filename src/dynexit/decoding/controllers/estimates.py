@@ -62,12 +62,15 @@ class ExitEstimates:
     def observe(self, layer: int, confidences: Sequence[float], matched: Sequence[bool]) -> None:
         """Count positions of one layer."""
         hits, seen = self._hits[layer], self._seen[layer]
+        agreed = expected = 0.0
         for confidence, match in zip(confidences, matched, strict=False):
             part = tenth(confidence)
             hits[part] += match
             seen[part] += 1.0
-            self._agreed[layer] += match
-            self._expected[layer] += CONFIDENT[part]
+            agreed += match
+            expected += CONFIDENT[part]
+        self._agreed[layer] += agreed
+        self._expected[layer] += expected
 
     def seen(self, layer: int) -> float:
         """Positions counted of a layer."""

@@ -24,14 +24,12 @@ class LookupDrafter:
     def prefill(self, sequence: "Sequence") -> Steps[None]:
         """Index the prompt."""
         self._suffixes = Suffixes(sequence.tokens)
-        self._suffixes.extend()
         yield from ()
 
     def offer(self, sequence: "Sequence") -> Offer | None:
         """What followed the longest match; None where the last token is new."""
         self._offered = None
         if self._suffixes is not None:
-            self._suffixes.extend()
             place, match = self._suffixes.find()
             if match:
                 self._offered = Offer(self._suffixes.after(place, MOST), match)
