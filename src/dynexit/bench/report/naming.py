@@ -13,6 +13,7 @@ FixedPair = tuple[int, int]  # exit layer, speculation length
 
 VANILLA = "vanilla"
 DEL = "del"
+AUTO = "auto"
 LETTERS = {
     "exit_layer": "E",
     "speculation_length": "d",
@@ -36,6 +37,11 @@ def is_del(method: str) -> bool:
     """DEL or one of its ablations."""
     name = split_method(method)[0]
     return name == DEL or name.startswith(f"{DEL}-")
+
+
+def is_adaptive(method: str) -> bool:
+    """Whether DEL or `auto` chooses exit layers and lengths, with whatever parts."""
+    return is_del(method) or split_method(method)[0] == AUTO
 
 
 def fixed_pair(method: str) -> FixedPair | None:

@@ -70,6 +70,15 @@ def interval(strata: Sequence[Sequence[Timing]], seed: int = 0) -> Interval | No
     return float(low), float(high)
 
 
+def median_interval(values: Sequence[float], seed: int = 0) -> Interval | None:
+    """95 % bootstrap interval of the median; None of fewer than five values."""
+    if len(values) < FEWEST:
+        return None
+    drawn = np.random.default_rng(seed).choice(np.array(values), (RESAMPLES, len(values)))
+    low, high = np.percentile(np.median(drawn, axis=1), COVERED)
+    return float(low), float(high)
+
+
 def _resample(rows: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
     """Sums [RESAMPLES, 4] over as many rows [n, 4] as there are, drawn with replacement."""
     count = len(rows)

@@ -1,9 +1,9 @@
-"""What DEL's parts are worth, and what each variant does in a round."""
+"""What the parts of DEL and `auto` are worth, and what each variant does in a round."""
 
 from collections.abc import Iterable
 
 from dynexit.bench.report.markdown import code, fixed, percent, table, within
-from dynexit.bench.report.naming import is_del
+from dynexit.bench.report.naming import is_adaptive
 from dynexit.bench.report.rounds import pooled
 from dynexit.bench.report.sections.base import Section, per_model
 from dynexit.bench.report.study import Study
@@ -20,7 +20,7 @@ HEADINGS = (
 
 
 def _write(study: Study) -> Iterable[str]:
-    variants = [method for method in study.methods if is_del(method)]
+    variants = [method for method in study.methods if is_adaptive(method)]
     if variants:
         yield table(HEADINGS, (_row(study, method) for method in variants))
         yield "Mean exit layer: over the rounds that drafted; the others are over all rounds."

@@ -1,10 +1,10 @@
-"""The grid of fixed pairs: how fast each is, the best with hindsight, and DEL against them."""
+"""The grid of fixed pairs: how fast each is, the best with hindsight, and who chooses."""
 
 from collections.abc import Iterable
 
 from dynexit.bench.report.grid import Grid, Strategy
 from dynexit.bench.report.markdown import bold, code, counted, percent, table, times, within
-from dynexit.bench.report.naming import is_del, pair_label, task_label
+from dynexit.bench.report.naming import is_adaptive, pair_label, task_label
 from dynexit.bench.report.sections.base import Section, per_model
 from dynexit.bench.report.study import Study
 
@@ -20,7 +20,7 @@ def _write(study: Study) -> Iterable[str]:
     if not grid:
         return
     hindsight = [grid.best_overall, grid.best_per_task, grid.oracle]
-    made = (grid.method(study, method) for method in study.methods if is_del(method))
+    made = (grid.method(study, method) for method in study.methods if is_adaptive(method))
     rows = [_row(grid, one) for one in (*hindsight, *filter(None, made))]
     headings = ["choice", *(code(task_label(task)) for task in grid.tasks)]
     yield (

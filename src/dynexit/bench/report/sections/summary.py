@@ -1,10 +1,10 @@
-"""The figures that a reader came for, in four lines a model."""
+"""The figures that a reader came for, in a few lines a model."""
 
 from collections.abc import Iterable
 
 from dynexit.bench.report.grid import Grid
 from dynexit.bench.report.markdown import bold, bullets, code, counted, percent, within
-from dynexit.bench.report.naming import DEL, VANILLA, lossless, pair_label
+from dynexit.bench.report.naming import AUTO, DEL, VANILLA, lossless, pair_label
 from dynexit.bench.report.rounds import pooled, split
 from dynexit.bench.report.sections.base import Section, per_model
 from dynexit.bench.report.study import Study
@@ -16,9 +16,15 @@ def _write(study: Study) -> Iterable[str]:
     others = [method for method in study.methods if method != VANILLA]
     if not others:
         return
-    subject = DEL if DEL in others else max(others, key=lambda m: study.total(m).speedup or 0.0)
+    fastest = max(others, key=lambda method: study.total(method).speedup or 0.0)
+    subjects = [method for method in (AUTO, DEL) if method in others] or [fastest]
     yield bullets(
-        [_speed(study, subject), _same(study), _control(study, subject), *_regret(study, subject)]
+        [
+            *(_speed(study, method) for method in subjects),
+            _same(study),
+            *(_control(study, method) for method in subjects),
+            *(line for method in subjects for line in _regret(study, method)),
+        ]
     )
 
 
@@ -41,7 +47,8 @@ def _control(study: Study, method: str) -> str:
     parts = split(pooled(study.of(method)))
     share = None if parts is None else parts.control_share
     goal = percent(CONTROL_GOAL)
-    return f"The controller takes {bold(percent(share, 1))} of a round (goal: at most {goal})."
+    taken = f"The controller of {code(method)} takes {bold(percent(share, 1))} of a round"
+    return f"{taken} (goal: at most {goal})."
 
 
 def _regret(study: Study, method: str) -> Iterable[str]:
@@ -51,8 +58,9 @@ def _regret(study: Study, method: str) -> Iterable[str]:
         return
     best, pair = grid.best_overall, grid.best_overall.pair()
     assert pair is not None
+    regret = bold(percent(grid.regret(strategy), 1))
     yield (
-        f"Against fixed pairs: regret {bold(percent(grid.regret(strategy), 1))} to the oracle, "
+        f"{code(method)} against fixed pairs: regret {regret} to the oracle, "
         f"{percent(grid.regret(best), 1)} for {pair_label(pair)}, the best pair overall."
     )
 

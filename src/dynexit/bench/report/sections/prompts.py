@@ -1,0 +1,90 @@
+"""The middle prompt: methods compared on each prompt by itself; long texts do not decide."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
+
+from dynexit.bench.report.grid import Grid
+from dynexit.bench.report.markdown import NONE, code, counted, percent, table, times, within
+from dynexit.bench.report.naming import AUTO, DEL, VANILLA, pair_label, task_label
+from dynexit.bench.report.scores import repeated
+from dynexit.bench.report.sections.base import Section, per_model
+from dynexit.bench.report.study import Prompt, Study
+from dynexit.bench.report.timing import median_interval
+
+REPEATING = 0.3  # of a text's 4-grams
+Ratios = Mapping[Prompt, float]
+
+NOTE = (
+    "Medians over prompts of the speed over vanilla's on the same prompt. The last column leaves "
+    f"out prompts whose plain text repeats more than {percent(REPEATING)} of its 4-grams."
+)
+
+
+def _write(study: Study) -> Iterable[str]:
+    others = [method for method in study.methods if method != VANILLA]
+    every = {method: _speeds(study, method) for method in (*others, *study.grid.values())}
+    if not every:
+        return
+    steady = _steady(study)
+    tasks = [code(task_label(task)) for task in study.tasks]
+    yield table(
+        ["method", *tasks, "all [95 %]", f"not repeating ({counted(len(steady), 'prompt')})"],
+        ([*_row(study, code(m), ratios), _middle(ratios, steady)] for m, ratios in every.items()),
+    )
+    yield NOTE
+    subject = next((m for m in (AUTO, DEL) if m in others), None)
+    if subject is None or len(every) == 1:
+        return
+    own = every.pop(subject)
+    rows = [_row(study, code(m), _against(own, ratios)) for m, ratios in every.items()]
+    if Grid.of(study):
+        rows.append(_best_pairs(study, own, every))
+    yield f"The speed of {code(subject)} over each method's, prompt by prompt; medians again:"
+    yield table(["against", *tasks, "all [95 %]"], rows)
+
+
+def _speeds(study: Study, method: str) -> Ratios:
+    timings = study.timings(method)
+    return {p: t.speedup for p, t in timings.items() if t.speedup is not None}
+
+
+def _against(own: Ratios, other: Ratios) -> Ratios:
+    return {prompt: own[prompt] / speed for prompt, speed in other.items() if prompt in own}
+
+
+def _steady(study: Study) -> set[Prompt]:
+    """Prompts whose plain text does not go in circles."""
+    plain = {sample.prompt: sample.plain for m in study.methods for sample in study.of(m)}
+    return {prompt for prompt, one in plain.items() if (repeated([one]) or 0.0) <= REPEATING}
+
+
+def _row(study: Study, name: str, ratios: Ratios) -> list[str]:
+    cells = [_middle(ratios, _of(ratios, task)) for task in study.tasks]
+    values = list(ratios.values())
+    return [name, *cells, within(median(values), median_interval(values)) if values else NONE]
+
+
+def _best_pairs(study: Study, own: Ratios, every: Mapping[str, Ratios]) -> list[str]:
+    """Against the pair whose median is best, task by task, with hindsight."""
+    cells = []
+    for task in (*study.tasks, None):
+        best = max(study.grid, key=lambda pair: _median(every[study.grid[pair]], task))
+        ratios = _against(own, every[study.grid[best]])
+        cells.append(f"{_middle(ratios, _of(ratios, task))} {pair_label(best)}")
+    return ["best fixed pair", *cells]
+
+
+def _of(ratios: Ratios, task: str | None) -> Sequence[Prompt]:
+    return [prompt for prompt in ratios if task in (None, prompt[0])]
+
+
+def _median(ratios: Ratios, task: str | None) -> float:
+    return median([ratios[prompt] for prompt in _of(ratios, task)] or [0.0])
+
+
+def _middle(ratios: Ratios, prompts: Iterable[Prompt]) -> str:
+    values = [ratios[prompt] for prompt in prompts if prompt in ratios]
+    return times(median(values) if values else None)
+
+
+SECTION = Section("Prompt by prompt", per_model(_write))
