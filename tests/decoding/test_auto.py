@@ -16,7 +16,7 @@ from tiny import (
 
 from dynexit import DynexitError, LanguageModel, Sampling
 from dynexit.costs.table import Costs
-from dynexit.decoding.controllers.auto import ANALYSED, FIRST, HOPE, Auto
+from dynexit.decoding.controllers.auto import ANALYSED, ENOUGH, FIRST, HOPE, LOOKS, Auto
 from dynexit.decoding.controllers.estimates import ExitEstimates
 from dynexit.decoding.records import Judged, Offer, Round, ShadowTokens
 from dynexit.methods import make_controller
@@ -184,6 +184,48 @@ def test_first_drafts_are_shallow():
         sure = {"confidences": (0.95,), "draft_seconds": 0.2, "verify_seconds": 2.0}
         controller.observe(Round(plan, 1, 1, 2, **sure))
     assert layers == [3] * FIRST + [5] * FIRST
+
+
+def sample(depth, good_from):
+    """Layers that are all as sure, and never right before one of them."""
+    layers = tuple(range(1, depth))
+    sure = np.full((len(layers), 64), 0.95, np.float32)
+    right = np.array([[layer >= good_from] * 64 for layer in layers])
+    return ShadowTokens(right, sure, layers)
+
+
+@pytest.mark.parametrize("good_from", [1, 7, 20])
+def test_an_exit_whose_sample_is_useless_gives_way_to_one_that_is_not(good_from):
+    controller = Auto(lookup=False)
+    controller.sample = sample(20, good_from)
+    controller.start(20)
+    layers = []
+    for _ in range(2 * FIRST):
+        plan = controller.plan()
+        layers.append(plan.exit_layer)
+        drafted = min(plan.speculation_length, 1)
+        sure = {"confidences": (0.95,) * drafted, "verify_seconds": 20.0}
+        controller.observe(Round(plan, drafted, drafted, 1 + drafted, **sure))
+    expected = {1: [3] * FIRST + [5] * FIRST, 7: [7] * 2 * FIRST, 20: [0] * 2 * FIRST}
+    assert layers == expected[good_from]
+
+
+@pytest.mark.parametrize("positions", [1, 3, 6])
+def test_others_are_analysed_until_they_are_known(positions):
+    controller = Auto(lookup=False)
+    controller.costs = DEAR_DRAFTS
+    controller.start(20)
+    analysed = []
+    for number in range(3 * ANALYSED):
+        plan = controller.plan()
+        shadow = None
+        if plan.shadow:
+            analysed.append(number)
+            shape = len(plan.shadow), positions
+            shadow = ShadowTokens(np.ones(shape, bool), np.ones(shape, np.float32), plan.shadow)
+        controller.observe(Round(plan, 0, 0, 1, shadow=shadow))
+    once = [ANALYSED // 2 - LOOKS + turn for turn in range(-(-ENOUGH // positions))]
+    assert analysed == [again * ANALYSED + number for again in range(3) for number in once]
 
 
 def test_a_session_needs_a_method_that_learns():

@@ -27,8 +27,8 @@ MOST = 24  # tokens that are looked up
 FIRST, LESSON = 8, 16  # rounds up to the first lesson, and between two after it
 BEGIN, USUAL = 0.15, 0.25  # of the depth: the exit until the first lesson, and after it
 COMPARE = 64  # rounds between two looks at exit layers that are not in use
-ANALYSED, TWICE = 128, 2  # the others are analysed twice in so many rounds, first before a look
-ENOUGH = 6  # positions after which a layer is known
+ANALYSED, LOOKS = 128, 8  # in so many rounds the others are analysed, in the last before a look,
+ENOUGH = 6  # until so many positions are, after which a layer is known
 LOYALTY = 0.05  # tokens a round that another exit must be worth more to replace the present one
 CANDIDATES = 8  # exit layers at most
 WAITING = 0.3  # tokens that a draft must be worth more where others would wait for it
@@ -114,7 +114,7 @@ class Auto(Controller):
         self._pace = Pace(1.0, self._plain() / HOPE)
         self._offer: Offer | None = None
         self._drafts: dict[tuple[str, int], tuple[float, float, int]] = {}
-        self._rounds, self._company = 0, 1
+        self._rounds, self._company, self._analysed = 0, 1, 0
         self._unread: list[Round] = []
         self._standing: Standing | None = None
         self._weigh()
@@ -153,9 +153,8 @@ class Auto(Controller):
         """The kind of round that is worth most."""
         standing = self._standing or self._weigh()
         plan = standing.plan if self._offer is None else self._beside(standing, self._offer)
-        if ANALYSED // 2 - TWICE <= self._rounds % ANALYSED < ANALYSED // 2:
-            return self._analysed(plan)
-        return plan
+        near = 0 < ANALYSED // 2 - self._rounds % ANALYSED <= LOOKS
+        return self._analysing(plan) if near and self._analysed < ENOUGH else plan
 
     def _weigh(self) -> Standing:
         """Drafting against a plain step, by what is known now."""
@@ -180,7 +179,7 @@ class Auto(Controller):
         self._standing = Standing(worth, plan, rows, {})
         return self._standing
 
-    def _analysed(self, plan: Plan) -> Plan:
+    def _analysing(self, plan: Plan) -> Plan:
         """The round, with shadow tokens of the layers that it does not draft with, if alone."""
         if not self.shadow or self._company > 1 or plan.drafter == "lookup":
             return plan
@@ -214,12 +213,17 @@ class Auto(Controller):
         return Plan(0, length, drafter="lookup", shadow=())
 
     def _best_exit(self, rate: float) -> Option:
-        """Drafting with the exit layer that is worth most; the present one unless by far."""
+        """Drafting with the exit layer that is worth most; the present one unless by far.
+
+        Others count once they are known; where the present one is worth nothing, any does.
+        """
         kept = self._with_layer(self._layer, rate)
-        if self._rounds % COMPARE or not self._rounds:
+        if self._rounds % COMPARE:
             return kept
-        known = [layer for layer in self._layers if self._exits.seen(layer) >= ENOUGH]
-        options = (self._with_layer(layer, rate) for layer in known if layer != self._layer)
+        useless = kept.worth(rate) <= 1.0 - rate * self._plain()
+        least = 0 if useless else ENOUGH
+        others = [one for one in self._layers if self._exits.seen(one) >= least]
+        options = (self._with_layer(layer, rate) for layer in others if layer != self._layer)
         best = max(options, key=lambda option: option.worth(rate), default=kept)
         if best.worth(rate) - kept.worth(rate) > LOYALTY:
             kept = best
@@ -287,6 +291,8 @@ class Auto(Controller):
         self._rounds += 1
         self._offer = None
         self._unread.append(finished)
+        if finished.shadow is not None:
+            self._analysed += finished.shadow.matched.shape[1]
         if self._rounds == FIRST or self._rounds % LESSON == 0:
             self._learn()
 
@@ -305,9 +311,9 @@ class Auto(Controller):
                 self._observe_leaves(finished)
             if finished.shadow is not None:
                 self._observe_shadow(finished.shadow)
-        if self._rounds == FIRST:
+        if self._rounds == FIRST and self._layer == self._nearest(BEGIN * self.num_layers):
             self._layer = self._nearest(USUAL * self.num_layers)
-        self._unread, self._standing = [], None
+        self._unread, self._standing, self._analysed = [], None, 0
 
     def _observe_leaves(self, finished: Round) -> None:
         for place in finished.leaf_places:
