@@ -111,15 +111,13 @@ class TraceModel:
         """See `interface.Model`."""
         (span,) = rows
         if start == 0:
-            hidden = self._placed(hidden, span)
+            hidden = torch.tensor(
+                [[place, 0] for place in self._placed(hidden[:, 0].tolist(), span)]
+            )
         self.seconds += self._cost(start, stop, span)
-        hidden = hidden.clone()
         if states is not None:
-            for layer in range(start + 1, stop + 1):
-                hidden[:, 1] = layer
-                states.append(hidden[-(keep or span.length) :].clone())
-        hidden[:, 1] = stop
-        return hidden
+            states += self._after(hidden[-(keep or span.length) :], start + 1, stop).unbind()
+        return self._after(hidden, stop, stop)[0]
 
     def _cost(self, start: int, stop: int, span: Span) -> float:
         depth = self.info.num_layers
@@ -133,19 +131,27 @@ class TraceModel:
         rows = span.length + len(span.leaves)
         return around + self.costs.layers(stop - start, rows, span.stop)
 
-    def _placed(self, hidden: Tensor, span: Span) -> Tensor:
-        """Positions for tokens; -1 - position where a row is off the recorded text."""
+    def verify(self, given: list[int] | Tensor, span: Span, start: int, stop: int) -> Readings:
+        """See `VerifiesAlone`."""
+        whole = start == 0
+        places = self._placed([*map(int, given)], span) if whole else cast(Tensor, given)[:, 0]
+        self.seconds += self._cost(start, stop, span) + self._unembed(len(places), None)
+        return self._readings(np.asarray(places), stop - 1, None)
+
+    def _placed(self, tokens: Sequence[int], span: Span) -> list[int]:
+        """Places of a span's tokens, leaves last."""
         cache = cast(TraceCache, span.cache)
-        given = hidden[:, 0].numpy()
-        written = self.text.tokens[span.start : span.stop]
-        same = int(np.argmin(np.append(given[: len(written)] == written, False)))
-        if span.start <= cache.on_text:
-            cache.on_text = span.start + same
-        positions = np.arange(span.start, span.stop)
-        placed = np.where(positions < cache.on_text, positions, -1 - positions).tolist()
-        for place, token in zip(span.leaves, given[span.length :].tolist(), strict=True):
-            placed.append(self._place(cache, span.start + place, token))
-        return torch.tensor([[place, 0] for place in placed])
+        along = enumerate(tokens[: span.length], span.start)
+        places = [self._write(cache, position, token) for position, token in along]
+        beside = zip(span.leaves, tokens[span.length :], strict=True)
+        return places + [self._place(cache, span.start + place, token) for place, token in beside]
+
+    def _write(self, cache: TraceCache, position: int, token: int) -> int:
+        """Put a token into the cache; returns its place."""
+        place = self._place(cache, position, token)
+        if position <= cache.on_text:
+            cache.on_text = position + (place >= 0)
+        return place
 
     def _place(self, cache: TraceCache, position: int, token: int) -> int:
         """Where one token stands: `position`, or where it is off the recorded text, -1 - that."""
@@ -169,9 +175,7 @@ class TraceModel:
             if fresh and rule.finish:
                 self.seconds += layer * (self.costs.layers(1, 2) - self.costs.layers(1, 1))
                 beside.append(self._place(cache, position, leaves[-1].token))
-            places.append(self._place(cache, position, token))
-            if position <= cache.on_text:
-                cache.on_text = position + (places[-1] >= 0)
+            places.append(self._write(cache, position, token))
             if last:
                 break
             token, confidence, second = self._chosen(places[-1], layer, rule.limit)
@@ -184,15 +188,15 @@ class TraceModel:
         places += [0] * (len(tokens) + 1 - len(places)) + beside
         hidden = torch.tensor([[place, layer] for place in places])
         rows = hidden[: len(tokens) + 1]
-        left = torch.stack([self._at(rows, i + 1) for i in range(layer)], 1) if states else None
+        left = self._after(rows, 1, layer).transpose(0, 1) if states else None
         return Drafted(hidden, left, lambda: (tokens, confidences), leaves)
 
     @staticmethod
-    def _at(rows: Tensor, layer: int) -> Tensor:
-        """The same rows after another layer."""
-        rows = rows.clone()
-        rows[:, 1] = layer
-        return rows
+    def _after(rows: Tensor, first: int, last: int) -> Tensor:
+        """The same rows after each of some layers."""
+        after = rows.repeat(last - first + 1, 1, 1)
+        after[:, :, 1] = torch.arange(first, last + 1)[:, None]
+        return after
 
     def _chosen(self, place: int, layer: int, limit: int | None) -> tuple[int, float, int]:
         """A layer's best token at one row, its confidence, and the second best.
@@ -214,8 +218,10 @@ class TraceModel:
         """What was recorded of these layers at these positions."""
         self.seconds += self._unembed(len(hidden), limit)
         places, layers = hidden.numpy().T
-        positions = self._recorded_at(places)
-        tokens, confidence = self._recorded(layers - 1, positions, limit)
+        return self._readings(places, layers - 1, limit)
+
+    def _readings(self, places: NDArray[np.int64], layers: Any, limit: int | None) -> Readings:
+        tokens, confidence = self._recorded(layers, self._recorded_at(places), limit)
         tokens = np.where(places < 0, -1, tokens)
         return Readings(tokens, np.log(confidence), np.zeros_like(confidence))
 
