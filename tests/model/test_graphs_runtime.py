@@ -6,10 +6,9 @@ import warnings
 import pytest
 import torch
 from tiny_checkpoints import read, refusal
-from torch.nn.attention.bias import causal_upper_left
+from torch.nn.attention import bias
 
 from dynexit import load
-from dynexit.model import rows as rows_module
 from dynexit.model.graphs import trial
 from dynexit.model.graphs.transformer import RecordedTransformer
 from dynexit.model.interface import Span
@@ -112,13 +111,13 @@ def test_who_asks_for_graphs_gets_them_or_a_reason(checkpoint, as_if_on_cuda, to
 def test_16_bits_attend_by_length_where_that_says_the_same(write, monkeypatch, dtype):
     folder = write()
     assert trial.recorded(read(folder, dtype), again).eager.by_length == (dtype.itemsize == 2)
-    monkeypatch.setattr(rows_module, "causal_lower_right", causal_upper_left)
+    monkeypatch.setattr(bias, "causal_lower_right", bias.causal_upper_left)
     assert not trial.recorded(read(folder, dtype), again).eager.by_length
 
     def lacking(*shape):
         raise RuntimeError("no kernel")
 
-    monkeypatch.setattr(rows_module, "causal_lower_right", lacking)
+    monkeypatch.setattr(bias, "causal_lower_right", lacking)
     assert not trial.recorded(read(folder, dtype), again).eager.by_length
 
 

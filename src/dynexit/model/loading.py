@@ -6,12 +6,14 @@ Code in a checkpoint is never run, and pickled weights are never opened.
 import json
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch.overrides import TorchFunctionMode
 
 from dynexit.errors import DynexitError
 from dynexit.model.config import Json, ModelConfig
@@ -115,8 +117,19 @@ def load_model(
 
 def without_memory(config: ModelConfig, dtype: torch.dtype) -> Transformer:
     """A model whose weights have shapes and no values."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         return Transformer(config).to(dtype).requires_grad_(False)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out initial values: drawing them without memory imports a compiler, for seconds."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = dict(kwargs or {})
+        fills = getattr(func, "__module__", None) == "torch.nn.init"
+        return given["tensor"] if fills else func(*args, **given)
 
 
 def parameters(config: ModelConfig) -> tuple[int, int]:

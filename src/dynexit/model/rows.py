@@ -6,16 +6,18 @@ together; only attention looks at one sequence at a time.
 
 from collections.abc import Sequence
 from copy import copy
-from typing import cast
+from typing import TYPE_CHECKING, TypeGuard, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention.bias import CausalBias, causal_lower_right
 
 from dynexit.model.cache import KVCache
 from dynexit.model.interface import Span
 from dynexit.model.rope import RotaryTable
+
+if TYPE_CHECKING:
+    from torch.nn.attention.bias import CausalBias
 
 
 class Rows:
@@ -81,13 +83,20 @@ def _causal_mask(span: Span, like: Tensor, by_length: bool) -> Tensor | None:
     if span.length == 1 or span.start == 0:
         return None
     if by_length:
+        from torch.nn.attention.bias import causal_lower_right  # takes as long as torch itself
+
         return causal_lower_right(span.length, span.stop)
     unseen = torch.full((span.length, span.stop), -torch.inf, dtype=like.dtype, device=like.device)
     return unseen.triu_(span.start + 1).repeat(cast(KVCache, span.cache).query_group, 1)
 
 
 def _moved(mask: Tensor | None, device: torch.device) -> Tensor | None:
-    return mask if mask is None or isinstance(mask, CausalBias) else mask.to(device)
+    return mask if mask is None or _is_bias(mask) else mask.to(device)
+
+
+def _is_bias(mask: Tensor) -> "TypeGuard[CausalBias]":
+    """Whether a mask is one that a kernel knows by its shape, not one of numbers."""
+    return type(mask) is not Tensor
 
 
 def _attend_span(
@@ -98,7 +107,7 @@ def _attend_span(
     if rows == 1:
         grouped = query.view(1, heads, -1, query.shape[-1])
         return F.scaled_dot_product_attention(grouped, keys[None], values[None]).view(1, -1)
-    if mask is None or isinstance(mask, CausalBias):
+    if mask is None or _is_bias(mask):
         return _attend_causally(query, keys, values, mask)
     grouped = query.unflatten(1, (heads, -1)).permute(1, 2, 0, 3).flatten(1, 2)
     out = F.scaled_dot_product_attention(grouped[None], keys[None], values[None], attn_mask=mask)
@@ -106,7 +115,7 @@ def _attend_span(
 
 
 def _attend_causally(
-    query: Tensor, keys: Tensor, values: Tensor, seen: CausalBias | None
+    query: Tensor, keys: Tensor, values: Tensor, seen: "CausalBias | None"
 ) -> Tensor:
     """[T, H, head_dim], [KVH, S, head_dim] -> [T, H * head_dim]; a whole prompt without `seen`."""
     out = F.scaled_dot_product_attention(

@@ -1,5 +1,6 @@
 """A checkpoint's tokenizer and chat template, through transformers. Its code is never run."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,15 @@ from tokenizers import Tokenizer
 from dynexit.errors import DynexitError
 
 FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
+GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")  # of Llama 3, among others
 
 
 class CheckpointTokenizer:
     """Text to ids and back, as transformers does it for this checkpoint."""
 
     def __init__(self, folder: Path) -> None:
-        from transformers import AutoTokenizer
-
         try:
-            loaded = AutoTokenizer.from_pretrained(
+            loaded = _loader(folder).from_pretrained(
                 str(folder), trust_remote_code=False, local_files_only=True
             )
         except Exception as error:  # every tokenizer class raises its own kinds
@@ -95,6 +95,20 @@ class CheckpointTokenizer:
         """Text of `tokens` without special ones."""
         text: str = self.loaded.decode(list(tokens), skip_special_tokens=True)
         return text
+
+
+def _loader(folder: Path) -> Any:
+    """The class of transformers' that reads this folder. Where that is the generic one it is asked
+    itself: `AutoTokenizer` imports what models need, which takes longer than the rest of a start.
+    """
+    import transformers
+
+    try:
+        told = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+        generic = told["tokenizer_class"] in GENERIC and (folder / "tokenizer.json").exists()
+    except (OSError, ValueError, TypeError, KeyError):  # whatever is wrong, it will be told
+        generic = False
+    return transformers.PreTrainedTokenizerFast if generic else transformers.AutoTokenizer
 
 
 def load_tokenizer(folder: Path) -> CheckpointTokenizer | None:

@@ -20,6 +20,8 @@ class Transformers:
     def __init__(self, lm: "LanguageModel") -> None:
         import transformers
 
+        transformers.logging.set_verbosity_error()  # its notes would stand among ours
+        transformers.logging.disable_progress_bar()
         device = lm.model.device
         loader = transformers.AutoModelForCausalLM
         self._model = loader.from_pretrained(folder_of(lm), dtype=lm.model.dtype).to(device).eval()
