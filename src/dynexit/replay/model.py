@@ -133,10 +133,12 @@ class TraceModel:
 
     def verify(self, given: list[int] | Tensor, span: Span, start: int, stop: int) -> Readings:
         """See `VerifiesAlone`."""
-        whole = start == 0
-        places = self._placed([*map(int, given)], span) if whole else cast(Tensor, given)[:, 0]
+        if isinstance(given, Tensor):
+            places = given[:, 0].tolist()
+        else:
+            places = self._placed(given, span)
         self.seconds += self._cost(start, stop, span) + self._unembed(len(places), None)
-        return self._readings(np.asarray(places), stop - 1, None)
+        return self._readings(np.array(places), stop - 1, None)
 
     def _placed(self, tokens: Sequence[int], span: Span) -> list[int]:
         """Places of a span's tokens, leaves last."""
