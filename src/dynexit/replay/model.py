@@ -133,10 +133,9 @@ class TraceModel:
 
     def verify(self, given: list[int] | Tensor, span: Span, start: int, stop: int) -> Readings:
         """See `VerifiesAlone`."""
-        if isinstance(given, Tensor):
-            places = given[:, 0].tolist()
-        else:
-            places = self._placed(given, span)
+        places: list[int] = (
+            given[:, 0].tolist() if isinstance(given, Tensor) else self._placed(given, span)
+        )
         self.seconds += self._cost(start, stop, span) + self._unembed(len(places), None)
         return self._readings(np.array(places), stop - 1, None)
 
