@@ -173,17 +173,23 @@ def test_a_session_keeps_what_it_learned(keeps):
         assert seen() == known
 
 
-def test_first_drafts_are_shallow():
-    controller = Auto(lookup=False)
-    controller.costs = CHEAP_DRAFTS
+def exits_of(controller):
+    """Exit layers of the first rounds of 20 layers, whose drafts are accepted."""
     controller.start(20)
     layers = []
     for _ in range(2 * FIRST):
         plan = controller.plan()
         layers.append(plan.exit_layer)
-        sure = {"confidences": (0.95,), "draft_seconds": 0.2, "verify_seconds": 2.0}
-        controller.observe(Round(plan, 1, 1, 2, **sure))
-    assert layers == [3] * FIRST + [5] * FIRST
+        drafted = min(plan.speculation_length, 1)
+        sure = {"confidences": (0.95,) * drafted, "verify_seconds": 20.0}
+        controller.observe(Round(plan, drafted, drafted, 1 + drafted, **sure))
+    return layers
+
+
+def test_first_drafts_are_shallow():
+    controller = Auto(lookup=False)
+    controller.costs = CHEAP_DRAFTS
+    assert exits_of(controller) == [3] * FIRST + [5] * FIRST
 
 
 def sample(depth, good_from):
@@ -198,16 +204,8 @@ def sample(depth, good_from):
 def test_an_exit_whose_sample_is_useless_gives_way_to_one_that_is_not(good_from):
     controller = Auto(lookup=False)
     controller.sample = sample(20, good_from)
-    controller.start(20)
-    layers = []
-    for _ in range(2 * FIRST):
-        plan = controller.plan()
-        layers.append(plan.exit_layer)
-        drafted = min(plan.speculation_length, 1)
-        sure = {"confidences": (0.95,) * drafted, "verify_seconds": 20.0}
-        controller.observe(Round(plan, drafted, drafted, 1 + drafted, **sure))
     expected = {1: [3] * FIRST + [5] * FIRST, 7: [7] * 2 * FIRST, 20: [0] * 2 * FIRST}
-    assert layers == expected[good_from]
+    assert exits_of(controller) == expected[good_from]
 
 
 @pytest.mark.parametrize("positions", [1, 3, 6])

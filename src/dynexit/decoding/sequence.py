@@ -92,8 +92,6 @@ class Sequence:
         self.shadowed = self._all_read  # layers whose shadow tokens the round brings
         self.tokens = list(prompt)
         self.prompt_length = len(prompt)
-        last = self.prompt_length + limits.max_new_tokens - 1
-        self._full = min(last, limits.max_positions)  # tokens with which nothing is drafted
         self.cache = model.new_cache()
         self.chooser = Chooser(sampling, self.tokens)
         known = drafters()
@@ -217,10 +215,11 @@ class Sequence:
                 f"the method planned exit layer {plan.exit_layer}, but this model's early exits "
                 f"are 1 to {self.depth - 1}."
             )
-        room = max(self._full - len(self.tokens), 0)
-        if 0 <= plan.speculation_length <= room:
+        wanted = self.limits.max_new_tokens - self.generated - 1
+        room = self.limits.max_positions - len(self.tokens)
+        length = max(0, min(plan.speculation_length, wanted, room))
+        if length == plan.speculation_length:
             return plan
-        length = min(max(plan.speculation_length, 0), room)
         return dataclasses.replace(plan, speculation_length=length)
 
     def _draft(self, plan: Plan) -> Steps[Draft]:

@@ -44,12 +44,7 @@ class Option(NamedTuple):
 
     tokens: float
     seconds: float
-    drafter: str
-    exit_layer: int
-    odds: tuple[float, ...]
-    floors: tuple[float, ...]
-    leaf_odds: tuple[float, ...]
-    leaf_floor: float
+    plan: Plan
 
     def worth(self, rate: float) -> float:
         """Tokens beyond those that the same time brings at `rate` tokens per second."""
@@ -114,7 +109,7 @@ class Auto(Controller):
         self._pace = Pace(1.0, self._plain() / HOPE)
         self._offer: Offer | None = None
         self._drafts: dict[tuple[str, int], tuple[float, float, int]] = {}
-        self._rounds, self._company, self._analysed = 0, 1, 0
+        self._rounds, self._company = 0, 1
         self._unread: list[Round] = []
         self._standing: Standing | None = None
         self._weigh()
@@ -154,7 +149,7 @@ class Auto(Controller):
         standing = self._standing or self._weigh()
         plan = standing.plan if self._offer is None else self._beside(standing, self._offer)
         near = 0 < ANALYSED // 2 - self._rounds % ANALYSED <= LOOKS
-        return self._analysing(plan) if near and self._analysed < ENOUGH else plan
+        return self._analysing(plan) if near else plan
 
     def _weigh(self) -> Standing:
         """Drafting against a plain step, by what is known now."""
@@ -165,23 +160,18 @@ class Auto(Controller):
         worth = 1.0 - rows[1] + (WAITING if self._company > 1 else 0.0)
         plan = NO_DRAFT
         if option is not None and option.worth(rate) > worth:
-            worth = option.worth(rate)
-            plan = Plan(
-                exit_layer=option.exit_layer,
-                speculation_length=LONGEST,
-                drafter=option.drafter,
-                floors=option.floors,
-                odds=option.odds,
-                shadow=(),
-                leaf_odds=option.leaf_odds,
-                leaf_floor=option.leaf_floor,
-            )
+            worth, plan = option.worth(rate), option.plan
         self._standing = Standing(worth, plan, rows, {})
         return self._standing
 
     def _analysing(self, plan: Plan) -> Plan:
-        """The round, with shadow tokens of the layers that it does not draft with, if alone."""
+        """The round, with shadow tokens of the layers that it does not draft with, if alone, until
+        there are enough.
+        """
         if not self.shadow or self._company > 1 or plan.drafter == "lookup":
+            return plan
+        known = (one.shadow.matched.shape[1] for one in self._unread if one.shadow is not None)
+        if sum(known) >= ENOUGH:
             return plan
         others = tuple(layer for layer in self._layers if layer != plan.exit_layer)
         return replace(plan, shadow=others)
@@ -227,7 +217,7 @@ class Auto(Controller):
         best = max(options, key=lambda option: option.worth(rate), default=kept)
         if best.worth(rate) - kept.worth(rate) > LOYALTY:
             kept = best
-        self._layer = kept.exit_layer
+        self._layer = kept.plan.exit_layer
         return kept
 
     def _with_layer(self, layer: int, rate: float) -> Option:
@@ -270,16 +260,17 @@ class Auto(Controller):
         whole = int(drafts.tokens)
         part = (drafts.tokens - whole) * rows[whole + 1]
         seconds = drafts.tokens * token + last + verify[whole + 1] + part + drafts.leaves * row
-        return Option(
-            1.0 + drafts.accepted + drafts.leaves_accepted,
-            seconds,
-            drafter,
-            layer,
-            chances.odds,
-            tuple(floors),
-            leaf_odds,
-            floor,
+        plan = Plan(
+            exit_layer=layer,
+            speculation_length=LONGEST,
+            drafter=drafter,
+            floors=tuple(floors),
+            odds=chances.odds,
+            shadow=(),
+            leaf_odds=leaf_odds,
+            leaf_floor=floor,
         )
+        return Option(1.0 + drafts.accepted + drafts.leaves_accepted, seconds, plan)
 
     @property
     def _leaf_odds(self) -> tuple[float, ...]:
@@ -291,8 +282,6 @@ class Auto(Controller):
         self._rounds += 1
         self._offer = None
         self._unread.append(finished)
-        if finished.shadow is not None:
-            self._analysed += finished.shadow.matched.shape[1]
         if self._rounds == FIRST or self._rounds % LESSON == 0:
             self._learn()
 
@@ -313,7 +302,7 @@ class Auto(Controller):
                 self._observe_shadow(finished.shadow)
         if self._rounds == FIRST and self._layer == self._nearest(BEGIN * self.num_layers):
             self._layer = self._nearest(USUAL * self.num_layers)
-        self._unread, self._standing, self._analysed = [], None, 0
+        self._unread, self._standing = [], None
 
     def _observe_leaves(self, finished: Round) -> None:
         for place in finished.leaf_places:

@@ -1,4 +1,4 @@
-"""The grid of fixed pairs: how fast each is, the best with hindsight, and who chooses."""
+"""The grid of fixed pairs: how fast each is, the best with hindsight, DEL and `auto` against it."""
 
 from collections.abc import Iterable
 

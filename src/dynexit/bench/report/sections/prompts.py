@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
 from dynexit.bench.report.grid import Grid
-from dynexit.bench.report.markdown import NONE, code, counted, percent, table, times, within
+from dynexit.bench.report.markdown import code, counted, percent, table, times, within
 from dynexit.bench.report.naming import AUTO, DEL, VANILLA, pair_label, task_label
 from dynexit.bench.report.scores import repeated
 from dynexit.bench.report.sections.base import Section, per_model
 from dynexit.bench.report.study import Prompt, Study
-from dynexit.bench.report.timing import median_interval
+from dynexit.bench.report.timing import Timing, median_interval
 
 REPEATING = 0.3  # of a text's 4-grams
 Ratios = Mapping[Prompt, float]
@@ -22,7 +22,8 @@ NOTE = (
 
 def _write(study: Study) -> Iterable[str]:
     others = [method for method in study.methods if method != VANILLA]
-    every = {method: _speeds(study, method) for method in (*others, *study.grid.values())}
+    listed = (*others, *study.grid.values())
+    every = {method: _speeds(study.timings(method)) for method in listed}
     if not every:
         return
     steady = _steady(study)
@@ -37,14 +38,13 @@ def _write(study: Study) -> Iterable[str]:
         return
     own = every.pop(subject)
     rows = [_row(study, code(m), _against(own, ratios)) for m, ratios in every.items()]
-    if Grid.of(study):
-        rows.append(_best_pairs(study, own, every))
+    if grid := Grid.of(study):
+        rows.append(_best_pairs(study, own, grid))
     yield f"The speed of {code(subject)} over each method's, prompt by prompt; medians again:"
     yield table(["against", *tasks, "all [95 %]"], rows)
 
 
-def _speeds(study: Study, method: str) -> Ratios:
-    timings = study.timings(method)
+def _speeds(timings: Mapping[Prompt, Timing]) -> Ratios:
     return {p: t.speedup for p, t in timings.items() if t.speedup is not None}
 
 
@@ -60,16 +60,17 @@ def _steady(study: Study) -> set[Prompt]:
 
 def _row(study: Study, name: str, ratios: Ratios) -> list[str]:
     cells = [_middle(ratios, _of(ratios, task)) for task in study.tasks]
-    values = list(ratios.values())
-    return [name, *cells, within(median(values), median_interval(values)) if values else NONE]
+    bounds = median_interval(list(ratios.values()))
+    return [name, *cells, within(_median(ratios, ratios), bounds)]
 
 
-def _best_pairs(study: Study, own: Ratios, every: Mapping[str, Ratios]) -> list[str]:
+def _best_pairs(study: Study, own: Ratios, grid: Grid) -> list[str]:
     """Against the pair whose median is best, task by task, with hindsight."""
-    cells = []
+    speeds, cells = {pair: _speeds(timings) for pair, timings in grid.timings.items()}, []
     for task in (*study.tasks, None):
-        best = max(study.grid, key=lambda pair: _median(every[study.grid[pair]], task))
-        ratios = _against(own, every[study.grid[best]])
+        middles = {pair: _median(ratios, _of(ratios, task)) for pair, ratios in speeds.items()}
+        best = max(middles, key=lambda pair: middles[pair] or 0.0)
+        ratios = _against(own, speeds[best])
         cells.append(f"{_middle(ratios, _of(ratios, task))} {pair_label(best)}")
     return ["best fixed pair", *cells]
 
@@ -78,13 +79,13 @@ def _of(ratios: Ratios, task: str | None) -> Sequence[Prompt]:
     return [prompt for prompt in ratios if task in (None, prompt[0])]
 
 
-def _median(ratios: Ratios, task: str | None) -> float:
-    return median([ratios[prompt] for prompt in _of(ratios, task)] or [0.0])
+def _median(ratios: Ratios, prompts: Iterable[Prompt]) -> float | None:
+    values = [ratios[prompt] for prompt in prompts if prompt in ratios]
+    return median(values) if values else None
 
 
 def _middle(ratios: Ratios, prompts: Iterable[Prompt]) -> str:
-    values = [ratios[prompt] for prompt in prompts if prompt in ratios]
-    return times(median(values) if values else None)
+    return times(_median(ratios, prompts))
 
 
 SECTION = Section("Prompt by prompt", per_model(_write))
