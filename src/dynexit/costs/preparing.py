@@ -15,11 +15,12 @@ def prepare(controller: Controller, model: Model) -> None:
         DynexitError: a copy in int8 of a model that cannot make one.
     """
     tokens = trimmed_vocabulary(model.choosable)
-    if controller.int8 and getattr(model, "draft_copy", None) is None:
+    if controller.int8:
         if not isinstance(model, NativeTransformer):
             raise DynexitError("drafts in int8 need the native runtime: leave out int8=true.")
-        layers = max(model.config.num_layers // 2, 1)
-        model.copy_for_drafts(layers, controller.draft_vocabulary or tokens)
+        deepest = getattr(controller, "exit_layer", None) or 1
+        layers = max(model.config.num_layers // 2, deepest)
+        model.copy_for_drafts(layers, max(controller.draft_vocabulary or 0, tokens))
     if controller.reads_costs:
         controller.costs = costs_of(model)
         controller.draft_vocabulary = controller.draft_vocabulary or tokens
