@@ -6,22 +6,39 @@ Sources: Leviathan et al. 2023 and Chen et al. 2023 for speculative sampling.
 from torch import Tensor
 
 from dynexit.decoding.records import Draft, Verdict
-from dynexit.decoding.sampling import NOT_NUMBERS, Chooser
-from dynexit.errors import DynexitError
+from dynexit.decoding.sampling import NO_TOKEN, Chooser, NotNumbersError
 from dynexit.model.drafting import Leaf
 from dynexit.model.readings import Readings
 
 
-def accept(draft: Draft, target_logits: Tensor | Readings, chooser: Chooser) -> Verdict:
+def accept(
+    draft: Draft, target_logits: Tensor | Readings, chooser: Chooser, independent: bool = True
+) -> Verdict:
     """The longest acceptable prefix of `draft`, and the target's token after it.
 
     Args:
         target_logits: [d + 1, V], unprocessed, or what was read off them; row i is what the target
             says after i drafts. Readings of leaves may follow: what it says after each.
+        independent: a row that is no numbers says nothing of the others. It matters only where it
+            follows the accepted drafts.
+
+    Raises:
+        NotNumbersError: a row that matters is no numbers, or where rows are not independent, any.
     """
     if isinstance(target_logits, Tensor) and chooser.sampling.speculative:
-        return _accept_speculative(draft, target_logits, chooser)
-    chosen = chooser.choose(target_logits, draft.tokens).tokens
+        verdict = _accept_speculative(draft, target_logits, chooser, independent)
+    else:
+        chosen = chooser.choose(target_logits, draft.tokens).tokens
+        if not independent and NO_TOKEN in chosen:
+            raise NotNumbersError
+        verdict = _accept_equal(draft, chosen)
+    if verdict.token == NO_TOKEN:
+        raise NotNumbersError
+    return verdict
+
+
+def _accept_equal(draft: Draft, chosen: list[int]) -> Verdict:
+    """Accept what the target has chosen, too."""
     accepted = 0
     while accepted < len(draft.tokens) and draft.tokens[accepted] == chosen[accepted]:
         accepted += 1
@@ -32,12 +49,17 @@ def accept(draft: Draft, target_logits: Tensor | Readings, chooser: Chooser) -> 
     return Verdict(accepted, chosen[accepted], drafted)
 
 
-def _accept_speculative(draft: Draft, target_logits: Tensor, chooser: Chooser) -> Verdict:
+def _accept_speculative(
+    draft: Draft, target_logits: Tensor, chooser: Chooser, independent: bool
+) -> Verdict:
     """Accept x with min(1, p(x) / q(x)), else draw from max(p - q, 0): distributed exactly as p."""
     target = chooser.process(target_logits, draft.tokens).double().softmax(-1)
-    if bool(target.isnan().any()):
-        raise DynexitError(NOT_NUMBERS)
+    damaged = target.isnan().any(-1).tolist()
+    if not independent and any(damaged):
+        raise NotNumbersError  # before anything is drawn: it will be drawn again
     for index, token in enumerate(draft.tokens):
+        if damaged[index]:
+            return Verdict(index, NO_TOKEN, len(draft.tokens))
         proposal = draft.logits[index][0].double().softmax(-1)
         p, q = float(target[index, token]), float(proposal[token])
         if chooser.uniform() * q < p:
@@ -45,4 +67,5 @@ def _accept_speculative(draft: Draft, target_logits: Tensor, chooser: Chooser) -
         residual = (target[index] - proposal).clamp(min=0)
         weights = residual if float(residual.sum()) > 0 else target[index]
         return Verdict(index, chooser.draw(weights), len(draft.tokens))
-    return Verdict(len(draft.tokens), chooser.draw(target[-1]), len(draft.tokens))
+    drafted = len(draft.tokens)
+    return Verdict(drafted, NO_TOKEN if damaged[-1] else chooser.draw(target[-1]), drafted)

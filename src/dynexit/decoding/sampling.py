@@ -23,10 +23,17 @@ from dynexit.model.readings import Readings
 
 Acceptance = Literal["shared-noise", "speculative"]
 PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty")
-NOT_NUMBERS = (
-    "the model's logits are not numbers (NaN): its weights are damaged, or this dtype is too "
-    "narrow for it; try --dtype fp32."
-)
+NO_TOKEN = -1  # what is chosen where logits are not numbers
+
+
+class NotNumbersError(DynexitError):
+    """The target's own logits are NaN: there is nothing to choose from."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the model's logits are not numbers (NaN): its weights are damaged, or this dtype is "
+            "too narrow for it; try --dtype fp32."
+        )
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,10 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Choice:
-    """Tokens chosen for n rows; confidences and processed logits only where asked for."""
+    """Tokens chosen for n rows; confidences and processed logits only where asked for.
+
+    A row whose logits are not numbers has `NO_TOKEN`: a draft's row may never be needed.
+    """
 
     tokens: list[int]
     confidences: list[float]
@@ -132,24 +142,16 @@ class Chooser:
         first: int = 0,
         confident: bool = False,
     ) -> Choice:
-        """Choose for logits [n, V], or what was read off them. Ties go to the lowest id.
-
-        Raises:
-            DynexitError: logits that are not numbers.
-        """
+        """Choose for logits [n, V], or what was read off them. Ties go to the lowest id."""
         if isinstance(logits, Readings):
-            if any(map(math.isnan, logits.log_sum.tolist())):
-                raise DynexitError(NOT_NUMBERS)
             likely = logits.confidence.tolist() if confident else []
-            return Choice(logits.tokens.tolist(), likely, None)
+            return Choice(_numbers(logits.tokens.tolist(), logits.log_sum.tolist()), likely, None)
         processed = self.process(logits, drafts, first)
         scores = processed
         if not self.sampling.greedy:
             scores = processed + self.noise(processed, first)
         best, index = scores.max(-1)
-        tokens: list[int] = index.tolist()
-        if any(math.isnan(value) for value in best.tolist()):
-            raise DynexitError(NOT_NUMBERS)
+        tokens = _numbers(index.tolist(), best.tolist())
         confidences = self.confidence(processed, index).tolist() if confident else []
         return Choice(tokens, confidences, processed)
 
@@ -244,6 +246,14 @@ class Chooser:
         if self._generator is None:
             self._generator = torch.Generator().manual_seed(_mix(self.seed, -1))
         return self._generator
+
+
+def _numbers(tokens: list[int], values: list[float]) -> list[int]:
+    """The tokens of rows that are numbers."""
+    if not any(map(math.isnan, values)):
+        return tokens
+    pairs = zip(tokens, values, strict=True)
+    return [NO_TOKEN if math.isnan(value) else token for token, value in pairs]
 
 
 def argmax(scores: Tensor) -> Tensor:
