@@ -10,6 +10,7 @@ import torch
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig
 from dynexit.model.dtypes import fast_dtype, parse_dtype
+from dynexit.model.forking import prepare_forks
 from dynexit.model.graphs import trial
 from dynexit.model.interface import Model
 from dynexit.model.loading import load_model
@@ -38,6 +39,7 @@ def load_into(
     """
     if runtime not in (None, *RUNTIMES):
         raise DynexitError(f"runtime {runtime!r} is not known: use {', '.join(RUNTIMES)}.")
+    prepare_forks()
     native = runtime in (None, "native")
     if dtype is None and native and is_fast() and not obstacle(config, torch.bfloat16, *devices):
         dtype = torch.bfloat16
