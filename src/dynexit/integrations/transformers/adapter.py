@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from dynexit.errors import DynexitError
 from dynexit.integrations.transformers.cache import AdapterCache
+from dynexit.integrations.transformers.versions import cache_keyword
 from dynexit.model.config import ModelConfig
 from dynexit.model.interface import Span
 
@@ -78,6 +79,7 @@ class Adapter:
         gates = nn.ModuleList(Gate(layer, i, self._segment) for i, layer in enumerate(layers))
         self._base = _shell(getattr(model, outer), inner, gates)
         self._whole = _shell(model, outer, self._base)
+        self._cache_keyword = cache_keyword(self._base.forward)
         self.config = _shape(text, model)
         self.choosable = self.config.vocab_size
 
@@ -135,9 +137,8 @@ class Adapter:
         """What leaves each layer [start, stop), [n, D] each."""
         cache: Any = span.cache
         self._segment.begin(start, stop, hidden[None] if start else None)
-        self._base.forward(
-            inputs_embeds=hidden[None], past_key_values=cache.at(span.start), use_cache=True
-        )
+        past = {self._cache_keyword: cache.at(span.start)}
+        self._base.forward(inputs_embeds=hidden[None], use_cache=True, **past)
         return [state[0] for state in self._segment.states]
 
     def unembed(self, hidden: Tensor, limit: int | None = None) -> Tensor:

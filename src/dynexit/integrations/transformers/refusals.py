@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dynexit.errors import DynexitError
+from dynexit.integrations.transformers.versions import is_empty_cache
 
 # These remember what they were called with.
 SEQUENTIAL = (
@@ -14,8 +15,8 @@ SEQUENTIAL = (
 )
 OUTPUTS = ("output_scores", "output_logits", "output_attentions", "output_hidden_states")
 UNDERSTOOD = {
-    "attention_mask", "position_ids", "past_key_values", "use_cache", "logits_to_keep",
-    "cache_position", "synced_gpus",
+    "attention_mask", "position_ids", "use_cache", "logits_to_keep", "cache_position",
+    "synced_gpus",
 }  # fmt: skip
 
 
@@ -47,13 +48,16 @@ def refuse_settings(config: Any, assistant: Any) -> None:
 
 
 def refuse_arguments(arguments: dict[str, Any]) -> None:
-    """Raises DynexitError for inputs of the model that are more than ids and a mask."""
-    given = {name for name, value in arguments.items() if value is not None}
-    if unknown := sorted(given - UNDERSTOOD):
+    """Raises DynexitError for inputs of the model that are more than ids and a mask.
+
+    Names change from release to release: what says nothing is let pass under any name.
+    """
+    said = {name for name, v in arguments.items() if v is not None and not is_empty_cache(v)}
+    unknown = sorted(said - UNDERSTOOD)
+    if unknown and hasattr(arguments[unknown[0]], "get_seq_length"):
+        raise DynexitError(f"{unknown[0]} that holds tokens cannot be continued: leave it out.")
+    if unknown:
         raise DynexitError(f"{unknown[0]} cannot be used: give input_ids and an attention_mask.")
-    cache = arguments.get("past_key_values")
-    if cache is not None and cache.get_seq_length():
-        raise DynexitError("past_key_values that hold tokens cannot be continued: leave them out.")
 
 
 def refuse_processors(processors: Any, method: str, batch: int) -> None:
