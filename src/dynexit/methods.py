@@ -83,6 +83,19 @@ def lossless_methods(num_layers: int, second: bool) -> list[str]:
     ]
 
 
+def is_allowed(method: str, allowed: Sequence[str]) -> bool:
+    """Whether `allowed` names a method: NAME stands for all settings, NAME:setting=value for none
+    but these.
+    """
+    return method in allowed or split_name(method) in allowed
+
+
+def split_name(method: str) -> str:
+    """The name of `NAME:setting=value,setting=value`, which may not be well formed."""
+    name, _, settings = method.rpartition(":")
+    return name if "=" in settings else method
+
+
 def settings_of(factory: Factory) -> list[str]:
     """Names of the settings that a method takes."""
     return [*inspect.signature(factory).parameters, COMMON]
@@ -90,10 +103,9 @@ def settings_of(factory: Factory) -> list[str]:
 
 def split_method(method: str) -> tuple[str, dict[str, Any]]:
     """The name and the settings of `NAME:setting=value,setting=value`."""
-    name, _, settings = method.rpartition(":")
-    if "=" not in settings:
-        return method, {}
-    return name, parse_settings(settings.split(","))
+    name = split_name(method)
+    settings = method[len(name) + 1 :]
+    return name, parse_settings(settings.split(",")) if settings else {}
 
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
