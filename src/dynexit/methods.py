@@ -49,7 +49,9 @@ def make_controller(method: str | Controller, **settings: Any) -> Controller:
     accepted = settings_of(factory)
     if unknown := [name for name in given if name not in accepted]:
         takes = ", ".join(accepted)
-        raise DynexitError(f"method {method!r} has no setting {shown(unknown[0])}: it takes {takes}.")
+        raise DynexitError(
+            f"method {method!r} has no setting {shown(unknown[0])}: it takes {takes}."
+        )
     vocabulary = given.pop(COMMON, None)
     if vocabulary is not None:
         check_type(COMMON, vocabulary, Vocabulary)

@@ -57,6 +57,7 @@ ROOMS = {
         "dynexit.language_model",
         "dynexit.methods",
         "dynexit.errors",
+        "dynexit.lifetime",
     ),
 }
 HEAVY = (

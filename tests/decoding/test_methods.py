@@ -86,7 +86,7 @@ def test_a_value_that_cannot_be_read_is_one_sentence(value):
 
 @pytest.mark.parametrize("value", ["1" + "0" * 4_000, "[" + "1, " * 9_000 + "]", "x" * 9_000])
 def test_a_long_value_is_cut_in_the_sentence(value):
-    with pytest.raises(DynexitError, match="exit_layer is .*: it must be") as error:
+    with pytest.raises(DynexitError, match=r"exit_layer is .*: it must be") as error:
         make_controller("layerskip", **parse_settings([f"exit_layer={value}"]))
     assert len(str(error.value)) < 150
 

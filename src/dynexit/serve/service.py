@@ -12,9 +12,9 @@ from dynexit.decoding.controllers import methods
 from dynexit.decoding.predictions import Predictions, layer_predictions
 from dynexit.decoding.sampling import Sampling
 from dynexit.decoding.sequence import Sequence
-from dynexit.errors import DynexitError
 from dynexit.language_model import LanguageModel, Prompt
 from dynexit.methods import is_allowed, lossless_methods, split_name
+from dynexit.serve.chats import Chats
 from dynexit.serve.engine import Engine
 from dynexit.serve.errors import ApiError, as_api_error, log_if_ours
 from dynexit.serve.metrics import Metrics
@@ -84,6 +84,7 @@ class Service:
         self.created = int(time())
         self.metrics = Metrics()
         self.engine = Engine(lm.model, settings, self.metrics)
+        self.chats = Chats(lm.tokenizer)
         self._make_ready()
         self.piece = cache(lm.tokenizer.piece) if lm.tokenizer else lambda token: ""
 
@@ -195,24 +196,17 @@ class Service:
             for index in range(asked.n)
         ]
 
-    def encode_chat(self, messages: list[dict[str, str]]) -> list[int]:
+    async def encode_chat(self, messages: list[dict[str, str]]) -> list[int]:
         """Token ids of a conversation.
 
         Raises:
             ApiError: the checkpoint has no chat template, or its template refuses this one.
         """
-        tokenizer = self.lm.tokenizer
-        if tokenizer is None or not tokenizer.loaded.chat_template:
+        if not self.chats.template:
             raise ApiError(
                 400,
                 f"{self.name} has no chat template: it was not trained on conversations; use "
                 "/v1/completions.",
                 code="no_chat_template",
             )
-        try:
-            return tokenizer.encode_chat(messages)
-        except DynexitError:
-            raise
-        except Exception as error:  # templates are programs, and raise what they like
-            message = f"the model's chat template refused these messages: {error}"
-            raise ApiError(400, message, param="messages") from error
+        return await self.chats.encode(messages, self.settings.deadline)

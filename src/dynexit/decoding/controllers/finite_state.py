@@ -10,7 +10,8 @@ from dynexit.decoding.records import Plan, Round
 class FiniteState(FixedExit):
     """One longer after a draft that was accepted whole, one shorter otherwise.
 
-    It may reach 0, a plain step, after which it returns to 1, and at most `LONGEST`. Starts anew for every prompt.
+    It may reach 0, a plain step, after which it returns to 1, and at most `LONGEST`. Starts anew
+    for every prompt.
     """
 
     speculation_length: Length = 6
