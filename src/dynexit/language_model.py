@@ -114,6 +114,18 @@ class LanguageModel:
         """What this model's passes cost on this machine: measured once, kept between runs."""
         return costs_of(self.model)
 
+    def controller(self, method: str | Controller = DEFAULT_METHOD, **settings: Any) -> Controller:
+        """A method with all that it needs of this model: measured, copied and read off once.
+
+        Raises:
+            DynexitError: a method or a setting that is not known, or cannot be run here.
+        """
+        controller = make_controller(method, **settings)
+        prepare(controller, self.model)
+        if controller.reads_sample:
+            controller.sample = self.sample
+        return controller
+
     def generate(
         self, prompt: Prompt, method: str | Controller = DEFAULT_METHOD, **options: Any
     ) -> Generation:
@@ -176,10 +188,7 @@ class LanguageModel:
         settings = {name: value for name, value in options.items() if name not in fields}
         if sampling is not None and chosen:
             raise DynexitError(f"{next(iter(chosen))} is given beside `sampling`: set it there.")
-        controller = make_controller(method, **settings)
-        prepare(controller, self.model)
-        if controller.reads_sample:
-            controller.sample = self.sample
+        controller = self.controller(method, **settings)
         tokens = self.prompt_tokens(prompt, chat)
         limits = self._limits(len(tokens), max_new_tokens)
         stops = [stop] if isinstance(stop, str) else list(stop)

@@ -19,6 +19,7 @@ ROOMS = {
         "dynexit.decoding.records",
         "dynexit.costs.table",
         "dynexit.errors",
+        "dynexit.setting_types",
     ),
     "dynexit.decoding": ("dynexit.decoding", "dynexit.model", "dynexit.errors"),
     "dynexit.training": ("dynexit.training", "dynexit.model", "dynexit.errors"),
@@ -56,6 +57,7 @@ ROOMS = {
         "dynexit.language_model",
         "dynexit.methods",
         "dynexit.errors",
+        "dynexit.lifetime",
     ),
 }
 HEAVY = (

@@ -14,6 +14,7 @@ import pytest
 from running import PROMPTS
 
 import dynexit
+from dynexit.decoding.sequence import COURTEOUS
 from dynexit.model.cache import KVCache
 from dynexit.model.native.transformer import NativeCache
 from dynexit.serve.app import create_app
@@ -207,6 +208,17 @@ def test_deadlines_end_what_runs_and_what_waits(serving):
         stream = client.completions.create(**LONG, stream=True, **hurry)
         with pytest.raises(openai.APIError, match=r"0\.3 seconds"):
             list(stream)  # after the first tokens: the status is sent
+
+
+def test_a_long_draft_is_cut_while_others_wait_for_it(lm, server):
+    method = "layerskip:exit_layer=19,speculation_length=64"
+    asked = {"model": "bundled", "prompt": PROMPTS[3], "max_tokens": 100, "temperature": 0}
+    told = {"extra_body": {"dynexit": {"method": method}}}
+    alone = server.client().completions.create(**asked, **told)
+    both = server.client().completions.create(**asked, **told, n=2)
+    assert alone.choices[0].text == both.choices[0].text == both.choices[1].text
+    assert alone.dynexit["drafted"] > COURTEOUS * alone.dynexit["rounds"]
+    assert both.dynexit["drafted"] <= COURTEOUS * both.dynexit["rounds"]
 
 
 class Broken(dynexit.Controller):

@@ -1,12 +1,14 @@
 """What is refused: by status, in OpenAI's format, naming the field."""
 
 import json
+import re
 import socket
 import urllib.error
 import urllib.request
 
 import openai
 import pytest
+from running import METHOD
 
 BASE = {"model": "bundled", "prompt": "Hello", "max_tokens": 4}
 
@@ -62,6 +64,37 @@ def test_bad_fields(server, change, status, field, sentence):
     assert sentence in body["error"]["message"]
     assert body["error"]["param"] == field
     assert body["error"]["type"] == "invalid_request_error"
+
+
+TOO_MUCH = (
+    "del:d_max=100000000",
+    "layerskip:speculation_length=100000000",
+    "auto:int8=true,draft_vocabulary=0",
+    "draft-verify:gamma=.inf",
+)
+
+
+@pytest.mark.parametrize("method", [*TOO_MUCH, "layerskip:exit_layer=0x_", "del:d_max=2026-99-99"])
+def test_settings_out_of_bounds_or_unreadable(server, method):
+    status, body = send(server, {**BASE, "dynexit": {"method": method}})
+    assert status == 400
+    assert re.search("it must be a|cannot be read", body["error"]["message"])
+
+
+def test_only_methods_that_are_allowed(serving):
+    narrow = "layerskip:exit_layer=2,speculation_length=2"
+    with serving(methods=("vanilla", "finite-state", narrow)) as server:
+        for method in (None, METHOD, "vanilla", "finite-state:exit_layer=2", narrow):
+            assert send(server, {**BASE, "dynexit": {"method": method}})[0] == 200, method
+        for method in ("layerskip", "auto", "del:d_max=2", "layerskip:exit_layer=2", "x", "x:y=z"):
+            status, body = send(server, {**BASE, "dynexit": {"method": method}})
+            assert status == 400
+            assert body["error"]["message"] == (
+                f"this server does not run the method {method!r}: it runs {METHOD}, vanilla, "
+                f"finite-state, {narrow}."
+            )
+        card = json.load(urllib.request.urlopen(f"{server.url}/v1/models"))["data"][0]
+        assert card["methods"] == ["vanilla", "finite-state", narrow]
 
 
 @pytest.mark.parametrize(

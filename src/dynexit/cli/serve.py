@@ -29,6 +29,13 @@ class Limits:
     method: Annotated[
         str | None, typer.Option(help="For requests that name none [default: auto].")
     ] = None
+    allow_method: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A method that requests may name, with settings or without; may repeat "
+            "[default: all]."
+        ),
+    ] = None
     api_key: Annotated[
         str | None, typer.Option(envvar="DYNEXIT_API_KEY", help="Ask clients for this key.")
     ] = None
@@ -52,7 +59,10 @@ class Limits:
         """As the server takes them."""
         from dynexit.serve.settings import Settings
 
-        return Settings(**{name: value for name, value in vars(self).items() if value is not None})
+        told = {name: value for name, value in vars(self).items() if value is not None}
+        if (methods := told.pop("allow_method", None)) is not None:
+            told["methods"] = tuple(methods)
+        return Settings(**told)
 
 
 @dataclass(frozen=True)

@@ -30,14 +30,17 @@ LEAST_ON_CUDA = 3  # where the first time, passes are recorded and kernels chose
 
 
 @torch.inference_mode()
-def measure_costs(model: Model) -> Costs:
+def measure_costs(model: Model, copied: bool = False) -> Costs:
     """Time verifications and drafts of `model`, in turn, as in rounds; the median of each counts.
 
     A context too short for that has the rough costs.
+
+    Args:
+        copied: times drafts of its copy, too.
     """
     if model.config.max_positions < 2 * WIDTHS[-1]:
         return ROUGH
-    bench = _Bench(model)
+    bench = _Bench(model, copied)
     least = LEAST_ON_CUDA if model.device.type == "cuda" else LEAST
     began = perf_counter()
     for done in range(1, REPEATS + 1):
@@ -50,10 +53,10 @@ def measure_costs(model: Model) -> Costs:
 class _Bench:
     """The timings so far, by what was timed."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, copied: bool) -> None:
         config = model.config
         self.model, self.cache, self.depth = model, model.new_cache(), config.num_layers
-        self.copy: Any = getattr(model, "draft_copy", None)
+        self.copy: Any = getattr(model, "draft_copy", None) if copied else None
         last = config.max_positions - WIDTHS[-1] - 1
         self.near, self.far = min(CONTEXT, last), min(FAR, last)
         self.seconds: dict[str, list[float]] = {}

@@ -39,6 +39,7 @@ from dynexit.model.readings import Readings
 from dynexit.model.verifying import verifies_alone
 
 PREFILL_ROWS = 256  # more are somewhat faster, but their activations take as much more memory
+COURTEOUS = 12  # tokens of a draft while others wait: each of them is a pass
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Sequence:
 
     Attributes:
         company: how many sequences make their rounds together, this one counted.
+        awaited: whether others cannot go on before this one's round ends, or a draft of it.
 
     Args:
         logprobs: give every token its log-probability, and so many of the likeliest in its place.
@@ -86,6 +88,7 @@ class Sequence:
     ) -> None:
         self.model, self.controller, self.limits, self.text = model, controller, limits, text
         self._logprobs, self.clock, self.company = logprobs, clock, 1
+        self.awaited = False
         controller.start(model.config.num_layers)
         self.depth = controller.target_layer()
         self._all_read = _layers_read(controller, self.depth)
@@ -204,7 +207,7 @@ class Sequence:
         return None
 
     def _fit(self, plan: Plan) -> Plan:
-        """Shorten a plan to what the text and the context still have room for.
+        """Shorten a plan to what the text, the context and others have room for.
 
         Raises:
             DynexitError: a controller that plans an exit which this model does not have.
@@ -217,7 +220,8 @@ class Sequence:
             )
         wanted = self.limits.max_new_tokens - self.generated - 1
         room = self.limits.max_positions - len(self.tokens)
-        length = max(0, min(plan.speculation_length, wanted, room))
+        most = COURTEOUS if self.awaited and plan.drafter != "lookup" else plan.speculation_length
+        length = max(0, min(plan.speculation_length, wanted, room, most))
         if length == plan.speculation_length:
             return plan
         return dataclasses.replace(plan, speculation_length=length)

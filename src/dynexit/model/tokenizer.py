@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 from dynexit.errors import DynexitError
 
 FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
+REASON = 300  # characters of what an error says
 GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")  # of Llama 3, among others
 
 
@@ -22,12 +23,14 @@ class CheckpointTokenizer:
                 str(folder), trust_remote_code=False, local_files_only=True
             )
         except Exception as error:  # every tokenizer class raises its own kinds
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-            raise DynexitError(f"the tokenizer in {folder} cannot be loaded: {reason}") from error
+            raise DynexitError(
+                f"the tokenizer in {folder} cannot be loaded: {_reason(error)}"
+            ) from error
         if not getattr(loaded, "is_fast", False):
             raise DynexitError(
                 f"the tokenizer in {folder} has no fast version: add a tokenizer.json."
             )
+        self.folder = folder
         self.loaded: Any = loaded  # transformers' own object
 
     @property
@@ -65,18 +68,26 @@ class CheckpointTokenizer:
         Args:
             add_generation_prompt: end where the assistant's answer begins; otherwise the last
                 message is open, to be continued.
+
+        Raises:
+            DynexitError: there is no template, or it fails on these messages.
         """
         if not self.loaded.chat_template:
             raise DynexitError(
                 "this checkpoint has no chat template: it was not trained on conversations; "
                 "leave out --chat and write the prompt as text."
             )
-        rendered: str = self.loaded.apply_chat_template(
-            list(messages),
-            add_generation_prompt=add_generation_prompt,
-            continue_final_message=not add_generation_prompt,
-            tokenize=False,
-        )
+        try:
+            rendered: str = self.loaded.apply_chat_template(
+                list(messages),
+                add_generation_prompt=add_generation_prompt,
+                continue_final_message=not add_generation_prompt,
+                tokenize=False,
+            )
+        except Exception as error:  # templates are programs, and raise what they like
+            raise DynexitError(
+                f"this checkpoint's chat template cannot write these messages: {_reason(error)}"
+            ) from error
         return rendered
 
     def encode_chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
@@ -95,6 +106,12 @@ class CheckpointTokenizer:
         """Text of `tokens` without special ones."""
         text: str = self.loaded.decode(list(tokens), skip_special_tokens=True)
         return text
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, in one line; a template's may be of any length."""
+    lines = str(error).strip().splitlines() or [repr(error)]
+    return lines[0] if len(lines[0]) <= REASON else f"{lines[0][:REASON]}..."
 
 
 def _loader(folder: Path) -> Any:

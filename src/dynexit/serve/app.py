@@ -31,9 +31,11 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         del app
         service.engine.start()
+        service.chats.start()
         try:
             yield
         finally:
+            service.chats.close()
             service.engine.close()
 
     app = FastAPI(title="dynexit", version=version("dynexit"), lifespan=lifespan)

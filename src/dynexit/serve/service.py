@@ -8,12 +8,13 @@ from time import time
 from typing import Any
 from uuid import uuid4
 
+from dynexit.decoding.controllers import methods
 from dynexit.decoding.predictions import Predictions, layer_predictions
 from dynexit.decoding.sampling import Sampling
 from dynexit.decoding.sequence import Sequence
-from dynexit.errors import DynexitError
 from dynexit.language_model import LanguageModel, Prompt
-from dynexit.methods import make_controller
+from dynexit.methods import is_allowed, lossless_methods, split_name
+from dynexit.serve.chats import Chats
 from dynexit.serve.engine import Engine
 from dynexit.serve.errors import ApiError, as_api_error, log_if_ours
 from dynexit.serve.metrics import Metrics
@@ -83,9 +84,26 @@ class Service:
         self.created = int(time())
         self.metrics = Metrics()
         self.engine = Engine(lm.model, settings, self.metrics)
-        if make_controller(settings.method).reads_costs:  # a name that is wrong shows at once
-            self.costs = lm.costs  # measured before anybody waits
+        self.chats = Chats(lm.tokenizer)
+        self._make_ready()
         self.piece = cache(lm.tokenizer.piece) if lm.tokenizer else lambda token: ""
+
+    def _make_ready(self) -> None:
+        """Measure and copy what methods need before anybody waits, and before others disturb it.
+
+        Raises:
+            DynexitError: a method that is not known.
+        """
+        allowed = methods() if self.settings.methods is None else self.settings.methods
+        for method in (self.settings.method, *allowed):
+            self.lm.controller(method)
+
+    @property
+    def methods(self) -> list[str]:
+        """Those that a request may name and that write plain decoding's text."""
+        allowed = self.settings.methods
+        known = lossless_methods(self.lm.num_layers, self.draft_model is not None)
+        return known if allowed is None else [name for name in allowed if split_name(name) in known]
 
     async def start(self, asked: Asked, prompts: list[Prompt]) -> Ongoing:
         """Put a request's texts into the queue.
@@ -147,6 +165,11 @@ class Service:
         if ".py:" in method and method != self.settings.method:  # would run a file of the server's
             message = "a request may name the package's own methods only."
             raise ApiError(400, message, param="dynexit")
+        allowed = self.settings.methods
+        if allowed is not None and not is_allowed(method, (self.settings.method, *allowed)):
+            named = ", ".join(dict.fromkeys((self.settings.method, *allowed)))
+            message = f"this server does not run the method {method!r}: it runs {named}."
+            raise ApiError(400, message, param="dynexit")
         return method
 
     def _sequences(self, asked: Asked, prompts: list[Prompt], method: str) -> list[Sequence]:
@@ -173,24 +196,17 @@ class Service:
             for index in range(asked.n)
         ]
 
-    def encode_chat(self, messages: list[dict[str, str]]) -> list[int]:
+    async def encode_chat(self, messages: list[dict[str, str]]) -> list[int]:
         """Token ids of a conversation.
 
         Raises:
             ApiError: the checkpoint has no chat template, or its template refuses this one.
         """
-        tokenizer = self.lm.tokenizer
-        if tokenizer is None or not tokenizer.loaded.chat_template:
+        if not self.chats.template:
             raise ApiError(
                 400,
                 f"{self.name} has no chat template: it was not trained on conversations; use "
                 "/v1/completions.",
                 code="no_chat_template",
             )
-        try:
-            return tokenizer.encode_chat(messages)
-        except DynexitError:
-            raise
-        except Exception as error:  # templates are programs, and raise what they like
-            message = f"the model's chat template refused these messages: {error}"
-            raise ApiError(400, message, param="messages") from error
+        return await self.chats.encode(messages, self.settings.deadline)

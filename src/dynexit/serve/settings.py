@@ -13,6 +13,8 @@ class Settings:
     Args:
         name: the model's id in requests; None is the checkpoint's own.
         method: for requests that name none.
+        methods: that requests may name, as well as `method`; NAME allows any settings of it,
+            NAME:setting=value these alone. None allows all of the package's.
         api_key: asked of every request under /v1 and /dynexit; None asks for none.
         running: texts that are decoded at the same time.
         queue: texts that may wait beside them; more are refused with 429.
@@ -29,6 +31,7 @@ class Settings:
 
     name: str | None = None
     method: str = DEFAULT_METHOD
+    methods: tuple[str, ...] | None = None
     api_key: str | None = field(default=None, repr=False)
     running: int = 32
     queue: int = 256

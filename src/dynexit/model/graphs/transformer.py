@@ -107,12 +107,13 @@ class RecordedTransformer:
     def measure(self, hidden: Tensor, limit: int | None = None) -> Tensor:
         """As `Transformer.measure`."""
         width, count = width_of(len(hidden)), len(hidden)
-        if width is None:
+        tokens = self.eager.limited(limit)
+        if width is None or not self.pieces.records_head(tokens):
             return self.eager.measure(hidden, limit)
         with self._turn:
             stage = self.pieces.head(width)
             stage.hidden[:count] = hidden
-            self.pieces.measure(self.eager.limited(limit), width)
+            self.pieces.measure(tokens, width)
             return stage.numbers[:, :count].clone()
 
     def read(self, hidden: Tensor, limit: int | None = None) -> Readings:

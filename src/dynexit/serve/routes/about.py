@@ -4,7 +4,6 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from dynexit.methods import lossless_methods
 from dynexit.serve.errors import shutting_down
 from dynexit.serve.keys import check_key
 from dynexit.serve.replies import Health, LayerPredictions, ModelCard, ModelList
@@ -67,7 +66,7 @@ def _card(service: Service) -> ModelCard:
         num_layers=lm.num_layers,
         max_positions=lm.model.config.max_positions,
         method=service.settings.method,
-        methods=lossless_methods(lm.num_layers, service.draft_model is not None),
+        methods=service.methods,
         chat=bool(tokenizer and tokenizer.loaded.chat_template),
         runtime=lm.model.runtime_name,
     )

@@ -32,7 +32,7 @@ async def completions(request: Request, asked: CompletionRequest, service: TheSe
 async def chat_completions(request: Request, asked: ChatRequest, service: TheService) -> Response:
     """Answer in a conversation."""
     service.check_model(asked.model)
-    prompt = service.encode_chat([message.as_template_input for message in asked.messages])
+    prompt = await service.encode_chat([message.as_template_input for message in asked.messages])
     ongoing = await service.start(asked, [prompt])
     form = ChatForm(ongoing, service.name, service.piece)
     return await reply(request, asked, ongoing, form, service.piece)
