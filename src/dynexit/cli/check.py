@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 from rich.progress import track
+from rich.text import Text
 
 from dynexit.cli.bench import Methods
-from dynexit.cli.options import DraftModel, Loading, Model, NewTokens, Prompts, notes
+from dynexit.cli.options import DraftModel, Loading, Model, NewTokens, Prompts
+from dynexit.cli.printing import notes, say
 from dynexit.cli.spreading import spread
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def check(
     examples = prompts.load()
     lm, second = how.load(model), how.load_second(draft_model)
     methods = [m for m in (method or TABLE_1) if m != "vanilla"]
-    console, wrong = Console(highlight=False, soft_wrap=True), 0
+    wrong = 0
     counts = dict.fromkeys(methods, 0)
     for name, example in track(examples, "checking", console=notes, transient=True):
         plain = lm.generate(example.prompt, "vanilla", max_new_tokens=max_new_tokens).token_ids
@@ -48,11 +49,11 @@ def check(
             counts[one] += found is None
             if found is not None:
                 wrong += not found.near_tie
-                console.print(f"{name} {example.id} {one}: {describe(found, lm)}")
+                say(f"{name} {example.id} {one}: {describe(found, lm)}")
     for one, same in counts.items():
-        console.print(f"{one}: {same} of {len(examples)} texts identical to vanilla's")
+        say(f"{one}: {same} of {len(examples)} texts identical to vanilla's")
     if wrong:
-        console.print(f"[red]{wrong} differ by more than rounding[/]")
+        say(Text(f"{wrong} differ by more than rounding", "red"))
         raise typer.Exit(1)
 
 

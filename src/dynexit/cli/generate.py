@@ -1,17 +1,16 @@
 """`dynexit generate`: text from a prompt, or a comparison of methods on it."""
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from dynexit.cli import compare
-from dynexit.cli.options import AsJson, DraftModel, Loading, Model, notes
+from dynexit.cli.options import AsJson, DraftModel, Loading, Model
+from dynexit.cli.printing import notes, print_json, write
 from dynexit.cli.spreading import spread
 from dynexit.errors import DynexitError
 
@@ -144,19 +143,14 @@ def as_record(output: "Generation") -> dict[str, Any]:
     }
 
 
-def print_json(value: Any) -> None:
-    """One line of JSON on standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
-
-
 def _show(stream: "Stream", method: str) -> None:
-    console, interrupted = Console(highlight=False, soft_wrap=True), False
+    interrupted = False
     try:
         for chunk in stream:
-            console.print(Text(chunk.text, style=COLOURS[chunk.source]), end="")
+            write(chunk.text, COLOURS[chunk.source])
     except KeyboardInterrupt:
         interrupted = True
-    console.print()
+    write("\n")
     notes.print(summary(stream.output, method, interrupted))
     if interrupted:
         raise typer.Exit(130)

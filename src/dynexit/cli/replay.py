@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from dynexit.cli.generate import print_json
-from dynexit.cli.options import notes
+from dynexit.cli.printing import notes, print_json, print_table
 from dynexit.errors import DynexitError
 
 if TYPE_CHECKING:
@@ -109,5 +107,5 @@ def _print(found: "list[Replayed]", best: dict[str, float]) -> None:
     for name, key in (("oracle: exits", "exits"), ("oracle: exits and lookup", "both")):
         shares = [best[f"{key} {t}"] for t in [*tasks, "all"]]
         table.add_row(name, *(f"{share:.2f}x" for share in shares), "", "")
-    Console(highlight=False, soft_wrap=True).print(table)
+    print_table(table)
     notes.print("Drafts past a mismatch are estimated: they cost time, and are never accepted.")
