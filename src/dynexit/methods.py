@@ -19,6 +19,14 @@ from dynexit.setting_types import check_types
 COMMON = "draft_vocabulary"  # a setting of every method
 
 
+class UnknownSettingError(DynexitError):
+    """A setting of this `name` that the method does not have."""
+
+    def __init__(self, sentence: str, name: str) -> None:
+        super().__init__(sentence)
+        self.name = name
+
+
 def make_controller(method: str | Controller, **settings: Any) -> Controller:
     """A controller from a method's name, from `FILE.py:CLASS`, or as it is.
 
@@ -34,6 +42,8 @@ def make_controller(method: str | Controller, **settings: Any) -> Controller:
                 f"{next(iter(given))} is the controller's own setting: set it there."
             )
         return method
+    if not isinstance(method, str):
+        raise DynexitError(f"method is {method!r}: give a name or a controller, made of its class.")
     method, named = split_method(method)
     given = {**named, **given}
     factory = _from_file(method) if ".py:" in method else methods().get(method)
@@ -43,7 +53,9 @@ def make_controller(method: str | Controller, **settings: Any) -> Controller:
     accepted = settings_of(factory)
     if unknown := [name for name in given if name not in accepted]:
         takes = ", ".join(accepted)
-        raise DynexitError(f"method {method!r} has no setting {unknown[0]!r}: it takes {takes}.")
+        raise UnknownSettingError(
+            f"method {method!r} has no setting {unknown[0]!r}: it takes {takes}.", unknown[0]
+        )
     vocabulary = given.pop(COMMON, None)
     if vocabulary is not None and not (type(vocabulary) is int and vocabulary > 0):
         raise DynexitError(f"{COMMON} is {vocabulary!r}: it must be a number of tokens above 0.")
