@@ -45,6 +45,7 @@ def replay(
     Drafts past a mismatch are off the recorded text. They are never accepted; how long such a draft
     would have gone on is estimated from the recorded text's own confidences there.
     """
+    from dynexit.model.saving import write_json
     from dynexit.replay.oracle import oracle
     from dynexit.replay.running import fixed_grid, replay_all
     from dynexit.replay.trace import load_trace
@@ -52,7 +53,7 @@ def replay(
     recorded = load_trace(trace)
     costs = _costs(cost, model, recorded.info.vocab_size)
     if save_cost is not None:
-        save_cost.write_text(json.dumps(costs.as_dict(), indent=1) + "\n")
+        write_json(save_cost, costs.as_dict())
     methods = ["vanilla", *(method or DEFAULT)]
     methods += fixed_grid(recorded.info) if grid else []
     found = [
