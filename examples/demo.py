@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from statistics import median
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import dynexit
 from dynexit.cli.generate import COLOURS
+from dynexit.cli.printing import print_table, say, write
 
 PROMPTS = {
     "word problem": "Question: A baker makes 12 trays of rolls with 9 rolls on each tray. She "
@@ -15,21 +16,27 @@ PROMPTS = {
     "translation": "German: Ich habe gestern meinen alten Freund in der Stadt gesehen.\nEnglish:",
     "python": 'def is_prime(n):\n    """Return True if n is a prime number."""\n',
 }
+SHOWN = {
+    "accepted draft": "accepted",
+    "looked up": "lookup",
+    "recovered": "recovered",
+    "bonus": "bonus",
+}
 NEW_TOKENS, REPEATS = 96, 3
 # DEL with exits that choose among a quarter of the tokens and layers past 8 not analysed: cheaper.
 METHODS = {"auto": "auto", "DEL": "del:draft_vocabulary=2048,max_layer=8"}
 
 
 def main() -> None:
-    console = Console(highlight=False, soft_wrap=True)
     lm = dynexit.load()
     config = lm.model.config
-    console.print(
-        f"[bold]The bundled model[/]: {config.num_layers} layers of {config.hidden_size}, trained "
+    say(
+        Text("The bundled model", "bold"),
+        f": {config.num_layers} layers of {config.hidden_size}, trained "
         f"for early exit; {str(lm.model.dtype).removeprefix('torch.')} on {lm.model.device} "
-        f"({lm.model.runtime_name}).\n"
-        "Colours: [green]accepted draft[/], [yellow]looked up[/], [red]recovered[/], "
-        "[blue]bonus[/], plain step.\n"
+        f"({lm.model.runtime_name}).\nColours: ",
+        *(part for name, source in SHOWN.items() for part in (Text(name, COLOURS[source]), ", ")),
+        "plain step.\n",
     )
     table = Table("prompt", title="tokens per second of decoding", title_style="")
     for heading in ("vanilla", *METHODS, "auto's tokens a round", "identical"):
@@ -37,15 +44,15 @@ def main() -> None:
     for method in METHODS.values():
         lm.generate("Warm up.", method, max_new_tokens=16)
     for name, prompt in PROMPTS.items():
-        console.print(prompt, style="dim", end="", markup=False)
+        write(prompt, "dim")
         for chunk in lm.stream(prompt, max_new_tokens=NEW_TOKENS):
-            console.print(chunk.text, style=COLOURS[chunk.source], end="", markup=False)
-        console.print("\n")
+            write(chunk.text, COLOURS[chunk.source])
+        write("\n\n")
         table.add_row(name, *_compare(lm, prompt))
-    console.print(table)
+    print_table(table)
 
 
-def _compare(lm: dynexit.LanguageModel, prompt: str) -> list[str]:
+def _compare(lm: dynexit.LanguageModel, prompt: str) -> list[str | Text]:
     """All methods in turn, a few times."""
     runs = [
         [lm.generate(prompt, m, max_new_tokens=NEW_TOKENS) for m in ("vanilla", *METHODS.values())]
@@ -57,7 +64,7 @@ def _compare(lm: dynexit.LanguageModel, prompt: str) -> list[str]:
         f"{median(_speed(output) for output in plain):.0f}",
         *(_beside(plain, outputs) for outputs in others),
         f"{others[0][0].stats.mean_acceptance_length:.2f}",
-        "[green]yes[/]" if same else "[red]no[/]",
+        Text("yes", "green") if same else Text("no", "red"),
     ]
 
 

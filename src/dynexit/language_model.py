@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dynexit.asking import check_text, check_whole, meant, one_rule, stop_strings, token_ids
 from dynexit.costs.preparing import prepare
 from dynexit.costs.store import costs_of
 from dynexit.costs.table import Costs
@@ -19,7 +21,7 @@ from dynexit.decoding.sequence import Chunk, Limits
 from dynexit.decoding.sequence import Sequence as Decoding
 from dynexit.decoding.text import NoText, TextStream
 from dynexit.errors import DynexitError
-from dynexit.methods import make_controller
+from dynexit.methods import UnknownSettingError, make_controller
 from dynexit.model.dtypes import parse_devices
 from dynexit.model.interface import Model
 from dynexit.model.loading import find_checkpoint, load_eos, load_shape
@@ -120,7 +122,7 @@ class LanguageModel:
         Raises:
             DynexitError: a method or a setting that is not known, or cannot be run here.
         """
-        controller = make_controller(method, **settings)
+        controller = _controller(method, settings)
         prepare(controller, self.model)
         if controller.reads_sample:
             controller.sample = self.sample
@@ -157,7 +159,7 @@ class LanguageModel:
         method: str | Controller = DEFAULT_METHOD,
         *,
         max_new_tokens: int = 128,
-        stop: str | Sequence[str] = (),
+        stop: str | Sequence[str] | None = None,
         chat: bool = False,
         sampling: Sampling | None = None,
         draft_model: "LanguageModel | None" = None,
@@ -186,16 +188,16 @@ class LanguageModel:
         fields = Sampling.__dataclass_fields__
         chosen = {name: value for name, value in options.items() if name in fields}
         settings = {name: value for name, value in options.items() if name not in fields}
-        if sampling is not None and chosen:
-            raise DynexitError(f"{next(iter(chosen))} is given beside `sampling`: set it there.")
+        rule = one_rule(sampling, chosen)
         controller = self.controller(method, **settings)
         tokens = self.prompt_tokens(prompt, chat)
         limits = self._limits(len(tokens), max_new_tokens)
-        stops = [stop] if isinstance(stop, str) else list(stop)
+        if logprobs is not None:
+            check_whole("logprobs", logprobs, 0)
+        stops = stop_strings(stop)
         if stops and self.tokenizer is None:
             raise DynexitError("stop strings need a tokenizer, and this checkpoint has none.")
         text = TextStream(self.tokenizer.backend, tokens, stops) if self.tokenizer else NoText()
-        rule = sampling or Sampling(**chosen)
         second = None if draft_model is None else self._second(draft_model)
         return Decoding(self.model, tokens, controller, rule, limits, text, second, logprobs)
 
@@ -205,6 +207,8 @@ class LanguageModel:
         Raises:
             DynexitError: its token ids mean something else.
         """
+        if not isinstance(other, LanguageModel):
+            raise DynexitError("draft_model is no model: give one that dynexit.load has made.")
         if other in self._seconds:
             return other.model
         if other.model.choosable != self.model.choosable:
@@ -229,10 +233,11 @@ class LanguageModel:
         if isinstance(prompt, str):
             if self.tokenizer is None:
                 raise DynexitError("this checkpoint has no tokenizer: give token ids as prompt.")
+            check_text(prompt, "the prompt")
             messages = [{"role": "user", "content": prompt}]
             ids = self.tokenizer.encode_chat(messages) if chat else self.tokenizer.encode(prompt)
         else:
-            ids = [int(token) for token in prompt]
+            ids = token_ids(prompt)
         if not ids:
             raise DynexitError("the prompt is empty: give at least one token of text.")
         limit = self.model.choosable
@@ -241,8 +246,7 @@ class LanguageModel:
         return ids
 
     def _limits(self, prompt_length: int, max_new_tokens: int) -> Limits:
-        if max_new_tokens < 1:
-            raise DynexitError(f"max_new_tokens is {max_new_tokens}: it must be at least 1.")
+        check_whole("max_new_tokens", max_new_tokens, 1)
         context = self.model.config.max_positions
         if prompt_length > context:
             raise DynexitError(
@@ -250,6 +254,20 @@ class LanguageModel:
                 "shorten the prompt."
             )
         return Limits(max_new_tokens, context, self.eos)
+
+
+def _controller(method: str | Controller, settings: dict[str, Any]) -> Controller:
+    """The method; a setting that it does not have may be meant for `generate`."""
+    try:
+        return make_controller(method, **settings)
+    except UnknownSettingError as error:
+        arguments = signature(LanguageModel.sequence).parameters
+        found = meant(error.name, [*arguments, *Sampling.__dataclass_fields__])
+        if found is None:
+            raise
+        raise DynexitError(
+            f"there is no argument {error.name!r}, and the method has no such setting: use {found}."
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,14 @@ COMMON = "draft_vocabulary"  # a setting of every method
 SHOWN = 60  # characters of a setting that an error repeats
 
 
+class UnknownSettingError(DynexitError):
+    """A setting of this `name` that the method does not have."""
+
+    def __init__(self, sentence: str, name: str) -> None:
+        super().__init__(sentence)
+        self.name = name
+
+
 def make_controller(method: str | Controller, **settings: Any) -> Controller:
     """A controller from a method's name, from `FILE.py:CLASS`, or as it is.
 
@@ -38,6 +46,8 @@ def make_controller(method: str | Controller, **settings: Any) -> Controller:
             )
         _check_made(method)
         return method
+    if not isinstance(method, str):
+        raise DynexitError(f"method is {method!r}: give a name or a controller, made of its class.")
     method, named = split_method(method)
     given = {**named, **given}
     factory = _from_file(method) if ".py:" in method else methods().get(method)
@@ -49,8 +59,9 @@ def make_controller(method: str | Controller, **settings: Any) -> Controller:
     accepted = settings_of(factory)
     if unknown := [name for name in given if name not in accepted]:
         takes = ", ".join(accepted)
-        raise DynexitError(
-            f"method {method!r} has no setting {shown(unknown[0])}: it takes {takes}."
+        raise UnknownSettingError(
+            f"method {method!r} has no setting {shown(unknown[0])}: it takes {takes}.",
+            unknown[0],
         )
     vocabulary = given.pop(COMMON, None)
     if vocabulary is not None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from shutil import rmtree
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch.special import erfc
 
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig, RopeConfig
+from dynexit.model.files import make_folder
 from dynexit.model.interface import Span
 from dynexit.model.probe import read_layers
 from dynexit.model.saving import save_checkpoint
@@ -76,7 +78,8 @@ def synthesise(
             head's first tokens are most of the text, as in a real vocabulary; 0 makes all alike.
 
     Raises:
-        DynexitError: unknown shape, layers outside it, or agreement that does not rise with depth.
+        DynexitError: unknown shape, layers outside it, agreement that does not rise with depth, or
+            a folder that holds something or cannot be written. Then nothing is left there.
     """
     if not 0 <= zipf <= STEEPEST:
         raise DynexitError(f"--zipf {zipf} is not between 0 and {STEEPEST:g}.")
@@ -84,8 +87,11 @@ def synthesise(
         raise DynexitError(f"shape {like!r} is not known: use one of {', '.join(SHAPES)}.")
     config = SHAPES[like]
     wanted = agreement_curve(anchors, config.num_layers)
+    if out.exists() and not out.is_dir():
+        raise DynexitError(f"{out} is no folder: give a new one.")
     if out.exists() and any(out.iterdir()):
         raise DynexitError(f"{out} is not empty: give a new folder.")
+    make_folder(out.parent)
     torch.manual_seed(seed)
     model = _random_model(config, dtype)
     scales = token_scales(config.vocab_size, zipf)
@@ -94,10 +100,19 @@ def synthesise(
     _scale_layers(model, growth(wanted, scales, seed))
     sample = torch.randint(config.vocab_size, (SAMPLE_TOKENS,))
     achieved = read_layers(model, sample).agreement
-    eos = config.vocab_size - 1
-    save_checkpoint(model, out, dtype, eos=eos)
-    save_tokenizer(byte_tokenizer(config.vocab_size), out, config.max_positions)
+    _save(model, out, dtype)
     return Synthetic(config, wanted, achieved)
+
+
+def _save(model: Transformer, out: Path, dtype: torch.dtype) -> None:
+    """Write model and tokenizer: all of it, or nothing."""
+    config = model.config
+    try:
+        save_checkpoint(model, out, dtype, eos=config.vocab_size - 1)
+        save_tokenizer(byte_tokenizer(config.vocab_size), out, config.max_positions)
+    except BaseException:
+        rmtree(out, ignore_errors=True)
+        raise
 
 
 def agreement_curve(anchors: Mapping[int, float], num_layers: int) -> list[float]:

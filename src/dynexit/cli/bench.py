@@ -27,8 +27,8 @@ from dynexit.cli.options import (
     Tasks,
     Template,
     Threads,
-    notes,
 )
+from dynexit.cli.printing import note, notes
 from dynexit.errors import DynexitError
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def _run(options: "Options", out: Path, executor: "Executor") -> None:
     from dynexit.bench.run import run
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -200,7 +200,7 @@ def _run(options: "Options", out: Path, executor: "Executor") -> None:
                 speedups.add(record)
                 if record.error is not None:
                     where = f"{record.task} {record.example} {record.method}"
-                    notes.print(f"[yellow]failed:[/] {where}: {record.error}")
+                    note("failed:", "yellow", f"{where}: {record.error}")
             bar.update(task, total=total, completed=done, description=speedups.text(record))
 
         try:
@@ -210,7 +210,7 @@ def _run(options: "Options", out: Path, executor: "Executor") -> None:
             raise typer.Exit(130) from None
     notes.print(f"records in {out}; tables and figures: dynexit report {out} --out report")
     if failed:
-        notes.print(f"[yellow]{failed} failed[/]: their records say why.")
+        note(f"{failed} failed:", "yellow", "their records say why.")
 
 
 class Speedups:

@@ -3,12 +3,11 @@
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
-from dynexit.cli import generate as single
-from dynexit.cli.options import notes
+from dynexit.cli.printing import notes, print_json, print_table, write
 
 if TYPE_CHECKING:
     from dynexit.language_model import Generation, LanguageModel
@@ -38,12 +37,11 @@ def run(
         outputs[name].append(lm.generate(prompt, controllers[name], **options))
     rows = {name: _row(runs, outputs["vanilla"]) for name, runs in outputs.items()}
     if as_json:
-        single.print_json({"text": outputs["vanilla"][0].text, "methods": rows})
+        print_json({"text": outputs["vanilla"][0].text, "methods": rows})
         return
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(prompt, style="dim", end="", markup=False)
-    console.print(outputs["vanilla"][0].text, markup=False)
-    console.print(_table(rows))
+    write(prompt, "dim")
+    write(outputs["vanilla"][0].text + "\n")
+    print_table(_table(rows))
 
 
 def _default_methods(lm: "LanguageModel", second: bool) -> list[str]:
@@ -90,6 +88,6 @@ def _table(rows: dict[str, dict[str, Any]]) -> Table:
             f"{row['speedup']:.2f}x",
             "-" if rate is None else f"{rate:.0%}",
             f"{row['mean_acceptance_length']:.2f}",
-            "[green]yes[/]" if row["identical"] else "[red]no[/]",
+            Text("yes", "green") if row["identical"] else Text("no", "red"),
         )
     return table

@@ -1,17 +1,16 @@
 """`dynexit generate`: text from a prompt, or a comparison of methods on it."""
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from dynexit.cli import compare
-from dynexit.cli.options import AsJson, DraftModel, Loading, Model, notes
+from dynexit.cli.options import AsJson, DraftModel, Loading, Model
+from dynexit.cli.printing import notes, print_json, write
 from dynexit.cli.spreading import spread
 from dynexit.errors import DynexitError
 
@@ -81,6 +80,9 @@ def register(app: typer.Typer) -> None:
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="Prompt [default: standard input].")] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the prompt here.")] = None,
+    strip: Annotated[
+        bool, typer.Option("--strip", help="Cut spaces and newlines at the prompt's end.")
+    ] = False,
     model: Model = None,
     method: Method = None,
     *,
@@ -97,6 +99,7 @@ def generate(
     from dynexit.language_model import DEFAULT_METHOD
 
     text, methods = read_prompt(prompt, file), method or []
+    text = text.rstrip() if strip else text
     if len(methods) > 1 and not compare_methods:
         raise DynexitError("several methods need --compare.")
     lm = how.load(model)
@@ -116,21 +119,21 @@ def generate(
 
 
 def read_prompt(prompt: str | None, file: Path | None) -> str:
-    """The argument, the file, or standard input; exactly one of them."""
+    """The argument, or all text of the file or of standard input, without a byte order mark."""
     if prompt is not None and file is not None:
         raise DynexitError("give the prompt as an argument or as --file, not both.")
     if prompt is not None:
         return prompt
+    place = file or "standard input"
+    if file is None and (sys.stdin is None or sys.stdin.isatty()):
+        raise DynexitError("give a prompt, --file FILE, or text on standard input.")
     try:
-        if file is not None:
-            return file.read_text(encoding="utf-8").rstrip("\n")
-        if sys.stdin.isatty():
-            raise DynexitError("give a prompt, --file FILE, or text on standard input.")
-        return sys.stdin.read().rstrip("\n")
+        read = sys.stdin.buffer.read() if file is None else file.read_bytes()
+        return read.decode("utf-8-sig")
     except OSError as error:
-        raise DynexitError(f"cannot read {file}: {error.strerror}.") from error
+        raise DynexitError(f"cannot read {place}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise DynexitError(f"{file or 'standard input'} is not UTF-8 text: {error}.") from error
+        raise DynexitError(f"{place} is not UTF-8 text: {error}.") from error
 
 
 def as_record(output: "Generation") -> dict[str, Any]:
@@ -144,19 +147,14 @@ def as_record(output: "Generation") -> dict[str, Any]:
     }
 
 
-def print_json(value: Any) -> None:
-    """One line of JSON on standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
-
-
 def _show(stream: "Stream", method: str) -> None:
-    console, interrupted = Console(highlight=False, soft_wrap=True), False
+    interrupted = False
     try:
         for chunk in stream:
-            console.print(Text(chunk.text, style=COLOURS[chunk.source]), end="")
+            write(chunk.text, COLOURS[chunk.source])
     except KeyboardInterrupt:
         interrupted = True
-    console.print()
+    write("\n")
     notes.print(summary(stream.output, method, interrupted))
     if interrupted:
         raise typer.Exit(130)

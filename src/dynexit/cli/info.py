@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from dynexit.cli.generate import print_json, read_prompt
+from dynexit.cli.generate import read_prompt
 from dynexit.cli.options import AsJson, Loading, ModelArgument
+from dynexit.cli.printing import print_json, print_table, say, speaks_unicode
 from dynexit.cli.spreading import spread
 
 if TYPE_CHECKING:
@@ -83,34 +84,35 @@ def describe(lm: "LanguageModel", text: str) -> dict[str, Any]:
 
 
 def _print(record: dict[str, Any]) -> None:
-    console = Console(highlight=False)
     layers, hidden = record["num_layers"], record["hidden_size"]
-    console.print(f"[bold]{record['model']}[/]: {record['family']}, {layers} layers of {hidden}")
+    shape = f": {record['family']}, {layers} layers of {hidden}"
+    say(Text(record["model"], "bold"), shape)
     megabytes = record["weight_bytes"] / 1e6
-    console.print(
+    say(
         f"{record['parameters'] / 1e6:.1f}M parameters, {megabytes:.1f} MB in {record['dtype']} on "
         f"{record['device']} ({record['runtime']})"
     )
-    console.print(
+    say(
         f"{record['num_heads']} heads over {record['num_kv_heads']} of {record['head_dim']}, "
         f"vocabulary {record['vocab_size']}, head = {record['head_in_layers']:.1f} layers"
     )
-    console.print(
+    say(
         f"context {record['max_positions']}, "
         f"KV cache {record['kv_bytes_per_position'] / 1e3:.1f} kB a position"
     )
     if record["native_obstacle"]:
-        console.print(f"no native runtime: {record['native_obstacle']}")
+        say(f"no native runtime: {record['native_obstacle']}")
     table = Table("exit layer", title=f"agreement over {record['positions_read']} positions")
     table.title_style = ""
     table.add_column("with the last", justify="right")
     table.add_column("")
+    block = "█" if speaks_unicode() else "#"
     for layer, share in enumerate(record["agreement"], start=1):
-        table.add_row(str(layer), f"{share:.0%}", f"[cyan]{'█' * round(30 * share)}[/]")
-    console.print(table)
+        table.add_row(str(layer), f"{share:.0%}", Text(block * round(30 * share), "cyan"))
+    print_table(table)
     gain = record["promised_tokens_per_layer_gain"]
     layer, length = record["best_exit_layer"], record["best_speculation_length"]
-    console.print(
+    say(
         f"exit layer {layer} and drafts of {length} promise most: {gain:.2f}x plain decoding's "
         "tokens per layer"
         if length

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+
+from dynexit.cli.printing import note
 
 if TYPE_CHECKING:
     from dynexit.language_model import LanguageModel
@@ -48,8 +49,6 @@ NewTokens = Annotated[int, typer.Option("--max-new-tokens", "-n", min=1)]
 Seed = Annotated[int, typer.Option(help="Of the shuffling and of the sampling.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
-notes = Console(stderr=True, soft_wrap=True, highlight=False)
-
 
 @dataclass(frozen=True)
 class Loading:
@@ -72,7 +71,7 @@ class Loading:
             warnings.simplefilter("always", UserWarning)
             lm = load(model, dtype=self.dtype, device=self.device, runtime=self.runtime)
         for warning in caught:
-            notes.print(f"[yellow]warning:[/] {warning.message}")
+            note("warning:", "yellow", str(warning.message))
         return lm
 
     def load_second(self, model: str | None) -> "LanguageModel | None":

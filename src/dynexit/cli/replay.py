@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from dynexit.cli.generate import print_json
-from dynexit.cli.options import notes
+from dynexit.cli.printing import notes, print_json, print_table
 from dynexit.errors import DynexitError
 
 if TYPE_CHECKING:
@@ -47,6 +45,7 @@ def replay(
     Drafts past a mismatch are off the recorded text. They are never accepted; how long such a draft
     would have gone on is estimated from the recorded text's own confidences there.
     """
+    from dynexit.model.saving import write_json
     from dynexit.replay.oracle import oracle
     from dynexit.replay.running import fixed_grid, replay_all
     from dynexit.replay.trace import load_trace
@@ -54,7 +53,7 @@ def replay(
     recorded = load_trace(trace)
     costs = _costs(cost, model, recorded.info.vocab_size)
     if save_cost is not None:
-        save_cost.write_text(json.dumps(costs.as_dict(), indent=1) + "\n")
+        write_json(save_cost, costs.as_dict())
     methods = ["vanilla", *(method or DEFAULT)]
     methods += fixed_grid(recorded.info) if grid else []
     found = [
@@ -109,5 +108,5 @@ def _print(found: "list[Replayed]", best: dict[str, float]) -> None:
     for name, key in (("oracle: exits", "exits"), ("oracle: exits and lookup", "both")):
         shares = [best[f"{key} {t}"] for t in [*tasks, "all"]]
         table.add_row(name, *(f"{share:.2f}x" for share in shares), "", "")
-    Console(highlight=False, soft_wrap=True).print(table)
+    print_table(table)
     notes.print("Drafts past a mismatch are estimated: they cost time, and are never accepted.")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dynexit.cli.options import DraftModel, Loading, ModelArgument, notes
+from dynexit.cli.options import DraftModel, Loading, ModelArgument
+from dynexit.cli.printing import notes
 from dynexit.cli.spreading import spread
 from dynexit.errors import DynexitError
 
@@ -159,7 +160,7 @@ def _serve(app: "FastAPI", where: Listening, log_level: str, browser: bool = Fal
     listening = open_socket(where.host, where.port)
     shown = f"[{where.host}]" if ":" in where.host else where.host
     address = f"http://{shown}:{listening.getsockname()[1]}"
-    notes.print(f"{app.state.service.name} is served at {address}/ and {address}/v1", markup=False)
+    notes.print(f"{app.state.service.name} is served at {address}/ and {address}/v1")
     if browser:
         Timer(1.0, webbrowser.open, (address,)).start()
     run(app, listening, log_level)

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from dynexit.cli.printing import print_table
 from dynexit.errors import DynexitError
 
 
@@ -39,7 +39,7 @@ def synth(
     table = Table("exit layer", "wanted", "achieved", title=f"{out}: {like}", title_style="")
     for layer, achieved in enumerate(made.achieved, start=1):
         table.add_row(str(layer), f"{made.wanted[layer]:.2f}", f"{achieved:.2f}")
-    Console(highlight=False).print(table)
+    print_table(table)
 
 
 def _anchors(pairs: list[str] | None) -> dict[int, float]:

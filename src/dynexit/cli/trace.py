@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 from rich.progress import track
 
-from dynexit.cli.options import Loading, Model, NewTokens, Prompts, notes
+from dynexit.cli.options import Loading, Model, NewTokens, Prompts
+from dynexit.cli.printing import note, notes
 from dynexit.cli.spreading import spread
 from dynexit.errors import DynexitError
 
@@ -43,7 +44,7 @@ def trace(
     for example in track(examples, "tracing", console=notes, transient=True):
         ids = lm.prompt_tokens(example.prompt)
         if len(ids) + max_new_tokens > context:
-            notes.print(f"[yellow]left out:[/] {example.id}: too long for {context} positions")
+            note("left out:", "yellow", f"{example.id}: too long for {context} positions")
             continue
         made.texts.append(record_text(lm, example.id, ids, max_new_tokens, trimmed))
     if not made.texts:

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from dynexit.cli.options import Device, Threads, notes
+from dynexit.cli.options import Device, Threads
+from dynexit.cli.printing import notes, print_table
 
 if TYPE_CHECKING:
     from dynexit.training.evaluation import DomainReport
@@ -49,7 +49,7 @@ def train(
         TextColumn("training"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=notes) as bar:
@@ -64,7 +64,7 @@ def train(
                 bar.console.print(report_table(state.reports, f"after {state.tokens:,} tokens"))
 
         reports = trainer.run(watch)
-    Console().print(report_table(reports, f"held-out text; checkpoint in {out}"))
+    print_table(report_table(reports, f"held-out text; checkpoint in {out}"))
 
 
 def report_table(reports: "dict[str, DomainReport]", title: str) -> Table:

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -53,10 +53,10 @@ class Sampling:
 
     def __post_init__(self) -> None:
         for name, kind in {"top_k": Integral, "seed": Integral | None}.items():
-            if not isinstance(value := getattr(self, name), kind):
+            if not _is(value := getattr(self, name), kind):
                 raise DynexitError(f"{name} is {value!r}: it must be a whole number.")
         for name in ("temperature", "top_p", "min_p", *PENALTIES):
-            if not isinstance(value := getattr(self, name), Real):
+            if not _is(value := getattr(self, name), Real):
                 raise DynexitError(f"{name} is {value!r}: it must be a number.")
         self._check_ranges()
 
@@ -69,6 +69,7 @@ class Sampling:
             "repetition_penalty": (self.repetition_penalty > 0, "above 0"),
             "presence_penalty": (True, "finite"),
             "frequency_penalty": (True, "finite"),
+            "seed": (self.seed is None or abs(self.seed) < 2**63, "between -2^63 and 2^63"),
             "acceptance": (
                 self.acceptance in ("shared-noise", "speculative"),
                 "shared-noise or speculative",
@@ -76,7 +77,7 @@ class Sampling:
         }
         for name, (fine, allowed) in limits.items():
             value = getattr(self, name)
-            if not fine or (isinstance(value, float) and not math.isfinite(value)):
+            if not fine or (isinstance(value, Real) and not math.isfinite(value)):
                 raise DynexitError(f"{name} is {value!r}: it must be {allowed}.")
 
     @property
@@ -93,6 +94,11 @@ class Sampling:
     def speculative(self) -> bool:
         """Whether drafts are accepted by chance (Leviathan), not where they are the target's."""
         return self.acceptance == "speculative" and not self.greedy
+
+
+def _is(value: object, kind: Any) -> bool:
+    """Whether a value is of a kind of number; Python counts true and false among all of them."""
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,7 @@ class Chooser:
 
     def __init__(self, sampling: Sampling, tokens: Sequence[int]) -> None:
         self.sampling, self._tokens, self._prompt_length = sampling, tokens, len(tokens)
-        self.seed = secrets.randbits(31) if sampling.seed is None else sampling.seed
+        self.seed = secrets.randbits(31) if sampling.seed is None else int(sampling.seed)
         self._noise: dict[int, Tensor] = {}
         self._noise_base = len(tokens)
         self._generator: torch.Generator | None = None

@@ -20,7 +20,7 @@ def parse_dtype(name: str | torch.dtype) -> torch.dtype:
     """The dtype that `name` means."""
     if isinstance(name, torch.dtype):
         return name
-    if name not in DTYPES:
+    if not isinstance(name, str) or name not in DTYPES:
         raise DynexitError(f"dtype {name!r} is not known: use one of {', '.join(DTYPES)}.")
     return DTYPES[name]
 
@@ -47,7 +47,7 @@ def parse_device(name: str | torch.device | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise DynexitError(f"device {name!r} is not known: use cpu, cuda or cuda:N.") from error
     if device.type not in ("cpu", "cuda"):
         raise DynexitError(f"device {name!r} is not supported: use cpu or cuda.")

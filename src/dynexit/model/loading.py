@@ -33,6 +33,8 @@ def find_checkpoint(model: str | Path) -> Path:
     Raises:
         DynexitError: neither a folder nor a hub repository that can be reached.
     """
+    if not isinstance(model, str | Path):
+        raise DynexitError(f"model is {model!r}: give a checkpoint's folder or a hub id.")
     folder = Path(model).expanduser()
     if folder.is_dir():
         return folder
