@@ -14,12 +14,12 @@ from dynexit.costs.table import Costs
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.loop import finish, generate
 from dynexit.decoding.records import FinishReason, ShadowTokens, Statistics
-from dynexit.decoding.sampling import Sampling
+from dynexit.decoding.sampling_parameters import Sampling, check_new_tokens
 from dynexit.decoding.sequence import Chunk, Limits
 from dynexit.decoding.sequence import Sequence as Decoding
 from dynexit.decoding.text import NoText, TextStream
 from dynexit.errors import DynexitError
-from dynexit.methods import make_controller
+from dynexit.methods import DEFAULT_METHOD, make_controller
 from dynexit.model.dtypes import parse_devices
 from dynexit.model.interface import Model
 from dynexit.model.loading import find_checkpoint, load_eos, load_shape
@@ -27,7 +27,6 @@ from dynexit.model.runtimes import load_into
 from dynexit.model.tokenizer import CheckpointTokenizer, load_tokenizer
 
 BUNDLED = Path(__file__).parent / "bundled"
-DEFAULT_METHOD = "auto"
 
 Prompt = str | Sequence[int]
 
@@ -232,8 +231,7 @@ class LanguageModel:
         return ids
 
     def _limits(self, prompt_length: int, max_new_tokens: int) -> Limits:
-        if max_new_tokens < 1:
-            raise DynexitError(f"max_new_tokens is {max_new_tokens}: it must be at least 1.")
+        check_new_tokens(max_new_tokens)
         context = self.model.config.max_positions
         if prompt_length > context:
             raise DynexitError(

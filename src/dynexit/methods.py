@@ -16,6 +16,7 @@ from dynexit.decoding.controllers import Controller, Factory, methods
 from dynexit.errors import DynexitError
 from dynexit.setting_types import check_types
 
+DEFAULT_METHOD = "auto"
 COMMON = "draft_vocabulary"  # a setting of every method
 
 
@@ -54,6 +55,21 @@ def make_controller(method: str | Controller, **settings: Any) -> Controller:
         raise DynexitError(f"method {method!r}: {error}.") from error
     if vocabulary is not None:
         controller.draft_vocabulary = vocabulary
+    return controller
+
+
+def usable_controller(method: str, second: bool, **settings: Any) -> Controller:
+    """A controller, before there is a model.
+
+    Args:
+        second: whether there will be a smaller model that drafts.
+
+    Raises:
+        DynexitError: as `make_controller`, or a method that needs a second model.
+    """
+    controller = make_controller(method, **settings)
+    if "second-model" in controller.drafters and not second:
+        raise DynexitError(f"method {method!r} drafts with a second model: give --draft-model.")
     return controller
 
 

@@ -32,17 +32,19 @@ def check(
 ) -> None:
     """Compare greedy texts with plain decoding's; exit code 1 where more than rounding differs."""
     from dynexit.bench.options import TABLE_1
+    from dynexit.methods import usable_controller
 
+    methods = [m for m in (method or TABLE_1) if m != "vanilla"]
+    controllers = {m: usable_controller(m, draft_model is not None) for m in methods}
     examples = prompts.load()
     lm, second = how.load(model), how.load_second(draft_model)
-    methods = [m for m in (method or TABLE_1) if m != "vanilla"]
     console, wrong = Console(highlight=False, soft_wrap=True), 0
     counts = dict.fromkeys(methods, 0)
     for name, example in track(examples, "checking", console=notes, transient=True):
         plain = lm.generate(example.prompt, "vanilla", max_new_tokens=max_new_tokens).token_ids
-        for one in methods:
+        for one, controller in controllers.items():
             other = lm.generate(
-                example.prompt, one, max_new_tokens=max_new_tokens, draft_model=second
+                example.prompt, controller, max_new_tokens=max_new_tokens, draft_model=second
             )
             found = _compare(lm, example.prompt, plain, other.token_ids)
             counts[one] += found is None

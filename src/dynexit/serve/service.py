@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from dynexit.decoding.predictions import Predictions, layer_predictions
-from dynexit.decoding.sampling import Sampling
+from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.sequence import Sequence
 from dynexit.errors import DynexitError
 from dynexit.language_model import LanguageModel, Prompt
