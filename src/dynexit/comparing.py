@@ -27,6 +27,8 @@ def run_in_turn(
     prompt: "Prompt",
     methods: "Mapping[str, str | Controller]",
     turns: Turns = iter,
+    *,
+    max_new_tokens: int,
     **options: Any,
 ) -> "dict[str, list[Generation]]":
     """Every method's `REPEATS` generations: A B A B A B, after a warm-up of each.
@@ -35,12 +37,13 @@ def run_in_turn(
         turns: goes through the names of the turns, and may show how far it is.
         options: as `LanguageModel.generate` takes them.
     """
-    warm_up = {**options, "max_new_tokens": min(WARM_UP_TOKENS, options["max_new_tokens"])}
+    few = min(WARM_UP_TOKENS, max_new_tokens)
     for method in methods.values():
-        lm.generate(prompt, method, **warm_up)
+        lm.generate(prompt, method, max_new_tokens=few, **options)
     outputs: dict[str, list[Generation]] = {name: [] for name in methods}
     for name in turns([*methods] * REPEATS):
-        outputs[name].append(lm.generate(prompt, methods[name], **options))
+        method = methods[name]
+        outputs[name].append(lm.generate(prompt, method, max_new_tokens=max_new_tokens, **options))
     return outputs
 
 
