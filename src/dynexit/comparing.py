@@ -49,7 +49,11 @@ def run_in_turn(
 
 def median_speed(runs: "Sequence[Generation]") -> float:
     """Tokens per second of decoding, the median of some runs; 0 where nothing was decoded."""
-    speed = median(run.stats.tokens_per_second for run in runs)
+    return rounded_speed(median(run.stats.tokens_per_second for run in runs))
+
+
+def rounded_speed(speed: float) -> float:
+    """A speed as it is shown."""
     return round(speed, _decimals(speed)) if speed else 0.0
 
 
