@@ -10,7 +10,8 @@ let lane = null, pinned = null, wanted = 0, quiet = Promise.resolve();
 // Tokens of another text are pointed at from now on; null is none.
 export function pointAt(other) {
   lane = other; pinned = null; wanted += 1;
-  at("token-name").textContent = "A token"; at("token-about").textContent = NOTHING;
+  at("token-name").textContent = "A token"; at("token-name").className = "";
+  at("token-about").textContent = NOTHING;
   at("layers").replaceChildren(); at("layers-key").hidden = true;
 }
 
@@ -20,7 +21,7 @@ export function waitFor(promise) { quiet = promise.catch(() => {}); }
 async function show(span) {
   const its = lane, ticket = ++wanted;
   for (const other of its.spans) other.classList.toggle("chosen", other === span);
-  at("token-name").textContent = visible(span.token.text);
+  at("token-name").textContent = visible(span.token.text); at("token-name").className = "verbatim";
   at("token-about").textContent = about(span);
   at("layers").replaceChildren(); at("layers-key").hidden = true;
   try {

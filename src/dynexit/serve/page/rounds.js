@@ -1,5 +1,6 @@
 // Round by round: exit layers, drafted and accepted tokens, speed.
 import { at, counted } from "./dom.js";
+import { shownSpeed } from "./speed.js";
 
 const DRAW_EVERY = 250;  // milliseconds: drawing must not slow what it shows
 const BY = { lookup: "looked up", "second-model": "2nd model" };
@@ -27,7 +28,7 @@ export function drawRounds(lane, depth, whole) {
   at("exit-label").textContent = `exit layer, of ${depth}`;
   at("exit-now").textContent = whole ? mostly(rounds.map(exitOf)) : exitOf(rounds.at(-1));
   at("draft-now").textContent = drafted ? `${Math.round(100 * accepted / drafted)} %` : "";
-  at("speed-now").textContent = whole ? `median ${middle(speeds).toFixed(0)}` : speeds.at(-1).toFixed(0);
+  at("speed-now").textContent = whole ? shownSpeed(lane.counts.tokens_per_second) : speeds.at(-1).toFixed(0);
   at("round-count").textContent = `${counted(rounds.length, "round")}, ${(1 + accepted / rounds.length).toFixed(2)} tokens each`;
 }
 
@@ -47,8 +48,6 @@ function mostly(labels) {
   const [most] = [...often].reduce((best, one) => one[1] > best[1] ? one : best);
   return often.size > 1 ? `mostly ${most}` : most;
 }
-
-const middle = values => [...values].sort((a, b) => a - b)[values.length >> 1];
 
 function columns(svg, values, most) {
   svg.setAttribute("viewBox", `0 0 ${Math.max(values.length, 40)} ${most}`);
