@@ -1,14 +1,20 @@
 """`make demo`: real prompts through the bundled model: vanilla, auto and DEL."""
 
-from collections.abc import Sequence
-from statistics import median
-
 from rich.table import Table
 from rich.text import Text
 
 import dynexit
 from dynexit.cli.generate import COLOURS
 from dynexit.cli.printing import print_table, say, write
+from dynexit.comparing import (
+    PLAIN,
+    REPEATS,
+    median_speed,
+    run_in_turn,
+    shown_speed,
+    shown_speedup,
+    speedup,
+)
 
 PROMPTS = {
     "word problem": "Question: A baker makes 12 trays of rolls with 9 rolls on each tray. She "
@@ -22,7 +28,7 @@ SHOWN = {
     "recovered": "recovered",
     "bonus": "bonus",
 }
-NEW_TOKENS, REPEATS = 96, 3
+NEW_TOKENS = 96
 # DEL with exits that choose among a quarter of the tokens and layers past 8 not analysed: cheaper.
 METHODS = {"auto": "auto", "DEL": "del:draft_vocabulary=2048,max_layer=8"}
 
@@ -38,11 +44,10 @@ def main() -> None:
         *(part for name, source in SHOWN.items() for part in (Text(name, COLOURS[source]), ", ")),
         "plain step.\n",
     )
-    table = Table("prompt", title="tokens per second of decoding", title_style="")
+    title = f"tokens per second of decoding, medians of {REPEATS} runs in turn"
+    table = Table("prompt", title=title, title_style="")
     for heading in ("vanilla", *METHODS, "auto's tokens a round", "identical"):
         table.add_column(heading, justify="right")
-    for method in METHODS.values():
-        lm.generate("Warm up.", method, max_new_tokens=16)
     for name, prompt in PROMPTS.items():
         write(prompt, "dim")
         for chunk in lm.stream(prompt, max_new_tokens=NEW_TOKENS):
@@ -54,28 +59,21 @@ def main() -> None:
 
 def _compare(lm: dynexit.LanguageModel, prompt: str) -> list[str | Text]:
     """All methods in turn, a few times."""
-    runs = [
-        [lm.generate(prompt, m, max_new_tokens=NEW_TOKENS) for m in ("vanilla", *METHODS.values())]
-        for _ in range(REPEATS)
-    ]
-    plain, *others = zip(*runs, strict=True)
-    same = all(output.token_ids == plain[0].token_ids for run in runs for output in run)
+    outputs = run_in_turn(lm, prompt, {PLAIN: PLAIN, **METHODS}, max_new_tokens=NEW_TOKENS)
+    plain = outputs.pop(PLAIN)
+    base = median_speed(plain)
+    same = all(o.token_ids == plain[0].token_ids for runs in outputs.values() for o in runs)
     return [
-        f"{median(_speed(output) for output in plain):.0f}",
-        *(_beside(plain, outputs) for outputs in others),
-        f"{others[0][0].stats.mean_acceptance_length:.2f}",
+        shown_speed(base),
+        *(_beside(base, median_speed(runs)) for runs in outputs.values()),
+        f"{outputs['auto'][0].stats.mean_acceptance_length:.2f}",
         Text("yes", "green") if same else Text("no", "red"),
     ]
 
 
-def _beside(plain: Sequence[dynexit.Generation], others: Sequence[dynexit.Generation]) -> str:
+def _beside(plain: float, own: float) -> str:
     """Tokens per second, and how many times plain decoding's that is."""
-    own, base = median(map(_speed, others)), median(map(_speed, plain))
-    return f"{own:.0f} ({own / max(base, 1e-9):.2f}x)"
-
-
-def _speed(output: dynexit.Generation) -> float:
-    return output.stats.tokens_per_second
+    return f"{shown_speed(own)} ({shown_speedup(speedup(own, plain))})"
 
 
 if __name__ == "__main__":

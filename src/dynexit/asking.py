@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dynexit.decoding.sampling import Sampling
+from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.errors import DynexitError
 
 WAYS = "give text, or token ids"

@@ -16,12 +16,12 @@ from dynexit.costs.table import Costs
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.loop import finish, generate
 from dynexit.decoding.records import FinishReason, ShadowTokens, Statistics
-from dynexit.decoding.sampling import Sampling
+from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.sequence import Chunk, Limits
 from dynexit.decoding.sequence import Sequence as Decoding
 from dynexit.decoding.text import NoText, TextStream
 from dynexit.errors import DynexitError
-from dynexit.methods import UnknownSettingError, make_controller
+from dynexit.methods import DEFAULT_METHOD, UnknownSettingError, make_controller
 from dynexit.model.dtypes import parse_devices
 from dynexit.model.interface import Model
 from dynexit.model.loading import find_checkpoint, load_eos, load_shape
@@ -29,7 +29,6 @@ from dynexit.model.runtimes import load_into
 from dynexit.model.tokenizer import CheckpointTokenizer, load_tokenizer
 
 BUNDLED = Path(__file__).parent / "bundled"
-DEFAULT_METHOD = "auto"
 
 Prompt = str | Sequence[int]
 

@@ -18,6 +18,7 @@ from dynexit.decoding.controllers.base import Vocabulary
 from dynexit.errors import DynexitError
 from dynexit.setting_types import check_type, check_types, shown
 
+DEFAULT_METHOD = "auto"
 COMMON = "draft_vocabulary"  # a setting of every method
 SHOWN = 60  # characters of a setting that an error repeats
 
@@ -82,6 +83,21 @@ def _check_made(controller: Controller) -> None:
         named = [field.name for field in fields(controller)]
         check_types(type(controller), {name: getattr(controller, name) for name in named})
     check_type(COMMON, controller.draft_vocabulary, Vocabulary | None)
+
+
+def usable_controller(method: str, second: bool, **settings: Any) -> Controller:
+    """A controller, before there is a model.
+
+    Args:
+        second: whether there will be a smaller model that drafts.
+
+    Raises:
+        DynexitError: as `make_controller`, or a method that needs a second model.
+    """
+    controller = make_controller(method, **settings)
+    if "second-model" in controller.drafters and not second:
+        raise DynexitError(f"method {method!r} drafts with a second model: give --draft-model.")
+    return controller
 
 
 def lossless_methods(num_layers: int, second: bool) -> list[str]:

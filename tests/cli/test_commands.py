@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dynexit import __version__
-from dynexit.language_model import DEFAULT_METHOD
+from dynexit.methods import DEFAULT_METHOD
 from dynexit.synth import synthesise
 
 

@@ -1,5 +1,6 @@
 """`dynexit bench` and `dynexit sweep`: models x tasks x methods into a file of records."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any
@@ -192,11 +193,14 @@ def _run(options: "Options", out: Path, executor: "Executor") -> None:
         TextColumn("left:"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=notes) as bar:
-        task, speedups = bar.add_task("loading"), Speedups()
+    bar, speedups = Progress(*columns, console=notes), Speedups()
+    task = bar.add_task("loading")
+    with ExitStack() as shown:
 
         def watch(record: "Record | None", done: int, total: int) -> None:
-            if record is not None:
+            if record is None:
+                shown.enter_context(bar)  # all is checked, and work begins
+            else:
                 speedups.add(record)
                 if record.error is not None:
                     where = f"{record.task} {record.example} {record.method}"
@@ -232,7 +236,7 @@ class Speedups:
     def text(self, record: "Record | None") -> str:
         """Such as "gsm8k del 1.42x"."""
         if record is None:
-            return "running"
+            return "loading"
         speeds = self._others.get(record.method, {})
         ratios = [v / self._plain[k] for k, v in speeds.items() if self._plain.get(k)]
         ratio = f" {median(ratios):.2f}x" if ratios else ""

@@ -37,11 +37,11 @@ def check(
     The exit code is 1 where more than rounding differs, or where a text could not be compared.
     """
     from dynexit.bench.options import TABLE_1
-    from dynexit.methods import make_controller
+    from dynexit.methods import usable_controller
 
     methods = [m for m in (method or TABLE_1) if m != "vanilla"]
     for one in methods:
-        make_controller(one)  # refuses what does not exist before the model loads
+        usable_controller(one, draft_model is not None)  # before the model loads
     examples = prompts.load()
     lm, second = how.load(model), how.load_second(draft_model)
     checker = Checker(lm, methods, {"max_new_tokens": max_new_tokens, "draft_model": second})

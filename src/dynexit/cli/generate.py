@@ -70,6 +70,13 @@ class Writing:
     stop: Annotated[list[str] | None, typer.Option(help="End before this text.")] = None
     chat: Annotated[bool, typer.Option("--chat", help="Use the chat template.")] = False
 
+    def check(self) -> None:
+        """Raises DynexitError for what no model could write."""
+        from dynexit.decoding.sampling_parameters import Sampling, check_new_tokens
+
+        check_new_tokens(self.max_new_tokens)
+        Sampling(**{name: getattr(self, name) for name in Sampling.__dataclass_fields__})
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -96,20 +103,26 @@ def generate(
     ] = False,
 ) -> None:
     """Generate text; tokens are coloured by where they came from."""
-    from dynexit.language_model import DEFAULT_METHOD
+    from dynexit.methods import DEFAULT_METHOD, usable_controller
 
-    text, methods = read_prompt(prompt, file), method or []
-    text = text.rstrip() if strip else text
+    methods, settings, second = method or [], own.settings, draft_model is not None
     if len(methods) > 1 and not compare_methods:
         raise DynexitError("several methods need --compare.")
+    writing.check()
+    chosen = methods[0] if methods else DEFAULT_METHOD
+    if compare_methods:
+        controllers = compare.choose(methods, settings, second)
+    else:
+        controllers = {chosen: usable_controller(chosen, second, **settings)}
+    text = read_prompt(prompt, file)
+    text = text.rstrip() if strip else text
     lm = how.load(model)
     options = {**vars(writing), "stop": writing.stop or []}
     options["draft_model"] = how.load_second(draft_model)
     if compare_methods:
-        compare.run(lm, text, methods, options, own.settings, as_json)
+        compare.run(lm, text, controllers, options, as_json)
         return
-    chosen = methods[0] if methods else DEFAULT_METHOD
-    stream = lm.stream(text, chosen, **options, **own.settings)
+    stream = lm.stream(text, controllers[chosen], **options)
     if as_json:
         for _ in stream:
             pass

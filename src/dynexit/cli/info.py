@@ -32,9 +32,7 @@ def info(
     how: Loading,
 ) -> None:
     """Show a model's shape, memory, and the agreement of every exit layer with the last."""
-    from dynexit.agreement import SAMPLE
-
-    text = SAMPLE if file is None else read_prompt(None, file)
+    text = None if file is None else read_prompt(None, file)
     record = describe(how.load(model), text)
     if as_json:
         print_json(record)
@@ -42,15 +40,15 @@ def info(
     _print(record)
 
 
-def describe(lm: "LanguageModel", text: str) -> dict[str, Any]:
-    """Everything that `info` shows, as plain values."""
-    from dynexit.agreement import best_exit, read_text
+def describe(lm: "LanguageModel", text: str | None) -> dict[str, Any]:
+    """Everything that `info` shows, as plain values; without a text, a sample is read."""
+    from dynexit.agreement import SAMPLE, best_exit, read_text
     from dynexit.model.loading import parameters
     from dynexit.model.native.loading import obstacle
 
     config, model = lm.model.config, lm.model
     size, count = model.dtype.itemsize, parameters(config)[0]
-    readings = read_text(lm, text)
+    readings = read_text(lm, SAMPLE if text is None else text)
     gain, layer, length = best_exit(readings.agreement)
     per_position = 2 * config.num_layers * config.num_kv_heads * config.head_dim * size
     return {

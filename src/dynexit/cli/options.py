@@ -1,13 +1,18 @@
 """Options that several commands share, and how a model is loaded for a command."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dynexit.cli.printing import note
+from dynexit.__main__ import INTERRUPTED
+from dynexit.cli.printing import note, notes
+from dynexit.errors import DynexitError
+from dynexit.model.names import check_names
 
 if TYPE_CHECKING:
     from dynexit.language_model import LanguageModel
@@ -50,6 +55,26 @@ Seed = Annotated[int, typer.Option(help="Of the shuffling and of the sampling.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
+def check_folder_of(file: Path | None, option: str) -> None:
+    """Raises DynexitError where a file that is to be written has no folder to be in."""
+    if file is not None and not file.parent.is_dir():
+        raise DynexitError(f"{option} {file}: there is no folder {file.parent}.")
+
+
+@contextmanager
+def starting(what: str = "loading") -> Iterator[None]:
+    """Modules or a model are loaded: a spinner on a terminal, and an interrupt is one line."""
+    spinner: AbstractContextManager[object] = nullcontext()
+    if notes.is_terminal:
+        spinner = notes.status(what)
+    try:
+        with spinner:
+            yield
+    except KeyboardInterrupt:
+        notes.print("interrupted")
+        raise typer.Exit(INTERRUPTED) from None
+
+
 @dataclass(frozen=True)
 class Loading:
     """How a command's models are loaded."""
@@ -59,15 +84,23 @@ class Loading:
     threads: Threads = None
     runtime: Runtime = None
 
+    def __post_init__(self) -> None:
+        check_names(self.dtype, self.device, self.runtime)
+
     def load(self, model: str | None) -> "LanguageModel":
         """Load a model; its warnings go to the terminal as one line each."""
-        import torch
+        with starting():
+            import torch
 
-        from dynexit.language_model import load
+            from dynexit.language_model import load
+            from dynexit.model.loading import find_checkpoint
 
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        with warnings.catch_warnings(record=True) as caught:
+        if model is not None:
+            find_checkpoint(model)  # a download shows bars, which a spinner would hide
+        told = starting(f"loading {model or 'the bundled model'}")
+        with told, warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             lm = load(model, dtype=self.dtype, device=self.device, runtime=self.runtime)
         for warning in caught:

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from typing import Any
 
 from rich.console import Console
@@ -32,8 +33,8 @@ _output, notes = _console(), _console(stderr=True)
 def accept_any_text() -> None:
     """Escape what the streams' encoding cannot say, where Python would raise."""
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # as it is where the shell has closed it
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        if isinstance(stream, TextIOWrapper):  # None where the shell has closed it
+            stream.reconfigure(errors="backslashreplace")
 
 
 def write(text: str, style: str = "") -> None:

@@ -8,6 +8,7 @@ import typer
 from rich.progress import track
 from rich.table import Table
 
+from dynexit.cli.options import check_folder_of, starting
 from dynexit.cli.printing import notes, print_json, print_table
 from dynexit.errors import DynexitError
 
@@ -45,12 +46,18 @@ def replay(
     Drafts past a mismatch are off the recorded text. They are never accepted; how long such a draft
     would have gone on is estimated from the recorded text's own confidences there.
     """
-    from dynexit.model.saving import write_json
-    from dynexit.replay.oracle import oracle
-    from dynexit.replay.running import fixed_grid, replay_all
+    from dynexit.methods import usable_controller
     from dynexit.replay.trace import load_trace
 
+    for name in method or DEFAULT:
+        usable_controller(name, second=True)
+    check_folder_of(save_cost, "--save-cost")
     recorded = load_trace(trace)
+    with starting():
+        from dynexit.model.saving import write_json
+        from dynexit.replay.oracle import oracle
+        from dynexit.replay.running import fixed_grid, replay_all
+
     costs = _costs(cost, model, recorded.info.vocab_size)
     if save_cost is not None:
         write_json(save_cost, costs.as_dict())
@@ -82,7 +89,8 @@ def _costs(file: Path | None, model: str | None, vocabulary: int) -> "Costs":
             raise DynexitError(f"--cost {file} holds no costs: {error}.") from error
     from dynexit.language_model import load
 
-    lm = load(model, check=False)
+    with starting("loading"):
+        lm = load(model, check=False)
     if lm.model.choosable != vocabulary:
         raise DynexitError(
             f"the trace is of a model of {vocabulary} tokens and {lm.name} has "

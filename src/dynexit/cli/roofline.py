@@ -8,7 +8,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from dynexit.cli.options import AsJson, Loading, ModelArgument
+from dynexit.cli.options import AsJson, Loading, ModelArgument, check_folder_of
 from dynexit.cli.printing import notes, print_json, print_table, say
 from dynexit.cli.spreading import spread
 from dynexit.errors import DynexitError
@@ -40,12 +40,13 @@ def roofline(
     how: Loading,
 ) -> None:
     """Time passes of several widths against the least that their bytes and arithmetic cost."""
-    from dynexit.bench.roofline import measure
-
     counts, contexts = _numbers(rows, "--rows"), _numbers(context, "--context")
     if plot is not None and plot.suffix not in (".png", ".svg", ".pdf"):
         raise DynexitError(f"--plot {plot}: give a file that ends in .png, .svg or .pdf.")
+    check_folder_of(plot, "--plot")
     lm = how.load(model)
+    from dynexit.bench.roofline import measure
+
     with Progress(console=notes, transient=True) as progress:
         task = progress.add_task("measuring", total=len(counts) * len(contexts))
         found = measure(lm, counts, contexts, lambda: progress.advance(task))

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.progress import track
 
-from dynexit.cli.options import Loading, Model, NewTokens, Prompts
+from dynexit.cli.options import Loading, Model, NewTokens, Prompts, check_folder_of
 from dynexit.cli.printing import note, notes
 from dynexit.cli.spreading import spread
 from dynexit.errors import DynexitError
@@ -30,15 +30,14 @@ def trace(
     how: Loading,
 ) -> None:
     """Record plain greedy texts with every layer's two best tokens, for `dynexit replay`."""
+    if out.suffix != ".safetensors":
+        raise DynexitError(f"--out {out}: give a file that ends in .safetensors.")
+    check_folder_of(out, "--out")
+    examples = [example for _, example in prompts.load()]
+    lm = how.load(model)
     from dynexit.replay.recording import record_text, trace_info
     from dynexit.replay.trace import Trace
 
-    if out.suffix != ".safetensors":
-        raise DynexitError(f"--out {out}: give a file that ends in .safetensors.")
-    if not out.parent.is_dir():
-        raise DynexitError(f"--out {out}: there is no folder {out.parent}.")
-    lm = how.load(model)
-    examples = [example for _, example in prompts.load()]
     made, context = Trace(trace_info(lm, draft_vocabulary)), lm.model.config.max_positions
     trimmed = made.info.draft_vocabulary
     for example in track(examples, "tracing", console=notes, transient=True):

@@ -7,8 +7,9 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from dynexit.cli.options import Device, Threads
+from dynexit.cli.options import Device, Threads, starting
 from dynexit.cli.printing import notes, print_table
+from dynexit.errors import DynexitError
 
 if TYPE_CHECKING:
     from dynexit.training.evaluation import DomainReport
@@ -32,19 +33,27 @@ def train(
     threads: Threads = None,
 ) -> None:
     """Train an early-exit model. Killed and started again, it continues where it was."""
-    import torch
-
     from dynexit.methods import parse_settings
-    from dynexit.model.dtypes import parse_device
+    from dynexit.model.names import check_names
     from dynexit.training.recipe import load_recipe
-    from dynexit.training.trainer import Progress as State
-    from dynexit.training.trainer import Trainer
+
+    check_names(None, device, None)
+    if not data_dir.is_dir():
+        raise DynexitError(f"--data-dir {data_dir}: there is no such folder.")
+    if out.exists() and not out.is_dir():
+        raise DynexitError(f"--out {out} is a file: give a folder.")
+    chosen = load_recipe(recipe, parse_settings(change or []))
+    with starting():
+        import torch
+
+        from dynexit.model.dtypes import parse_device
+        from dynexit.training.trainer import Progress as State
+        from dynexit.training.trainer import Trainer
 
     if threads is not None:
         torch.set_num_threads(threads)
-    trainer = Trainer(
-        load_recipe(recipe, parse_settings(change or [])), data_dir, out, parse_device(device)
-    )
+    with starting("reading texts"):
+        trainer = Trainer(chosen, data_dir, out, parse_device(device))
     columns = (
         TextColumn("training"),
         BarColumn(),

@@ -12,10 +12,11 @@ import torch
 from dynexit.costs.table import ROUGH, Costs
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.loop import finish
-from dynexit.decoding.sampling import Sampling
+from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.sequence import Limits, Sequence
 from dynexit.decoding.text import NoText
-from dynexit.model.drafting import DraftingRule, drafts_alone
+from dynexit.model.drafting import drafts_alone
+from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.interface import Model, Span
 from dynexit.model.verifying import verifies_alone
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from dynexit.decoding.records import Draft, Verdict
 from dynexit.decoding.sampling import NOT_NUMBERS, Chooser
 from dynexit.errors import DynexitError
-from dynexit.model.drafting import Leaf
+from dynexit.model.drafting_rule import Leaf
 from dynexit.model.readings import Readings
 
 

@@ -3,26 +3,15 @@
 import torch
 
 from dynexit.errors import DynexitError
-
-DTYPES = {
-    "bf16": torch.bfloat16,
-    "bfloat16": torch.bfloat16,
-    "fp16": torch.float16,
-    "float16": torch.float16,
-    "fp32": torch.float32,
-    "float32": torch.float32,
-    "fp64": torch.float64,
-    "float64": torch.float64,
-}
+from dynexit.model.names import check_dtype, split_devices
 
 
 def parse_dtype(name: str | torch.dtype) -> torch.dtype:
     """The dtype that `name` means."""
     if isinstance(name, torch.dtype):
         return name
-    if not isinstance(name, str) or name not in DTYPES:
-        raise DynexitError(f"dtype {name!r} is not known: use one of {', '.join(DTYPES)}.")
-    return DTYPES[name]
+    dtype: torch.dtype = getattr(torch, check_dtype(name))
+    return dtype
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
@@ -62,4 +51,4 @@ def parse_devices(names: str | torch.device | None) -> list[torch.device]:
     """The devices that a list such as "cuda:0,cuda:1" names, in order; one as `parse_device`."""
     if not isinstance(names, str):
         return [parse_device(names)]
-    return [parse_device(name.strip()) for name in names.split(",")]
+    return [parse_device(name) for name in split_devices(names)]

@@ -2,19 +2,23 @@
 
 import socket
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import uvicorn
-from fastapi import FastAPI
 
 from dynexit.errors import DynexitError
-from dynexit.serve.engine import Engine
-from dynexit.serve.service import Service
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from dynexit.serve.engine import Engine
+    from dynexit.serve.service import Service
 
 
 class Server(uvicorn.Server):
     """Announces the end to the engine first: uvicorn then waits for what is still being sent."""
 
-    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
+    def __init__(self, config: uvicorn.Config, engine: "Engine") -> None:
         super().__init__(config)
         self._engine = engine
 
@@ -41,7 +45,7 @@ def open_socket(host: str, port: int) -> socket.socket:
     return listening
 
 
-def run(app: FastAPI, listening: socket.socket, log_level: str = "info") -> None:
+def run(app: "FastAPI", listening: socket.socket, log_level: str = "info") -> None:
     """Serve until SIGINT or SIGTERM."""
     service: Service = app.state.service
     config = uvicorn.Config(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from dynexit.errors import DynexitError
-from dynexit.language_model import DEFAULT_METHOD
+from dynexit.methods import DEFAULT_METHOD
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dynexit.decoding.sampling import Chooser, Sampling
+from dynexit.decoding.sampling import Chooser
+from dynexit.decoding.sampling_parameters import Sampling
 
 # These read nothing but their scores, so that any number of rows goes through them together.
 ROWWISE = {

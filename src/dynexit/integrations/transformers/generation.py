@@ -11,7 +11,7 @@ from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.records import Statistics
-from dynexit.decoding.sampling import Acceptance
+from dynexit.decoding.sampling_parameters import Acceptance
 from dynexit.errors import DynexitError
 from dynexit.integrations.transformers.choosing import Processing
 from dynexit.integrations.transformers.refusals import (
@@ -23,7 +23,7 @@ from dynexit.integrations.transformers.refusals import (
 )
 from dynexit.integrations.transformers.runtimes import runtime_of
 from dynexit.integrations.transformers.writing import Row, Writing, joined, samplings
-from dynexit.language_model import DEFAULT_METHOD
+from dynexit.methods import DEFAULT_METHOD
 from dynexit.model.interface import Model
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig
-from dynexit.model.drafting import Drafted, DraftingRule
+from dynexit.model.drafting import Drafted
+from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.interface import Cache, Span
 from dynexit.model.native.binding import (
     Format,
