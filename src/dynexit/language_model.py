@@ -12,12 +12,13 @@ from dynexit.costs.preparing import prepare
 from dynexit.costs.store import costs_of
 from dynexit.costs.table import Costs
 from dynexit.decoding.controllers.base import Controller
+from dynexit.decoding.limits import Limits
 from dynexit.decoding.loop import finish, generate
 from dynexit.decoding.records import FinishReason, ShadowTokens, Statistics
 from dynexit.decoding.sampling import Sampling
-from dynexit.decoding.sequence import Chunk, Limits
+from dynexit.decoding.sequence import Chunk
 from dynexit.decoding.sequence import Sequence as Decoding
-from dynexit.decoding.text import NoText, TextStream
+from dynexit.decoding.text import NoText, TextSink, TextStream
 from dynexit.errors import DynexitError
 from dynexit.methods import make_controller
 from dynexit.model.dtypes import parse_devices
@@ -145,11 +146,15 @@ class LanguageModel:
         method: str | Controller = DEFAULT_METHOD,
         *,
         max_new_tokens: int = 128,
+        min_new_tokens: int = 0,
         stop: str | Sequence[str] = (),
+        stop_token_ids: Sequence[int] = (),
+        ignore_eos: bool = False,
         chat: bool = False,
         sampling: Sampling | None = None,
         draft_model: "LanguageModel | None" = None,
         logprobs: int | None = None,
+        prompt_logprobs: bool = False,
         **options: Any,
     ) -> Decoding:
         """A text of which nothing is decoded yet, for a scheduler to run.
@@ -157,8 +162,12 @@ class LanguageModel:
         Args:
             prompt: text, or token ids as they are.
             method: a method's name, `FILE.py:CLASS`, or a controller.
-            max_new_tokens: exact; the text may end earlier.
-            stop: the text is cut before the first of these strings.
+            max_new_tokens: exact; the text may end earlier. 0 reads the prompt only.
+            min_new_tokens: before so many, no EOS and no stop token can be chosen, and no stop
+                string ends the text.
+            stop: the text is cut before the first of these strings; one may name special tokens.
+            stop_token_ids: tokens that end the text as EOS does, and are no part of it.
+            ignore_eos: EOS is a token like others.
             chat: the prompt is a user's message, put through the checkpoint's chat template.
             sampling: how tokens are chosen; or give its fields (temperature, top_k, top_p, min_p,
                 repetition_penalty, presence_penalty, frequency_penalty, seed, acceptance) as
@@ -166,6 +175,7 @@ class LanguageModel:
             draft_model: a smaller model of the same vocabulary, for methods that draft with one.
             logprobs: give each chunk its token's log-probability under the target, and so many of
                 the likeliest tokens in its place.
+            prompt_logprobs: give them for the prompt, too, as `prompt_logprobs` of the sequence.
             options: fields of `Sampling`, and settings of the method (such as exit_layer).
 
         Raises:
@@ -181,14 +191,19 @@ class LanguageModel:
         if controller.reads_sample:
             controller.sample = self.sample
         tokens = self.prompt_tokens(prompt, chat)
-        limits = self._limits(len(tokens), max_new_tokens)
+        ends = frozenset(self._checked(stop_token_ids)) | (frozenset() if ignore_eos else self.eos)
+        limits = Limits(max_new_tokens, self.model.config.max_positions, ends, min_new_tokens)
+        limits.check(len(tokens), self.model.choosable)
         stops = [stop] if isinstance(stop, str) else list(stop)
         if stops and self.tokenizer is None:
             raise DynexitError("stop strings need a tokenizer, and this checkpoint has none.")
-        text = TextStream(self.tokenizer.backend, tokens, stops) if self.tokenizer else NoText()
+        text: TextSink = NoText()
+        if self.tokenizer is not None:
+            text = TextStream(self.tokenizer.backend, tokens, stops, min_new_tokens)
         rule = sampling or Sampling(**chosen)
         second = None if draft_model is None else self._second(draft_model)
-        return Decoding(self.model, tokens, controller, rule, limits, text, second, logprobs)
+        given = (self.model, tokens, controller, rule, limits, text, second)
+        return Decoding(*given, logprobs, prompt_logprobs)
 
     def _second(self, other: "LanguageModel") -> Model:
         """The model that drafts for this one.
@@ -226,21 +241,13 @@ class LanguageModel:
             ids = [int(token) for token in prompt]
         if not ids:
             raise DynexitError("the prompt is empty: give at least one token of text.")
+        return self._checked(ids)
+
+    def _checked(self, ids: Sequence[int]) -> list[int]:
         limit = self.model.choosable
         if wrong := [token for token in ids if not 0 <= token < limit]:
             raise DynexitError(f"token id {wrong[0]} is outside the vocabulary of {limit} tokens.")
-        return ids
-
-    def _limits(self, prompt_length: int, max_new_tokens: int) -> Limits:
-        if max_new_tokens < 1:
-            raise DynexitError(f"max_new_tokens is {max_new_tokens}: it must be at least 1.")
-        context = self.model.config.max_positions
-        if prompt_length > context:
-            raise DynexitError(
-                f"the prompt has {prompt_length} tokens, but the model's context holds {context}: "
-                "shorten the prompt."
-            )
-        return Limits(max_new_tokens, context, self.eos)
+        return list(ids)
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,27 @@ class Writing:
     frequency_penalty: Annotated[float, typer.Option(help="0 is off.")] = 0.0
     seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None
     acceptance: Annotated[str, typer.Option(help="shared-noise or speculative.")] = "shared-noise"
-    stop: Annotated[list[str] | None, typer.Option(help="End before this text.")] = None
+    stop: Annotated[
+        list[str] | None, typer.Option(help="End before this text, or this special token.")
+    ] = None
+    stop_token: Annotated[
+        list[int] | None, typer.Option(help="End before this token id; may repeat.")
+    ] = None
+    min_new_tokens: Annotated[int, typer.Option(help="End after so many at the earliest.")] = 0
+    ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Write on after EOS.")] = False
     chat: Annotated[bool, typer.Option("--chat", help="Use the chat template.")] = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """As `LanguageModel.generate` takes them.
+
+        Raises:
+            DynexitError: there would be nothing to print.
+        """
+        if self.max_new_tokens < 1:
+            raise DynexitError(f"max_new_tokens is {self.max_new_tokens}: it must be at least 1.")
+        given = {name: value for name, value in vars(self).items() if name != "stop_token"}
+        return {**given, "stop": self.stop or [], "stop_token_ids": self.stop_token or []}
 
 
 def register(app: typer.Typer) -> None:
@@ -96,11 +115,10 @@ def generate(
     """Generate text; tokens are coloured by where they came from."""
     from dynexit.language_model import DEFAULT_METHOD
 
-    text, methods = read_prompt(prompt, file), method or []
+    text, methods, options = read_prompt(prompt, file), method or [], writing.options
     if len(methods) > 1 and not compare_methods:
         raise DynexitError("several methods need --compare.")
     lm = how.load(model)
-    options = {**vars(writing), "stop": writing.stop or []}
     options["draft_model"] = how.load_second(draft_model)
     if compare_methods:
         compare.run(lm, text, methods, options, own.settings, as_json)
