@@ -151,6 +151,7 @@ class LanguageModel:
         stop_token_ids: Sequence[int] = (),
         ignore_eos: bool = False,
         chat: bool = False,
+        trust_messages: bool = False,
         sampling: Sampling | None = None,
         draft_model: "LanguageModel | None" = None,
         logprobs: int | None = None,
@@ -169,6 +170,7 @@ class LanguageModel:
             stop_token_ids: tokens that end the text as EOS does, and are no part of it.
             ignore_eos: EOS is a token like others.
             chat: the prompt is a user's message, put through the checkpoint's chat template.
+            trust_messages: special tokens that the message spells are control tokens, not text.
             sampling: how tokens are chosen; or give its fields (temperature, top_k, top_p, min_p,
                 repetition_penalty, presence_penalty, frequency_penalty, seed, acceptance) as
                 options.
@@ -190,7 +192,7 @@ class LanguageModel:
         prepare(controller, self.model)
         if controller.reads_sample:
             controller.sample = self.sample
-        tokens = self.prompt_tokens(prompt, chat)
+        tokens = self.prompt_tokens(prompt, chat, trust_messages)
         ends = frozenset(self._checked(stop_token_ids)) | (frozenset() if ignore_eos else self.eos)
         limits = Limits(max_new_tokens, self.model.config.max_positions, ends, min_new_tokens)
         limits.check(len(tokens), self.model.choosable)
@@ -226,7 +228,9 @@ class LanguageModel:
         self._seconds.append(other)
         return other.model
 
-    def prompt_tokens(self, prompt: Prompt, chat: bool = False) -> list[int]:
+    def prompt_tokens(
+        self, prompt: Prompt, chat: bool = False, trust_messages: bool = False
+    ) -> list[int]:
         """Token ids of a prompt, as `stream` takes it.
 
         Raises:
@@ -235,8 +239,13 @@ class LanguageModel:
         if isinstance(prompt, str):
             if self.tokenizer is None:
                 raise DynexitError("this checkpoint has no tokenizer: give token ids as prompt.")
-            messages = [{"role": "user", "content": prompt}]
-            ids = self.tokenizer.encode_chat(messages) if chat else self.tokenizer.encode(prompt)
+            ids = (
+                self.tokenizer.encode(prompt)
+                if not chat
+                else self.tokenizer.encode_chat(
+                    [{"role": "user", "content": prompt}], trust_messages=trust_messages
+                )
+            )
         else:
             ids = [int(token) for token in prompt]
         if not ids:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dynexit.cli import compare
-from dynexit.cli.options import AsJson, DraftModel, Loading, Model, notes
+from dynexit.cli.options import AsJson, DraftModel, Loading, Model, noted_warnings, notes
 from dynexit.cli.spreading import spread
 from dynexit.errors import DynexitError
 
@@ -77,6 +77,12 @@ class Writing:
     min_new_tokens: Annotated[int, typer.Option(help="End after so many at the earliest.")] = 0
     ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Write on after EOS.")] = False
     chat: Annotated[bool, typer.Option("--chat", help="Use the chat template.")] = False
+    trust_messages: Annotated[
+        bool,
+        typer.Option(
+            "--trust-messages", help="With --chat: special tokens in the prompt are no text."
+        ),
+    ] = False
 
     @property
     def options(self) -> dict[str, Any]:
@@ -124,7 +130,8 @@ def generate(
         compare.run(lm, text, methods, options, own.settings, as_json)
         return
     chosen = methods[0] if methods else DEFAULT_METHOD
-    stream = lm.stream(text, chosen, **options, **own.settings)
+    with noted_warnings():
+        stream = lm.stream(text, chosen, **options, **own.settings)
     if as_json:
         for _ in stream:
             pass

@@ -1,12 +1,15 @@
 """Options that several commands share, and how a model is loaded for a command."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 if TYPE_CHECKING:
     from dynexit.language_model import LanguageModel
@@ -51,6 +54,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 notes = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
+@contextmanager
+def noted_warnings() -> Iterator[None]:
+    """What is warned of goes to the terminal as one line each."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for warning in caught:
+        notes.print(Text.assemble(("warning:", "yellow"), f" {warning.message}"))
+
+
 @dataclass(frozen=True)
 class Loading:
     """How a command's models are loaded."""
@@ -68,12 +81,8 @@ class Loading:
 
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
-            lm = load(model, dtype=self.dtype, device=self.device, runtime=self.runtime)
-        for warning in caught:
-            notes.print(f"[yellow]warning:[/] {warning.message}")
-        return lm
+        with noted_warnings():
+            return load(model, dtype=self.dtype, device=self.device, runtime=self.runtime)
 
     def load_second(self, model: str | None) -> "LanguageModel | None":
         """The model that drafts, where one is named."""
