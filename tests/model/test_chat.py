@@ -115,7 +115,7 @@ def as_before(tokenizer, messages):
 
 def special_ids(tokenizer, ids):
     special = {i for i, t in tokenizer.loaded.added_tokens_decoder.items() if t.special}
-    unknown = tokenizer.loaded.unk_token_id
+    unknown = tokenizer.backend.token_to_id("<unk>")  # what a message's text may come to
     return [token for token in ids if token in special and token != unknown]
 
 
