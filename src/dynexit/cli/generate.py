@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from dynexit.cli import compare
-from dynexit.cli.options import AsJson, DraftModel, Loading, Model
+from dynexit.cli.options import AsJson, DraftModel, Loading, Model, noted_warnings
 from dynexit.cli.printing import notes, print_json, write
 from dynexit.cli.spreading import spread
 from dynexit.errors import DynexitError
@@ -67,8 +67,27 @@ class Writing:
     frequency_penalty: Annotated[float, typer.Option(help="0 is off.")] = 0.0
     seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None
     acceptance: Annotated[str, typer.Option(help="shared-noise or speculative.")] = "shared-noise"
-    stop: Annotated[list[str] | None, typer.Option(help="End before this text.")] = None
+    stop: Annotated[
+        list[str] | None, typer.Option(help="End before this text, or this special token.")
+    ] = None
+    stop_token: Annotated[
+        list[int] | None, typer.Option(help="End before this token id; may repeat.")
+    ] = None
+    min_new_tokens: Annotated[int, typer.Option(help="End after so many at the earliest.")] = 0
+    ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Write on after EOS.")] = False
     chat: Annotated[bool, typer.Option("--chat", help="Use the chat template.")] = False
+    trust_messages: Annotated[
+        bool,
+        typer.Option(
+            "--trust-messages", help="With --chat: special tokens in the prompt are no text."
+        ),
+    ] = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """As `LanguageModel.generate` takes them."""
+        given = {name: value for name, value in vars(self).items() if name != "stop_token"}
+        return {**given, "stop": self.stop or [], "stop_token_ids": self.stop_token or []}
 
     def check(self) -> None:
         """Raises DynexitError for what no model could write."""
@@ -116,13 +135,13 @@ def generate(
         controllers = {chosen: usable_controller(chosen, second, **settings)}
     text = read_prompt(prompt, file)
     text = text.rstrip() if strip else text
-    lm = how.load(model)
-    options = {**vars(writing), "stop": writing.stop or []}
+    lm, options = how.load(model), writing.options
     options["draft_model"] = how.load_second(draft_model)
     if compare_methods:
         compare.run(lm, text, controllers, options, as_json)
         return
-    stream = lm.stream(text, controllers[chosen], **options)
+    with noted_warnings():
+        stream = lm.stream(text, controllers[chosen], **options)
     if as_json:
         for _ in stream:
             pass

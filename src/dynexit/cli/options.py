@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dynexit.__main__ import INTERRUPTED
-from dynexit.cli.printing import note, notes
+from dynexit.cli.printing import notes
 from dynexit.errors import DynexitError
 from dynexit.model.names import check_names
 
@@ -75,6 +75,16 @@ def starting(what: str = "loading") -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
+@contextmanager
+def noted_warnings() -> Iterator[None]:
+    """What is warned of goes to the terminal as one line each."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for warning in caught:
+        note("warning:", "yellow", str(warning.message))
+
+
 @dataclass(frozen=True)
 class Loading:
     """How a command's models are loaded."""
@@ -99,13 +109,8 @@ class Loading:
             torch.set_num_threads(self.threads)
         if model is not None:
             find_checkpoint(model)  # a download shows bars, which a spinner would hide
-        told = starting(f"loading {model or 'the bundled model'}")
-        with told, warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
-            lm = load(model, dtype=self.dtype, device=self.device, runtime=self.runtime)
-        for warning in caught:
-            note("warning:", "yellow", str(warning.message))
-        return lm
+        with starting(f"loading {model or 'the bundled model'}"), noted_warnings():
+            return load(model, dtype=self.dtype, device=self.device, runtime=self.runtime)
 
     def load_second(self, model: str | None) -> "LanguageModel | None":
         """The model that drafts, where one is named."""

@@ -11,9 +11,10 @@ import torch
 
 from dynexit.costs.table import ROUGH, Costs
 from dynexit.decoding.controllers.base import Controller
+from dynexit.decoding.limits import Limits
 from dynexit.decoding.loop import finish
 from dynexit.decoding.sampling_parameters import Sampling
-from dynexit.decoding.sequence import Limits, Sequence
+from dynexit.decoding.sequence import Sequence
 from dynexit.decoding.text import NoText
 from dynexit.model.drafting import drafts_alone
 from dynexit.model.drafting_rule import DraftingRule

@@ -41,10 +41,21 @@ class Chooser:
     Row i of a call is the token at position `len(tokens) + first + i`; its context is the
     committed tokens and the first `first + i` drafts (for positions of the prompt, where `first`
     is negative, the whole prompt).
+
+    Args:
+        ends: tokens that cannot be chosen before the text has `min_new_tokens`.
     """
 
-    def __init__(self, sampling: Sampling, tokens: Sequence[int]) -> None:
+    def __init__(
+        self,
+        sampling: Sampling,
+        tokens: Sequence[int],
+        ends: frozenset[int] = frozenset(),
+        min_new_tokens: int = 0,
+    ) -> None:
         self.sampling, self._tokens, self._prompt_length = sampling, tokens, len(tokens)
+        self._ends = sorted(ends)
+        self._may_end = len(tokens) + min_new_tokens  # the first position where one may stand
         self.seed = secrets.randbits(31) if sampling.seed is None else int(sampling.seed)
         self._noise: dict[int, Tensor] = {}
         self._noise_base = len(tokens)
@@ -54,7 +65,13 @@ class Chooser:
     def best_only(self) -> bool:
         """Whether it is enough to know every row's best token, and how likely it is."""
         rule = self.sampling
-        return rule.greedy and rule.repetition_penalty == 1.0 and not rule.counting
+        plain = rule.greedy and rule.repetition_penalty == 1.0 and not rule.counting
+        return plain and not self._too_early
+
+    @property
+    def _too_early(self) -> bool:
+        """Whether the next token cannot be every token."""
+        return bool(self._ends) and len(self._tokens) < self._may_end
 
     def choose(
         self,
@@ -103,11 +120,13 @@ class Chooser:
         return (chosen - exact.logsumexp(-1)).exp()
 
     def process(self, logits: Tensor, drafts: Sequence[int] = (), first: int = 0) -> Tensor:
-        """Penalties, temperature, top-k, top-p, min-p: [..., n, V], in this order."""
+        """Penalties, ends, temperature, top-k, top-p, min-p: [..., n, V], in this order."""
         if self.sampling.repetition_penalty != 1.0:
             logits = self._penalise(_exact(logits), drafts, first)
         if self.sampling.counting:
             logits = self._lower_repeated(_exact(logits), drafts, first)
+        if self._too_early:
+            logits = self._without_ends(logits, first)
         if self.sampling.greedy:
             return logits
         exact = _exact(logits)
@@ -134,6 +153,15 @@ class Chooser:
         counts = counts.to(logits)
         rule = self.sampling
         return logits - rule.frequency_penalty * counts - rule.presence_penalty * (counts > 0)
+
+    def _without_ends(self, logits: Tensor, first: int) -> Tensor:
+        """Nothing that ends the text, in the rows of positions where it cannot end yet."""
+        rows, vocabulary = logits.shape[-2:]
+        start = len(self._tokens) + first
+        early = slice(max(self._prompt_length - start, 0), min(max(self._may_end - start, 0), rows))
+        left = logits.clone()
+        left[..., early, [token for token in self._ends if token < vocabulary]] = -math.inf
+        return left
 
     def noise(self, like: Tensor, first: int) -> Tensor:
         """Gumbel noise [n, V] of the positions of n rows, drawn once per position."""

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from dynexit.costs.preparing import prepare
 from dynexit.decoding.controllers.base import Controller
+from dynexit.decoding.limits import Limits
 from dynexit.decoding.sampling_parameters import Acceptance, Sampling
 from dynexit.decoding.scheduler import Scheduler
-from dynexit.decoding.sequence import Limits
 from dynexit.decoding.sequence import Sequence as Decoding
 from dynexit.decoding.together import generate_together
 from dynexit.errors import DynexitError
