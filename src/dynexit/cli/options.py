@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="Checkpoint folder or hub id [default: the bundled model]."),
+    typer.Option("--model", "-m", help="Folder, GGUF file or hub id [default: the bundled model]."),
 ]
 ModelArgument = Annotated[
-    str | None, typer.Argument(help="Checkpoint folder or hub id [default: the bundled model].")
+    str | None,
+    typer.Argument(help="Folder, GGUF file or hub id [default: the bundled model]."),
 ]
 DraftModel = Annotated[
     str | None, typer.Option(help="Smaller checkpoint that drafts, for two-model.")
