@@ -314,7 +314,7 @@ def load(
     """Load a checkpoint in Hugging Face format.
 
     Args:
-        model: a local folder or a hub id; None is the model that comes with dynexit.
+        model: a local folder, a GGUF file or a hub id; None is the model that comes with dynexit.
         dtype: bf16, fp16, fp32 or fp64; None is bf16 where that is fast, else fp32.
         device: cpu, cuda or cuda:N; None is CUDA where there is one. Several, such as
             "cuda:0,cuda:1", share the layers among them: a model larger than one of them.

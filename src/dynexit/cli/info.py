@@ -72,6 +72,7 @@ def describe(lm: "LanguageModel", text: str | None) -> dict[str, Any]:
         "native_obstacle": obstacle(config, model.dtype, *model.devices),
         "weight_bytes": count * size,
         "kv_bytes_per_position": per_position,
+        "tensors": _tensors(lm),
         "eos_token_ids": sorted(lm.eos),
         "positions_read": readings.positions,
         "agreement": readings.agreement,
@@ -79,6 +80,14 @@ def describe(lm: "LanguageModel", text: str | None) -> dict[str, Any]:
         "best_exit_layer": layer,
         "best_speculation_length": length,
     }
+
+
+def _tensors(lm: "LanguageModel") -> dict[str, dict[str, int]] | None:
+    """Bytes of a GGUF file's tensors, by kind and type; None of another checkpoint."""
+    from dynexit.model.gguf.files import is_gguf
+    from dynexit.model.gguf.summary import tensor_bytes
+
+    return tensor_bytes(lm.folder) if lm.folder and is_gguf(lm.folder) else None
 
 
 def _print(record: dict[str, Any]) -> None:
@@ -98,6 +107,9 @@ def _print(record: dict[str, Any]) -> None:
         f"context {record['max_positions']}, "
         f"KV cache {record['kv_bytes_per_position'] / 1e3:.1f} kB a position"
     )
+    for kind, types in (record["tensors"] or {}).items():
+        listed = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in types.items())
+        console.print(f"{kind} in the file: {listed}")
     if record["native_obstacle"]:
         say(f"no native runtime: {record['native_obstacle']}")
     table = Table("exit layer", title=f"agreement over {record['positions_read']} positions")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dynexit.__main__ import INTERRUPTED
-from dynexit.cli.printing import notes
+from dynexit.cli.printing import note, notes
 from dynexit.errors import DynexitError
 from dynexit.model.names import check_names
 
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="Checkpoint folder or hub id [default: the bundled model]."),
+    typer.Option("--model", "-m", help="Folder, GGUF file or hub id [default: the bundled model]."),
 ]
 ModelArgument = Annotated[
-    str | None, typer.Argument(help="Checkpoint folder or hub id [default: the bundled model].")
+    str | None,
+    typer.Argument(help="Folder, GGUF file or hub id [default: the bundled model]."),
 ]
 DraftModel = Annotated[
     str | None, typer.Option(help="Smaller checkpoint that drafts, for two-model.")

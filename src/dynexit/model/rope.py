@@ -19,6 +19,8 @@ def inverse_frequencies(rope: RopeConfig, head_dim: int) -> Tensor:
     frequencies = 1.0 / rope.theta**exponents
     if rope.kind == "linear":
         return frequencies / rope.factor
+    if rope.kind == "factors":
+        return frequencies / torch.tensor(rope.factors)
     if rope.kind == "llama3":
         return _llama3_frequencies(rope, frequencies)
     return frequencies

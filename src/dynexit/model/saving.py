@@ -44,8 +44,10 @@ def config_json(config: ModelConfig, dtype: torch.dtype, eos: int | None, bos: i
 
 def _rope_json(rope: RopeConfig) -> Json:
     settings: Json = {"rope_type": rope.kind, "rope_theta": rope.theta}
-    if rope.kind != "default":
+    if rope.kind in ("linear", "llama3"):
         settings["factor"] = rope.factor
+    if rope.kind == "factors":
+        settings["factors"] = list(rope.factors)
     if rope.kind == "llama3":
         settings["low_freq_factor"] = rope.low_freq_factor
         settings["high_freq_factor"] = rope.high_freq_factor

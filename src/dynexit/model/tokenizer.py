@@ -11,6 +11,8 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from dynexit.errors import DynexitError
+from dynexit.model.gguf.files import is_gguf
+from dynexit.model.gguf.tokens import from_file, has_tokenizer
 from dynexit.model.inert import InertText
 
 FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
@@ -23,9 +25,7 @@ class CheckpointTokenizer:
 
     def __init__(self, folder: Path) -> None:
         try:
-            loaded = _loader(folder).from_pretrained(
-                str(folder), trust_remote_code=False, local_files_only=True
-            )
+            loaded = from_file(folder) if is_gguf(folder) else _from_folder(folder)
         except Exception as error:  # every tokenizer class raises its own kinds
             raise DynexitError(
                 f"the tokenizer in {folder} cannot be loaded: {_reason(error)}"
@@ -158,6 +158,11 @@ def _reason(error: Exception) -> str:
     return lines[0] if len(lines[0]) <= REASON else f"{lines[0][:REASON]}..."
 
 
+def _from_folder(folder: Path) -> Any:
+    loader = _loader(folder)
+    return loader.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+
+
 def _loader(folder: Path) -> Any:
     """The class of transformers' that reads this folder. Where that is the generic one it is asked
     itself: `AutoTokenizer` imports what models need, which takes longer than the rest of a start.
@@ -173,7 +178,9 @@ def _loader(folder: Path) -> Any:
 
 
 def load_tokenizer(folder: Path) -> CheckpointTokenizer | None:
-    """The tokenizer in `folder`; None where it has none at all."""
+    """The tokenizer in a folder or a GGUF file; None where it has none at all."""
+    if is_gguf(folder):
+        return CheckpointTokenizer(folder) if has_tokenizer(folder) else None
     if not any((folder / name).exists() for name in FILES):
         return None
     return CheckpointTokenizer(folder)
