@@ -117,11 +117,11 @@ def load_model(
 
 def without_memory(config: ModelConfig, dtype: torch.dtype) -> Transformer:
     """A model whose weights have shapes and no values."""
-    with torch.device("meta"), _Unfilled():
+    with torch.device("meta"), Unfilled():
         return Transformer(config).to(dtype).requires_grad_(False)
 
 
-class _Unfilled(TorchFunctionMode):
+class Unfilled(TorchFunctionMode):
     """Leaves out initial values: drawing them without memory imports a compiler, for seconds."""
 
     def __torch_function__(

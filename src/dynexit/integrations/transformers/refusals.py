@@ -3,7 +3,8 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from dynexit.errors import DynexitError
 from dynexit.integrations.transformers.versions import is_empty_cache
@@ -27,8 +28,15 @@ def refuse_model(model: Any) -> None:
         raise DynexitError(f"{name} is an encoder-decoder: only decoder-only models are run.")
     if model._is_stateful:
         raise DynexitError(f"{name} keeps a state that cannot be rolled back: it is not run.")
-    if model.training:
+    if model.training or any(map(_drops, model.modules())):
         raise DynexitError(f"{name} is in training mode: call its eval() first.")
+
+
+def _drops(module: nn.Module) -> bool:
+    """Whether a part drops values at random: an adapter added to a model in evaluation may."""
+    shares = [value for name, value in vars(module).items() if "dropout" in name]
+    shares += [module.p] if isinstance(module, _DropoutNd) else []
+    return module.training and any(isinstance(share, float) and share > 0 for share in shares)
 
 
 def refuse_settings(config: Any, assistant: Any) -> None:

@@ -129,7 +129,7 @@ class NativeTransformer:
         self.kept_layers = config.num_layers  # fewer in a copy for drafts, like tokens of the head
         self.kept_tokens = config.vocab_size
         self.choosable = config.vocab_size  # fewer where the vocabulary is padded
-        self._rotary, none = RotaryTable(config.rope, config.head_dim), torch.empty(0)
+        self.rotary, none = RotaryTable(config.rope, config.head_dim), torch.empty(0)
         self._angles = Angles(0, 0, 0, (none, none))
         self.spare: list[Workspace] = []  # of sequences that have ended
         self.draft_copy: NativeTransformer | None = None  # of the first layers, in int8
@@ -165,6 +165,7 @@ class NativeTransformer:
         if copy is None or copy.kept_layers < layers or copy.kept_tokens < tokens:
             copy = NativeTransformer(self.config, self.dtype, self.threads, self.isa, "int8")
             copy.choosable, copy.kept_layers, copy.kept_tokens = self.choosable, layers, tokens
+            copy.rotary = self.rotary
             for part in range(-1, layers):
                 self._check(self.runtime.convert(copy.handle, self.handle, part, tokens))
             self.draft_copy = copy
@@ -309,7 +310,7 @@ class NativeTransformer:
             raise DynexitError(f"position {stop} is past the context of {limit}.")
         angles = self._angles
         if stop > angles.covered:
-            cos, sin = self._rotary.up_to(stop, LIKE)
+            cos, sin = self.rotary.up_to(stop, LIKE)
             angles = self._angles = Angles(cos.data_ptr(), sin.data_ptr(), len(cos), (cos, sin))
         return angles
 
