@@ -7,6 +7,7 @@ import json
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from dynexit.model.config import Json, ModelConfig
 from dynexit.model.families import parse_config
 from dynexit.model.placement import place_layers
 from dynexit.model.transformer import Transformer
+from dynexit.model.tying import are_one, named_as_held
 from dynexit.model.weights import Part, weight_map
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
@@ -78,8 +80,14 @@ def read_json(file: Path) -> Json:
 
 
 def load_shape(folder: Path) -> ModelConfig:
-    """The shape in `folder`'s config.json."""
-    return parse_config(read_json(folder / "config.json"))
+    """The shape in `folder`'s config.json; whether the head is the embedding, the files say."""
+    config = parse_config(read_json(folder / "config.json"))
+    if not config.tie_embeddings:
+        return config
+    try:
+        return replace(config, tie_embeddings=are_one(_held(folder)))
+    except (SafetensorError, OSError):
+        return config
 
 
 def load_eos(folder: Path, default: int | None = None) -> frozenset[int]:
@@ -155,7 +163,7 @@ def filled_modules(
     Yields each module's name when its weights are there, a tied head's as the embedding's. Whoever
     iterates may take its weights away before the next are read.
     """
-    wanted = weight_map(model.config)
+    wanted = named_as_held(weight_map(model.config), _held(folder))
     files = _shard_of(folder, [part.name for parts in wanted.values() for part in parts])
     layers = place_layers(model.config, devices)
     ordered = sorted(wanted.items(), key=lambda item: item[0].startswith("layers."))
@@ -169,6 +177,19 @@ def filled_modules(
             _fill(parameters, shard, list(found))
         del parameters  # or a matrix would outlive its being taken away
         yield name
+
+
+def _held(folder: Path) -> dict[str, Path]:
+    """Tensors of a checkpoint by name, and the file of each; none where files are damaged."""
+    if (folder / SINGLE).is_file():
+        try:
+            with safe_open(folder / SINGLE, framework="pt") as file:
+                return dict.fromkeys(file.keys(), folder / SINGLE)
+        except (SafetensorError, OSError):  # whoever reads a tensor says what is wrong
+            return {}
+    listed = read_json(folder / INDEX).get("weight_map") if (folder / INDEX).is_file() else None
+    named = listed.items() if isinstance(listed, dict) else ()
+    return {name: folder / Path(str(file)).name for name, file in named}
 
 
 def _shard_of(folder: Path, names: list[str]) -> dict[str, Path]:
