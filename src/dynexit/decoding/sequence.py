@@ -140,7 +140,7 @@ class Sequence:
             hidden = yield Segment(hidden, span, 0, self.depth, taps, wanted + 1)
             start = stop
         logits = yield Unembed(hidden[-1:], self._best_only)
-        token = self.chooser.choose(logits).tokens[0]
+        token = self.chooser.judge(logits)[0]
         if states and len(states[0]) > 1:
             self.controller.observe_prompt((yield from self._prompt_shadow(states)))
         for drafter in self.drafters.values():
