@@ -109,7 +109,7 @@ def _print(record: dict[str, Any]) -> None:
     )
     for kind, types in (record["tensors"] or {}).items():
         listed = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in types.items())
-        console.print(f"{kind} in the file: {listed}")
+        say(f"{kind} in the file: {listed}")
     if record["native_obstacle"]:
         say(f"no native runtime: {record['native_obstacle']}")
     table = Table("exit layer", title=f"agreement over {record['positions_read']} positions")

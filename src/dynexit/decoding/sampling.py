@@ -8,7 +8,7 @@ for token. Greedy decoding is the same rule without noise.
 
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,15 +91,33 @@ class Chooser:
             likely = logits.confidence.tolist() if confident else []
             return Choice(logits.tokens.tolist(), likely, None)
         processed = self.process(logits, drafts, first)
-        scores = processed
-        if not self.sampling.greedy:
-            scores = processed + self.noise(processed, first)
+        index = self.best(processed, first)
+        confidences = self.confidence(processed, index).tolist() if confident else []
+        return Choice(index.tolist(), confidences, processed)
+
+    def best(self, processed: Tensor, first: int = 0) -> Tensor:
+        """Ids [n] of the best tokens under processed logits [n, V], noise included.
+
+        Raises:
+            DynexitError: logits that are not numbers.
+        """
+        greedy = self.sampling.greedy
+        scores = processed if greedy else processed + self.noise(processed, first)
         best, index = scores.max(-1)
-        tokens: list[int] = index.tolist()
         if any(math.isnan(value) for value in best.tolist()):
             raise DynexitError(NOT_NUMBERS)
-        confidences = self.confidence(processed, index).tolist() if confident else []
-        return Choice(tokens, confidences, processed)
+        return index
+
+    def judge(self, logits: Tensor | Readings, drafts: Sequence[int] = ()) -> list[int]:
+        """What the target chooses after each draft, from its logits [d + 1, V].
+
+        A chooser that must not look further ends with its first choice that is no draft.
+        """
+        return self.choose(logits, drafts).tokens
+
+    def judged(self, logits: Tensor, drafts: Sequence[int]) -> Iterator[Tensor]:
+        """The target's processed logits [V] after each draft; read on only while drafts stay."""
+        yield from self.process(logits, drafts)
 
     def shadow(
         self, logits: Tensor | Readings, layers: int, drafts: Sequence[int], first: int

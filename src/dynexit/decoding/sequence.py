@@ -146,7 +146,7 @@ class Sequence:
         if not self.limits.max_new_tokens:
             return self._read_only(began)
         logits = yield Unembed(hidden[-1:], self._best_only)
-        token = self.chooser.choose(logits).tokens[0]
+        token = self.chooser.judge(logits)[0]
         if states and len(states[0]) > 1:
             self.controller.observe_prompt((yield from self._prompt_shadow(states)))
         for drafter in self.drafters.values():

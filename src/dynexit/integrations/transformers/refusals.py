@@ -3,16 +3,12 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from dynexit.errors import DynexitError
 from dynexit.integrations.transformers.versions import is_empty_cache
 
-# These remember what they were called with.
-SEQUENTIAL = (
-    "UnbatchedClassifierFreeGuidanceLogitsProcessor",
-    "SynthIDTextWatermarkLogitsProcessor",
-)
 OUTPUTS = ("output_scores", "output_logits", "output_attentions", "output_hidden_states")
 UNDERSTOOD = {
     "attention_mask", "position_ids", "use_cache", "logits_to_keep", "cache_position",
@@ -27,8 +23,15 @@ def refuse_model(model: Any) -> None:
         raise DynexitError(f"{name} is an encoder-decoder: only decoder-only models are run.")
     if model._is_stateful:
         raise DynexitError(f"{name} keeps a state that cannot be rolled back: it is not run.")
-    if model.training:
+    if model.training or any(map(_drops, model.modules())):
         raise DynexitError(f"{name} is in training mode: call its eval() first.")
+
+
+def _drops(module: nn.Module) -> bool:
+    """Whether a part drops values at random: an adapter added to a model in evaluation may."""
+    shares = [value for name, value in vars(module).items() if "dropout" in name]
+    shares += [module.p] if isinstance(module, _DropoutNd) else []
+    return module.training and any(isinstance(share, float) and share > 0 for share in shares)
 
 
 def refuse_settings(config: Any, assistant: Any) -> None:
@@ -58,16 +61,6 @@ def refuse_arguments(arguments: dict[str, Any]) -> None:
         raise DynexitError(f"{unknown[0]} that holds tokens cannot be continued: leave it out.")
     if unknown:
         raise DynexitError(f"{unknown[0]} cannot be used: give input_ids and an attention_mask.")
-
-
-def refuse_processors(processors: Any, method: str, batch: int) -> None:
-    """Raises DynexitError for processors that must hear of every token once and in order."""
-    named = [type(p).__name__ for p in processors if type(p).__name__ in SEQUENTIAL]
-    if named and (method != "vanilla" or batch > 1):
-        raise DynexitError(
-            f'{named[0]} must be called once a token and in order: use method="vanilla" and one '
-            "prompt, or leave it out."
-        )
 
 
 def prompts_of(ids: Tensor, mask: Tensor | None, positions: Tensor | None) -> list[list[int]]:
