@@ -44,6 +44,10 @@ class Limits:
     max_new_tokens: Annotated[int, typer.Option(help="Of one text.")] = 4096
     max_choices: Annotated[int, typer.Option(help="Texts of one request.")] = 16
     max_body: Annotated[int, typer.Option(help="Bytes of a request.")] = 1_000_000
+    connections: Annotated[int, typer.Option(help="Open at the same time.")] = 512
+    patience: Annotated[
+        float, typer.Option(help="Seconds that a client has to send a request.")
+    ] = 30.0
     deadline: Annotated[float, typer.Option(help="Seconds until a request is given up.")] = 600.0
     grace: Annotated[float, typer.Option(help="Seconds to finish in when told to stop.")] = 20.0
     batched: Annotated[

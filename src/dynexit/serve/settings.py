@@ -5,6 +5,11 @@ from dataclasses import dataclass, field
 from dynexit.errors import DynexitError
 from dynexit.language_model import DEFAULT_METHOD
 
+ABOVE_0 = (
+    *("running", "max_new_tokens", "max_choices", "max_body"),
+    *("connections", "patience", "deadline"),
+)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -21,6 +26,8 @@ class Settings:
         max_new_tokens: of one text.
         max_choices: texts of one request: prompts times n.
         max_body: bytes of a request.
+        connections: at the same time; those go first that send no request.
+        patience: seconds that a client has to send a request, and to take what it is sent.
         deadline: seconds after which a request is given up, waiting and decoding together.
         grace: seconds that running texts have to finish when the server is told to stop.
         batched: whether texts share passes; None is where that changes no bit of any text.
@@ -38,16 +45,18 @@ class Settings:
     max_new_tokens: int = 4096
     max_choices: int = 16
     max_body: int = 1_000_000
+    connections: int = 512
+    patience: float = 30.0
     deadline: float = 600.0
     grace: float = 20.0
     batched: bool | None = None
 
     def __post_init__(self) -> None:
-        for name in ("running", "max_new_tokens", "max_choices", "max_body", "deadline"):
-            if getattr(self, name) <= 0:
+        for name in ABOVE_0:
+            if not getattr(self, name) > 0:  # what is no number is not, either
                 raise DynexitError(f"{name} is {getattr(self, name)}: it must be above 0.")
         for name in ("queue", "grace"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:
                 raise DynexitError(f"{name} is {getattr(self, name)}: it must be at least 0.")
         if self.api_key == "":
             raise DynexitError("the API key is empty: give one, or leave the option out.")
