@@ -39,6 +39,13 @@ class Limits:
     api_key: Annotated[
         str | None, typer.Option(envvar="DYNEXIT_API_KEY", help="Ask clients for this key.")
     ] = None
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Without a key: a name that clients may ask for, beside localhost and --host; "
+            "may repeat."
+        ),
+    ] = None
     running: Annotated[int, typer.Option(help="Texts decoded at the same time.")] = 32
     queue: Annotated[int, typer.Option(help="Texts that may wait; more are refused.")] = 256
     max_new_tokens: Annotated[int, typer.Option(help="Of one text.")] = 4096
@@ -58,15 +65,15 @@ class Limits:
         ),
     ] = None
 
-    @property
-    def settings(self) -> "Settings":
-        """As the server takes them."""
+    def settings(self, host: str) -> "Settings":
+        """As a server takes them that listens on `host`."""
         from dynexit.serve.settings import Settings
 
         told = {name: value for name, value in vars(self).items() if value is not None}
         if (methods := told.pop("allow_method", None)) is not None:
             told["methods"] = tuple(methods)
-        return Settings(**told)
+        hosts = (host, *told.pop("allowed_host", ()))
+        return Settings(**told, hosts=hosts)
 
 
 @dataclass(frozen=True)
@@ -119,12 +126,12 @@ def serve(
         most = cluster.max_replicas or cluster.replicas
         wanted = replicas.Replicas(cluster.replicas, most, gpus=cluster.gpus)
         where = (listening.host, listening.port, cluster.ray_address)
-        replicas.run(checkpoint, limits.settings, wanted, *where)
+        replicas.run(checkpoint, limits.settings(listening.host), wanted, *where)
         return
     from dynexit.serve.app import create_app
 
-    second = how.load_second(draft_model)
-    _serve(create_app(how.load(model), limits.settings, second), listening, log_level)
+    settings, second = limits.settings(listening.host), how.load_second(draft_model)
+    _serve(create_app(how.load(model), settings, second), listening, log_level)
 
 
 @spread

@@ -21,6 +21,7 @@ class Settings:
         methods: that requests may name, as well as `method`; NAME allows any settings of it,
             NAME:setting=value these alone. None allows all of the package's.
         api_key: asked of every request under /v1 and /dynexit; None asks for none.
+        hosts: names, beside localhost, by which this server may be asked where it has no key.
         running: texts that are decoded at the same time.
         queue: texts that may wait beside them; more are refused with 429.
         max_new_tokens: of one text.
@@ -40,6 +41,7 @@ class Settings:
     method: str = DEFAULT_METHOD
     methods: tuple[str, ...] | None = None
     api_key: str | None = field(default=None, repr=False)
+    hosts: tuple[str, ...] = ()
     running: int = 32
     queue: int = 256
     max_new_tokens: int = 4096
@@ -60,3 +62,5 @@ class Settings:
                 raise DynexitError(f"{name} is {getattr(self, name)}: it must be at least 0.")
         if self.api_key == "":
             raise DynexitError("the API key is empty: give one, or leave the option out.")
+        if (key := self.api_key or "") != key.strip() or not (key.isprintable()):
+            raise DynexitError("the API key has characters that no header carries: give another.")
