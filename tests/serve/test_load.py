@@ -155,7 +155,8 @@ def test_work_for_a_client_that_is_gone_ends(server, stream):
     body = json.dumps({**LONG, "stream": stream}).encode()
     with closing(socket.create_connection((host, int(port)))) as connection:
         connection.sendall(
-            b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\n"
+            b"content-type: application/json\r\n"
             + f"content-length: {len(body)}\r\n\r\n".encode()
             + body
         )

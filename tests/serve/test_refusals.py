@@ -118,7 +118,8 @@ def test_a_body_without_a_length_is_counted_as_it_comes(server):
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=30) as connection:
         connection.sendall(
-            b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\n"
+            b"content-type: application/json\r\n"
             b"transfer-encoding: chunked\r\n\r\n"
         )
         piece = b"10000\r\n" + b" " * 0x10000 + b"\r\n"

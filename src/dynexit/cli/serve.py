@@ -40,11 +40,22 @@ class Limits:
     api_key: Annotated[
         str | None, typer.Option(envvar="DYNEXIT_API_KEY", help="Ask clients for this key.")
     ] = None
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Without a key: a name that clients may ask for, beside localhost and --host; "
+            "may repeat."
+        ),
+    ] = None
     running: Annotated[int, typer.Option(help="Texts decoded at the same time.")] = 32
     queue: Annotated[int, typer.Option(help="Texts that may wait; more are refused.")] = 256
     max_new_tokens: Annotated[int, typer.Option(help="Of one text.")] = 4096
     max_choices: Annotated[int, typer.Option(help="Texts of one request.")] = 16
     max_body: Annotated[int, typer.Option(help="Bytes of a request.")] = 1_000_000
+    connections: Annotated[int, typer.Option(help="Open at the same time.")] = 512
+    patience: Annotated[
+        float, typer.Option(help="Seconds that a client has to send a request.")
+    ] = 30.0
     deadline: Annotated[float, typer.Option(help="Seconds until a request is given up.")] = 600.0
     grace: Annotated[float, typer.Option(help="Seconds to finish in when told to stop.")] = 20.0
     batched: Annotated[
@@ -55,15 +66,15 @@ class Limits:
         ),
     ] = None
 
-    @property
-    def settings(self) -> "Settings":
-        """As the server takes them."""
+    def settings(self, host: str) -> "Settings":
+        """As a server takes them that listens on `host`."""
         from dynexit.serve.settings import Settings
 
         told = {name: value for name, value in vars(self).items() if value is not None}
         if (methods := told.pop("allow_method", None)) is not None:
             told["methods"] = tuple(methods)
-        return Settings(**told)
+        hosts = (host, *told.pop("allowed_host", ()))
+        return Settings(**told, hosts=hosts)
 
 
 @dataclass(frozen=True)
@@ -108,7 +119,7 @@ def serve(
 ) -> None:
     """Serve a model to OpenAI's clients, and a page that shows it working at /."""
     _need_packages()
-    settings = limits.settings
+    settings = limits.settings(listening.host)
     usable_controller(settings.method, draft_model is not None)
     _check_level(log_level)
     if cluster.ray:

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from dynexit.language_model import LanguageModel
 from dynexit.serve import errors
+from dynexit.serve.hosts import KnownHosts
 from dynexit.serve.limits import BodyLimit, Counted
 from dynexit.serve.routes import about, page, texts
 from dynexit.serve.service import Service
@@ -44,5 +45,7 @@ def create_app(
         app.include_router(router)
     errors.install(app)
     app.add_middleware(BodyLimit, most=service.settings.max_body)
+    if service.settings.api_key is None:
+        app.add_middleware(KnownHosts, names=service.settings.hosts)
     app.add_middleware(Counted, metrics=service.metrics)
     return app

@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from dynexit.errors import DynexitError
 
@@ -61,6 +62,12 @@ class ApiError(Exception):
         if self.status == 401:
             headers["www-authenticate"] = "Bearer"
         return JSONResponse({"error": self.body.model_dump()}, self.status, headers)
+
+    async def closing(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the whole reply, after which nothing more is read of this connection."""
+        reply = self.reply
+        reply.headers["connection"] = "close"
+        await reply(scope, receive, send)
 
 
 def queue_full(waiting: int) -> ApiError:

@@ -3,17 +3,26 @@
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dynexit.serve.errors import ApiError
 from dynexit.serve.metrics import Metrics
+
+LENGTHS = {b"content-length", b"transfer-encoding"}
 
 
 class BodyLimit:
-    """413 for a body that is too long, whatever its headers promise."""
+    """413 for a body that is too long, whatever its headers promise; 400 where two of these say
+    where it ends: programs between a client and this one may go by the other.
+    """
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self._app, self._most = app, most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
+        if {name for name, _ in scope.get("headers", ())} >= LENGTHS:
+            message = "the request has a content-length and a transfer-encoding: send one of them."
+            await ApiError(400, message).closing(scope, receive, send)
+            return
         read = 0
 
         async def counted() -> Message:

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from dynexit.errors import DynexitError
+from dynexit.serve.connections import ACCEPTED, Crowd, connection_of
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from dynexit.serve.engine import Engine
     from dynexit.serve.service import Service
+
+KEPT = 15  # seconds that a connection is kept for another request
 
 
 class Server(uvicorn.Server):
@@ -36,7 +39,7 @@ def open_socket(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.create_server((host, port), family=family, backlog=512)
+        listening = socket.create_server((host, port), family=family, backlog=ACCEPTED)
     except (OSError, OverflowError) as error:
         raise DynexitError(f"cannot listen on {host}:{port}: {error}.") from error
     # Connections inherit it; asyncio would set it on sockets of its own making only. Without it an
@@ -45,15 +48,23 @@ def open_socket(host: str, port: int) -> socket.socket:
     return listening
 
 
-def run(app: "FastAPI", listening: socket.socket, log_level: str = "info") -> None:
-    """Serve until SIGINT or SIGTERM."""
+def make_server(app: "FastAPI", log_level: str = "info") -> Server:
+    """A server of `app` that keeps its limits on connections."""
     service: Service = app.state.service
+    settings = service.settings
     config = uvicorn.Config(
         app,
+        http=connection_of(Crowd(settings.connections, settings.patience)),
+        ws="none",
+        backlog=ACCEPTED,
         log_level=log_level,
-        timeout_graceful_shutdown=int(service.settings.grace)
-        + 10,  # the engine ends streams before
-        timeout_keep_alive=15,
+        timeout_graceful_shutdown=int(settings.grace) + 10,  # the engine ends streams before
+        timeout_keep_alive=KEPT,
     )
+    return Server(config, service.engine)
+
+
+def run(app: "FastAPI", listening: socket.socket, log_level: str = "info") -> None:
+    """Serve until SIGINT or SIGTERM."""
     with suppress(KeyboardInterrupt):  # raised again once all has ended
-        Server(config, service.engine).run(sockets=[listening])
+        make_server(app, log_level).run(sockets=[listening])
