@@ -92,6 +92,12 @@ struct PackedMatrix : Matrix {
 struct Layer {
     PackedMatrix qkv, out, gate_up, down;
     std::vector<float> attention_norm, mlp_norm, query_norm, key_norm;
+
+    // Whether it can run: a copy for drafts holds the first layers only.
+    bool filled() const {
+        return qkv.weights && out.weights && gate_up.weights && down.weights && !attention_norm.empty() &&
+               !mlp_norm.empty();
+    }
 };
 
 struct Model {
@@ -101,6 +107,7 @@ struct Model {
     PackedMatrix head;
     std::vector<float> final_norm;
     const void* table = nullptr;  // of embeddings, the caller's; null where the head is tied to them
+    int table_tokens = 0;
     Dtype table_dtype = Dtype::bf16;
     const Model* original = nullptr;  // whose embeddings a copy reads
 
@@ -108,6 +115,9 @@ struct Model {
     int query_group() const { return shape.heads / shape.kv_heads; }
     int attended() const { return shape.heads * shape.head_dim; }
     int projected() const { return (shape.heads + 2 * shape.kv_heads) * shape.head_dim; }
+
+    // How many tokens have an embedding.
+    int vocabulary() const { return original ? original->vocabulary() : table ? table_tokens : head.outputs; }
 
     // A token's embedding.
     void embed(int64_t token, float* to) const {

@@ -18,8 +18,17 @@ from dynexit.decoding.controllers.base import Vocabulary
 from dynexit.errors import DynexitError
 from dynexit.setting_types import check_type, check_types, shown
 
+DEFAULT_METHOD = "auto"
 COMMON = "draft_vocabulary"  # a setting of every method
 SHOWN = 60  # characters of a setting that an error repeats
+
+
+class UnknownSettingError(DynexitError):
+    """A setting of this `name` that the method does not have."""
+
+    def __init__(self, sentence: str, name: str) -> None:
+        super().__init__(sentence)
+        self.name = name
 
 
 def make_controller(method: str | Controller, **settings: Any) -> Controller:
@@ -38,6 +47,8 @@ def make_controller(method: str | Controller, **settings: Any) -> Controller:
             )
         _check_made(method)
         return method
+    if not isinstance(method, str):
+        raise DynexitError(f"method is {method!r}: give a name or a controller, made of its class.")
     method, named = split_method(method)
     given = {**named, **given}
     factory = _from_file(method) if ".py:" in method else methods().get(method)
@@ -49,8 +60,9 @@ def make_controller(method: str | Controller, **settings: Any) -> Controller:
     accepted = settings_of(factory)
     if unknown := [name for name in given if name not in accepted]:
         takes = ", ".join(accepted)
-        raise DynexitError(
-            f"method {method!r} has no setting {shown(unknown[0])}: it takes {takes}."
+        raise UnknownSettingError(
+            f"method {method!r} has no setting {shown(unknown[0])}: it takes {takes}.",
+            unknown[0],
         )
     vocabulary = given.pop(COMMON, None)
     if vocabulary is not None:
@@ -71,6 +83,21 @@ def _check_made(controller: Controller) -> None:
         named = [field.name for field in fields(controller)]
         check_types(type(controller), {name: getattr(controller, name) for name in named})
     check_type(COMMON, controller.draft_vocabulary, Vocabulary | None)
+
+
+def usable_controller(method: str, second: bool, **settings: Any) -> Controller:
+    """A controller, before there is a model.
+
+    Args:
+        second: whether there will be a smaller model that drafts.
+
+    Raises:
+        DynexitError: as `make_controller`, or a method that needs a second model.
+    """
+    controller = make_controller(method, **settings)
+    if "second-model" in controller.drafters and not second:
+        raise DynexitError(f"method {method!r} drafts with a second model: give --draft-model.")
+    return controller
 
 
 def lossless_methods(num_layers: int, second: bool) -> list[str]:

@@ -16,7 +16,7 @@ from lm_eval.tasks import TaskManager
 
 from dynexit import DynexitError
 from dynexit.integrations.lm_eval import DynexitLM, register
-from dynexit.language_model import DEFAULT_METHOD
+from dynexit.methods import DEFAULT_METHOD
 
 LINES = [
     {"question": "Two and two?", "answer": "four", "wrong": "nine"},

@@ -8,6 +8,7 @@ from types import TracebackType
 from dynexit.bench.options import Options
 from dynexit.bench.records import Key, Record, parse_record
 from dynexit.errors import DynexitError
+from dynexit.model.files import reason
 
 
 class Journal:
@@ -21,7 +22,7 @@ class Journal:
         self.path, self._options = path, options.as_dict()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a+b")
+            self._file = path.open("a+b", buffering=0)
         except OSError as error:
             raise DynexitError(f"cannot write {path}: {error.strerror}.") from error
         try:
@@ -43,9 +44,20 @@ class Journal:
         self._file.close()
 
     def append(self, record: Record) -> None:
-        """Write one line and hand it to the system, so that a kill loses at most the next one."""
-        self._file.write(record.as_line().encode())
-        self._file.flush()
+        """Write one line and hand it to the system, so that a kill loses at most the next one.
+
+        Raises:
+            DynexitError: there is no room for it; the file holds all lines before it.
+        """
+        line, end = record.as_line().encode(), self._file.seek(0, os.SEEK_END)
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            self._file.truncate(end)
+            raise DynexitError(
+                f"cannot write {self.path}: {reason(error)}; the same command goes on from there."
+            ) from error
         self.done[record.key] = record
 
     def _lock(self) -> None:

@@ -56,8 +56,9 @@ class Record:
         return self.model, self.task, self.example, self.method
 
     def as_line(self) -> str:
-        """One line of JSON, ending in a newline."""
-        return json.dumps(dataclasses.asdict(self), ensure_ascii=False) + "\n"
+        """One line of JSON, ending in a newline; half a character is spelled in ASCII."""
+        line = json.dumps(dataclasses.asdict(self), ensure_ascii=False) + "\n"
+        return line.encode(errors="backslashreplace").decode()
 
 
 def read_records(files: Iterable[Path]) -> Iterator[Record]:

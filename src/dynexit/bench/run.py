@@ -9,8 +9,10 @@ from dynexit.bench.journal import Journal
 from dynexit.bench.options import Options, Shard
 from dynexit.bench.peers import find_peer, is_peer
 from dynexit.bench.records import Key, Record
+from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.errors import DynexitError
-from dynexit.methods import make_controller
+from dynexit.methods import usable_controller
+from dynexit.model.names import check_names
 from dynexit.tasks import load_examples
 from dynexit.tasks.base import Example
 
@@ -30,7 +32,7 @@ def run(options: Options, out: Path, executor: Executor, watch: Watcher) -> int:
     Raises:
         DynexitError: options that cannot be run, before anything is written.
     """
-    check_methods(options)
+    check_options(options)
     examples = {task: _load(task, options) for task in options.tasks}
     wanted = sum(len(found) for found in examples.values())
     total = wanted * len(options.models) * len(options.methods)
@@ -43,15 +45,22 @@ def run(options: Options, out: Path, executor: Executor, watch: Watcher) -> int:
         return sum(record.error is not None for record in journal.done.values())
 
 
+def check_options(options: Options) -> None:
+    """Raises DynexitError for what no model could be asked for."""
+    check_methods(options)
+    Sampling(options.temperature, options.top_k, options.top_p, seed=options.seed)
+    check_names(options.dtype, options.device, options.runtime)
+
+
 def check_methods(options: Options) -> None:
     """Raises DynexitError for a method, a setting of one, or a peer that does not exist."""
     for method in options.methods:
         if is_peer(method):
             find_peer(method)
+            if options.temperature > 0:
+                raise DynexitError(f"{method} writes greedy texts only: leave out --temperature.")
             continue
-        controller = make_controller(method)
-        if "second-model" in controller.drafters and options.draft_model is None:
-            raise DynexitError(f"method {method!r} drafts with a second model: give --draft-model.")
+        usable_controller(method, options.draft_model is not None)
 
 
 def plan_shards(

@@ -10,7 +10,7 @@ from dynexit.bench.peers import Peer, find_peer, is_peer
 from dynexit.bench.records import Record
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.records import Statistics
-from dynexit.decoding.sampling import Sampling
+from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.environment import PeakMemory, environment
 from dynexit.errors import DynexitError
 from dynexit.language_model import Generation, LanguageModel, load
@@ -75,8 +75,8 @@ class Worker:
 
     def _fill_from_peer(self, record: Record, lm: LanguageModel, prompt: str) -> None:
         """Times and tokens; a peer tells nothing of its rounds."""
-        if self.options.temperature > 0 or lm.tokenizer is None:
-            raise DynexitError("peers run greedy texts of checkpoints with a tokenizer.")
+        if lm.tokenizer is None:
+            raise DynexitError("peers run checkpoints with a tokenizer, and this one has none.")
         (kind, variant), ids = find_peer(record.method), lm.tokenizer.encode(prompt)
         if kind.name not in self._peers:
             self._peers[kind.name] = kind.make(lm)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dynexit.cli.options import DraftModel, Loading, ModelArgument, notes
+from dynexit.cli.options import DraftModel, Loading, ModelArgument, starting
+from dynexit.cli.printing import notes
 from dynexit.cli.spreading import spread
 from dynexit.errors import DynexitError
+from dynexit.methods import usable_controller
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
-
+    from dynexit.language_model import LanguageModel
     from dynexit.serve.settings import Settings
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
@@ -118,6 +119,9 @@ def serve(
 ) -> None:
     """Serve a model to OpenAI's clients, and a page that shows it working at /."""
     _need_packages()
+    settings = limits.settings(listening.host)
+    usable_controller(settings.method, draft_model is not None)
+    _check_level(log_level)
     if cluster.ray:
         from dynexit.serve import replicas
 
@@ -126,12 +130,11 @@ def serve(
         most = cluster.max_replicas or cluster.replicas
         wanted = replicas.Replicas(cluster.replicas, most, gpus=cluster.gpus)
         where = (listening.host, listening.port, cluster.ray_address)
-        replicas.run(checkpoint, limits.settings(listening.host), wanted, *where)
+        replicas.run(checkpoint, settings, wanted, *where)
         return
-    from dynexit.serve.app import create_app
-
-    settings, second = limits.settings(listening.host), how.load_second(draft_model)
-    _serve(create_app(how.load(model), settings, second), listening, log_level)
+    _check_address(listening)
+    lm, second = how.load(model), how.load_second(draft_model)
+    _serve(lm, settings, second, listening, log_level)
 
 
 @spread
@@ -144,11 +147,11 @@ def demo(
 ) -> None:
     """Open a page that shows tokens being drafted, accepted and rejected."""
     _need_packages()
-    from dynexit.serve.app import create_app
     from dynexit.serve.settings import Settings
 
-    app = create_app(how.load(model), Settings())
-    _serve(app, Listening(port=port), "warning", browser)
+    where = Listening(port=port)
+    _check_address(where)
+    _serve(how.load(model), Settings(), None, where, browser=browser)
 
 
 def _need_packages() -> None:
@@ -162,15 +165,35 @@ def _need_packages() -> None:
         ) from error
 
 
-def _serve(app: "FastAPI", where: Listening, log_level: str, browser: bool = False) -> None:
-    from dynexit.serve.server import open_socket, run
-
+def _check_level(log_level: str) -> None:
     if log_level not in ("debug", "info", "warning", "error"):
         raise DynexitError(f"log level {log_level!r} is not debug, info, warning or error.")
+
+
+def _check_address(where: Listening) -> None:
+    """Open the port and close it again: a client must not wait at it while the model is loaded."""
+    from dynexit.serve.server import open_socket
+
+    open_socket(where.host, where.port).close()
+
+
+def _serve(
+    lm: "LanguageModel",
+    settings: "Settings",
+    draft_model: "LanguageModel | None",
+    where: Listening,
+    log_level: str = "warning",
+    browser: bool = False,
+) -> None:
+    with starting("starting the server"):  # `auto` may have to measure what passes cost here
+        from dynexit.serve.app import create_app
+        from dynexit.serve.server import open_socket, run
+
+        app = create_app(lm, settings, draft_model)
     listening = open_socket(where.host, where.port)
     shown = f"[{where.host}]" if ":" in where.host else where.host
     address = f"http://{shown}:{listening.getsockname()[1]}"
-    notes.print(f"{app.state.service.name} is served at {address}/ and {address}/v1", markup=False)
+    notes.print(f"{app.state.service.name} is served at {address}/ and {address}/v1")
     if browser:
         Timer(1.0, webbrowser.open, (address,)).start()
     run(app, listening, log_level)

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from dynexit.cli.options import Device, Threads, notes
+from dynexit.cli.options import Device, Threads, starting
+from dynexit.cli.printing import notes, print_table
+from dynexit.errors import DynexitError
 
 if TYPE_CHECKING:
     from dynexit.training.evaluation import DomainReport
@@ -32,24 +33,32 @@ def train(
     threads: Threads = None,
 ) -> None:
     """Train an early-exit model. Killed and started again, it continues where it was."""
-    import torch
-
     from dynexit.methods import parse_settings
-    from dynexit.model.dtypes import parse_device
+    from dynexit.model.names import check_names
     from dynexit.training.recipe import load_recipe
-    from dynexit.training.trainer import Progress as State
-    from dynexit.training.trainer import Trainer
+
+    check_names(None, device, None)
+    if not data_dir.is_dir():
+        raise DynexitError(f"--data-dir {data_dir}: there is no such folder.")
+    if out.exists() and not out.is_dir():
+        raise DynexitError(f"--out {out} is a file: give a folder.")
+    chosen = load_recipe(recipe, parse_settings(change or []))
+    with starting():
+        import torch
+
+        from dynexit.model.dtypes import parse_device
+        from dynexit.training.trainer import Progress as State
+        from dynexit.training.trainer import Trainer
 
     if threads is not None:
         torch.set_num_threads(threads)
-    trainer = Trainer(
-        load_recipe(recipe, parse_settings(change or [])), data_dir, out, parse_device(device)
-    )
+    with starting("reading texts"):
+        trainer = Trainer(chosen, data_dir, out, parse_device(device))
     columns = (
         TextColumn("training"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=notes) as bar:
@@ -64,7 +73,7 @@ def train(
                 bar.console.print(report_table(state.reports, f"after {state.tokens:,} tokens"))
 
         reports = trainer.run(watch)
-    Console().print(report_table(reports, f"held-out text; checkpoint in {out}"))
+    print_table(report_table(reports, f"held-out text; checkpoint in {out}"))
 
 
 def report_table(reports: "dict[str, DomainReport]", title: str) -> Table:

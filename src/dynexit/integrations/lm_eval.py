@@ -18,10 +18,10 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from torch import Tensor
 from tqdm import tqdm
 
-from dynexit.decoding.sampling import Sampling
+from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.errors import DynexitError
-from dynexit.language_model import DEFAULT_METHOD, load
-from dynexit.methods import make_controller
+from dynexit.language_model import load
+from dynexit.methods import DEFAULT_METHOD, make_controller
 from dynexit.model.interface import Span
 from dynexit.model.tokenizer import CheckpointTokenizer
 

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from dynexit.errors import DynexitError
+from dynexit.model.files import replacing
 
 KIND = "dynexit-trace"
 ARRAYS = ("tokens", "best", "confidence", "trimmed", "trimmed_confidence")
@@ -82,7 +83,11 @@ class Trace:
     texts: list[TracedText] = field(default_factory=list)
 
     def save(self, file: Path) -> None:
-        """Write safetensors: arrays named "INDEX.NAME", the rest in the header."""
+        """Write safetensors: arrays named "INDEX.NAME", the rest in the header.
+
+        Raises:
+            DynexitError: the file cannot be written.
+        """
         arrays = {
             f"{index}.{name}": getattr(text, name)
             for index, text in enumerate(self.texts)
@@ -90,7 +95,8 @@ class Trace:
         }
         told = [(text.name, text.prompt_length, text.first) for text in self.texts]
         header = {"kind": KIND, "info": json.dumps(asdict(self.info)), "texts": json.dumps(told)}
-        save_file(arrays, file, header)
+        with replacing(file) as partial:
+            save_file(arrays, partial, header)
 
 
 def load_trace(file: Path) -> Trace:

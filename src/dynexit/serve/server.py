@@ -2,14 +2,18 @@
 
 import socket
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import uvicorn
-from fastapi import FastAPI
 
 from dynexit.errors import DynexitError
 from dynexit.serve.connections import ACCEPTED, Crowd, connection_of
-from dynexit.serve.engine import Engine
-from dynexit.serve.service import Service
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from dynexit.serve.engine import Engine
+    from dynexit.serve.service import Service
 
 KEPT = 15  # seconds that a connection is kept for another request
 
@@ -17,7 +21,7 @@ KEPT = 15  # seconds that a connection is kept for another request
 class Server(uvicorn.Server):
     """Announces the end to the engine first: uvicorn then waits for what is still being sent."""
 
-    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
+    def __init__(self, config: uvicorn.Config, engine: "Engine") -> None:
         super().__init__(config)
         self._engine = engine
 
@@ -44,7 +48,7 @@ def open_socket(host: str, port: int) -> socket.socket:
     return listening
 
 
-def make_server(app: FastAPI, log_level: str = "info") -> Server:
+def make_server(app: "FastAPI", log_level: str = "info") -> Server:
     """A server of `app` that keeps its limits on connections."""
     service: Service = app.state.service
     settings = service.settings
@@ -60,7 +64,7 @@ def make_server(app: FastAPI, log_level: str = "info") -> Server:
     return Server(config, service.engine)
 
 
-def run(app: FastAPI, listening: socket.socket, log_level: str = "info") -> None:
+def run(app: "FastAPI", listening: socket.socket, log_level: str = "info") -> None:
     """Serve until SIGINT or SIGTERM."""
     with suppress(KeyboardInterrupt):  # raised again once all has ended
         make_server(app, log_level).run(sockets=[listening])

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from dynexit.decoding.controllers import methods
 from dynexit.decoding.predictions import Predictions, layer_predictions
-from dynexit.decoding.sampling import Sampling
+from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.sequence import Sequence
 from dynexit.language_model import LanguageModel, Prompt
 from dynexit.methods import is_allowed, lossless_methods, split_name

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from dynexit.errors import DynexitError
-from dynexit.language_model import DEFAULT_METHOD
+from dynexit.methods import DEFAULT_METHOD
 
 ABOVE_0 = (
     *("running", "max_new_tokens", "max_choices", "max_body"),

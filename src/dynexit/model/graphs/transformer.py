@@ -8,7 +8,8 @@ from torch import Tensor
 
 from dynexit.model.cache import KVCache
 from dynexit.model.crossing import Parcel
-from dynexit.model.drafting import Drafted, DraftingRule
+from dynexit.model.drafting import Drafted
+from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.graphs.drafting import draft
 from dynexit.model.graphs.pieces import Pieces, width_of
 from dynexit.model.graphs.recording import Recorder
