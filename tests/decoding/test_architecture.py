@@ -33,6 +33,7 @@ ROOMS = {
         "dynexit.language_model",
         "dynexit.methods",
         "dynexit.errors",
+        "dynexit.lifetime",
     ),
     "dynexit.costs": (
         "dynexit.costs",

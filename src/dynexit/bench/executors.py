@@ -1,6 +1,7 @@
 """Where shards run: in this process, in several on this machine, or on a Ray cluster."""
 
 import multiprocessing
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dynexit.bench.options import Options, Shard
 from dynexit.bench.records import Record
 from dynexit.errors import DynexitError
+from dynexit.lifetime import end_with_parent
 
 if TYPE_CHECKING:
     from dynexit.bench.worker import Worker
@@ -64,7 +66,9 @@ class Processes:
         self, options: Options, left: dict[int, Shard]
     ) -> Iterator[tuple[int, list[Record]]]:
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self.workers, mp_context=context) as pool:
+        with ProcessPoolExecutor(
+            self.workers, context, initializer=end_with_parent, initargs=(os.getpid(),)
+        ) as pool:
             futures = {pool.submit(run_shard, options, s): i for i, s in left.items()}
             try:
                 for future in as_completed(futures):
