@@ -21,7 +21,7 @@ ROOMS = {
         "dynexit.errors",
     ),
     "dynexit.decoding": ("dynexit.decoding", "dynexit.model", "dynexit.errors"),
-    "dynexit.training": ("dynexit.training", "dynexit.model", "dynexit.errors"),
+    "dynexit.training": ("dynexit.training", "dynexit.model", "dynexit.plain", "dynexit.errors"),
     "dynexit.tasks": ("dynexit.tasks", "dynexit.errors"),
     "dynexit.bench": (
         "dynexit.bench",
@@ -31,6 +31,7 @@ ROOMS = {
         "dynexit.environment",
         "dynexit.language_model",
         "dynexit.methods",
+        "dynexit.plain",
         "dynexit.errors",
     ),
     "dynexit.costs": (
@@ -38,6 +39,7 @@ ROOMS = {
         "dynexit.decoding",
         "dynexit.model",
         "dynexit.environment",
+        "dynexit.plain",
         "dynexit.errors",
     ),
     "dynexit.replay": (
@@ -47,6 +49,7 @@ ROOMS = {
         "dynexit.model",
         "dynexit.language_model",
         "dynexit.methods",
+        "dynexit.plain",
         "dynexit.errors",
     ),
     "dynexit.serve": (

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dynexit.bench.statistics import check_statistics
 from dynexit.errors import DynexitError
+from dynexit.plain import build, parse_json
 
 Key = tuple[str, str, str, str]
 
@@ -78,6 +80,9 @@ def read_records(files: Iterable[Path]) -> Iterator[Record]:
 def parse_record(line: str, where: str) -> Record:
     """Raises DynexitError where `line` is not a record; `where` names it."""
     try:
-        return Record(**json.loads(line))
-    except (json.JSONDecodeError, TypeError) as error:
-        raise DynexitError(f"{where} is not a record of `dynexit bench`: {error}.") from error
+        record = build(Record, parse_json(line, "it"), "it")
+        if record.stats is not None:
+            check_statistics(record.stats)
+        return record
+    except DynexitError as error:
+        raise DynexitError(f"{where} is not a record of `dynexit bench`: {error}") from error
