@@ -16,6 +16,8 @@ def export_custom_generate(checkpoint: Path) -> list[Path]:
     """
     if not checkpoint.is_dir():
         raise DynexitError(f"no folder {str(checkpoint)!r}: give a checkpoint's folder.")
+    if not (checkpoint / "config.json").is_file():
+        raise DynexitError(f"{checkpoint} has no config.json: give a checkpoint's folder.")
     source, target = Path(__file__).parent / FOLDER, checkpoint / FOLDER
     files = sorted(f for f in source.iterdir() if f.is_file())
     for file in files:
