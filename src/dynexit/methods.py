@@ -16,7 +16,8 @@ import yaml
 from dynexit.decoding.controllers import Controller, Factory, methods
 from dynexit.decoding.controllers.base import Vocabulary
 from dynexit.errors import DynexitError
-from dynexit.setting_types import check_type, check_types, shown
+from dynexit.plain import shown
+from dynexit.setting_types import check_type, check_types
 
 DEFAULT_METHOD = "auto"
 COMMON = "draft_vocabulary"  # a setting of every method

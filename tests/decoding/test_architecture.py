@@ -22,7 +22,7 @@ ROOMS = {
         "dynexit.setting_types",
     ),
     "dynexit.decoding": ("dynexit.decoding", "dynexit.model", "dynexit.errors"),
-    "dynexit.training": ("dynexit.training", "dynexit.model", "dynexit.errors"),
+    "dynexit.training": ("dynexit.training", "dynexit.model", "dynexit.plain", "dynexit.errors"),
     "dynexit.tasks": ("dynexit.tasks", "dynexit.errors"),
     "dynexit.bench": (
         "dynexit.bench",
@@ -32,6 +32,7 @@ ROOMS = {
         "dynexit.environment",
         "dynexit.language_model",
         "dynexit.methods",
+        "dynexit.plain",
         "dynexit.errors",
         "dynexit.lifetime",
     ),
@@ -40,6 +41,7 @@ ROOMS = {
         "dynexit.decoding",
         "dynexit.model",
         "dynexit.environment",
+        "dynexit.plain",
         "dynexit.errors",
     ),
     "dynexit.replay": (
@@ -49,6 +51,7 @@ ROOMS = {
         "dynexit.model",
         "dynexit.language_model",
         "dynexit.methods",
+        "dynexit.plain",
         "dynexit.errors",
     ),
     "dynexit.serve": (

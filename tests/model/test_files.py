@@ -16,6 +16,7 @@ from dynexit.model.files import replacing
 from dynexit.model.saving import write_json
 from dynexit.replay.trace import Trace, TracedText, TraceInfo
 from dynexit.synth import synthesise
+from dynexit.training.state import write_state
 
 
 @contextmanager
@@ -65,6 +66,15 @@ def test_a_trace_keeps_the_older_one(tmp_path: Path) -> None:
     file.write_text("older")
     with room_for(1000), pytest.raises(DynexitError, match=r"cannot write .*t.safetensors: "):
         Trace(info, [text]).save(file)
+    assert file.read_text() == "older"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_training_state_keeps_the_older_one(tmp_path: Path) -> None:
+    file = tmp_path / "training.pt"
+    file.write_text("older")
+    with room_for(1000), pytest.raises(DynexitError, match=r"cannot write .*.pt: File too large"):
+        write_state(file, {"weights": torch.zeros(100_000)})
     assert file.read_text() == "older"
     assert list(tmp_path.iterdir()) == [file]
 

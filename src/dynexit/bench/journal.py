@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 
@@ -60,6 +61,22 @@ class Journal:
             ) from error
         self.done[record.key] = record
 
+    def set_aside(self, wanted: Collection[Key]) -> int:
+        """Write down, once, which records are of prompts that are gone: no table counts them.
+
+        Returns:
+            How many there are. They are no longer in `done`.
+        """
+        count = 0
+        for key, record in list(self.done.items()):
+            if key not in wanted:
+                count += 1
+                if not record.gone:
+                    self.append(_gone(record))
+            if key not in wanted or record.gone:
+                del self.done[key]
+        return count
+
     def _lock(self) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -89,3 +106,8 @@ class Journal:
                     f"{self.path} was written with {name} {theirs!r}, not {value!r}: give the "
                     "same options to continue it, or another --out."
                 )
+
+
+def _gone(record: Record) -> Record:
+    """The line after which an older one does not count."""
+    return Record(*record.key[:4], prompt=record.prompt, options=record.options, gone=True)

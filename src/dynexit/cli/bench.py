@@ -208,13 +208,17 @@ def _run(options: "Options", out: Path, executor: "Executor") -> None:
             bar.update(task, total=total, completed=done, description=speedups.text(record))
 
         try:
-            failed = run(options, out, executor, watch)
+            found = run(options, out, executor, watch)
         except KeyboardInterrupt:
             notes.print(f"stopped; what was finished is in {out}: the same command continues it.")
             raise typer.Exit(130) from None
     notes.print(f"records in {out}; tables and figures: dynexit report {out} --out report")
-    if failed:
-        note(f"{failed} failed:", "yellow", "their records say why.")
+    if found.gone:
+        reason = f"of prompts that are no longer there: {out} keeps them, and no table counts them."
+        note(f"{found.gone} records", "yellow", reason)
+    if found.failed:
+        note(f"{found.failed} failed:", "yellow", "their records say why.")
+        raise typer.Exit(1)
 
 
 class Speedups:

@@ -1,6 +1,5 @@
 """`dynexit replay`: methods against a trace, at measured or given costs, without a model."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,12 +80,14 @@ def _costs(file: Path | None, model: str | None, vocabulary: int) -> "Costs":
         DynexitError: a file that holds none, or a model of another vocabulary.
     """
     from dynexit.costs.table import Costs
+    from dynexit.plain import parse_json
 
     if file is not None:
         try:
-            return Costs.from_dict(json.loads(file.read_text()))
-        except (OSError, ValueError, TypeError) as error:
-            raise DynexitError(f"--cost {file} holds no costs: {error}.") from error
+            return Costs.from_dict(parse_json(file.read_text(encoding="utf-8"), "it"))
+        except (OSError, ValueError) as error:
+            told = str(error).rstrip(".")
+            raise DynexitError(f"--cost {file} holds no costs: {told}.") from error
     from dynexit.language_model import load
 
     with starting("loading"):

@@ -12,6 +12,7 @@ from dynexit.costs.measuring import measure_costs
 from dynexit.costs.table import Costs
 from dynexit.environment import environment
 from dynexit.model.interface import Model
+from dynexit.plain import parse_json
 
 VERSION = 5  # of what is measured, and how
 
@@ -42,8 +43,8 @@ def _read_or_measured(model: Model, copied: bool) -> Costs:
     key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:24]
     file = _folder() / f"{key}.json"
     try:
-        return Costs.from_dict(json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError):  # not there, or not whole
+        return Costs.from_dict(parse_json(file.read_text(encoding="utf-8"), "it"))
+    except (OSError, ValueError):  # not there, or damaged
         costs = measure_costs(model, copied)
         _keep(costs, file)
         return costs

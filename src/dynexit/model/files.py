@@ -40,8 +40,10 @@ def make_folder(folder: Path) -> None:
         raise DynexitError(f"cannot make the folder {folder}: {reason(error)}.") from error
 
 
-def reason(error: Exception) -> str:
-    """Why, in a few words."""
-    told = error.strerror if isinstance(error, OSError) else None
-    first = str(told or error).strip() or type(error).__name__
-    return first.splitlines()[0].rstrip(".")
+def reason(error: BaseException) -> str:
+    """Why, in a few words: the system's where it is behind a library's."""
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, OSError):
+        behind = behind.__cause__ or behind.__context__
+    told = str((behind and behind.strerror) or error).strip() or type(error).__name__
+    return told.splitlines()[0].rstrip(".")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from dynexit.decoding.records import PLAIN_STEP, Offer, Plan, Round, ShadowTokens
 from dynexit.errors import DynexitError
-from dynexit.setting_types import Within
+from dynexit.plain import Within
 
 if TYPE_CHECKING:
     from dynexit.costs.table import Costs

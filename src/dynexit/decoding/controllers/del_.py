@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dynexit.decoding.controllers.base import LONGEST, Controller, Layer, check_exit_layer
 from dynexit.decoding.records import PLAIN_STEP, Plan, Round, ShadowTokens
 from dynexit.errors import DynexitError
-from dynexit.setting_types import Within
+from dynexit.plain import Within
 
 Floats = NDArray[np.float64]
 
