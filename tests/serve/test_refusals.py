@@ -8,7 +8,10 @@ import urllib.request
 
 import openai
 import pytest
+from pydantic import ValidationError
 from running import METHOD
+
+from dynexit.serve.schema import ChatRequest, CompletionRequest, LayersRequest
 
 BASE = {"model": "bundled", "prompt": "Hello", "max_tokens": 4}
 
@@ -64,6 +67,21 @@ def test_bad_fields(server, change, status, field, sentence):
     assert sentence in body["error"]["message"]
     assert body["error"]["param"] == field
     assert body["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "items"),
+    [
+        *((CompletionRequest, "prompt", items) for items in ([1.5], [[]], ["x", 1], [[1], ["x"]])),
+        *((ChatRequest, "messages", items) for items in ([{}], [1], [{"role": "user"}])),
+        (ChatRequest, "messages", [{"role": "user", "content": [{}] * 999}]),
+        (LayersRequest, "tokens", [-1]),
+    ],
+)
+def test_a_list_of_faults_is_not_told_one_by_one(kind, field, items):
+    with pytest.raises(ValidationError) as refused:
+        kind.model_validate({"model": "bundled", "start": 1, field: items * 999})
+    assert refused.value.error_count() < 20
 
 
 TOO_MUCH = (

@@ -12,12 +12,15 @@ from dynexit.errors import DynexitError
 
 def _unicode(text: str) -> str:
     """JSON can spell half a character, which is no text."""
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("half of a surrogate pair is not a character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair is not a character") from None
     return text
 
 
 Utf8 = Annotated[str, AfterValidator(_unicode)]
+AT_LEAST_1 = Field(min_length=1, fail_fast=True)  # a fault is told once, not for every item
 TokenId = Annotated[int, Field(ge=0)]
 Stop = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_unicode)]
 
@@ -96,9 +99,9 @@ class CompletionRequest(Asked):
 
     prompt: (
         Utf8
-        | Annotated[list[Utf8], Field(min_length=1)]
-        | Annotated[list[TokenId], Field(min_length=1)]
-        | Annotated[list[Annotated[list[TokenId], Field(min_length=1)]], Field(min_length=1)]
+        | Annotated[list[Utf8], AT_LEAST_1]
+        | Annotated[list[TokenId], AT_LEAST_1]
+        | Annotated[list[Annotated[list[TokenId], AT_LEAST_1]], AT_LEAST_1]
     )
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
@@ -136,7 +139,7 @@ class Message(Strict):
     """One turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Utf8 | Annotated[list[ContentPart], Field(min_length=1)]
+    content: Utf8 | Annotated[list[ContentPart], AT_LEAST_1]
     name: Utf8 | None = None
 
     @property
@@ -150,7 +153,7 @@ class Message(Strict):
 class ChatRequest(Asked):
     """POST /v1/chat/completions."""
 
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[list[Message], AT_LEAST_1]
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = None
@@ -173,6 +176,8 @@ class ChatRequest(Asked):
 class LayersRequest(Strict):
     """POST /dynexit/layers: a text, and which of its tokens to look at."""
 
-    tokens: Annotated[list[TokenId], Field(min_length=2, description="Prompt and text.")]
+    tokens: Annotated[
+        list[TokenId], Field(min_length=2, fail_fast=True, description="Prompt and text.")
+    ]
     start: Annotated[int, Field(ge=1, description="The first token to look at.")]
     count: Annotated[int, Field(ge=1, le=64, description="How many from there.")] = 1
