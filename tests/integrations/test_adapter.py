@@ -1,6 +1,8 @@
 """Families that run by their own layers, at the lengths that published models have."""
 
 import os
+import sys
+import threading
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from loaded_models import OTHERS, loaded, prompt
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import dynexit
+from dynexit import DynexitError
 from dynexit.costs import measuring
 from dynexit.integrations.transformers.cache import AdapterCache
 
@@ -61,3 +64,42 @@ def test_the_default_method_in_a_long_context(family, quickly):
     plain = model.generate(prompt(), **GREEDY)
     made = model.generate(prompt(), **GREEDY, custom_generate=dynexit.generate_hf)
     assert made.tolist() == plain.tolist()
+
+
+def with_longrope(family, limit):
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, "factor": 4.0}
+    rope |= {"short_factor": [1.0] * 4, "long_factor": [3.0] * 4}
+    changes = {} if family == "llama" else {"original_max_position_embeddings": limit}
+    rope["original_max_position_embeddings"] = limit
+    return loaded(family, dtype=torch.float64, rope_parameters=rope, **changes)
+
+
+@pytest.mark.parametrize("family", ["phi3", "llama"])
+def test_angles_that_depend_on_the_length_of_a_pass(family):
+    model, method = with_longrope(family, 32), "layerskip:exit_layer=2,speculation_length=4"
+    drafting = {"do_sample": False, "custom_generate": dynexit.generate_hf, "method": method}
+    plain = model.generate(prompt(), do_sample=False, max_new_tokens=26)
+    assert model.generate(prompt(), **drafting, max_new_tokens=26).tolist() == plain.tolist()
+    with pytest.raises(DynexitError, match=r"past 32 \(longrope\).* may be 33 at most"):
+        model.generate(prompt(), **drafting, max_new_tokens=27)
+
+
+def test_texts_of_several_threads():
+    model, texts = loaded("olmo2", dtype=torch.float64), {}
+    wanted = {seed: model.generate(prompt(5, seed), **GREEDY).tolist() for seed in range(3)}
+    options = {**GREEDY, "custom_generate": dynexit.generate_hf, "method": "layerskip"}
+
+    def write(seed):
+        texts[seed] = model.generate(prompt(5, seed), **options).tolist()
+
+    threads = [threading.Thread(target=write, args=(seed,)) for seed in wanted]
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(usual)
+    assert texts == wanted

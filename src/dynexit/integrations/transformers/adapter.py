@@ -9,6 +9,7 @@ import copy
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import torch
@@ -65,7 +66,7 @@ class Gate(nn.Module):
 
 
 class Adapter:
-    """See `interface.Model`. Spans of a pass run one after the other; one thread at a time."""
+    """See `interface.Model`. Spans of a pass run one after the other, and so do threads."""
 
     runtime_name = "transformers' layers"
     rows_independent = False
@@ -74,7 +75,7 @@ class Adapter:
     def __init__(self, model: Any) -> None:
         text = model.config.get_text_config()
         outer, inner, layers = _find_layers(model, int(text.num_hidden_layers))
-        self._segment = Segment()
+        self._segment, self._turn = Segment(), Lock()
         for part in (model, getattr(model, outer)):
             if replaced := replaced_methods(part):
                 raise DynexitError(
@@ -141,16 +142,18 @@ class Adapter:
     def _run(self, hidden: Tensor, span: Span, start: int, stop: int) -> list[Tensor]:
         """What leaves each layer [start, stop), [n, D] each."""
         cache: Any = span.cache
-        self._segment.begin(start, stop, hidden[None] if start else None)
-        past = {self._cache_keyword: cache.at(span.start)}
-        self._base(inputs_embeds=hidden[None], use_cache=True, **past)
-        return [state[0] for state in self._segment.states]
+        with self._turn:
+            self._segment.begin(start, stop, hidden[None] if start else None)
+            past = {self._cache_keyword: cache.at(span.start)}
+            self._base(inputs_embeds=hidden[None], use_cache=True, **past)
+            return [state[0] for state in self._segment.states]
 
     def unembed(self, hidden: Tensor, limit: int | None = None) -> Tensor:
         """See `interface.Model`. The whole head is read: what comes after it is the family's."""
         last = self.config.num_layers
-        self._segment.begin(last - 1, last - 1, hidden[None])
-        found = self._whole(inputs_embeds=hidden[None], use_cache=False)
+        with self._turn:
+            self._segment.begin(last - 1, last - 1, hidden[None])
+            found = self._whole(inputs_embeds=hidden[None], use_cache=False)
         logits: Tensor = found.logits[0, :, : self.choosable]
         if limit is not None and limit < self.choosable:
             logits = logits.clone()

@@ -17,8 +17,10 @@ from dynexit.integrations.transformers.choosing import Processing
 from dynexit.integrations.transformers.refusals import (
     prompts_of,
     refuse_arguments,
+    refuse_length,
     refuse_model,
     refuse_settings,
+    refuse_tokens,
 )
 from dynexit.integrations.transformers.runtimes import runtime_of
 from dynexit.integrations.transformers.states import own_copies
@@ -78,7 +80,8 @@ def generate_hf(
     runtime = runtime_of(model)
     second = None if draft_model is None else _second(draft_model, runtime)
     room = generation_config.max_length - width
-    writing = Writing(runtime, second, method, streamer, room)
+    refuse_tokens(prompts, runtime.config.vocab_size)
+    refuse_length(model, max(map(len, prompts)) + room - 1)  # the last token is not read
     rules = samplings(generation_config.do_sample, batch, seed, acceptance)
     rows = []
     for index, (prompt, rule) in enumerate(zip(prompts, rules, strict=True)):
@@ -87,7 +90,7 @@ def generate_hf(
         processors, criteria = called if batch == 1 else map(own_copies, called)
         processing = Processing(processors, padding, index, batch, input_ids.device)
         rows.append(Row(prompt, rule, processing, criteria))
-    texts = writing.write(rows)
+    texts = Writing(runtime, second, method, streamer, room).write(rows)
     if streamer is not None:
         streamer.end()
     pad = getattr(generation_config, "_pad_token_tensor", None)

@@ -69,12 +69,33 @@ def prompts_of(ids: Tensor, mask: Tensor | None, positions: Tensor | None) -> li
     Raises:
         DynexitError: padding anywhere else, an empty row, or positions of one's own.
     """
+    if not ids.numel():
+        raise DynexitError("a prompt is empty: give at least one token.")
     mask = torch.ones_like(ids) if mask is None else mask.to(ids.device)
     if mask.shape != ids.shape or bool((mask.diff(dim=1) < 0).any()):
         raise DynexitError("attention_mask: only padding on the left can be left out of a prompt.")
-    if not bool(mask[:, -1].all()) or not ids.shape[1]:
+    if not bool(mask[:, -1].all()):
         raise DynexitError("a prompt is empty: give at least one token.")
     usual = mask.long().cumsum(-1) - 1
     if positions is not None and bool(((positions.to(ids.device) != usual) & (mask != 0)).any()):
         raise DynexitError("position_ids other than 0, 1, 2 ... cannot be used: leave them out.")
     return [row[kept.bool()].tolist() for row, kept in zip(ids, mask, strict=True)]
+
+
+def refuse_tokens(prompts: list[list[int]], vocabulary: int) -> None:
+    """Raises DynexitError for ids that have no embedding."""
+    if wrong := [token for ids in prompts for token in ids if not 0 <= token < vocabulary]:
+        raise DynexitError(f"token id {wrong[0]} is outside the vocabulary of {vocabulary} tokens.")
+
+
+def refuse_length(model: Any, longest: int) -> None:
+    """Raises DynexitError where angles depend on the length of a pass, which drafts change."""
+    told = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
+    for rope in (told, *told.values()):  # of all layers, or of each kind of layers
+        if not isinstance(rope, dict) or rope.get("rope_type") != "longrope":
+            continue
+        if longest > (limit := rope["original_max_position_embeddings"]):
+            raise DynexitError(
+                f"{type(model).__name__} turns its positions otherwise past {limit} (longrope): "
+                f"prompt and new tokens together may be {limit + 1} at most."
+            )
