@@ -124,7 +124,10 @@ def test_a_users_own_method(dynexit, checkpoint: Path, tmp_path: Path) -> None:
         (["generate", ""], "the prompt is empty"),
         (["generate", "x", "--set", "omega"], "name=value"),
         (["generate", "x", "--set", "omega=["], "cannot be read"),
-        (["generate", "x", "--method", "layerskip:exit_layer=abc"], "it must be a whole number from"),
+        (
+            ["generate", "x", "--method", "layerskip:exit_layer=abc"],
+            "it must be a whole number from",
+        ),
         (["generate", "x", "-f", "/nonexistent"], "not both"),
         (["generate", "-f", "/nonexistent"], "cannot read"),
         (["generate", "x" * 5000], "5000 tokens"),

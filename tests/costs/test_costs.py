@@ -1,12 +1,13 @@
 """The table of costs: lines between what was measured, and a file that may be missing or torn."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from time import sleep
 
 import pytest
 
-from dynexit import load
+from dynexit import DynexitError, load
 from dynexit.costs import store
 from dynexit.costs.measuring import BUDGET, measure_costs
 from dynexit.costs.store import costs_of
@@ -93,6 +94,41 @@ def test_what_one_text_asks_for_changes_no_other(checkpoint: Path, tmp_path: Pat
     assert after.draft_vocabulary == copy.kept_tokens
     assert lm.sequence([5, 6, 7], "auto:int8=true").controller.costs is narrow.costs
     assert lm.model.draft_copy is copy
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"widths": [2, 4, 8]},
+        {"widths": [1, 4, 2]},
+        {"widths": []},
+        {"layer": [1.0]},
+        {"layer": [1.0, "2", 3.0]},
+        {"layer": 3.0},
+        {"layer": [0.0, 1.0, 2.0]},
+        {"head": [1.0, float("nan"), 2.0]},
+        {"round": -1.0},
+        {"round": None},
+        {"position": [0.1]},
+        {"vocabulary": 1.5},
+        {"vocabulary": 0},
+        {"more": 1},
+    ],
+)
+def test_costs_of_another_shape_are_none(change):
+    with pytest.raises(DynexitError):
+        Costs.from_dict(json.loads(json.dumps(TABLE.as_dict() | change)))
+
+
+def test_a_damaged_file_is_measured_anew(checkpoint: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("DYNEXIT_CACHE", str(tmp_path))
+    monkeypatch.setattr(store, "measure_costs", lambda model, copied: TABLE)
+    costs_of(load(checkpoint, check=False).model)
+    (file,) = (tmp_path / "costs").iterdir()
+    for damage in ("[1, 2]", '{"widths": 3}', "[" * 100_000, "1" * 5_000):
+        file.write_text(damage)
+        assert costs_of(load(checkpoint, check=False).model) == TABLE
+        assert Costs.from_dict(json.loads(file.read_text())) == TABLE
 
 
 class Slow:

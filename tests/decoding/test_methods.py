@@ -41,7 +41,10 @@ def test_a_setting_of_another_method_is_refused(model):
         ("layerskip:exit_layer=true", "exit_layer is True: it must be a whole number from "),
         ("layerskip:exit_layer=", "setting 'exit_layer=' is not of the form name=value."),
         ("layerskip:exit_layer=[", "setting 'exit_layer=[' has a value that cannot be read."),
-        ("layerskip:speculation_length=x", "speculation_length is 'x': it must be a whole number from "),
+        (
+            "layerskip:speculation_length=x",
+            "speculation_length is 'x': it must be a whole number from ",
+        ),
         ("layerskip:speculation_length=null", "speculation_length is None"),
         ("finite-state:speculation_length=true", "speculation_length is True"),
         ("two-model:speculation_length=2.0", "speculation_length is 2.0"),

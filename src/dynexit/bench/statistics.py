@@ -7,6 +7,8 @@ from typing import Any
 from dynexit.errors import DynexitError
 from dynexit.plain import build
 
+MOST = 2**31 - 1  # of any number
+
 
 @dataclass(frozen=True)
 class Told:
@@ -45,8 +47,10 @@ def check_statistics(stats: Mapping[str, Any]) -> None:
     if len({len(column) for column in vars(columns).values()}) > 1:
         raise DynexitError("the lists of stats.round_records differ in length.")
     numbers = [told.tokens, told.prefill_seconds, told.decode_seconds, told.tokens_per_second]
-    if told.num_layers < 1 or min(numbers) < 0:
-        raise DynexitError("stats has a number below 0.")
+    if not 1 <= told.num_layers <= MOST or not 0 <= min(numbers) <= max(numbers) <= MOST:
+        raise DynexitError("stats has a number out of range.")
+    if told.tokens and not told.decode_seconds:
+        raise DynexitError("stats has tokens that took no time.")
     _check_rounds(columns, told.num_layers)
 
 
@@ -56,7 +60,7 @@ def _check_rounds(columns: Columns, num_layers: int) -> None:
         raise DynexitError(f"stats.round_records has an exit layer beyond {num_layers}.")
     for name in ("drafted", "accepted", "tokens"):
         values = getattr(columns, name)
-        if values and not 0 <= min(values) <= max(values) < 2**31:
+        if values and not 0 <= min(values) <= max(values) <= MOST:
             raise DynexitError(f"stats.round_records.{name} has a number out of range.")
 
 

@@ -155,8 +155,9 @@ class Costs:
         signed = ("draft_layer",)  # a straight line's height at no layers
         single = [value for name, value in self.as_dict().items() if name not in signed]
         flat = [value for value in single if not isinstance(value, tuple)]
-        if min(*flat, *(value for seconds in lists for value in seconds)) < 0:
-            raise DynexitError("it has a number below 0.")
+        every = [*flat, *(value for seconds in lists for value in seconds)]
+        if not 0 <= min(every) <= max(every) < 2**31:
+            raise DynexitError("it has a number out of range.")
         if 0 in (self.layer[0], self.head[0], self.vocabulary):
             raise DynexitError("a layer, the head or the vocabulary is 0.")
 
