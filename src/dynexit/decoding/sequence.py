@@ -81,6 +81,7 @@ class Sequence:
         self._logprobs, self.clock, self.company = logprobs, clock, 1
         self._scores_prompt = prompt_logprobs
         self.prompt_logprobs: list[TokenLogprobs] = []
+        self.end_logprobs: TokenLogprobs | None = None  # of the token that ended the text
         controller.start(model.config.num_layers)
         self.depth = controller.target_layer()
         self._all_read = _layers_read(controller, self.depth)
@@ -311,6 +312,7 @@ class Sequence:
         for new, origin, logprobs in zip(tokens, sources, said, strict=True):
             self.finish_reason = "stop" if new in self.limits.eos else None
             if self.finish_reason:
+                self.end_logprobs = logprobs
                 break
             self.tokens.append(new)
             chunks.append(Chunk(self.text.push(new), [new], origin, logprobs))

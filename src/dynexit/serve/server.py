@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from dynexit.errors import DynexitError
 from dynexit.serve.engine import Engine
+from dynexit.serve.logs import log_config
 from dynexit.serve.service import Service
 
 
@@ -46,7 +47,8 @@ def run(app: FastAPI, listening: socket.socket, log_level: str = "info") -> None
     service: Service = app.state.service
     config = uvicorn.Config(
         app,
-        log_level=log_level,
+        log_config=log_config(log_level),
+        access_log=False,  # `Logged` writes more
         timeout_graceful_shutdown=int(service.settings.grace)
         + 10,  # the engine ends streams before
         timeout_keep_alive=15,
