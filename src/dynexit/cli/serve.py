@@ -65,6 +65,17 @@ class Limits:
             help="Whether texts share passes [default: where that changes no bit].",
         ),
     ] = None
+    generation_config: Annotated[
+        bool,
+        typer.Option("--generation-config", help="Sample by default as the checkpoint says."),
+    ] = False
+    trust_messages: Annotated[
+        bool,
+        typer.Option("--trust-messages", help="Special tokens in messages are no text."),
+    ] = False
+    cors: Annotated[
+        list[str] | None, typer.Option(help="Pages of this origin may ask, or of any: *.")
+    ] = None
 
     def settings(self, host: str) -> "Settings":
         """As a server takes them that listens on `host`."""

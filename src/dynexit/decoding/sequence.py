@@ -85,6 +85,7 @@ class Sequence:
         self.awaited = False
         self._scores_prompt = prompt_logprobs
         self.prompt_logprobs: list[TokenLogprobs] = []
+        self.end_logprobs: TokenLogprobs | None = None  # of the token that ended the text
         controller.start(model.config.num_layers)
         self.depth = controller.target_layer()
         self._all_read = _layers_read(controller, self.depth)
@@ -316,6 +317,7 @@ class Sequence:
         for new, origin, logprobs in zip(tokens, sources, said, strict=True):
             self.finish_reason = "stop" if new in self.limits.eos else None
             if self.finish_reason:
+                self.end_logprobs = logprobs
                 break
             self.tokens.append(new)
             chunks.append(Chunk(self.text.push(new), [new], origin, logprobs))

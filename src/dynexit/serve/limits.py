@@ -1,4 +1,4 @@
-"""What every request passes: its size is bounded, its outcome counted."""
+"""What every request passes: its size is bounded, its outcome counted, HEAD is answered."""
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -52,3 +52,16 @@ class Counted:
             await send(message)
 
         await self._app(scope, receive, counting if scope["type"] == "http" else send)
+
+
+class Heads:
+    """HEAD is GET without a body, which the server leaves out itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
+        await self._app(scope, receive, send)

@@ -8,6 +8,7 @@ import uvicorn
 
 from dynexit.errors import DynexitError
 from dynexit.serve.connections import ACCEPTED, Crowd, connection_of
+from dynexit.serve.logs import log_config
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -57,7 +58,8 @@ def make_server(app: "FastAPI", log_level: str = "info") -> Server:
         http=connection_of(Crowd(settings.connections, settings.patience)),
         ws="none",
         backlog=ACCEPTED,
-        log_level=log_level,
+        log_config=log_config(log_level),
+        access_log=False,  # `Logged` writes more
         timeout_graceful_shutdown=int(settings.grace) + 10,  # the engine ends streams before
         timeout_keep_alive=KEPT,
     )

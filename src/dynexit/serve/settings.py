@@ -32,6 +32,10 @@ class Settings:
         deadline: seconds after which a request is given up, waiting and decoding together.
         grace: seconds that running texts have to finish when the server is told to stop.
         batched: whether texts share passes; None is where that changes no bit of any text.
+        generation_config: whether requests that leave out temperature, top_p and the like get
+            those of the checkpoint's generation_config.json, not OpenAI's.
+        trust_messages: whether a special token that a message spells is that token, not text.
+        cors: origins whose pages may read replies, such as "http://localhost:3000", or "*".
 
     Raises:
         DynexitError: a limit that lets nothing through.
@@ -52,6 +56,9 @@ class Settings:
     deadline: float = 600.0
     grace: float = 20.0
     batched: bool | None = None
+    generation_config: bool = False
+    trust_messages: bool = False
+    cors: list[str] | None = None
 
     def __post_init__(self) -> None:
         for name in ABOVE_0:

@@ -1,6 +1,6 @@
 """What there is: models, health, metrics, and what layers predict."""
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -29,12 +29,12 @@ async def model(model: str, service: TheService) -> ModelCard:
 
 
 @keyed.post("/dynexit/layers", responses=REFUSALS)
-async def layers(asked: LayersRequest, service: TheService) -> LayerPredictions:
+async def layers(request: Request, asked: LayersRequest, service: TheService) -> LayerPredictions:
     """What every layer would have predicted at some places of a text."""
-    tokens, confidences = await service.layers(asked)
+    tokens, confidences = await service.layers(asked, request.state.request_id)
     return LayerPredictions(
         start=asked.start,
-        texts=[[service.piece(int(token)) for token in layer] for layer in tokens.T],
+        texts=[[service.names.text(int(token)) for token in layer] for layer in tokens.T],
         confidences=[[round(float(value), 4) for value in layer] for layer in confidences.T],
     )
 
