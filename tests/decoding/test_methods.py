@@ -43,7 +43,7 @@ def test_a_setting_of_another_method_is_refused(model):
         ("layerskip:exit_layer=[", "setting 'exit_layer=[' has a value that cannot be read."),
         (
             "layerskip:speculation_length=x",
-            "speculation_length is 'x': it must be a whole number from ",
+            "speculation_length is 'x': it must be a whole number",
         ),
         ("layerskip:speculation_length=null", "speculation_length is None"),
         ("finite-state:speculation_length=true", "speculation_length is True"),
