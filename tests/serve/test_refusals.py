@@ -5,6 +5,7 @@ import re
 import socket
 import urllib.error
 import urllib.request
+from urllib.parse import unquote
 
 import openai
 import pytest
@@ -62,6 +63,10 @@ def send(server, body, path="/v1/completions", **headers):
         ({"model": "other"}, 404, "model", "'bundled' and no other"),
         ({"dynexit": {"method": "nothing"}}, 400, None, "'nothing' is not known"),
         ({"dynexit": {"method": "/etc/evil.py:X"}}, 400, "dynexit", "own methods only"),
+        ({"dynexit": {"method": "./evil.py:X:a=1"}}, 400, "dynexit", "own methods only"),
+        ({"dynexit": {"method": "file:///etc/evil.py:X"}}, 400, "dynexit", "own methods only"),
+        ({"dynexit": {"method": "../../etc/passwd"}}, 400, None, "is not known"),
+        ({"model": "/etc/passwd"}, 404, "model", "'bundled' and no other"),
         ({"dynexit": {"method": "two-model"}}, 400, None, "give draft_model"),
         ({"dynexit": {"method": "layerskip:exit_layer=99"}}, 400, None, "exit layer 99"),
         ({"dynexit": {"method": "layerskip:exit_layer=x"}}, 400, None, "must be a whole number"),
@@ -157,11 +162,17 @@ def test_a_body_without_a_length_is_counted_as_it_comes(server):
         assert b" 413 " in connection.recv(200)
 
 
-@pytest.mark.parametrize("path", ["/v1/nothing", "/v2/completions", "/etc/passwd"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/v1/nothing", "/v2/completions", "/etc/passwd", "/../../etc/passwd", "/page/../app.py"),
+        *("/%2e%2e/%2e%2e/etc/passwd", "/..%2f..%2fetc%2fpasswd", "/page//etc/passwd"),
+    ],
+)
 def test_unknown_paths(server, path):
     status, answer = send(server, BASE, path)
     assert status == 404
-    assert path in answer["error"]["message"]
+    assert unquote(path) in answer["error"]["message"]
 
 
 def test_the_wrong_verb(server):

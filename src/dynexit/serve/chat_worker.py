@@ -1,14 +1,15 @@
 """The process in which chat templates run: `python -m dynexit.serve.chat_worker FOLDER PARENT`.
 
 A chat template is a program that came with a checkpoint and reads what clients write. It may loop
-or write without end, and nothing inside a process can stop that. So it runs here, under a limit of
-memory; `chats.py`, which see, starts this process, sees to the time, and ends it.
+or write without end, and nothing inside a process can stop that. So it runs here, under limits of
+memory and of processor time, which the kernel keeps; `chats.py` starts this process again.
 
 For every conversation a line of JSON comes in, and one goes out.
 """
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -35,19 +36,29 @@ def main(folder: str, parent: int) -> None:
 
 def answer(
     tokenizer: CheckpointTokenizer,
+    seconds: float,
     template: str,
     messages: list[dict[str, Any]],
     options: dict[str, Any],
 ) -> dict[str, Any]:
     """Token ids of a conversation, or why there are none."""
     tokenizer.loaded.chat_template = template
+    limit_time(seconds)
     try:
         tokens = tokenizer.encode_chat(messages, **options)
     except DynexitError as error:
         return {"refused": str(error)}
+    finally:
+        limit_time(0)
     if len(tokens) > MOST:
         return {"refused": f"the conversation has {len(tokens)} tokens: shorten it."}
     return {"tokens": tokens}
+
+
+def limit_time(seconds: float) -> None:
+    """End this process once it has computed for so many more seconds; 0 lifts the limit."""
+    if sys.platform != "win32":
+        signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def limit_memory(more: int) -> None:

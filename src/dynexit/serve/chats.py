@@ -18,7 +18,8 @@ from dynexit.errors import DynexitError
 from dynexit.model.tokenizer import CheckpointTokenizer
 from dynexit.serve.errors import ApiError, deadline_passed
 
-SECONDS = 5.0  # that a template has
+SECONDS = 5.0  # of computing that a conversation may take,
+PATIENCE = 60.0  # whatever else the machine computes meanwhile
 STARTING = 120.0  # that the process has until it is ready
 SECRETS = ("DYNEXIT_API_KEY", "HF_TOKEN")
 
@@ -61,7 +62,12 @@ class Chats:
             ApiError: `deadline` seconds were over before its turn came.
             DynexitError: the template cannot be run, refuses these messages, or does not end.
         """
-        asked = {"template": self.template, "messages": list(messages), "options": options}
+        asked = {
+            "seconds": self.seconds,
+            "template": self.template,
+            "messages": list(messages),
+            "options": options,
+        }
         answering = asyncio.wrap_future(self._one.submit(self._ask, asked))
         try:
             answer = await asyncio.wait_for(answering, deadline)
@@ -74,12 +80,12 @@ class Chats:
 
     def _ask(self, asked: dict[str, Any]) -> dict[str, Any]:
         process = self._running()
-        answer = _exchange(process, json.dumps(asked).encode() + b"\n", self.seconds)
+        answer = _exchange(process, json.dumps(asked).encode() + b"\n", PATIENCE)
         if not answer:
             self._end(process)
             raise DynexitError(
-                f"the model's chat template did not end within {self.seconds:g} seconds and the "
-                "memory that it may use."
+                f"the model's chat template did not end within {self.seconds:g} seconds of "
+                "computing and the memory that it may use: shorten the conversation."
             )
         told: dict[str, Any] = json.loads(answer)
         return told
