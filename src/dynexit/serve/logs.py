@@ -68,5 +68,5 @@ def log_config(level: str) -> dict[str, Any]:
                 "stream": "ext://sys.stderr",
             }
         },
-        "loggers": {"uvicorn": own, "dynexit.serve": own},
+        "loggers": {"uvicorn": own, "dynexit.serve": own, "py.warnings": own},
     }

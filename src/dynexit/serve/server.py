@@ -1,5 +1,6 @@
 """uvicorn, told to let streams end before it does."""
 
+import logging
 import socket
 from contextlib import suppress
 
@@ -53,5 +54,6 @@ def run(app: FastAPI, listening: socket.socket, log_level: str = "info") -> None
         + 10,  # the engine ends streams before
         timeout_keep_alive=15,
     )
+    logging.captureWarnings(True)
     with suppress(KeyboardInterrupt):  # raised again once all has ended
         Server(config, service.engine).run(sockets=[listening])
