@@ -110,9 +110,27 @@ def test_a_users_own_method(dynexit, checkpoint: Path, tmp_path: Path) -> None:
     assert json.loads(out)["stats"]["drafted"] > 0
 
 
+def test_where_a_text_ends_is_said_by_options(dynexit, checkpoint: Path) -> None:
+    def tokens(*more: object) -> list[int]:
+        code, out, err = dynexit("generate", "Hi", "-m", checkpoint, "-n", 12, "--json", *more)
+        assert code == 0, err
+        ids: list[int] = json.loads(out)["token_ids"]
+        return ids
+
+    plain = tokens("--ignore-eos")
+    stop = plain[4]
+    assert len(plain) == 12
+    assert tokens("--stop-token", stop, "--ignore-eos") == plain[: plain.index(stop)]
+    late = tokens("--stop-token", stop, "--ignore-eos", "--min-new-tokens", 9)
+    assert len(late) >= 9
+    assert stop not in late
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["generate", "x", "--min-new-tokens", "200"], "min_new_tokens is 200"),
+        (["generate", "x", "--stop-token", "99999999"], "token id 99999999 is outside"),
         (["generate", "x", "--method", "nothing"], "'nothing' is not known"),
         (["generate", "x", "--method", "layerskip", "--exit-layer", "99"], "exit layer 99"),
         (["generate", "x", "--method", "vanilla", "--exit-layer", "3"], "no setting 'exit_layer'"),

@@ -47,7 +47,7 @@ class Logged:
 
 def _line(scope: Scope, status: int, seconds: float) -> str:
     client = scope.get("client") or ("-",)
-    path = scope.get("raw_path", b"").decode("latin-1")[:LONGEST_PATH]
+    path = scope.get("raw_path", b"")[:LONGEST_PATH].decode("ascii", "backslashreplace")
     words = [f'{client[0]} "{scope["method"]} {path}" {status or "gone"} {seconds:.3f} s']
     if (ongoing := scope["state"].get("ongoing")) is not None:
         words.append(f"{ongoing.prompt_tokens} + {ongoing.tokens} tokens")
@@ -68,5 +68,5 @@ def log_config(level: str) -> dict[str, Any]:
                 "stream": "ext://sys.stderr",
             }
         },
-        "loggers": {"uvicorn": own, "dynexit.serve": own},
+        "loggers": {"uvicorn": own, "dynexit.serve": own, "py.warnings": own},
     }

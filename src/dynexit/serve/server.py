@@ -1,5 +1,6 @@
 """uvicorn, told to let streams end before it does."""
 
+import logging
 import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -68,5 +69,6 @@ def make_server(app: "FastAPI", log_level: str = "info") -> Server:
 
 def run(app: "FastAPI", listening: socket.socket, log_level: str = "info") -> None:
     """Serve until SIGINT or SIGTERM."""
+    logging.captureWarnings(True)
     with suppress(KeyboardInterrupt):  # raised again once all has ended
         make_server(app, log_level).run(sockets=[listening])
