@@ -284,7 +284,7 @@ def _controller(method: str | Controller, settings: dict[str, Any]) -> Controlle
         if found is None:
             raise
         raise DynexitError(
-            f"there is no argument {error.name!r}, and the method has no such setting: use {found}."
+            f"there is no argument {error.name!r} (is {found} meant?), and {error}"
         ) from error
 
 
