@@ -18,6 +18,7 @@ from dynexit.model.loading import Unfilled
 
 HOMES = ("torch.nn.", "transformers.")
 LISTENING = "transformers.utils.output_capturing"  # its hooks change nothing
+SIMPLE = {bool, int, float, str, type(None)}
 IDLE = {"training", "padding_idx", "gradient_checkpointing", "name_or_path", "vocab_size"}
 OUTSIDE = {"generate", "save_pretrained", "push_to_hub"}  # methods that no forward pass calls
 
@@ -36,9 +37,12 @@ def oddity(model: Any) -> str | None:
     return None
 
 
-def facts(model: Any) -> list[tuple[Any, ...]]:
-    """What tells that a model is not what it was; weights that change in place are followed."""
-    return [(id(_attention(model)),), *map(_facts, model.modules())]
+def facts(model: Any) -> list[Any]:
+    """What tells that a model is not what it was; weights that change in place are followed.
+
+    Asked before every text, so it compares identities and calls nothing.
+    """
+    return [id(_attention(model)), *map(id, _hooks_of_all()), *map(_facts, model.modules())]
 
 
 def _attention(model: Any) -> Any:
@@ -47,9 +51,10 @@ def _attention(model: Any) -> Any:
 
 
 def _facts(module: nn.Module) -> tuple[Any, ...]:
-    held = (*_hooks(module), *replaced_methods(module).values())
-    tensors = (*module._parameters.values(), *module._buffers.values())
-    return id(module), *map(id, (*held, *tensors)), *_settings(module).items()
+    held = (module._parameters, module._buffers, module._forward_pre_hooks, module._forward_hooks)
+    within = [id(value) for own in held for value in own.values()]
+    own = [v for v in vars(module).values() if type(v) in SIMPLE or callable(v)]
+    return id(module), *within, *(v if type(v) is float else id(v) for v in own)
 
 
 def replaced_methods(module: nn.Module) -> dict[str, Any]:
@@ -92,16 +97,19 @@ def _difference(module: nn.Module | None, usual: nn.Module | None) -> str | None
 
 def _hooks(module: nn.Module) -> list[Any]:
     """All that may change what goes in or out."""
-    of_all = (everywhere._global_forward_pre_hooks, everywhere._global_forward_hooks)
-    own = (module._forward_pre_hooks, module._forward_hooks)
-    hooks = [hook for registered in (*own, *of_all) for hook in registered.values()]
-    return [hook for hook in hooks if getattr(hook, "__module__", "") != LISTENING]
+    own = (*module._forward_pre_hooks.values(), *module._forward_hooks.values(), *_hooks_of_all())
+    return [hook for hook in own if getattr(hook, "__module__", "") != LISTENING]
+
+
+def _hooks_of_all() -> tuple[Any, ...]:
+    """Hooks that are called for every module."""
+    before, after = everywhere._global_forward_pre_hooks, everywhere._global_forward_hooks
+    return (*before.values(), *after.values())
 
 
 def _settings(module: nn.Module) -> dict[str, Any]:
-    plain = (bool, int, float, str, type(None))
     shown = {n: v for n, v in vars(module).items() if not n.startswith("_") and n not in IDLE}
-    return {name: value for name, value in shown.items() if isinstance(value, plain)}
+    return {name: value for name, value in shown.items() if type(value) in SIMPLE}
 
 
 def _sizes(module: nn.Module) -> dict[str, Any]:

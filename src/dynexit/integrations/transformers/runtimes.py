@@ -4,7 +4,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from dynexit.errors import DynexitError
-from dynexit.integrations.transformers.plain import facts
+from dynexit.integrations.transformers.plain import facts, oddity
 from dynexit.integrations.transformers.sharing import copied_layer, shape_of, sharing
 from dynexit.integrations.transformers.trial import adapted
 from dynexit.model.interface import Model
@@ -13,10 +13,10 @@ from dynexit.model.native.transformer import NativeTransformer
 
 ENDS = ("embedding", "final_norm", "head")
 
-Facts = list[tuple[Any, ...]]
+Facts = list[Any]
 
 _found: WeakKeyDictionary[Any, tuple[Facts, Model]] = WeakKeyDictionary()
-_packed: WeakKeyDictionary[Any, tuple[Facts, Model]] = WeakKeyDictionary()
+_packed: WeakKeyDictionary[Any, tuple[Facts, list[int], Model]] = WeakKeyDictionary()
 
 
 def runtime_of(model: Any) -> Model:
@@ -42,13 +42,20 @@ def _runtime(model: Any) -> Model:
 
 
 def _packed_of(model: Any, made_of: Facts) -> Model:
-    then, packed = _packed[model]
+    then, parts, packed = _packed[model]
     if made_of != then:
-        raise DynexitError(
-            f"{type(model).__name__} has other modules, hooks or settings than when `accelerate` "
-            "packed it: merge or undo the change, and call `accelerate` again."
-        )
+        changed = oddity(model) or (parts != _parts(model) and "it got other modules or weights")
+        if changed:
+            raise DynexitError(
+                f"{type(model).__name__} is not what `accelerate` packed: {changed}. Undo or merge "
+                "that, and call `accelerate` again."
+            )
+        _packed[model] = made_of, parts, packed
     return packed
+
+
+def _parts(model: Any) -> list[int]:
+    return [*map(id, model.modules()), *map(id, model.parameters())]
 
 
 def accelerate(model: Any, release: bool = False) -> Any:
@@ -89,5 +96,5 @@ def accelerate(model: Any, release: bool = False) -> Any:
     if release:
         model.to_empty(device="meta")
         _found.pop(model, None)
-    _packed[model] = facts(model), native
+    _packed[model] = facts(model), _parts(model), native
     return model
