@@ -2,9 +2,12 @@
 //
 // A block's keys, scores and values stay in the nearest caches for all queries. Blocks begin at the
 // same positions for every query and are put together in ascending order, so a query's result never
-// depends on the queries beside it.
+// depends on the queries beside it. What it does not see has a weight of 0; where that meets a value which
+// is no finite number, the query is computed again, without such values.
 #pragma once
 
+#include <memory>
+#include <new>
 #include <vector>
 
 #include "matrix.h"
@@ -33,29 +36,78 @@ class Attention {
     template <class Seen, class Exchange>
     void run(const Matrix& keys, const Matrix& values, int n, int together, int each, Seen&& seen,
              Exchange&& exchange) {
-        std::fill_n(sums_.begin(), size_t(n) * width_, 0.0f);
-        std::fill_n(highest_.begin(), n, -INFINITY);
-        std::fill_n(totals_.begin(), n, 0.0f);
+        forget(0, n);
         for (int start = 0, end = seen(together - 1); start < end; start += kBlock) {
             const int groups = (std::min(kBlock, end - start) + kGroup - 1) / kGroup;
             const auto ends_here = [&](int i) { return seen(i) > start && seen(i) <= start + kBlock; };
             int apart = n;  // the first leaf that cannot be computed with the others
             for (int i = n - each; i >= together; i -= each)
                 if (ends_here(i)) apart = i;
-            block(keys, values, start, groups, 0, apart < n ? together : n, seen);
+            const Matrix part = values.part(start, groups * kGroup);
+            block(keys, part, start, groups, 0, apart < n ? together : n, seen);
             for (int i = together; apart < n && i < n; i += each) {
                 const bool own = ends_here(i);
                 if (own) exchange((i - together) / each);
-                block(keys, values, start, groups, i, each, seen);
+                block(keys, part, start, groups, i, each, seen);
                 if (own) exchange((i - together) / each);
             }
         }
+        for (int i = 0; i < n; i += each)
+            if (!finite(i, each))
+                again(keys, values, i, each, seen, [&] {
+                    if (i >= together) exchange((i - together) / each);
+                });
     }
 
   private:
     static constexpr int kBlock = 512;  // positions
 
-    // `count` queries from `first` over so many groups of positions from `start`.
+    void forget(int first, int count) {
+        std::fill_n(&sums_[size_t(first) * width_], size_t(count) * width_, 0.0f);
+        std::fill_n(&highest_[first], count, -INFINITY);
+        std::fill_n(&totals_[first], count, 0.0f);
+    }
+
+    bool finite(int first, int count) const {
+        Floats rest{};  // of x - x: 0, or no number
+        for (size_t i = size_t(first) * width_; i < size_t(first + count) * width_; i += kLanes)
+            rest += load(&sums_[i]) - load(&sums_[i]);
+        return sum(rest) == 0.0f;
+    }
+
+    // Queries [first, first + count), which see the same positions, over copies of their values alone. Where
+    // there is no memory for these, all stays as it was.
+    template <class Seen, class Exchange>
+    void again(const Matrix& keys, const Matrix& values, int first, int count, Seen&& seen, Exchange&& exchange) {
+        const std::unique_ptr<char[]> copy(new (std::nothrow) char[kBlock * values.padded() * sizeof(float)]);
+        if (!copy) return;
+        forget(first, count);
+        const int end = seen(first);
+        for (int start = 0; start < end; start += kBlock) {
+            const int positions = std::min(kBlock, end - start), groups = (positions + kGroup - 1) / kGroup;
+            const bool own = start + positions == end;
+            if (own) exchange();
+            block(keys, seen_alone(values, start, positions, copy.get()), start, groups, first, count, seen);
+            if (own) exchange();
+        }
+    }
+
+    // Values of `positions` positions from `start` in memory of their own, and zeros up to a group's end.
+    static Matrix seen_alone(const Matrix& values, int start, int positions, char* memory) {
+        const int width = (positions + kGroup - 1) / kGroup * kGroup;
+        const Matrix from = values.part(start, width);
+        Matrix to = from;
+        to.weights = memory;
+        to.depth = width;
+        const size_t size = to.group_bytes();
+        for (int group = 0; group < to.groups(); ++group)
+            std::memcpy(memory + size * group, from.weights + from.group_bytes() * group, size);
+        for (int d = 0; d < to.padded(); ++d)
+            for (int p = positions; p < width; ++p) to.put(d, p, 0.0f);
+        return to;
+    }
+
+    // `count` queries from `first` over so many groups of positions from `start`, whose values are given.
     template <class Seen>
     void block(const Matrix& keys, const Matrix& values, int start, int groups, int first, int count, Seen&& seen) {
         const int width = groups * kGroup, from = start / kGroup;
@@ -65,7 +117,7 @@ class Attention {
         });
         for (int i = 0; i < count; ++i)
             weigh(first + i, &scores_[i * spaced(width)], seen(first + i) - start, width, values.narrow());
-        values.part(start, width).times(scores_.data(), count, 0, values.groups(), [&](int i, int vector, Floats value) {
+        values.times(scores_.data(), count, 0, values.groups(), [&](int i, int vector, Floats value) {
             float* sum = &sums_[size_t(first + i) * width_ + vector * kLanes];
             store(sum, load(sum) * fading_[first + i] + value);
         });

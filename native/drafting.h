@@ -26,6 +26,7 @@ class Drafting {
             int64_t next;
             Unembedding(model_, hidden(to, n), 1, plan_.limit).readings(&newest, &top, &log_sum, &next);
             const float confidence = to.confidences[n] = std::exp(top - log_sum);
+            if (!(confidence >= 0.0f)) break;  // logits that are no numbers: no token
             to.tokens[n] = newest;
             beside = plan_.leaf_odds && !to.states && chance * plan_.leaf_odds[bin(confidence)] >= plan_.leaf_floor;
             if (beside) {

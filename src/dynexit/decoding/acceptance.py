@@ -3,25 +3,48 @@
 Sources: Leviathan et al. 2023 and Chen et al. 2023 for speculative sampling.
 """
 
+import numpy as np
 from torch import Tensor
 
 from dynexit.decoding.records import Draft, Verdict
-from dynexit.decoding.sampling import NOT_NUMBERS, Chooser
-from dynexit.errors import DynexitError
+from dynexit.decoding.sampling import NO_TOKEN, Chooser, NotNumbersError
 from dynexit.model.drafting_rule import Leaf
 from dynexit.model.readings import Readings
 
 
-def accept(draft: Draft, target_logits: Tensor | Readings, chooser: Chooser) -> Verdict:
+def accept(
+    draft: Draft, target_logits: Tensor | Readings, chooser: Chooser, independent: bool = True
+) -> Verdict:
     """The longest acceptable prefix of `draft`, and the target's token after it.
 
     Args:
         target_logits: [d + 1, V], unprocessed, or what was read off them; row i is what the target
             says after i drafts. Readings of leaves may follow: what it says after each.
+        independent: a row that is no numbers says nothing of the others. It matters only where it
+            follows the accepted drafts.
+
+    Raises:
+        NotNumbersError: a row that matters is no numbers, or where rows are not independent, any.
     """
+    if draft.tokens and not independent and not _are_numbers(target_logits):
+        raise NotNumbersError  # before anything is drawn or told: it will be judged again
     if isinstance(target_logits, Tensor) and chooser.sampling.speculative:
-        return _accept_speculative(draft, target_logits, chooser)
-    chosen = chooser.judge(target_logits, draft.tokens)
+        verdict = _accept_speculative(draft, target_logits, chooser)
+    else:
+        verdict = _accept_equal(draft, chooser.judge(target_logits, draft.tokens))
+    if verdict.token == NO_TOKEN:
+        raise NotNumbersError
+    return verdict
+
+
+def _are_numbers(logits: Tensor | Readings) -> bool:
+    if isinstance(logits, Readings):
+        return not np.isnan(logits.log_sum).any()
+    return not bool(logits.isnan().any())
+
+
+def _accept_equal(draft: Draft, chosen: list[int]) -> Verdict:
+    """Accept what the target has chosen, too."""
     accepted = 0
     while accepted < len(draft.tokens) and draft.tokens[accepted] == chosen[accepted]:
         accepted += 1
@@ -34,20 +57,17 @@ def accept(draft: Draft, target_logits: Tensor | Readings, chooser: Chooser) -> 
 
 def _accept_speculative(draft: Draft, target_logits: Tensor, chooser: Chooser) -> Verdict:
     """Accept x with min(1, p(x) / q(x)), else draw from max(p - q, 0): distributed exactly as p."""
-    rows = chooser.judged(target_logits, draft.tokens)
+    rows, drafted = chooser.judged(target_logits, draft.tokens), len(draft.tokens)
     for index, (token, row) in enumerate(zip(draft.tokens, rows, strict=False)):
-        target, proposal = _probabilities(row), draft.logits[index][0].double().softmax(-1)
+        target, proposal = row.double().softmax(-1), draft.logits[index][0].double().softmax(-1)
+        if bool(target.isnan().any()):
+            return Verdict(index, NO_TOKEN, drafted)
         p, q = float(target[token]), float(proposal[token])
         if chooser.uniform() * q < p:
             continue
         residual = (target - proposal).clamp(min=0)
         weights = residual if float(residual.sum()) > 0 else target
-        return Verdict(index, chooser.draw(weights), len(draft.tokens))
-    return Verdict(len(draft.tokens), chooser.draw(_probabilities(next(rows))), len(draft.tokens))
-
-
-def _probabilities(logits: Tensor) -> Tensor:
-    exact = logits.double().softmax(-1)
-    if bool(exact.isnan().any()):
-        raise DynexitError(NOT_NUMBERS)
-    return exact
+        return Verdict(index, chooser.draw(weights), drafted)
+    target = next(rows).double().softmax(-1)
+    token = NO_TOKEN if bool(target.isnan().any()) else chooser.draw(target)
+    return Verdict(drafted, token, drafted)

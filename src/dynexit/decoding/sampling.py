@@ -20,15 +20,25 @@ from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.errors import DynexitError
 from dynexit.model.readings import Readings
 
-NOT_NUMBERS = (
-    "the model's logits are not numbers (NaN): its weights are damaged, or this dtype is too "
-    "narrow for it; try --dtype fp32."
-)
+NO_TOKEN = -1  # what is chosen where logits are not numbers
+
+
+class NotNumbersError(DynexitError):
+    """The target's own logits are NaN: there is nothing to choose from."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the model's logits are not numbers (NaN): its weights are damaged, or this dtype is "
+            "too narrow for it; try --dtype fp32."
+        )
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Tokens chosen for n rows; confidences and processed logits only where asked for."""
+    """Tokens chosen for n rows; confidences and processed logits only where asked for.
+
+    A row whose logits are not numbers has `NO_TOKEN`: a draft's row may never be needed.
+    """
 
     tokens: list[int]
     confidences: list[float]
@@ -80,33 +90,25 @@ class Chooser:
         first: int = 0,
         confident: bool = False,
     ) -> Choice:
-        """Choose for logits [n, V], or what was read off them. Ties go to the lowest id.
-
-        Raises:
-            DynexitError: logits that are not numbers.
-        """
+        """Choose for logits [n, V], or what was read off them. Ties go to the lowest id."""
         if isinstance(logits, Readings):
-            if any(map(math.isnan, logits.log_sum.tolist())):
-                raise DynexitError(NOT_NUMBERS)
             likely = logits.confidence.tolist() if confident else []
-            return Choice(logits.tokens.tolist(), likely, None)
+            return Choice(_numbers(logits.tokens.tolist(), logits.log_sum.tolist()), likely, None)
         processed = self.process(logits, drafts, first)
-        index = self.best(processed, first)
+        best, index = self._best(processed, first)
         confidences = self.confidence(processed, index).tolist() if confident else []
-        return Choice(index.tolist(), confidences, processed)
+        return Choice(_numbers(index.tolist(), best.tolist()), confidences, processed)
 
-    def best(self, processed: Tensor, first: int = 0) -> Tensor:
-        """Ids [n] of the best tokens under processed logits [n, V], noise included.
+    def best(self, processed: Tensor, first: int = 0) -> list[int]:
+        """The best tokens under processed logits [n, V], noise included, or `NO_TOKEN`."""
+        best, index = self._best(processed, first)
+        return _numbers(index.tolist(), best.tolist())
 
-        Raises:
-            DynexitError: logits that are not numbers.
-        """
+    def _best(self, processed: Tensor, first: int) -> tuple[Tensor, Tensor]:
         greedy = self.sampling.greedy
         scores = processed if greedy else processed + self.noise(processed, first)
         best, index = scores.max(-1)
-        if any(math.isnan(value) for value in best.tolist()):
-            raise DynexitError(NOT_NUMBERS)
-        return index
+        return best, index
 
     def judge(self, logits: Tensor | Readings, drafts: Sequence[int] = ()) -> list[int]:
         """What the target chooses after each draft, from its logits [d + 1, V].
@@ -221,6 +223,14 @@ class Chooser:
         if self._generator is None:
             self._generator = torch.Generator().manual_seed(_mix(self.seed, -1))
         return self._generator
+
+
+def _numbers(tokens: list[int], values: list[float]) -> list[int]:
+    """The tokens of rows that are numbers."""
+    if not any(map(math.isnan, values)):
+        return tokens
+    pairs = zip(tokens, values, strict=True)
+    return [NO_TOKEN if math.isnan(value) else token for token, value in pairs]
 
 
 def argmax(scores: Tensor) -> Tensor:

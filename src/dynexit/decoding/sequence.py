@@ -30,7 +30,7 @@ from dynexit.decoding.records import (
     Verdict,
 )
 from dynexit.decoding.requests import Segment, Steps, Unembed, Verifying
-from dynexit.decoding.sampling import Chooser
+from dynexit.decoding.sampling import NO_TOKEN, Chooser, NotNumbersError
 from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.shadow import gather_states, shadow_tokens
 from dynexit.decoding.text import TextSink
@@ -147,7 +147,8 @@ class Sequence:
         if not self.limits.max_new_tokens:
             return self._read_only(began)
         logits = yield Unembed(hidden[-1:], self._best_only)
-        token = self.chooser.judge(logits)[0]
+        if (token := self.chooser.judge(logits)[0]) == NO_TOKEN:
+            raise NotNumbersError
         if states and len(states[0]) > 1:
             self.controller.observe_prompt((yield from self._prompt_shadow(states)))
         for drafter in self.drafters.values():
@@ -174,7 +175,13 @@ class Sequence:
         drafted = self.clock()
         logits, states = yield from self._verify(draft)
         draft.arrive()
-        verdict = accept(draft, logits, self.chooser)
+        try:
+            verdict = accept(draft, logits, self.chooser, self.model.rows_independent)
+        except NotNumbersError:
+            if self.model.rows_independent or not draft.tokens:
+                raise
+            logits, states = (yield from self._verify_apart(draft)), []
+            verdict = accept(draft, logits, self.chooser)
         verified = self.clock()
         shadow = (yield from self._shadow(draft, states, logits, verdict)) if states else None
         analysed = self.clock()
@@ -266,6 +273,17 @@ class Sequence:
         hidden = yield Segment(hidden, span, draft.layer, self.depth, late)
         logits = yield Unembed(hidden, self._best_only)
         return logits, late or []
+
+    def _verify_apart(self, draft: Draft) -> Steps[Tensor | Readings]:
+        """The same rows one after the other, as plain decoding computes them: numbers of one row
+        that are none may have spoilt the rows beside it, for all that these do not see it.
+        """
+        rows = []
+        for place, token in enumerate([self.tokens[-1], *draft.tokens], self.cache.length):
+            hidden, span = self.model.embed([token]), Span(self.cache, place, 1)
+            hidden = yield Segment(hidden, span, 0, self.depth)
+            rows.append((yield Unembed(hidden, self._best_only)))
+        return torch.cat(rows) if isinstance(rows[0], Tensor) else Readings.joined(rows)
 
     def _shadow(
         self, draft: Draft, states: list[Tensor], logits: Tensor | Readings, verdict: Verdict

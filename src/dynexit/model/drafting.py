@@ -52,7 +52,7 @@ class DraftsAlone(Model, Protocol):
         """Write on greedily after `token`, which stands at position `start`.
 
         Writes keys and values of layers [0, exit_layer) from there on, those of leaves in slots
-        from `start + rule.length + 1` on. Confidences are NaN where logits are no numbers.
+        from `start + rule.length + 1` on. Ends before a token whose logits are no numbers.
         """
 
 

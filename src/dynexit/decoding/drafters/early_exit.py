@@ -1,6 +1,5 @@
 """Drafts by the target's own first layers (LayerSkip, section 4.3)."""
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,7 +8,6 @@ from torch import Tensor
 from dynexit.decoding.drafters.proposing import propose
 from dynexit.decoding.records import Draft, Plan
 from dynexit.decoding.requests import Drafting, Segment, Steps, Unembed
-from dynexit.decoding.sampling import NOT_NUMBERS
 from dynexit.errors import DynexitError
 from dynexit.model.drafting import Drafted, drafts_alone
 from dynexit.model.drafting_rule import DraftingRule
@@ -69,16 +67,11 @@ class EarlyExitDrafter:
         watched = reused and bool(sequence.shadowed)
         drafted: Drafted = yield Drafting(sequence.cache, start, newest, rule, watched, model)
 
-        def tell() -> tuple[list[int], list[float]]:
-            if any(map(math.isnan, drafted.confidences)):
-                raise DynexitError(NOT_NUMBERS)
-            return drafted.tokens, drafted.confidences
-
         return Draft(
             layer=plan.exit_layer,
             hidden=drafted.hidden,
             states=drafted.states,
-            tell=tell,
+            tell=lambda: (drafted.tokens, drafted.confidences),
             leaves=drafted.leaves,
             slot=start + rule.length + 1,
         )
@@ -126,6 +119,8 @@ def _draft_by_token(sequence: "Sequence", plan: Plan, model: Model) -> Steps[Dra
             break
         logits = yield Unembed(hidden, best_only, controller.draft_vocabulary, model)
         ended = propose(proposed, logits, sequence, plan)
+        if len(proposed.tokens) < len(rows):  # none was proposed, and all have run
+            break
         token = proposed.tokens[-1]
     proposed.hidden, proposed.states = torch.cat(rows), torch.cat(left) if left else None
     return proposed

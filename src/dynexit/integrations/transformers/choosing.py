@@ -98,7 +98,7 @@ class ProcessorsChooser(Chooser):
             return super().judge(logits, drafts)
         chosen: list[int] = []
         for index, row in enumerate(self.judged(logits, drafts)):
-            chosen += self.best(row[None], index).tolist()
+            chosen += self.best(row[None], index)
             if chosen != list(drafts[: index + 1]):
                 break
         return chosen

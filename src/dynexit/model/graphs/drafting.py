@@ -62,13 +62,14 @@ def _run(
 
 def _is_over(sent: list[Parcel], rule: DraftingRule) -> bool:
     tokens, confidences = _told(sent, rule)
-    return bool(np.isnan(confidences[-1])) or rule.ends_after(tokens, confidences)
+    return len(tokens) < len(sent) or rule.ends_after(tokens, confidences)
 
 
 def _told(sent: list[Parcel], rule: DraftingRule) -> tuple[list[int], list[float]]:
-    """Tokens and confidences up to the first EOS."""
+    """Tokens and confidences up to the first EOS, and to the first that is no number."""
     found = Readings.of(np.concatenate([parcel.open() for parcel in sent], axis=1))
-    tokens, confidences = found.tokens.tolist(), found.confidence.tolist()
+    numbers = np.logical_and.accumulate(~np.isnan(found.confidence)).sum()
+    tokens, confidences = found.tokens[:numbers].tolist(), found.confidence[:numbers].tolist()
     ends = (index + 1 for index, token in enumerate(tokens) if token in rule.eos)
     count = next(ends, len(tokens))
     return tokens[:count], confidences[:count]
