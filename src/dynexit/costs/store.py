@@ -19,32 +19,43 @@ _known: WeakKeyDictionary[Model, tuple[bool, Costs]] = WeakKeyDictionary()
 
 
 def costs_of(model: Model) -> Costs:
-    """Costs of this model here: read, or measured and kept where there is room for a file.
+    """Costs of this model here: read, or measured and kept where there is room for a file."""
+    costs = kept_costs(model)
+    if costs is None:
+        costs = measure_costs(model)
+        _known[model] = _copied(model), costs
+        _keep(costs, _file(model))
+    return costs
+
+
+def kept_costs(model: Model) -> Costs | None:
+    """Costs of this model here, where they have been measured.
 
     A model that has got a copy of its first layers since has other costs.
     """
-    copied = getattr(model, "draft_copy", None) is not None
-    if model not in _known or _known[model][0] != copied:
-        _known[model] = copied, _read_or_measured(model, copied)
+    if model not in _known or _known[model][0] != _copied(model):
+        try:
+            costs = Costs.from_dict(json.loads(_file(model).read_text()))
+        except (OSError, ValueError, TypeError):  # not there, or not whole
+            return None
+        _known[model] = _copied(model), costs
     return _known[model][1]
 
 
-def _read_or_measured(model: Model, copied: bool) -> Costs:
+def _copied(model: Model) -> bool:
+    return getattr(model, "draft_copy", None) is not None
+
+
+def _file(model: Model) -> Path:
     told = {
         **environment(model),
         "config": repr(model.config),
         "choosable": model.choosable,
-        "copy": copied,
+        "copy": _copied(model),
         "table": VERSION,
     }
     key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:24]
-    file = _folder() / f"{key}.json"
-    try:
-        return Costs.from_dict(json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError):  # not there, or not whole
-        costs = measure_costs(model)
-        _keep(costs, file)
-        return costs
+    return _folder() / f"{key}.json"
 
 
 def _folder() -> Path:
