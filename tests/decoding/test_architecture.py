@@ -17,6 +17,7 @@ ROOMS = {
     "dynexit.decoding.controllers": (
         "dynexit.decoding.controllers",
         "dynexit.decoding.records",
+        "dynexit.costs.paying",
         "dynexit.costs.table",
         "dynexit.errors",
         "dynexit.setting_types",

@@ -42,14 +42,15 @@ def info(
 
 def describe(lm: "LanguageModel", text: str | None) -> dict[str, Any]:
     """Everything that `info` shows, as plain values; without a text, a sample is read."""
-    from dynexit.agreement import SAMPLE, best_exit, read_text
+    from dynexit.agreement import SAMPLE, promise, read_text
+    from dynexit.costs.table import trimmed_vocabulary
     from dynexit.model.loading import parameters
     from dynexit.model.native.loading import obstacle
 
     config, model = lm.model.config, lm.model
     size, count = model.dtype.itemsize, parameters(config)[0]
     readings = read_text(lm, SAMPLE if text is None else text)
-    gain, layer, length = best_exit(readings.agreement)
+    best = promise(lm, readings.agreement[:-1], lm.costs)
     per_position = 2 * config.num_layers * config.num_kv_heads * config.head_dim * size
     return {
         "model": lm.name,
@@ -76,9 +77,10 @@ def describe(lm: "LanguageModel", text: str | None) -> dict[str, Any]:
         "eos_token_ids": sorted(lm.eos),
         "positions_read": readings.positions,
         "agreement": readings.agreement,
-        "promised_tokens_per_layer_gain": gain,
-        "best_exit_layer": layer,
-        "best_speculation_length": length,
+        "draft_vocabulary": trimmed_vocabulary(model.choosable),
+        "promised_speedup": best.speedup,
+        "best_exit_layer": best.exit_layer if best.pays else 0,
+        "best_speculation_length": best.length if best.pays else 0,
     }
 
 
@@ -112,19 +114,25 @@ def _print(record: dict[str, Any]) -> None:
         say(f"{kind} in the file: {listed}")
     if record["native_obstacle"]:
         say(f"no native runtime: {record['native_obstacle']}")
-    table = Table("exit layer", title=f"agreement over {record['positions_read']} positions")
-    table.title_style = ""
+    title = f"agreement over {record['positions_read']} positions"
+    if record["draft_vocabulary"] < record["vocab_size"]:
+        title += f", exits choosing among the first {record['draft_vocabulary']} tokens"
+    table = Table("exit layer", title=title, title_style="")
     table.add_column("with the last", justify="right")
     table.add_column("")
     block = "█" if speaks_unicode() else "#"
     for layer, share in enumerate(record["agreement"], start=1):
         table.add_row(str(layer), f"{share:.0%}", Text(block * round(30 * share), "cyan"))
     print_table(table)
-    gain = record["promised_tokens_per_layer_gain"]
-    layer, length = record["best_exit_layer"], record["best_speculation_length"]
-    say(
-        f"exit layer {layer} and drafts of {length} promise most: {gain:.2f}x plain decoding's "
-        "tokens per layer"
-        if length
-        else "no exit layer promises more tokens per layer than plain decoding"
+    say(recommendation(record))
+
+
+def recommendation(record: dict[str, Any]) -> str:
+    """What to draft with, by agreement and by what passes cost here."""
+    gain = f"{record['promised_speedup']:.2f}x plain decoding's tokens per second here"
+    if not record["best_exit_layer"]:
+        return f"no early exit pays: the best promises {gain}"
+    return (
+        f"exit layer {record['best_exit_layer']} and drafts of {record['best_speculation_length']} "
+        f"promise most: {gain}"
     )

@@ -26,13 +26,26 @@ def costs_of(model: Model, copied: bool = False) -> Costs:
         copied: with those of its copy for drafts. The others have a table of their own: what one
             method asks for changes no other's plans.
     """
+    costs = kept_costs(model, copied)
+    if costs is None:
+        costs = _known.setdefault(model, {})[copied] = measure_costs(model, copied)
+        _keep(costs, _file(model, copied))
+    return costs
+
+
+def kept_costs(model: Model, copied: bool = False) -> Costs | None:
+    """Costs of this model here, where they have been measured; `copied` as above."""
     known = _known.setdefault(model, {})
     if copied not in known:
-        known[copied] = _read_or_measured(model, copied)
+        try:
+            text = _file(model, copied).read_text(encoding="utf-8")
+            known[copied] = Costs.from_dict(parse_json(text, "it"))
+        except (OSError, ValueError):  # not there, or damaged
+            return None
     return known[copied]
 
 
-def _read_or_measured(model: Model, copied: bool) -> Costs:
+def _file(model: Model, copied: bool) -> Path:
     told = {
         **environment(model),
         "config": repr(model.config),
@@ -41,13 +54,7 @@ def _read_or_measured(model: Model, copied: bool) -> Costs:
         "table": VERSION,
     }
     key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:24]
-    file = _folder() / f"{key}.json"
-    try:
-        return Costs.from_dict(parse_json(file.read_text(encoding="utf-8"), "it"))
-    except (OSError, ValueError):  # not there, or damaged
-        costs = measure_costs(model, copied)
-        _keep(costs, file)
-        return costs
+    return _folder() / f"{key}.json"
 
 
 def _folder() -> Path:

@@ -162,8 +162,16 @@ class Costs:
             raise DynexitError("a layer, the head or the vocabulary is 0.")
 
 
-# Where nobody has measured, in layers: what rounds take corrects the unit, not the proportions.
-ROUGH = Costs((1, 2), (1.0, 1.04), (2.0, 2.08), (0.2, 0.2), 0.9, 0.0, 1.0, 2**16)
+def rough_costs(head: float, vocabulary: int) -> Costs:
+    """Where nothing has been measured: in layers, by a head that is as large as so many of them.
+
+    What rounds take corrects the unit, not the proportions.
+    """
+    call = 0.1 * head
+    return Costs((1, 2), (1.0, 1.04), (head, 1.04 * head), (call, call), 0.9, 0.0, 1.0, vocabulary)
+
+
+ROUGH = rough_costs(2.0, 2**16)
 
 
 def trimmed_vocabulary(vocabulary: int) -> int:
