@@ -1,13 +1,14 @@
 """How well a model's early exits agree with its last layer, read off a text without decoding."""
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
-from dynexit.costs.table import trimmed_vocabulary
-from dynexit.decoding.controllers.del_ import token_per_layer
+from dynexit.costs.paying import Promise, best_promise
+from dynexit.costs.store import kept_costs
+from dynexit.costs.table import Costs, rough_costs, trimmed_vocabulary
 from dynexit.decoding.predictions import layer_predictions
 from dynexit.decoding.records import ShadowTokens
 from dynexit.decoding.requests import drive
@@ -22,14 +23,16 @@ SAMPLE = (
     "17 there are 48 - 17 = 31 pens left. The sky was grey and the road was long, and they walked "
     "on without a word until the first lights of the town came into sight."
 )
+ADVICE = 'The text stays right, but use method "vanilla", or train the exits (dynexit train).'
 SAMPLED = 64  # tokens of it that are looked at when a model is loaded: of a large one each costs
-LONGEST = 18  # tokens of a draft
-WORTHWHILE = 1.05  # tokens per layer that the best exit must promise, relative to plain decoding
 
 
 def read_text(lm: "LanguageModel", text: str) -> LayerReadings:
-    """Readings of every exit layer over `text`, cut to the model's context."""
-    return read_layers(lm.model, torch.tensor(_ids(lm, text), device=lm.model.device))
+    """Readings of every exit layer over `text`, cut to the model's context; exits choose among the
+    tokens that drafts read.
+    """
+    ids = torch.tensor(_ids(lm, text), device=lm.model.device)
+    return read_layers(lm.model, ids, trimmed_vocabulary(lm.model.choosable))
 
 
 def _ids(lm: "LanguageModel", text: str) -> list[int]:
@@ -45,17 +48,10 @@ def _ids(lm: "LanguageModel", text: str) -> list[int]:
     return ids[: lm.model.config.max_positions]
 
 
-def best_exit(agreement: list[float]) -> tuple[float, int, int]:
-    """What the best exit promises, it, and its length: tokens per layer beside plain decoding's.
-
-    Layer and length are 0 where plain decoding is the best (DEL, TPL).
-    """
-    num_layers = len(agreement)
-    if num_layers < 2:
-        return 1.0, 0, 0
-    tpl = token_per_layer(np.array(agreement[:-1]), LONGEST, num_layers)
-    layer, length = divmod(int(tpl.argmax()), LONGEST + 1)
-    return float(tpl.max()) * num_layers, layer + 1 if length else 0, length
+def promise(lm: "LanguageModel", agreement: Sequence[float], costs: Costs) -> Promise:
+    """What the best exit promises, by the agreement of layers 1, 2, ... with the last."""
+    exits = dict(enumerate(agreement, start=1))
+    return best_promise(costs, lm.num_layers, exits, trimmed_vocabulary(lm.model.choosable))
 
 
 @torch.inference_mode()
@@ -69,13 +65,28 @@ def sample_exits(lm: "LanguageModel") -> ShadowTokens:
 
 
 def warn_if_useless(lm: "LanguageModel") -> None:
-    """One warning where no exit layer agrees with the last often enough to save anything."""
+    """One warning where no exit pays.
+
+    By what passes cost here, where that has been measured: measuring takes longer than loading a
+    small model. Else by the sizes of a layer and of the head.
+    """
     agreement = lm.sample.matched.mean(axis=1).tolist()
-    if best_exit([*agreement, 1.0])[0] < WORTHWHILE:
-        best = max(agreement, default=0.0)
-        warnings.warn(
-            f"{lm.name}: its early exits agree with its last layer at most {best:.0%} of the time, "
-            "too rarely for drafts to save anything: the text stays right, but use method "
-            '"vanilla", or train the exits (dynexit train).',
-            stacklevel=3,
-        )
+    costs, by = kept_costs(lm.model), "what passes cost on this machine"
+    if costs is None:
+        config, by = lm.model.config, "the sizes of its layers and its head"
+        head = config.head_parameters / config.layer_parameters
+        costs = rough_costs(head, lm.model.choosable)
+    best = promise(lm, agreement, costs)
+    if not best.pays:
+        told = _none_pays(best, agreement, by)
+        warnings.warn(f"{lm.name}: {told}. {ADVICE}", stacklevel=3)
+
+
+def _none_pays(best: Promise, agreement: Sequence[float], by: str) -> str:
+    if not agreement:
+        return "a model of one layer has no early exits to draft with"
+    return (
+        f"none of its early exits pays. The best, of {best.exit_layer} layers, agrees with the "
+        f"last layer {agreement[best.exit_layer - 1]:.0%} of the time, and drafting with it "
+        f"promises {best.speedup:.2f}x plain decoding's speed, by {by}"
+    )

@@ -100,6 +100,30 @@ def test_a_layer_is_trusted_as_far_as_its_tokens_agree():
     assert low < unknown.odds(2)[-1] < known.odds(2)[-1]
 
 
+def test_drafts_are_imagined_half_as_sure_as_those_of_a_sample():
+    unsure = ShadowTokens(np.ones((1, 64), bool), np.full((1, 64), 0.05, np.float32), (1,))
+    ends, usual = (ExitEstimates((1,), told).chances(1).ends for told in (unsure, None))
+    assert usual[0] == pytest.approx(0.1)
+    assert ends[0] == pytest.approx(0.5 * 1.0 + 0.5 * 0.1)
+
+
+def test_exits_that_do_not_pay_by_a_sample_wait_for_the_text_to_speak_for_them():
+    right = np.arange(64) % 16 == 0
+    layers = tuple(range(1, 20))
+    controller = with_costs(DEAR_DRAFTS)
+    controller.sample = ShadowTokens(np.tile(right, (19, 1)), np.full((19, 64), 0.95), layers)
+    controller.start(20)
+    assert controller.plan().speculation_length == 0
+    number = 0
+    while not (plan := controller.plan()).speculation_length:
+        number, shadow = number + 1, None
+        if plan.shadow:
+            shape = len(plan.shadow), 1
+            shadow = ShadowTokens(np.ones(shape, bool), np.full(shape, 0.95), plan.shadow)
+        controller.observe(Round(plan, 0, 0, 1, shadow=shadow, verify_seconds=20.6))
+    assert number == ANALYSED // 2  # rounds, after which the others are looked at
+
+
 def test_exits_that_always_agree_are_used():
     mine, _ = decode(always_agreeing(1), PROMPT, "auto", max_new_tokens=120, lookup=False)
     assert mine.stats.mean_acceptance_length > 4

@@ -13,7 +13,7 @@ from dynexit.decoding.controllers.auto import FIRST, Auto
 from dynexit.decoding.controllers.estimates import SECOND, LeafEstimates
 from dynexit.decoding.records import Draft, Plan, Round
 from dynexit.decoding.sampling import Chooser
-from dynexit.model.drafting import Leaf
+from dynexit.model.drafting_rule import Leaf
 from dynexit.model.native.transformer import NativeTransformer
 from dynexit.model.readings import Readings
 
@@ -116,11 +116,12 @@ def test_a_leaf_is_accepted_where_the_token_beside_it_is_not(says, accepted, lea
 
 def test_estimates_go_from_what_is_usual_to_what_is_seen():
     estimates = LeafEstimates()
-    assert estimates.odds == pytest.approx(SECOND)
+    assert estimates.odds(1.0) == pytest.approx(SECOND)
+    assert estimates.odds(0.25) == pytest.approx([odds / 4 for odds in SECOND])  # of a poor layer
     for _ in range(1000):
         estimates.observe(0.55, True)
-    assert estimates.odds[5] > 0.9
-    assert estimates.odds[4] == pytest.approx(SECOND[4])
+    assert estimates.odds(1.0)[5] > 0.9
+    assert estimates.odds(1.0)[4] == pytest.approx(SECOND[4])
 
 
 def planned(costs, company=1, **settings):

@@ -12,24 +12,40 @@ from dynexit.costs.measuring import measure_costs
 from dynexit.costs.table import Costs
 from dynexit.environment import environment
 from dynexit.model.interface import Model
+from dynexit.plain import parse_json
 
 VERSION = 5  # of what is measured, and how
 
-_known: WeakKeyDictionary[Model, tuple[bool, Costs]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Model, dict[bool, Costs]] = WeakKeyDictionary()
 
 
-def costs_of(model: Model) -> Costs:
+def costs_of(model: Model, copied: bool = False) -> Costs:
     """Costs of this model here: read, or measured and kept where there is room for a file.
 
-    A model that has got a copy of its first layers since has other costs.
+    Args:
+        copied: with those of its copy for drafts. The others have a table of their own: what one
+            method asks for changes no other's plans.
     """
-    copied = getattr(model, "draft_copy", None) is not None
-    if model not in _known or _known[model][0] != copied:
-        _known[model] = copied, _read_or_measured(model, copied)
-    return _known[model][1]
+    costs = kept_costs(model, copied)
+    if costs is None:
+        costs = _known.setdefault(model, {})[copied] = measure_costs(model, copied)
+        _keep(costs, _file(model, copied))
+    return costs
 
 
-def _read_or_measured(model: Model, copied: bool) -> Costs:
+def kept_costs(model: Model, copied: bool = False) -> Costs | None:
+    """Costs of this model here, where they have been measured; `copied` as above."""
+    known = _known.setdefault(model, {})
+    if copied not in known:
+        try:
+            text = _file(model, copied).read_text(encoding="utf-8")
+            known[copied] = Costs.from_dict(parse_json(text, "it"))
+        except (OSError, ValueError):  # not there, or damaged
+            return None
+    return known[copied]
+
+
+def _file(model: Model, copied: bool) -> Path:
     told = {
         **environment(model),
         "config": repr(model.config),
@@ -38,13 +54,7 @@ def _read_or_measured(model: Model, copied: bool) -> Costs:
         "table": VERSION,
     }
     key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:24]
-    file = _folder() / f"{key}.json"
-    try:
-        return Costs.from_dict(json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError):  # not there, or not whole
-        costs = measure_costs(model)
-        _keep(costs, file)
-        return costs
+    return _folder() / f"{key}.json"
 
 
 def _folder() -> Path:

@@ -3,11 +3,12 @@
 Sources: Leviathan et al. 2023 and Chen et al. 2023 for speculative sampling.
 """
 
+import numpy as np
 from torch import Tensor
 
 from dynexit.decoding.records import Draft, Verdict
 from dynexit.decoding.sampling import NO_TOKEN, Chooser, NotNumbersError
-from dynexit.model.drafting import Leaf
+from dynexit.model.drafting_rule import Leaf
 from dynexit.model.readings import Readings
 
 
@@ -25,16 +26,21 @@ def accept(
     Raises:
         NotNumbersError: a row that matters is no numbers, or where rows are not independent, any.
     """
+    if draft.tokens and not independent and not _are_numbers(target_logits):
+        raise NotNumbersError  # before anything is drawn or told: it will be judged again
     if isinstance(target_logits, Tensor) and chooser.sampling.speculative:
-        verdict = _accept_speculative(draft, target_logits, chooser, independent)
+        verdict = _accept_speculative(draft, target_logits, chooser)
     else:
-        chosen = chooser.choose(target_logits, draft.tokens).tokens
-        if not independent and NO_TOKEN in chosen:
-            raise NotNumbersError
-        verdict = _accept_equal(draft, chosen)
+        verdict = _accept_equal(draft, chooser.judge(target_logits, draft.tokens))
     if verdict.token == NO_TOKEN:
         raise NotNumbersError
     return verdict
+
+
+def _are_numbers(logits: Tensor | Readings) -> bool:
+    if isinstance(logits, Readings):
+        return not np.isnan(logits.log_sum).any()
+    return not bool(logits.isnan().any())
 
 
 def _accept_equal(draft: Draft, chosen: list[int]) -> Verdict:
@@ -49,23 +55,19 @@ def _accept_equal(draft: Draft, chosen: list[int]) -> Verdict:
     return Verdict(accepted, chosen[accepted], drafted)
 
 
-def _accept_speculative(
-    draft: Draft, target_logits: Tensor, chooser: Chooser, independent: bool
-) -> Verdict:
+def _accept_speculative(draft: Draft, target_logits: Tensor, chooser: Chooser) -> Verdict:
     """Accept x with min(1, p(x) / q(x)), else draw from max(p - q, 0): distributed exactly as p."""
-    target = chooser.process(target_logits, draft.tokens).double().softmax(-1)
-    damaged = target.isnan().any(-1).tolist()
-    if not independent and any(damaged):
-        raise NotNumbersError  # before anything is drawn: it will be drawn again
-    for index, token in enumerate(draft.tokens):
-        if damaged[index]:
-            return Verdict(index, NO_TOKEN, len(draft.tokens))
-        proposal = draft.logits[index][0].double().softmax(-1)
-        p, q = float(target[index, token]), float(proposal[token])
+    rows, drafted = chooser.judged(target_logits, draft.tokens), len(draft.tokens)
+    for index, (token, row) in enumerate(zip(draft.tokens, rows, strict=False)):
+        target, proposal = row.double().softmax(-1), draft.logits[index][0].double().softmax(-1)
+        if bool(target.isnan().any()):
+            return Verdict(index, NO_TOKEN, drafted)
+        p, q = float(target[token]), float(proposal[token])
         if chooser.uniform() * q < p:
             continue
-        residual = (target[index] - proposal).clamp(min=0)
-        weights = residual if float(residual.sum()) > 0 else target[index]
-        return Verdict(index, chooser.draw(weights), len(draft.tokens))
-    drafted = len(draft.tokens)
-    return Verdict(drafted, NO_TOKEN if damaged[-1] else chooser.draw(target[-1]), drafted)
+        residual = (target - proposal).clamp(min=0)
+        weights = residual if float(residual.sum()) > 0 else target
+        return Verdict(index, chooser.draw(weights), drafted)
+    target = next(rows).double().softmax(-1)
+    token = NO_TOKEN if bool(target.isnan().any()) else chooser.draw(target)
+    return Verdict(drafted, token, drafted)

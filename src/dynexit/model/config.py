@@ -4,6 +4,7 @@ Not responsible for the differences between families: each file in `families/` f
 """
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from dynexit.errors import DynexitError
@@ -13,7 +14,10 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class RopeConfig:
-    """Rotary position embedding. `kind` is one of default, linear, llama3."""
+    """Rotary position embedding. `kind` is one of default, linear, llama3, factors.
+
+    `factors`, one for each pair of dimensions, say how much slower it turns.
+    """
 
     theta: float = 10_000.0
     kind: str = "default"
@@ -21,6 +25,7 @@ class RopeConfig:
     low_freq_factor: float = 1.0
     high_freq_factor: float = 4.0
     original_max_positions: int = 8_192
+    factors: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,8 @@ def parse_rope(config: Json) -> RopeConfig:
     scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
     theta = float(scaling.get("rope_theta") or config.get("rope_theta") or 10_000.0)
     kind = scaling.get("rope_type") or scaling.get("type") or "default"
+    if kind == "factors":
+        return RopeConfig(theta, kind, factors=tuple(map(float, require(scaling, "factors"))))
     if kind not in ("default", "linear", "llama3"):
         raise DynexitError(
             f"RoPE type {kind!r} is not supported (default, linear and llama3 are): "
@@ -142,6 +149,12 @@ def _check_shape(shape: ModelConfig) -> None:
         raise DynexitError(
             f"{shape.num_heads} heads over {shape.num_kv_heads} key/value heads of "
             f"{shape.head_dim} is not a shape that attention can run."
+        )
+    if (factors := shape.rope.factors) and (
+        len(factors) != shape.head_dim // 2 or not all(0 < factor < inf for factor in factors)
+    ):
+        raise DynexitError(
+            f"RoPE has {len(factors)} factors that do not fit heads of {shape.head_dim}."
         )
 
 

@@ -1,4 +1,4 @@
-"""Hugging Face checkpoints: where they are, whether they can be run, and their weights.
+"""Checkpoints, folders or GGUF files: where they are, whether they can be run, and their weights.
 
 Code in a checkpoint is never run, and pickled weights are never opened.
 """
@@ -7,6 +7,7 @@ import json
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,12 @@ from torch.overrides import TorchFunctionMode
 from dynexit.errors import DynexitError
 from dynexit.model.config import Json, ModelConfig
 from dynexit.model.families import parse_config
+from dynexit.model.gguf.files import TAGGED, choose, find_on_hub, is_gguf
+from dynexit.model.gguf.shape import ends_of, shape_of
+from dynexit.model.gguf.weights import joined_header, open_weights
 from dynexit.model.placement import place_layers
 from dynexit.model.transformer import Transformer
+from dynexit.model.tying import are_one, named_as_held
 from dynexit.model.weights import Part, weight_map
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
@@ -28,24 +33,47 @@ HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 
 def find_checkpoint(model: str | Path) -> Path:
-    """A local folder as it is; anything else is a hub id, from the cache or downloaded.
+    """A local folder or GGUF file as it is; else a hub id, from the cache or downloaded.
+
+    A hub id may end with `:` and which of a repository's GGUF files is meant.
 
     Raises:
-        DynexitError: neither a folder nor a hub repository that can be reached.
+        DynexitError: neither a folder, a file nor a hub repository that can be reached.
     """
+    if not isinstance(model, str | Path):
+        raise DynexitError(f"model is {model!r}: give a checkpoint's folder or a hub id.")
     folder = Path(model).expanduser()
     if folder.is_dir():
-        return folder
+        return _inside(folder)
+    if is_gguf(folder):
+        if folder.is_file():
+            return folder
+        raise DynexitError(f"no file {str(model)!r}.")
+    if tagged := TAGGED.match(str(model)):
+        if found := find_on_hub(tagged["repo"], tagged["tag"], _hub_trouble):
+            return found
+        raise DynexitError(f"{tagged['repo']} has no GGUF file.")
     if folder.is_absolute() or str(model).startswith((".", "~")) or str(model).count("/") > 1:
         raise DynexitError(f"no folder {str(model)!r}: give a checkpoint's folder or a hub id.")
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(str(model), allow_patterns=HUB_FILES))
+        folder = Path(snapshot_download(str(model), allow_patterns=HUB_FILES))
     except Exception as error:  # the hub client raises many kinds: network, access, name
         raise DynexitError(
             f"cannot get {str(model)!r}: it is no local folder, and {_hub_trouble(error)}."
         ) from error
+    if (folder / "config.json").exists():
+        return folder
+    return find_on_hub(str(model), None, _hub_trouble) or folder
+
+
+def _inside(folder: Path) -> Path:
+    """A folder, or its GGUF file where it holds one instead of a checkpoint."""
+    if (folder / "config.json").exists():
+        return folder
+    chosen = choose((file.name for file in folder.iterdir()), None, str(folder))
+    return folder if chosen is None else folder / chosen
 
 
 def _hub_trouble(error: BaseException) -> str:
@@ -78,12 +106,24 @@ def read_json(file: Path) -> Json:
 
 
 def load_shape(folder: Path) -> ModelConfig:
-    """The shape in `folder`'s config.json."""
-    return parse_config(read_json(folder / "config.json"))
+    """The shape in `folder`'s config.json, or in a GGUF file's header; whether the head is the
+    embedding, the files say.
+    """
+    if is_gguf(folder):
+        return shape_of(joined_header(folder))
+    config = parse_config(read_json(folder / "config.json"))
+    if not config.tie_embeddings:
+        return config
+    try:
+        return replace(config, tie_embeddings=are_one(_held(folder)))
+    except (SafetensorError, OSError):
+        return config
 
 
 def load_eos(folder: Path, default: int | None = None) -> frozenset[int]:
     """Ids that end a text: generation_config.json's, else config.json's, else `default`."""
+    if is_gguf(folder):
+        return ends_of(joined_header(folder))
     for name in ("generation_config.json", "config.json"):
         value = read_json(folder / name).get("eos_token_id") if (folder / name).exists() else None
         if value is None:
@@ -117,11 +157,11 @@ def load_model(
 
 def without_memory(config: ModelConfig, dtype: torch.dtype) -> Transformer:
     """A model whose weights have shapes and no values."""
-    with torch.device("meta"), _Unfilled():
+    with torch.device("meta"), Unfilled():
         return Transformer(config).to(dtype).requires_grad_(False)
 
 
-class _Unfilled(TorchFunctionMode):
+class Unfilled(TorchFunctionMode):
     """Leaves out initial values: drawing them without memory imports a compiler, for seconds."""
 
     def __torch_function__(
@@ -155,7 +195,7 @@ def filled_modules(
     Yields each module's name when its weights are there, a tied head's as the embedding's. Whoever
     iterates may take its weights away before the next are read.
     """
-    wanted = weight_map(model.config)
+    wanted = named_as_held(weight_map(model.config), _held(folder))
     files = _shard_of(folder, [part.name for parts in wanted.values() for part in parts])
     layers = place_layers(model.config, devices)
     ordered = sorted(wanted.items(), key=lambda item: item[0].startswith("layers."))
@@ -171,7 +211,22 @@ def filled_modules(
         yield name
 
 
+def _held(folder: Path) -> dict[str, Path]:
+    """Tensors of a checkpoint by name, and the file of each; none where files are damaged."""
+    if (folder / SINGLE).is_file():
+        try:
+            with safe_open(folder / SINGLE, framework="pt") as file:
+                return dict.fromkeys(file.keys(), folder / SINGLE)
+        except (SafetensorError, OSError):  # whoever reads a tensor says what is wrong
+            return {}
+    listed = read_json(folder / INDEX).get("weight_map") if (folder / INDEX).is_file() else None
+    named = listed.items() if isinstance(listed, dict) else ()
+    return {name: folder / Path(str(file)).name for name, file in named}
+
+
 def _shard_of(folder: Path, names: list[str]) -> dict[str, Path]:
+    if is_gguf(folder):
+        return dict.fromkeys(names, folder)
     if (folder / SINGLE).exists():  # before an index, as in transformers
         return dict.fromkeys(names, folder / SINGLE)
     if (folder / INDEX).exists():
@@ -192,7 +247,7 @@ def _fill(
     parameters: dict[str, torch.nn.Parameter], shard: Path, wanted: list[tuple[str, Part]]
 ) -> None:
     try:
-        with safe_open(shard, framework="pt") as file:
+        with open_weights(shard) if is_gguf(shard) else safe_open(shard, framework="pt") as file:
             present = set(file.keys())
             for ours, part in wanted:
                 if part.name not in present:
@@ -210,7 +265,7 @@ def _fill(
 def _copy(target: torch.Tensor, source: torch.Tensor, part: Part) -> None:
     if target.shape != source.shape:
         raise DynexitError(
-            f"tensor {part.name!r} has shape {tuple(source.shape)}, but config.json asks for "
+            f"tensor {part.name!r} has shape {tuple(source.shape)}, but the model asks for "
             f"{tuple(target.shape)}."
         )
     if not source.dtype.is_floating_point:

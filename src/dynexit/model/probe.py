@@ -33,22 +33,29 @@ class LayerReadings:
 
 
 @torch.inference_mode()
-def read_layers(model: Model, tokens: Tensor) -> LayerReadings:
-    """Run `tokens` [T] through the model once and read every layer's prediction of the next."""
+def read_layers(model: Model, tokens: Tensor, limit: int | None = None) -> LayerReadings:
+    """Run `tokens` [T] through the model once and read every layer's prediction of the next.
+
+    Args:
+        limit: exits, not the last layer, choose among the first so many tokens; None is all.
+    """
     states: list[Tensor] = []
     rows = model.rows([Span(model.new_cache(), 0, len(tokens) - 1)])
     model.run_layers(model.embed(tokens[:-1]), rows, 0, model.config.num_layers, states)
-    read = [_read(model, hidden, tokens[1:]) for hidden in states]
+    limits = [limit] * (len(states) - 1) + [None]
+    read = [_read(model, *one, tokens[1:]) for one in zip(states, limits, strict=True)]
     predictions, nats = zip(*read, strict=True)
     agreeing = [int((p == predictions[-1]).sum()) for p in predictions]
     return LayerReadings(len(tokens) - 1, agreeing, list(nats))
 
 
-def _read(model: Model, hidden: Tensor, following: Tensor) -> tuple[Tensor, float]:
+def _read(
+    model: Model, hidden: Tensor, limit: int | None, following: Tensor
+) -> tuple[Tensor, float]:
     """Predictions [T] and summed nats; a few positions' logits are held at a time."""
     predictions, nats = [], 0.0
     for rows, tokens in zip(hidden.split(POSITIONS), following.split(POSITIONS), strict=True):
         logits = model.unembed(rows).float()
-        predictions.append(logits.argmax(-1))
+        predictions.append(logits[:, :limit].argmax(-1))
         nats += float(F.cross_entropy(logits, tokens, reduction="sum"))
     return torch.cat(predictions), nats

@@ -2,6 +2,7 @@
 passes are recorded and replayed where they can be.
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,13 +12,14 @@ from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig
 from dynexit.model.dtypes import fast_dtype, parse_dtype
 from dynexit.model.forking import prepare_forks
+from dynexit.model.gguf.files import is_gguf
+from dynexit.model.gguf.summary import dequantised
 from dynexit.model.graphs import trial
 from dynexit.model.interface import Model
 from dynexit.model.loading import load_model
+from dynexit.model.names import check_runtime
 from dynexit.model.native.binding import is_fast
 from dynexit.model.native.loading import load_native, obstacle
-
-RUNTIMES = ("native", "graphs", "eager")
 
 
 def load_into(
@@ -37,8 +39,7 @@ def load_into(
     Raises:
         DynexitError: a runtime that is not known or cannot run this, or as `load_model`.
     """
-    if runtime not in (None, *RUNTIMES):
-        raise DynexitError(f"runtime {runtime!r} is not known: use {', '.join(RUNTIMES)}.")
+    check_runtime(runtime)
     prepare_forks()
     native = runtime in (None, "native")
     if dtype is None and native and is_fast() and not obstacle(config, torch.bfloat16, *devices):
@@ -48,8 +49,15 @@ def load_into(
     if runtime == "native" and reason:
         raise DynexitError(f"the native runtime cannot be used: {reason}; use --runtime eager.")
     if native and not reason:
+        warn_of_dequantising(folder, chosen)
         return load_native(folder, config, chosen)
     return _load_torch(runtime, folder, config, chosen, devices)
+
+
+def warn_of_dequantising(folder: Path, dtype: torch.dtype) -> None:
+    """Say what a quantised file takes where it does not run as it lies there."""
+    if is_gguf(folder) and (note := dequantised(folder, dtype)):
+        warnings.warn(note, stacklevel=3)
 
 
 def _load_torch(
@@ -63,6 +71,7 @@ def _load_torch(
     reason = trial.obstacle(*devices)
     if runtime == "graphs" and reason:
         raise DynexitError(f"the graphs runtime cannot be used: {reason}; use --runtime eager.")
+    warn_of_dequantising(folder, dtype)
     model = load_model(folder, config, dtype, *devices)
     if runtime == "eager" or reason:
         return model

@@ -11,8 +11,9 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from dynexit.costs.paying import DraftPrice, best_promise, copy_price, draft_price, pays
 from dynexit.costs.table import ROUGH
-from dynexit.decoding.controllers.base import Controller, check_exit_layer
+from dynexit.decoding.controllers.base import Controller, Layer, check_exit_layer
 from dynexit.decoding.controllers.estimates import (
     LONGEST,
     Drift,
@@ -86,7 +87,7 @@ class Auto(Controller):
     shadow: bool = True
     int8: bool = False
     tree: bool = True
-    exit_layer: int | None = None
+    exit_layer: Layer | None = None
     carry: bool = False
 
     def __post_init__(self) -> None:
@@ -103,12 +104,13 @@ class Auto(Controller):
         self._layers = self._candidates() if self.exits else ()
         self.shadow_layers = max(self._layers, default=1)
         self._layer = self._nearest(BEGIN * num_layers)
+        self._least = 0 if self._promising() else ENOUGH
         self._exits, self._found = ExitEstimates(self._layers, self.sample), LookupEstimates()
         self._leaves = LeafEstimates()
         self._draft_drift, self._verify_drift = Drift(trust=4.0), Drift()
         self._pace = Pace(1.0, self._plain() / HOPE)
         self._offer: Offer | None = None
-        self._drafts: dict[tuple[str, int], tuple[float, float, int]] = {}
+        self._drafts: dict[tuple[str, int], DraftPrice] = {}
         self._rounds, self._company = 0, 1
         self._unread: list[Round] = []
         self._standing: Standing | None = None
@@ -123,6 +125,15 @@ class Auto(Controller):
         deepest = self.num_layers // 2
         steps = np.geomspace(1, deepest, CANDIDATES).round().astype(int).tolist()
         return tuple(sorted({*steps, max(self.num_layers // 4, 1)}))
+
+    def _promising(self) -> bool:
+        """Whether a sample text gives reason to draft before this text does."""
+        if self.sample is None or self.int8:  # a sample says nothing of a copy's price
+            return True
+        rates = dict(zip(self.sample.layers, self.sample.matched.mean(axis=1), strict=True))
+        exits = {layer: float(rates[layer]) for layer in self._layers if layer in rates}
+        costs = self.costs or ROUGH
+        return best_promise(costs, self.num_layers, exits, self.draft_vocabulary).pays
 
     def _nearest(self, depth: float) -> int:
         """The candidate nearest to a depth; 0 where there is none."""
@@ -159,10 +170,17 @@ class Auto(Controller):
         rows = [price * seconds for seconds in self._verify(0)[: MOST + 2]]
         worth = 1.0 - rows[1] + (WAITING if self._company > 1 else 0.0)
         plan = NO_DRAFT
-        if option is not None and option.worth(rate) > worth:
+        if option is not None and self._pays(option) and option.worth(rate) > worth:
             worth, plan = option.worth(rate), option.plan
         self._standing = Standing(worth, plan, rows, {})
         return self._standing
+
+    def _pays(self, option: Option) -> bool:
+        """Whether that is more than luck: of the best of several estimates some of it is, so that
+        exits which are worth no more than plain steps would be drafted with for good.
+        """
+        known = self._exits.seen(option.plan.exit_layer) >= self._least
+        return known and pays(option.tokens, option.seconds, self._plain())
 
     def _analysing(self, plan: Plan) -> Plan:
         """The round, with shadow tokens of the layers that it does not draft with, if alone, until
@@ -211,7 +229,7 @@ class Auto(Controller):
         if self._rounds % COMPARE:
             return kept
         useless = kept.worth(rate) <= 1.0 - rate * self._plain()
-        least = 0 if useless else ENOUGH
+        least = self._least if useless else ENOUGH
         others = [one for one in self._layers if self._exits.seen(one) >= least]
         options = (self._with_layer(layer, rate) for layer in others if layer != self._layer)
         best = max(options, key=lambda option: option.worth(rate), default=kept)
@@ -228,22 +246,20 @@ class Auto(Controller):
         copied = self._drafted(layer, rate, "early-exit-int8")
         return max(option, copied, key=lambda option: option.worth(rate))
 
-    def _draft_costs(self, drafter: str, layer: int) -> tuple[float, float, int]:
-        """Seconds of a drafted token, and of beginning a draft and ending it; the layers that
-        verification need not run again.
-        """
+    def _draft_price(self, drafter: str, layer: int) -> DraftPrice:
+        """Of a drafter with a layer, reckoned once."""
         if (drafter, layer) not in self._drafts:
-            costs = self._costs
-            passing, head = costs.draft(layer), costs.unembed(1, self.draft_vocabulary)
-            found = passing + head, costs.draft_start(layer) + passing, layer
-            if drafter == "early-exit-int8":
-                found = costs.copied_layer * layer + costs.copied_head, costs.draft_call, 0
-            self._drafts[drafter, layer] = found
+            copied = drafter == "early-exit-int8"
+            self._drafts[drafter, layer] = (
+                copy_price(self._costs, layer)
+                if copied
+                else draft_price(self._costs, layer, self.draft_vocabulary)
+            )
         return self._drafts[drafter, layer]
 
     def _drafted(self, layer: int, rate: float, drafter: str) -> Option:
         """Drafting with a layer: on, while the next token is worth its time."""
-        token, last, reused = self._draft_costs(drafter, layer)
+        token, last, reused = self._draft_price(drafter, layer)
         late = self._verify_drift.ratio()
         slow = self._draft_drift.ratio(late)
         token, last = token * slow, last * slow
@@ -255,7 +271,7 @@ class Auto(Controller):
         through = self._verify(0)  # a leaf's row runs through all layers, some in the draft
         row = late * (through[WIDE] - through[1]) / (WIDE - 1)
         floor = max(DEARER * row * rate, LEAST)
-        leaf_odds = self._leaf_odds if max(self._leaf_odds, default=0.0) >= floor else ()
+        leaf_odds = self._leaf_odds(layer, floor)
         drafts = chances.imagine(floors, leaf_odds, floor)
         whole = int(drafts.tokens)
         part = (drafts.tokens - whole) * rows[whole + 1]
@@ -272,10 +288,12 @@ class Auto(Controller):
         )
         return Option(1.0 + drafts.accepted + drafts.leaves_accepted, seconds, plan)
 
-    @property
-    def _leaf_odds(self) -> tuple[float, ...]:
-        """Those of leaves; none where several share passes."""
-        return self._leaves.odds if self.tree and self._company == 1 else ()
+    def _leaf_odds(self, layer: int, floor: float) -> tuple[float, ...]:
+        """Those of a layer's leaves; none where none is worth that, or several share passes."""
+        if not self.tree or self._company > 1:
+            return ()
+        odds = self._leaves.odds(self._exits.trust(layer))
+        return odds if max(odds) >= floor else ()
 
     def observe(self, finished: Round) -> None:
         """Note a round. Some are learned from together: Python runs cold between passes."""
@@ -316,7 +334,7 @@ class Auto(Controller):
         self._draft_drift.fade()
         self._verify_drift.fade()
         if plan.exit_layer and drafted:
-            token, last, reused = self._draft_costs(plan.drafter, plan.exit_layer)
+            token, last, reused = self._draft_price(plan.drafter, plan.exit_layer)
             self._draft_drift.observe(finished.draft_seconds, drafted * token + last)
         foreseen = self._verify(reused)[rows]
         self._verify_drift.observe(finished.seconds - finished.draft_seconds, foreseen)

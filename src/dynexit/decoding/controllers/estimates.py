@@ -7,6 +7,7 @@ from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import InitVar, dataclass, field
 from itertools import accumulate
+from operator import add
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ SECOND = (0.19, 0.19, 0.18, 0.18, 0.15, 0.09, 0.07, 0.05, 0.03, 0.01)  # its sec
 WEIGHT = 8.0  # observations that the above count as
 ELSEWHERE = 0.25  # of a token of another text
 BELIEF = 4.0  # expected tokens that trust in a layer counts as, and in all of them
-SPREAD = 0.5  # that every tenth of confidence has, seen or not
+SPREAD = 0.5  # tokens that every tenth of confidence begins with, on average
 DRAFTS, LONGEST = 12, 12  # imagined drafts, and tokens of each
 DRAWN = np.random.default_rng(0).random((DRAFTS, LONGEST)).tolist()  # the same for all layers
 
@@ -43,12 +44,14 @@ class ExitEstimates:
     _seen: dict[int, list[float]] = field(init=False)
     _agreed: dict[int, float] = field(init=False)
     _expected: dict[int, float] = field(init=False)
+    _usual: dict[int, list[float]] = field(init=False)
 
     def __post_init__(self, sample: ShadowTokens | None) -> None:
         self._hits = {layer: [0.0] * len(CONFIDENT) for layer in self.layers}
         self._seen = {layer: [0.0] * len(CONFIDENT) for layer in self.layers}
         self._agreed = dict.fromkeys(self.layers, 0.0)
         self._expected = dict.fromkeys(self.layers, 0.0)
+        self._usual = {layer: [SPREAD] * len(CONFIDENT) for layer in self.layers}
         if sample is not None:
             self._begin_with(sample)
 
@@ -58,6 +61,7 @@ class ExitEstimates:
             if layer in self._agreed:
                 self._expected[layer] = ELSEWHERE * sum(CONFIDENT[tenth(c)] for c in sure)
                 self._agreed[layer] = ELSEWHERE * float(matched.sum())
+                self._usual[layer] = _mixed([tenth(c) for c in sure])
 
     def observe(self, layer: int, confidences: Sequence[float], matched: Sequence[bool]) -> None:
         """Count positions of one layer."""
@@ -78,11 +82,11 @@ class ExitEstimates:
 
     def odds(self, layer: int) -> tuple[float, ...]:
         """How often this layer's tokens are accepted, by tenths of confidence."""
-        weight = WEIGHT * self._trust(layer)
+        weight = WEIGHT * self.trust(layer)
         pairs = zip(self._hits[layer], self._seen[layer], CONFIDENT, strict=True)
         return tuple((h + weight * usual) / (s + WEIGHT) for h, s, usual in pairs)
 
-    def _trust(self, layer: int) -> float:
+    def trust(self, layer: int) -> float:
         """Tokens accepted for each one expected, at most 1."""
         agreed, expected = sum(self._agreed.values()), sum(self._expected.values())
         others = (BELIEF + agreed) / (BELIEF + expected)
@@ -91,9 +95,16 @@ class ExitEstimates:
 
     def chances(self, layer: int) -> "Chances":
         """What the next drafts of a layer will be like."""
-        counts = [seen + SPREAD for seen in self._seen[layer]]
+        counts = list(map(add, self._seen[layer], self._usual[layer]))
         whole = sum(counts)
         return Chances(self.odds(layer), [part / whole for part in accumulate(counts)])
+
+
+def _mixed(tenths: Sequence[int]) -> list[float]:
+    """Half of what is usual spread as a sample's confidences are, and half evenly."""
+    shares = np.bincount(tenths, minlength=len(CONFIDENT)) / len(tenths)
+    mixed: list[float] = (SPREAD * (1.0 + len(CONFIDENT) * shares) / 2).tolist()
+    return mixed
 
 
 class Imagined(NamedTuple):
@@ -150,18 +161,24 @@ def tenth(confidence: float) -> int:
 class LeafEstimates:
     """How often a token's second choice is right instead, by how sure the layer was of the first.
 
-    Layers hardly differ in that, so all are counted together.
+    Layers hardly differ in that, so all are counted together; but the second choices of a layer
+    that is not to be trusted are worth no more than its first.
     """
 
-    odds: tuple[float, ...] = SECOND  # by tenths of the first choice's confidence
-    _seen: list[float] = field(default_factory=lambda: [WEIGHT] * len(SECOND))
+    _hits: list[float] = field(default_factory=lambda: [0.0] * len(SECOND))
+    _seen: list[float] = field(default_factory=lambda: [0.0] * len(SECOND))
 
     def observe(self, confidence: float, accepted: bool) -> None:
         """Count a leaf that the target reached."""
-        part, odds = tenth(confidence), list(self.odds)
+        part = tenth(confidence)
+        self._hits[part] += accepted
         self._seen[part] += 1.0
-        odds[part] += (accepted - odds[part]) / self._seen[part]
-        self.odds = tuple(odds)
+
+    def odds(self, trust: float) -> tuple[float, ...]:
+        """By tenths of the first choice's confidence, of a layer that is trusted so far."""
+        weight = WEIGHT * trust
+        pairs = zip(self._hits, self._seen, SECOND, strict=True)
+        return tuple((h + weight * usual) / (s + WEIGHT) for h, s, usual in pairs)
 
 
 @dataclass

@@ -9,7 +9,8 @@ from dynexit.decoding.drafters.proposing import propose
 from dynexit.decoding.records import Draft, Plan
 from dynexit.decoding.requests import Drafting, Segment, Steps, Unembed
 from dynexit.errors import DynexitError
-from dynexit.model.drafting import Drafted, DraftingRule, drafts_alone
+from dynexit.model.drafting import Drafted, drafts_alone
+from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.interface import Model, Span
 
 if TYPE_CHECKING:

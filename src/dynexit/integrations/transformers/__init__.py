@@ -3,9 +3,11 @@
 - `generation.py` is what transformers calls, `writing.py` writes a batch, and `refusals.py` says
   what cannot be done.
 - `choosing.py` and `ending.py` put transformers' logits processors, stopping criteria and streamers
-  where decoding chooses tokens and ends texts.
+  where decoding chooses tokens and ends texts; `states.py` knows which of them may keep a state.
 - `runtimes.py` decides what runs a loaded model: its own weights in our forward pass
-  (`sharing.py`), its own layers (`adapter.py`), or a packed copy (`accelerate`).
+  (`sharing.py`, where `plain.py` finds nothing else in it), its own layers (`adapter.py`), or a
+  packed copy (`accelerate`).
+- `versions.py` has what releases of transformers name differently.
 - `hub.py` writes the `custom_generate` folder of a checkpoint repository.
 """
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig
-from dynexit.model.drafting import Drafted, DraftingRule
+from dynexit.model.drafting import Drafted
+from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.interface import Cache, Span
 from dynexit.model.native.binding import (
     Format,
@@ -80,7 +81,7 @@ class NativeTransformer(Uncopied):
         self.kept_layers = config.num_layers  # fewer in a copy for drafts, like tokens of the head
         self.kept_tokens = config.vocab_size
         self.choosable = config.vocab_size  # fewer where the vocabulary is padded
-        self._rotary = RotaryTable(config.rope, config.head_dim)
+        self.rotary = RotaryTable(config.rope, config.head_dim)
         self._angles = Angles.of(torch.empty(0), torch.empty(0))
         self.spare: list[Workspace] = []  # of sequences that have ended
         self.draft_copy: NativeTransformer | None = None  # of the first layers, in int8
@@ -115,6 +116,7 @@ class NativeTransformer(Uncopied):
         copy = NativeTransformer(self.config, self.dtype, self.threads, self.isa, "int8")
         copy.choosable, copy.kept_layers, copy.kept_tokens = self.choosable, layers, tokens
         copy._original = self._held, self._embedding
+        copy.rotary = self.rotary
         for part in range(-1, layers):
             copy.call("convert", copy.handle, self.handle, part, tokens)
         return copy
@@ -266,7 +268,7 @@ class NativeTransformer(Uncopied):
             raise DynexitError(f"position {stop} is past the context of {limit}.")
         angles = self._angles
         if stop > angles.at.positions:
-            angles = self._angles = Angles.of(*self._rotary.up_to(stop, LIKE))
+            angles = self._angles = Angles.of(*self.rotary.up_to(stop, LIKE))
         return angles
 
     def unembed(self, hidden: Tensor, limit: int | None = None) -> Tensor:
