@@ -176,7 +176,7 @@ def test_generation_config_comes_before_config(continuation):
     assert load(folder).eos == {ids[4], 0}
 
 
-@pytest.mark.parametrize("eos", ["</s>", [3, "</s>"], {"id": 3}, 2.5], ids=str)
+@pytest.mark.parametrize("eos", ["</s>", [3, "</s>"], {"id": 3}, 2.5, True, [3, False]], ids=str)
 def test_an_eos_that_is_no_id_is_refused(write, eos):
     folder = write()
     change_json(folder / "generation_config.json", eos_token_id=eos)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tiny_checkpoints import LLAMA3, SHAPE, VARIANTS, change_json, read, refusal
 from transformers import AutoConfig
 
+import dynexit
 from dynexit.errors import DynexitError
 from dynexit.model.families import families, parse_config
 
@@ -74,8 +75,8 @@ UNSUPPORTED = {
         r"quantised weights \(gptq\)",
     ),
     "activation": ("llama", {"hidden_act": "gelu"}, "activation 'gelu' is not supported"),
-    "no size": ("llama", {"hidden_size": 0}, "size below 1"),
-    "negative layers": ("llama", {"num_hidden_layers": -1}, "size below 1"),
+    "no size": ("llama", {"hidden_size": 0}, "hidden_size is 0: .* from 1 to"),
+    "negative layers": ("llama", {"num_hidden_layers": -1}, "num_hidden_layers is -1: "),
     "uneven groups": ("llama", {"num_key_value_heads": 3}, "4 heads over 3 key/value heads"),
     "odd head": ("llama", {"head_dim": 7}, "of 7 is not a shape"),
 }
@@ -105,9 +106,74 @@ def test_missing_key(write, key, value):
     assert f"config.json has no '{key}'" in refusal(lambda: read(folder))
 
 
+NO_SIZES = [True, 3.7, 4.0, 1e308, "4", {}, [4], 0, -1, 2**31, 2**32 + 1, 10**40]
+
+
+@pytest.mark.parametrize("key", [*REQUIRED, "num_key_value_heads", "max_position_embeddings"])
+@pytest.mark.parametrize("value", NO_SIZES, ids=str)
+def test_what_is_no_size_is_told(write, key, value):
+    folder = write()
+    change_json(folder / "config.json", **{key: value})
+    told = refusal(lambda: read(folder))
+    assert told.startswith(f"config.json: {key} is ")
+    assert ": it must be a whole number from 1 to " in told
+
+
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[1, 2]", b'"text"', b"null", b"\x80\xff\x00", b"{'a': 1}"]
+    ("key", "values"),
+    {
+        "rms_norm_eps": [True, "1e-6", {}, 1e308, -1e-6, float("nan")],
+        "tie_word_embeddings": [1, "true", []],
+        "attention_bias": [0, "no", {}],
+        "hidden_act": [1, ["silu"], {}],
+        "rope_parameters": [1, "default", [1], True],
+        "quantization_config": [1, "gptq", True],
+    }.items(),
 )
+def test_what_is_of_another_kind_is_told(write, key, values):
+    folder = write()
+    for value in values:
+        change_json(folder / "config.json", **{key: value})
+        assert refusal(lambda: read(folder)).startswith(f"config.json: {key} is ")
+
+
+@pytest.mark.parametrize(
+    "rope",
+    [
+        {"rope_theta": 0},
+        {"rope_theta": float("inf")},
+        {"rope_theta": "10000"},
+        {"rope_type": 3},
+        {**LLAMA3, "factor": 0},
+        {**LLAMA3, "low_freq_factor": 4.0},
+        {**LLAMA3, "original_max_position_embeddings": 0.5},
+        {"rope_type": "factors", "factors": 3},
+        {"rope_type": "factors", "factors": [1.0]},
+    ],
+    ids=str,
+)
+def test_angles_that_are_none_are_told(write, rope):
+    folder = write()
+    change_json(folder / "config.json", rope_parameters=rope)
+    told = refusal(lambda: read(folder))
+    assert re.match(r"config.json: \w+ is |config.json: low_freq|RoPE has", told)
+
+
+@pytest.mark.parametrize("key", REQUIRED)
+def test_a_shape_is_believed_only_where_the_weights_bear_it_out(write, key):
+    """Each of these would take gigabytes, or minutes."""
+    folder, most = write(), 2**16 if key == "num_hidden_layers" else 2**24
+    change_json(folder / "config.json", **{key: most, "head_dim": 8})
+    runs = [lambda: read(folder), lambda: dynexit.load(folder, check=False)]
+    for run in runs:
+        assert re.search(r"asks for|too few for the 65536 layers", refusal(run))
+
+
+GARBAGE = [b"", b"{", b"[1, 2]", b'"text"', b"null", b"\x80\xff\x00", b"{'a': 1}"]
+DEEP, LONG = b"[" * 10**5, b"9" * 5000
+
+
+@pytest.mark.parametrize("content", [*GARBAGE, DEEP, LONG], ids=range(9))
 def test_garbage(write, content):
     folder = write()
     (folder / "config.json").write_bytes(content)

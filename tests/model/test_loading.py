@@ -1,8 +1,10 @@
 """Weights: read from one file or several, and refused where they are damaged or pickled."""
 
 import json
+import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_checkpoints import change_json, random_model, read, refusal
 from transformers import AutoModelForCausalLM
+
+import dynexit
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 NORM = "model.layers.2.input_layernorm.weight"
@@ -91,7 +95,7 @@ DAMAGES = {
     ),
     "integers": (
         change_tensors(**{OUT: torch.zeros(32, 32, dtype=torch.int8)}),
-        f"'{OUT}' is torch.int8",
+        f"'{OUT}' is I8",
     ),
     "last byte cut": (keep_bytes(-1), f"{WEIGHTS} is damaged or truncated.*'{EMBEDDING}'"),
     "data cut": (keep_bytes(30_000), f"{WEIGHTS} is damaged or truncated.*'{EMBEDDING}'"),
@@ -158,6 +162,38 @@ def test_index_of_another_type(sharded, files):
     weight_map = json.loads((folder / INDEX).read_text())["weight_map"]
     change_json(folder / INDEX, weight_map=dict.fromkeys(weight_map, files))
     assert INDEX in refusal(lambda: read(folder))
+
+
+@pytest.mark.parametrize(
+    "name", ["../elsewhere.safetensors", "/etc/passwd", "a/b", "..", "", "a\0"]
+)
+def test_index_that_leads_elsewhere(sharded, name):
+    folder, shard = sharded
+    shutil.copy(shard, folder.parent / "elsewhere.safetensors")
+    weight_map = json.loads((folder / INDEX).read_text())["weight_map"]
+    change_json(folder / INDEX, weight_map={**weight_map, GATE: name})
+    told = refusal(lambda: read(folder))
+    assert f"{INDEX} names a file {name!r}: all must lie beside it" in told
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, "config.json", "tokenizer.json", "chat_template.jinja"])
+def test_what_is_no_file_is_not_opened(write, name):
+    """A pipe that nobody writes to would be waited for, for good."""
+    folder = write()
+    (folder / "tokenizer_config.json").write_text("{}")
+    for make in (os.mkfifo, lambda file: file.symlink_to("/dev/zero")):
+        (folder / name).unlink(missing_ok=True)
+        make(folder / name)
+        told = refusal(lambda: dynexit.load(folder, check=False))
+        assert f"{folder / name} is neither a file nor a folder" in told
+
+
+def test_a_text_of_absurd_length_is_not_read(write):
+    folder = write()
+    with (folder / "generation_config.json").open("wb") as file:
+        file.truncate(2**28 + 1)
+    told = refusal(lambda: dynexit.load(folder, check=False))
+    assert "generation_config.json has 268435457 bytes" in told
 
 
 class Trap:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from dynexit.errors import DynexitError
-from dynexit.model.loading import find_checkpoint, read_json
+from dynexit.model.loading import find_checkpoint
 from dynexit.model.names import DTYPES
+from dynexit.model.reading import read_json
 
 # Values that ask for nothing beyond what is done anyway, like None for every name.
 IDLE: Mapping[str, tuple[Any, ...]] = {

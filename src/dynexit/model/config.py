@@ -3,13 +3,19 @@
 Not responsible for the differences between families: each file in `families/` fills in its own.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any
+from typing import Annotated, Any
 
 from dynexit.errors import DynexitError
+from dynexit.plain import Within, fits, shown, wanted
 
 Json = dict[str, Any]
+MOST_LAYERS = 2**16  # `native/checks.h` has the same bounds
+Size = Annotated[int, Within(1, 2**30)]
+Positive = Annotated[float, Within(0, 1e30, above=True)]
+Section = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -72,41 +78,65 @@ class ModelConfig:
         return self.vocab_size * self.hidden_size
 
 
-def require(config: Json, key: str) -> Any:
-    """The value of `key`, or a sentence that says it is missing."""
-    if config.get(key) is None:
+def value_of(config: Json, key: str, kind: Any, default: Any = None) -> Any:
+    """The value of `key`, which must be of an annotation; `default` where there is none.
+
+    Raises:
+        DynexitError: it is of another kind, or out of bounds.
+    """
+    value = config.get(key)
+    if value is None:
+        return default
+    if not fits(value, kind):
+        raise DynexitError(f"config.json: {key} is {shown(value)}: it must be {wanted(kind)}.")
+    return value
+
+
+def require(config: Json, key: str, kind: Any) -> Any:
+    """Like `value_of`, where there must be one."""
+    value = value_of(config, key, kind)
+    if value is None:
         raise DynexitError(f"config.json has no {key!r}: it is not a complete model configuration.")
-    return config[key]
+    return value
+
+
+def flag(config: Json, key: str) -> bool:
+    """Like `value_of`, of true or false; false where there is none."""
+    return bool(value_of(config, key, bool, False))
 
 
 def parse_rope(config: Json) -> RopeConfig:
     """RoPE settings from either layout: `rope_parameters`, or `rope_theta` and `rope_scaling`."""
-    scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    theta = float(scaling.get("rope_theta") or config.get("rope_theta") or 10_000.0)
-    kind = scaling.get("rope_type") or scaling.get("type") or "default"
+    old = value_of(config, "rope_scaling", Section, {})
+    scaling = value_of(config, "rope_parameters", Section, {}) or old
+    theta = float(value_of(scaling, "rope_theta", Positive, 0) or _theta(config))
+    kind = value_of(scaling, "rope_type", str) or value_of(scaling, "type", str) or "default"
     if kind == "factors":
-        return RopeConfig(theta, kind, factors=tuple(map(float, require(scaling, "factors"))))
+        factors = require(scaling, "factors", Sequence[float])
+        return RopeConfig(theta, kind, factors=tuple(map(float, factors)))
     if kind not in ("default", "linear", "llama3"):
         raise DynexitError(
-            f"RoPE type {kind!r} is not supported (default, linear and llama3 are): "
+            f"RoPE type {shown(kind)} is not supported (default, linear and llama3 are): "
             "this checkpoint would run wrongly, so it is not run."
         )
-    partial = (source.get("partial_rotary_factor") for source in (config, scaling))
-    if any(float(share or 1.0) != 1.0 for share in partial):
+    partial = (value_of(each, "partial_rotary_factor", float, 1) for each in (config, scaling))
+    if any(share != 1 for share in partial):
         raise DynexitError("partial_rotary_factor is not supported: use a fully rotated model.")
     if kind == "default":
         return RopeConfig(theta)
-    factor = float(require(scaling, "factor"))
-    if kind == "linear":
-        return RopeConfig(theta, kind, factor)
-    return RopeConfig(
-        theta,
-        kind,
-        factor,
-        float(require(scaling, "low_freq_factor")),
-        float(require(scaling, "high_freq_factor")),
-        int(require(scaling, "original_max_position_embeddings")),
-    )
+    factor = float(require(scaling, "factor", Positive))
+    return RopeConfig(theta, kind, factor, *(_llama3(scaling) if kind == "llama3" else ()))
+
+
+def _theta(config: Json) -> float:
+    return value_of(config, "rope_theta", Positive, 10_000.0)
+
+
+def _llama3(scaling: Json) -> tuple[float, float, int]:
+    low, high = (float(require(scaling, f"{one}_freq_factor", Positive)) for one in ("low", "high"))
+    if low >= high:
+        raise DynexitError(f"config.json: low_freq_factor {low} is not below high_freq_factor.")
+    return low, high, require(scaling, "original_max_position_embeddings", Size)
 
 
 def parse_shape(config: Json, family: str, **family_fields: Any) -> ModelConfig:
@@ -115,26 +145,27 @@ def parse_shape(config: Json, family: str, **family_fields: Any) -> ModelConfig:
     Raises:
         DynexitError: an activation, quantisation or shape that the runtime does not run.
     """
-    activation = config.get("hidden_act", "silu")
+    activation = value_of(config, "hidden_act", str, "silu")
     if activation not in ("silu", "swish"):
-        raise DynexitError(f"activation {activation!r} is not supported: only SiLU gates are.")
-    if config.get("quantization_config"):
-        method = config["quantization_config"].get("quant_method", "unknown")
+        raise DynexitError(f"activation {shown(activation)} is not supported: only SiLU gates are.")
+    if quantised := value_of(config, "quantization_config", Section, {}):
+        method = value_of(quantised, "quant_method", str, "unknown")
         raise DynexitError(f"quantised weights ({method}) are not supported: load the original.")
-    heads, hidden = int(require(config, "num_attention_heads")), int(require(config, "hidden_size"))
+    heads = require(config, "num_attention_heads", Size)
+    hidden = require(config, "hidden_size", Size)
     shape = ModelConfig(
         family=family,
-        vocab_size=int(require(config, "vocab_size")),
+        vocab_size=require(config, "vocab_size", Size),
         hidden_size=hidden,
-        intermediate_size=int(require(config, "intermediate_size")),
-        num_layers=int(require(config, "num_hidden_layers")),
+        intermediate_size=require(config, "intermediate_size", Size),
+        num_layers=require(config, "num_hidden_layers", Annotated[int, Within(1, MOST_LAYERS)]),
         num_heads=heads,
-        num_kv_heads=int(config.get("num_key_value_heads") or heads),
-        head_dim=int(config.get("head_dim") or hidden // max(heads, 1)),
-        max_positions=int(config.get("max_position_embeddings") or 2_048),
-        norm_eps=float(config.get("rms_norm_eps") or 1e-6),
+        num_kv_heads=value_of(config, "num_key_value_heads", Size, heads),
+        head_dim=value_of(config, "head_dim", Size, hidden // heads),
+        max_positions=value_of(config, "max_position_embeddings", Size, 2_048),
+        norm_eps=float(value_of(config, "rms_norm_eps", Annotated[float, Within(0, 1)], 1e-6)),
         rope=parse_rope(config),
-        tie_embeddings=bool(config.get("tie_word_embeddings", False)),
+        tie_embeddings=flag(config, "tie_word_embeddings"),
         **family_fields,
     )
     _check_shape(shape)
@@ -142,10 +173,7 @@ def parse_shape(config: Json, family: str, **family_fields: Any) -> ModelConfig:
 
 
 def _check_shape(shape: ModelConfig) -> None:
-    sizes = (shape.vocab_size, shape.hidden_size, shape.intermediate_size, shape.num_layers)
-    if min(*sizes, shape.num_heads, shape.num_kv_heads, shape.head_dim, shape.max_positions) < 1:
-        raise DynexitError("config.json has a size below 1: it is not a model that can run.")
-    if shape.num_heads % shape.num_kv_heads or shape.head_dim % 2:
+    if shape.num_heads % shape.num_kv_heads or shape.head_dim % 2 or not shape.head_dim:
         raise DynexitError(
             f"{shape.num_heads} heads over {shape.num_kv_heads} key/value heads of "
             f"{shape.head_dim} is not a shape that attention can run."
@@ -160,9 +188,10 @@ def _check_shape(shape: ModelConfig) -> None:
 
 def refuse_sliding_window(config: Json, in_use: bool) -> None:
     """Refuse a window that would hide part of the context; one as long as the context is none."""
-    window = config.get("sliding_window")
-    layers = set(config.get("layer_types") or ["full_attention"])
-    windowed = in_use and window is not None and window < config.get("max_position_embeddings", 0)
+    window = value_of(config, "sliding_window", int)
+    layers = set(value_of(config, "layer_types", Sequence[str]) or ["full_attention"])
+    context = value_of(config, "max_position_embeddings", Size, 0)
+    windowed = in_use and window is not None and window < context
     if windowed or layers != {"full_attention"}:
         raise DynexitError(
             "sliding-window attention is not supported: set sliding_window to null in config.json "

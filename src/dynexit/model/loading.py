@@ -3,32 +3,32 @@
 Code in a checkpoint is never run, and pickled weights are never opened.
 """
 
-import json
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch.overrides import TorchFunctionMode
 
 from dynexit.errors import DynexitError
-from dynexit.model.config import Json, ModelConfig
+from dynexit.model.config import ModelConfig
 from dynexit.model.families import parse_config
 from dynexit.model.gguf.files import TAGGED, choose, find_on_hub, is_gguf
 from dynexit.model.gguf.shape import ends_of, shape_of
-from dynexit.model.gguf.weights import joined_header, open_weights
+from dynexit.model.gguf.weights import joined_header
 from dynexit.model.placement import place_layers
+from dynexit.model.reading import read_json
 from dynexit.model.transformer import Transformer
-from dynexit.model.tying import are_one, named_as_held
-from dynexit.model.weights import Part, weight_map
+from dynexit.model.tying import are_one
+from dynexit.model.weight_files import check_weights, held, opened, wanted_of
+from dynexit.model.weights import Part
+from dynexit.plain import fits, shown
 
-INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 
@@ -92,19 +92,6 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def read_json(file: Path) -> Json:
-    """A JSON object from `file`, or a sentence that says what is wrong with it."""
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DynexitError(f"{file} is missing: {file.parent} is no complete checkpoint.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DynexitError(f"{file} cannot be read as JSON: {error}.") from error
-    if not isinstance(value, dict):
-        raise DynexitError(f"{file} holds no JSON object.")
-    return value
-
-
 def load_shape(folder: Path) -> ModelConfig:
     """The shape in `folder`'s config.json, or in a GGUF file's header; whether the head is the
     embedding, the files say.
@@ -115,7 +102,7 @@ def load_shape(folder: Path) -> ModelConfig:
     if not config.tie_embeddings:
         return config
     try:
-        return replace(config, tie_embeddings=are_one(_held(folder)))
+        return replace(config, tie_embeddings=are_one(held(folder)))
     except (SafetensorError, OSError):
         return config
 
@@ -129,9 +116,10 @@ def load_eos(folder: Path, default: int | None = None) -> frozenset[int]:
         if value is None:
             continue
         ids = value if isinstance(value, list) else [value]
-        if not all(isinstance(token, int) for token in ids):
+        if not fits(ids, Sequence[int]):
             raise DynexitError(
-                f"{folder / name}: eos_token_id is {value!r}, not a token id or a list of them."
+                f"{folder / name}: eos_token_id is {shown(value)}, not a token id or a list of "
+                "them."
             )
         return frozenset(ids)
     return frozenset() if default is None else frozenset({default})
@@ -149,6 +137,7 @@ def load_model(
         DynexitError: pickled weights, a truncated file, a tensor that is missing or misshapen, or
             more devices than layers.
     """
+    check_weights(folder, config)
     model = without_memory(config, dtype)
     for _ in filled_modules(model, folder, *devices):
         pass
@@ -195,8 +184,7 @@ def filled_modules(
     Yields each module's name when its weights are there, a tied head's as the embedding's. Whoever
     iterates may take its weights away before the next are read.
     """
-    wanted = named_as_held(weight_map(model.config), _held(folder))
-    files = _shard_of(folder, [part.name for parts in wanted.values() for part in parts])
+    wanted, files = wanted_of(folder, model.config)
     layers = place_layers(model.config, devices)
     ordered = sorted(wanted.items(), key=lambda item: item[0].startswith("layers."))
     for name, group in groupby(ordered, key=lambda item: item[0].rpartition(".")[0]):
@@ -211,63 +199,9 @@ def filled_modules(
         yield name
 
 
-def _held(folder: Path) -> dict[str, Path]:
-    """Tensors of a checkpoint by name, and the file of each; none where files are damaged."""
-    if (folder / SINGLE).is_file():
-        try:
-            with safe_open(folder / SINGLE, framework="pt") as file:
-                return dict.fromkeys(file.keys(), folder / SINGLE)
-        except (SafetensorError, OSError):  # whoever reads a tensor says what is wrong
-            return {}
-    listed = read_json(folder / INDEX).get("weight_map") if (folder / INDEX).is_file() else None
-    named = listed.items() if isinstance(listed, dict) else ()
-    return {name: folder / Path(str(file)).name for name, file in named}
-
-
-def _shard_of(folder: Path, names: list[str]) -> dict[str, Path]:
-    if is_gguf(folder):
-        return dict.fromkeys(names, folder)
-    if (folder / SINGLE).exists():  # before an index, as in transformers
-        return dict.fromkeys(names, folder / SINGLE)
-    if (folder / INDEX).exists():
-        listed = read_json(folder / INDEX).get("weight_map")
-        files = listed if isinstance(listed, dict) else {}
-        if missing := [name for name in names if not isinstance(files.get(name), str)]:
-            raise DynexitError(f"{folder / INDEX} does not list tensor {missing[0]!r}.")
-        return {name: folder / files[name] for name in names}
-    if pickles := [f.name for pattern in PICKLES for f in folder.glob(pattern)]:
-        raise DynexitError(
-            f"{folder} has only pickled weights ({pickles[0]}), which can run code when opened: "
-            "convert them to safetensors first."
-        )
-    raise DynexitError(f"{folder} has no {SINGLE} and no {INDEX}: there are no weights to load.")
-
-
 def _fill(
     parameters: dict[str, torch.nn.Parameter], shard: Path, wanted: list[tuple[str, Part]]
 ) -> None:
-    try:
-        with open_weights(shard) if is_gguf(shard) else safe_open(shard, framework="pt") as file:
-            present = set(file.keys())
-            for ours, part in wanted:
-                if part.name not in present:
-                    raise DynexitError(f"{shard} has no tensor {part.name!r}.")
-                _copy(parameters[ours][part.start : part.stop], file.get_tensor(part.name), part)
-    except FileNotFoundError:
-        raise DynexitError(f"{shard} is missing: download the checkpoint again.") from None
-    except (SafetensorError, OSError) as error:
-        raise DynexitError(
-            f"{shard} is damaged or truncated ({error}), reading tensor {wanted[0][1].name!r}: "
-            "download it again."
-        ) from error
-
-
-def _copy(target: torch.Tensor, source: torch.Tensor, part: Part) -> None:
-    if target.shape != source.shape:
-        raise DynexitError(
-            f"tensor {part.name!r} has shape {tuple(source.shape)}, but the model asks for "
-            f"{tuple(target.shape)}."
-        )
-    if not source.dtype.is_floating_point:
-        raise DynexitError(f"tensor {part.name!r} is {source.dtype}: quantised weights do not run.")
-    target.copy_(source)
+    with opened(shard, wanted[0][1].name) as file:
+        for ours, part in wanted:
+            parameters[ours][part.start : part.stop].copy_(file.get_tensor(part.name))

@@ -3,7 +3,8 @@
 import inspect
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from dynexit.errors import DynexitError
 from dynexit.model.gguf.files import is_gguf
 from dynexit.model.gguf.tokens import from_file, has_tokenizer
 from dynexit.model.inert import InertText
+from dynexit.model.reading import check_folder, said
 
 FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
-REASON = 300  # characters of what an error says
 GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")  # of Llama 3, among others
 
 
@@ -24,18 +25,17 @@ class CheckpointTokenizer:
     """Text to ids and back, as transformers does it for this checkpoint."""
 
     def __init__(self, folder: Path) -> None:
-        try:
+        with _told(f"the tokenizer in {folder} cannot be loaded"):
             loaded = from_file(folder) if is_gguf(folder) else _from_folder(folder)
-        except Exception as error:  # every tokenizer class raises its own kinds
-            raise DynexitError(
-                f"the tokenizer in {folder} cannot be loaded: {_reason(error)}"
-            ) from error
         if not getattr(loaded, "is_fast", False):
             raise DynexitError(
                 f"the tokenizer in {folder} has no fast version: add a tokenizer.json."
             )
         self.folder = folder
         self.loaded: Any = loaded  # transformers' own object
+        with _told(f"the tokenizer in {folder} cannot be used"):
+            if self.size < 1:
+                raise DynexitError(f"the tokenizer in {folder} has no tokens.")
 
     @property
     def backend(self) -> Tokenizer:
@@ -46,7 +46,7 @@ class CheckpointTokenizer:
     @property
     def size(self) -> int:
         """Ids from 0 up to this are tokens; a model's vocabulary may be padded beyond."""
-        return int(max(self.loaded.get_vocab().values())) + 1
+        return int(max(self.loaded.get_vocab().values(), default=-1)) + 1
 
     def agrees_with(self, other: "CheckpointTokenizer") -> bool:
         """Whether both give the same id to every token."""
@@ -61,7 +61,8 @@ class CheckpointTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a prompt, with the special tokens that this tokenizer puts before it."""
-        ids: list[int] = self.loaded(text, verbose=False)["input_ids"]
+        with _told("the tokenizer cannot encode this text"):
+            ids: list[int] = self.loaded(text, verbose=False)["input_ids"]
         begin: int | None = self.loaded.bos_token_id
         if begin is not None and ids[:2] == [begin, begin]:
             name = self.loaded.bos_token
@@ -111,7 +112,7 @@ class CheckpointTokenizer:
             )
         except Exception as error:  # templates are programs, and raise what they like
             raise DynexitError(
-                f"this checkpoint's chat template cannot write these messages: {_reason(error)}"
+                f"this checkpoint's chat template cannot write these messages: {said(error)}"
             ) from error
         return rendered
 
@@ -152,13 +153,21 @@ class CheckpointTokenizer:
         return text
 
 
-def _reason(error: Exception) -> str:
-    """What an error says, in one line; a template's may be of any length."""
-    lines = str(error).strip().splitlines() or [repr(error)]
-    return lines[0] if len(lines[0]) <= REASON else f"{lines[0][:REASON]}..."
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Whatever goes wrong in a tokenizer becomes a sentence that begins so: each class raises its
+    own kinds, and a panic of the tokenizers library is no `Exception`.
+    """
+    try:
+        yield
+    except (DynexitError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise DynexitError(f"{what}: {said(error)}") from error
 
 
 def _from_folder(folder: Path) -> Any:
+    check_folder(folder)
     loader = _loader(folder)
     return loader.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
 

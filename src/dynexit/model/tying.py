@@ -5,12 +5,14 @@ equal, and where there is one alone, under either name.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from dynexit.model.reading import check_file
 from dynexit.model.weights import Part
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -29,9 +31,10 @@ def named_as_held(wanted: Wanted, held: Mapping[str, Path]) -> Wanted:
     if "head.weight" in wanted or EMBEDDING in held or HEAD not in held:
         return wanted
     (part,) = wanted["embedding.weight"]
-    return {**wanted, "embedding.weight": (Part(HEAD, part.start, part.stop),)}
+    return {**wanted, "embedding.weight": (replace(part, name=HEAD),)}
 
 
 def _read(file: Path, name: str) -> Tensor:
+    check_file(file)
     with safe_open(file, framework="pt") as opened:
         return opened.get_tensor(name)

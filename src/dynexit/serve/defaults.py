@@ -5,7 +5,7 @@ from typing import Any
 
 from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.errors import DynexitError
-from dynexit.model.loading import read_json
+from dynexit.model.reading import read_json
 
 OPENAI = {"temperature": 1.0}
 NAMES = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")

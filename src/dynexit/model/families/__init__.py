@@ -11,6 +11,7 @@ from types import ModuleType
 
 from dynexit.errors import DynexitError
 from dynexit.model.config import Json, ModelConfig
+from dynexit.plain import shown
 
 
 def families() -> dict[str, ModuleType]:
@@ -30,16 +31,9 @@ def parse_config(config: Json) -> ModelConfig:
     architecture = named[0] if isinstance(named, list) and named else "none named"
     for module in families().values():
         if architecture in module.ARCHITECTURES:
-            return _parse(module, config)
+            parsed: ModelConfig = module.parse(config)
+            return parsed
     known = ", ".join(name for m in families().values() for name in m.ARCHITECTURES)
-    raise DynexitError(f"architecture {architecture!r} is not supported: dynexit runs {known}.")
-
-
-def _parse(module: ModuleType, config: Json) -> ModelConfig:
-    try:
-        parsed: ModelConfig = module.parse(config)
-    except DynexitError:
-        raise
-    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise DynexitError(f"config.json has a value of the wrong kind: {error}.") from error
-    return parsed
+    raise DynexitError(
+        f"architecture {shown(architecture)} is not supported: dynexit runs {known}."
+    )

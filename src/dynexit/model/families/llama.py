@@ -1,6 +1,6 @@
 """Llama 2, 3, 3.1, 3.2 and Code Llama: every published LayerSkip checkpoint."""
 
-from dynexit.model.config import Json, ModelConfig, parse_shape
+from dynexit.model.config import Json, ModelConfig, flag, parse_shape
 
 MODEL_TYPE = "llama"
 ARCHITECTURES = ("LlamaForCausalLM",)
@@ -8,11 +8,11 @@ ARCHITECTURES = ("LlamaForCausalLM",)
 
 def parse(config: Json) -> ModelConfig:
     """`attention_bias` puts a bias on all four projections of attention, as transformers does."""
-    attention_bias = bool(config.get("attention_bias", False))
+    attention_bias = flag(config, "attention_bias")
     return parse_shape(
         config,
         MODEL_TYPE,
         qkv_bias=attention_bias,
         out_bias=attention_bias,
-        mlp_bias=bool(config.get("mlp_bias", False)),
+        mlp_bias=flag(config, "mlp_bias"),
     )

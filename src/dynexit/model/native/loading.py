@@ -11,6 +11,7 @@ from dynexit.model.loading import filled_modules, give_memory, without_memory
 from dynexit.model.native.binding import find_library, runtimes
 from dynexit.model.native.transformer import FORMATS, NativeTransformer
 from dynexit.model.transformer import Transformer
+from dynexit.model.weight_files import check_weights
 
 CPU = torch.device("cpu")
 
@@ -43,6 +44,7 @@ def load_native(folder: Path, config: ModelConfig, dtype: torch.dtype) -> Native
     Raises:
         DynexitError: as `load_model`.
     """
+    check_weights(folder, config)
     native, model = NativeTransformer(config, dtype), without_memory(config, dtype)
     staging = Staging(model)
     for name in filled_modules(model, folder, CPU, memory=staging.give):
