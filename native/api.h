@@ -5,8 +5,8 @@
 
 extern "C" {
 
-enum dx_dtype { DX_BF16 = 0, DX_FP32 = 1, DX_INT8 = 2 };
-enum dx_matrix { DX_QKV = 0, DX_OUT = 1, DX_GATE_UP = 2, DX_DOWN = 3, DX_HEAD = 4 };
+enum dx_dtype { DX_BF16 = 0, DX_FP32 = 1, DX_INT8 = 2, DX_AS_GIVEN = 3 };
+enum dx_matrix { DX_QKV = 0, DX_OUT = 1, DX_GATE_UP = 2, DX_DOWN = 3, DX_HEAD = 4, DX_EMBEDDING = 5 };
 enum dx_vector {
     DX_ATTENTION_NORM = 0, DX_MLP_NORM = 1, DX_QUERY_NORM = 2, DX_KEY_NORM = 3, DX_FINAL_NORM = 4
 };
@@ -16,6 +16,12 @@ typedef struct {
     int32_t hidden, intermediate, layers, heads, kv_heads, head_dim, weights, cached;
     float epsilon;
 } dx_shape;
+
+// Outputs of a matrix in blocks of a GGUF type, as a file has them.
+typedef struct {
+    const void* rows;
+    int32_t outputs, type;
+} dx_blocks;
 
 // `length` positions of one sequence from `start`, over its cache; and after their rows, those of leaves:
 // other tokens for some of these positions, `places` from `start` on. Leaf i's keys and values are kept
@@ -60,7 +66,9 @@ typedef struct {
 
 // One instruction set's runtime. `verify` embeds `tokens` where they are given, else goes on with `hidden`,
 // which it overwrites: layers [first, last) for the rows of one span, then the head. Functions that return
-// int give 0, or 1 where memory ran out. A matrix's rows are outputs, [outputs, inputs], bf16 or fp32.
+// int give 0, or 1 where memory ran out. A matrix's rows are outputs, [outputs, inputs], bf16 or fp32; or
+// parts of it are in blocks of types for which `has_format`, which stay so. Where parts differ in type, all
+// but the last have a multiple of 32 outputs.
 // Hidden states and logits are fp32.
 typedef struct {
     const char* name;
@@ -69,6 +77,8 @@ typedef struct {
     int64_t (*model_bytes)(const void*);
     int (*set_matrix)(void*, int layer, int which, const void* rows, int outputs, int inputs, int from,
                       const float* bias);
+    int (*has_format)(int type);
+    int (*set_blocks)(void*, int layer, int which, const dx_blocks* parts, int count, int inputs, const float* bias);
     int (*set_vector)(void*, int layer, int which, const float* values, int count);
     void (*set_embedding)(void*, const void* rows, int from);
     int (*convert)(void*, const void* original, int layer, int tokens);

@@ -14,6 +14,7 @@
 DYNEXIT_BUILT(portable)
 DYNEXIT_BUILT(avx2)
 DYNEXIT_BUILT(avx512)
+DYNEXIT_BUILT(avx512vnni)
 DYNEXIT_BUILT(avx512bf16)
 #elif defined(DYNEXIT_ARM)
 DYNEXIT_BUILT(neon)
@@ -51,6 +52,9 @@ void find(const dx_runtime** usable) {
 #elif defined(DYNEXIT_DOTS)
     if (wide && __builtin_cpu_supports("avx512bf16")) *usable++ = &avx512bf16::runtime;
 #endif
+#if defined(DYNEXIT_VNNI)
+    if (wide && __builtin_cpu_supports("avx512vnni")) *usable++ = &avx512vnni::runtime;
+#endif
     if (wide) *usable++ = &avx512::runtime;
     if (fma) *usable++ = &avx2::runtime;
     *usable = &portable::runtime;
@@ -67,7 +71,7 @@ void find(const dx_runtime** usable) {
 }  // namespace
 
 extern "C" const dx_runtime* dx_runtime_at(int index) {
-    static const dx_runtime* usable[5] = {};
+    static const dx_runtime* usable[6] = {};
     static const bool filled = (find(usable), true);
     return filled && index >= 0 && index < int(std::size(usable)) ? usable[index] : nullptr;
 }

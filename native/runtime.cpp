@@ -23,9 +23,9 @@ void model_free(void* model) { delete static_cast<Model*>(model); }
 
 int64_t model_bytes(const void* model) {
     const Model& m = model_of(model);
-    size_t bytes = m.head.memory.bytes();
+    size_t bytes = m.head.held() + m.embedding.held();
     for (const Layer& l : m.layers)
-        for (const PackedMatrix* p : {&l.qkv, &l.out, &l.gate_up, &l.down}) bytes += p->memory.bytes();
+        for (const PackedMatrix* p : {&l.qkv, &l.out, &l.gate_up, &l.down}) bytes += p->held();
     return int64_t(bytes);
 }
 
@@ -35,6 +35,7 @@ PackedMatrix& matrix_of(Model& m, int layer, int which) {
         case DX_OUT: return m.layers[layer].out;
         case DX_GATE_UP: return m.layers[layer].gate_up;
         case DX_DOWN: return m.layers[layer].down;
+        case DX_EMBEDDING: return m.embedding;
         default: return m.head;
     }
 }
@@ -54,9 +55,18 @@ int set_matrix(void* model, int layer, int which, const void* rows, int outputs,
     Model& m = model_of(model);
     return guarded([&] {
         const int room = which == DX_DOWN ? m.inner() : inputs;
+        const Dtype to = Dtype(m.shape.weights == DX_AS_GIVEN ? from : m.shape.weights);
         matrix_of(m, layer, which)
-            .pack(rows, outputs, inputs, room, Dtype(from), Dtype(m.shape.weights), bias, which == DX_GATE_UP,
-                  m.threads);
+            .pack(rows, outputs, inputs, room, Dtype(from), to, bias, which == DX_GATE_UP, m.threads);
+    });
+}
+
+int has_format(int type) { return find_codec(type) != nullptr; }
+
+int set_blocks(void* model, int layer, int which, const dx_blocks* parts, int count, int inputs, const float* bias) {
+    Model& m = model_of(model);
+    return guarded([&] {
+        matrix_of(m, layer, which).pack_blocks(parts, count, inputs, bias, which == DX_GATE_UP, m.threads);
     });
 }
 
@@ -166,7 +176,7 @@ double stream(void* model, const void* memory, int64_t bytes) {
 #define DYNEXIT_TEXT(name) DYNEXIT_TEXT_OF(name)
 
 extern const dx_runtime runtime = {
-    DYNEXIT_TEXT(DYNEXIT_ISA), model_new, model_free, model_bytes, set_matrix, set_vector, set_embedding, convert,
+    DYNEXIT_TEXT(DYNEXIT_ISA), model_new, model_free, model_bytes, set_matrix, has_format, set_blocks, set_vector, set_embedding, convert,
     cache_new, cache_free, cache_bytes, cache_move, gather, run, draft, unembed, verify, stream,
 };
 

@@ -13,6 +13,7 @@ from dynexit.cli.spreading import spread
 
 if TYPE_CHECKING:
     from dynexit.language_model import LanguageModel
+    from dynexit.model.interface import Model
 
 
 def register(app: typer.Typer) -> None:
@@ -71,7 +72,7 @@ def describe(lm: "LanguageModel", text: str) -> dict[str, Any]:
         "device": ", ".join(map(str, model.devices)),
         "runtime": model.runtime_name,
         "native_obstacle": obstacle(config, model.dtype, *model.devices),
-        "weight_bytes": count * size,
+        "weight_bytes": _weight_bytes(model) or count * size,
         "kv_bytes_per_position": per_position,
         "tensors": _tensors(lm),
         "eos_token_ids": sorted(lm.eos),
@@ -81,6 +82,15 @@ def describe(lm: "LanguageModel", text: str) -> dict[str, Any]:
         "best_exit_layer": layer,
         "best_speculation_length": length,
     }
+
+
+def _weight_bytes(model: "Model") -> int:
+    """What a native model's matrices take, in whatever formats they are; else 0."""
+    from dynexit.model.native.transformer import NativeTransformer
+
+    if not isinstance(model, NativeTransformer):
+        return 0
+    return model.layer_bytes + model.head_bytes + model.embedding_bytes
 
 
 def _tensors(lm: "LanguageModel") -> dict[str, dict[str, int]] | None:

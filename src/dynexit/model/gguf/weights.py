@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from dynexit.errors import DynexitError
@@ -68,6 +69,11 @@ class GgufWeights:
         tensor = self._tensors[name]
         check_type(tensor)
         return tensor
+
+    def rows(self, name: str) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+        """Its rows as they lie in the file, in our order, [rows, bytes]."""
+        rows, order = self.tensor(name).read(), self.row_order(name)
+        return rows if order is None else rows[order.numpy()]
 
     def row_order(self, name: str) -> torch.Tensor | None:
         """Which of the file's rows is each of ours; None where they are in order.
