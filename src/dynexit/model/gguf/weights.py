@@ -89,7 +89,9 @@ class GgufWeights:
         count = metadata.get(f"{family}.attention.head_count")
         count = metadata.get(f"{family}.attention.{heads[projection]}", count)
         rows = torch.arange(self._tensors[name].shape[0])
-        return rows.view(int(count), -1, 2).transpose(1, 2).flatten()
+        if not isinstance(count, int) or count < 1 or len(rows) % (2 * count):
+            raise DynexitError(f"tensor {name!r} has {len(rows)} rows, not those of {count} heads.")
+        return rows.view(count, -1, 2).transpose(1, 2).flatten()
 
 
 def _named(header: Header) -> Iterator[tuple[str, Tensor]]:
@@ -122,7 +124,7 @@ def _joined(parts: tuple[tuple[Path, int, int], ...]) -> Header:
 
 def _checked(metadata: Mapping[str, Any], parts: int, file: Path) -> Mapping[str, Any]:
     count = metadata.get("split.count", 1)
-    if not isinstance(count, int) or max(count, 1) != parts:
+    if type(count) is not int or max(count, 1) != parts:
         raise DynexitError(
             f"{file} is one of {count} parts, and {parts} are named: parts are called "
             "NAME-00001-of-00003.gguf and so on."
