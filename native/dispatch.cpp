@@ -26,10 +26,11 @@ DYNEXIT_BUILT(portable)
 namespace {
 
 #if defined(DYNEXIT_ARM) && defined(DYNEXIT_DOTS)
-// Whether the processor multiplies pairs of bf16 numbers, as the system tells it.
+// Whether the processor multiplies pairs of bf16 numbers and fours of bytes, as the system tells it.
 bool has_dots() {
 #if defined(__linux__)
-    return getauxval(AT_HWCAP2) >> 14 & 1;  // HWCAP2_BF16, which older headers do not name
+    // HWCAP2_BF16 and HWCAP_ASIMDDP, which older headers do not name
+    return (getauxval(AT_HWCAP2) >> 14 & 1) && (getauxval(AT_HWCAP) >> 20 & 1);
 #elif defined(__APPLE__)
     int has = 0;
     size_t size = sizeof has;
