@@ -1,22 +1,34 @@
-# Two commands for a fresh clone: `make demo` and `make test`. Each installs what it needs and no more.
+# Two commands for a fresh clone: `make demo` and `make test`. Each installs what it needs and no more,
+# in the versions that constraints.txt names.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOCK := constraints.txt
 # Most modules are never imported: each is compiled when it first is.
-INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c $(LOCK) --build-constraint $(LOCK)
+COMPILE := UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --no-annotate --strip-extras pyproject.toml
+PYTEST := -m pytest -n 2 -q
 
-.PHONY: demo test test-slow lint format docs clean
+.PHONY: demo test test-slow test-lowest test-newest lint format docs lock clean
 .NOTPARALLEL:
 
 demo: $(VENV)/.ready
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/.dev
-	$(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST)
 
 test-slow: $(VENV)/.dev $(VENV)/.ray
-	$(PYTEST) --slow
+	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) --slow
+
+# The same with the oldest releases that pyproject.toml allows, and with the newest.
+test-lowest: RESOLUTION := lowest-direct
+test-newest: RESOLUTION := highest
+test-lowest test-newest: test-%: $(VENV)/.dev
+	$(PYTHON) -m venv --clear .venv-$*
+	$(COMPILE) --no-config --resolution $(RESOLUTION) --extra serve --extra lm-eval -o .venv-$*/$(LOCK)
+	$(BIN)/uv pip install --quiet --no-config --python .venv-$* -c .venv-$*/$(LOCK) -e '.[dev]'
+	OMP_NUM_THREADS=1 .venv-$*/bin/python $(PYTEST)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -30,8 +42,13 @@ format: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict
 
-$(VENV)/.ready: pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
-	$(PYTHON) -m venv --upgrade-deps $(VENV)
+# Every version of every package, for all systems and Pythons; `make lock UPGRADE=--upgrade` moves them.
+lock: $(VENV)/.dev
+	$(COMPILE) --universal --python-version 3.11 --all-extras --group build $(UPGRADE) -o $(LOCK)
+
+$(VENV)/.ready: pyproject.toml $(LOCK) CMakeLists.txt $(wildcard native/*)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(LOCK) pip
 	$(INSTALL) -e .
 	touch $@
 
@@ -41,4 +58,4 @@ $(VENV)/.%: $(VENV)/.ready
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist site
+	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache build dist site

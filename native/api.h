@@ -7,6 +7,7 @@ extern "C" {
 
 enum dx_dtype { DX_BF16 = 0, DX_FP32 = 1, DX_INT8 = 2, DX_AS_GIVEN = 3 };
 enum dx_matrix { DX_QKV = 0, DX_OUT = 1, DX_GATE_UP = 2, DX_DOWN = 3, DX_HEAD = 4, DX_EMBEDDING = 5 };
+enum dx_result { DX_DONE = 0, DX_NO_MEMORY = 1, DX_REFUSED = 2 };  // `problem` says what was refused
 enum dx_vector {
     DX_ATTENTION_NORM = 0, DX_MLP_NORM = 1, DX_QUERY_NORM = 2, DX_KEY_NORM = 3, DX_FINAL_NORM = 4
 };
@@ -22,6 +23,12 @@ typedef struct {
     const void* rows;
     int32_t outputs, type;
 } dx_blocks;
+
+// Tables [positions, head_dim] of positions from 0 on; the sine's first half is negated.
+typedef struct {
+    const float *cos, *sin;
+    int32_t positions;
+} dx_angles;
 
 // `length` positions of one sequence from `start`, over its cache; and after their rows, those of leaves:
 // other tokens for some of these positions, `places` from `start` on. Leaf i's keys and values are kept
@@ -66,13 +73,16 @@ typedef struct {
 
 // One instruction set's runtime. `verify` embeds `tokens` where they are given, else goes on with `hidden`,
 // which it overwrites: layers [first, last) for the rows of one span, then the head. Functions that return
-// int give 0, or 1 where memory ran out. A matrix's rows are outputs, [outputs, inputs], bf16 or fp32; or
-// parts of it are in blocks of types for which `has_format`, which stay so. Where parts differ in type, all
-// but the last have a multiple of 32 outputs.
-// Hidden states and logits are fp32.
+// int give a `dx_result`: sizes, ids, layers, positions and slots are checked before anything is touched,
+// and no exception leaves them. What pointers point to is the caller's to make large enough. `problem` is
+// the sentence of the calling thread's last refusal. A matrix's rows are outputs, [outputs, inputs], bf16
+// or fp32; or parts of it are in blocks of types for which `has_format`, which stay so. Where parts differ in
+// type, all but the last have a multiple of 32 outputs. Hidden states and logits are fp32. A copy that `convert` has filled reads its original's
+// embeddings, and must not outlive it.
 typedef struct {
     const char* name;
-    void* (*model_new)(const dx_shape*, int threads);
+    const char* (*problem)(void);
+    int (*model_new)(const dx_shape*, int threads, void** model);
     void (*model_free)(void*);
     int64_t (*model_bytes)(const void*);
     int (*set_matrix)(void*, int layer, int which, const void* rows, int outputs, int inputs, int from,
@@ -80,22 +90,21 @@ typedef struct {
     int (*has_format)(int type);
     int (*set_blocks)(void*, int layer, int which, const dx_blocks* parts, int count, int inputs, const float* bias);
     int (*set_vector)(void*, int layer, int which, const float* values, int count);
-    void (*set_embedding)(void*, const void* rows, int from);
+    int (*set_embedding)(void*, const void* rows, int tokens, int from);
     int (*convert)(void*, const void* original, int layer, int tokens);
-    void* (*cache_new)(const void* model);
+    int (*cache_new)(const void* model, void** cache);
     void (*cache_free)(void*);
     int64_t (*cache_bytes)(const void*);
-    void (*cache_move)(void*, int from, int to);
-    void (*gather)(const void*, const int64_t* tokens, int rows, float* hidden);
-    int (*run)(void*, const dx_span* spans, int count, float* hidden, int first, int last, const float* cos,
-               const float* sin, float* states, int keep);
-    int (*draft)(void*, const dx_drafting*, void* cache, int start, int64_t newest, const float* cos,
-                 const float* sin, dx_drafted*);
+    int (*cache_move)(void*, int from, int to);
+    int (*gather)(const void*, const int64_t* tokens, int rows, float* hidden);
+    int (*run)(void*, const dx_span* spans, int count, float* hidden, int first, int last,
+               const dx_angles*, float* states, int keep);
+    int (*draft)(void*, const dx_drafting*, void* cache, int start, int64_t newest, const dx_angles*, dx_drafted*);
     int (*unembed)(void*, const float* hidden, int rows, int choosable, float* logits, int64_t* best,
                    float* best_logit, float* log_sum);
     int (*verify)(void*, const dx_span*, const int64_t* tokens, float* hidden, int first, int last,
-                  const float* cos, const float* sin, dx_readings*);
-    double (*stream)(void* model, const void* memory, int64_t bytes);
+                  const dx_angles*, dx_readings*);
+    int (*stream)(void* model, const void* memory, int64_t bytes, double* sum);
 } dx_runtime;
 
 // The runtimes that this machine can run, fastest first; null after the last.

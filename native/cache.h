@@ -2,6 +2,8 @@
 // head_dim] times a query, results the values [head_dim, positions] times probabilities.
 #pragma once
 
+#include <tuple>
+
 #include "model.h"
 
 namespace DYNEXIT_ISA {
@@ -16,6 +18,19 @@ class Cache {
         const int capacity = (positions + kBlock - 1) / kBlock * kBlock;
         for (Store& store : layers_)
             if (store.capacity < positions) store = grown(store, capacity);
+    }
+
+    // Whether it can hold what a model of this shape writes.
+    bool fits(const dx_shape& shape) const {
+        const auto kept = [](const dx_shape& s) { return std::tie(s.layers, s.kv_heads, s.head_dim, s.cached); };
+        return kept(shape_) == kept(shape);
+    }
+
+    // Slots that every layer has room for.
+    int capacity() const {
+        int least = layers_[0].capacity;
+        for (const Store& store : layers_) least = std::min(least, store.capacity);
+        return least;
     }
 
     size_t bytes() const {

@@ -8,8 +8,8 @@ namespace DYNEXIT_ISA {
 
 class Drafting {
   public:
-    Drafting(const Model& model, const dx_drafting& plan, Cache& cache, const float* cos, const float* sin)
-        : model_(model), plan_(plan), cache_(cache), cos_(cos), sin_(sin) {}
+    Drafting(const Model& model, const dx_drafting& plan, Cache& cache, const dx_angles& angles)
+        : model_(model), plan_(plan), cache_(cache), angles_(angles) {}
 
     // Tokens after `newest`, which stands at position `start`.
     void run(int start, int64_t newest, dx_drafted& to) const {
@@ -51,7 +51,7 @@ class Drafting {
         if (beside) model_.embed(to.leaf_tokens[leaf], rows + size);
         const dx_span span{&cache_, start + n, 1, beside, start + plan_.length + 1 + leaf, &place};
         float* states = to.states ? to.states + n * plan_.exit_layer * size : nullptr;
-        Pass(model_, &span, 1, rows, cos_, sin_).run(0, plan_.exit_layer, states, 1);
+        Pass(model_, &span, 1, rows, angles_).run(0, plan_.exit_layer, states, 1);
         std::copy_n(rows, size, hidden(to, n));
         if (beside) std::copy_n(rows + size, size, hidden(to, plan_.length + 1 + leaf));
     }
@@ -70,7 +70,7 @@ class Drafting {
     const Model& model_;
     const dx_drafting& plan_;
     Cache& cache_;
-    const float *cos_, *sin_;
+    const dx_angles& angles_;
 };
 
 }  // namespace DYNEXIT_ISA

@@ -24,6 +24,7 @@ struct PackedMatrix : Matrix {
     Quantised quantised;
     std::vector<float> biases, scales;
 
+    bool filled() const { return weights || quantised; }
     size_t held() const { return memory.bytes() + quantised.bytes(); }
 
     // Makes a row of fp32 inputs what products read, where that is neither fp32 nor bf16.
@@ -144,6 +145,12 @@ struct PackedMatrix : Matrix {
 struct Layer {
     PackedMatrix qkv, out, gate_up, down;
     std::vector<float> attention_norm, mlp_norm, query_norm, key_norm;
+
+    // Whether it can run: a copy for drafts holds the first layers only.
+    bool filled() const {
+        return qkv.filled() && out.filled() && gate_up.filled() && down.filled() && !attention_norm.empty() &&
+               !mlp_norm.empty();
+    }
 };
 
 struct Model {
@@ -153,6 +160,7 @@ struct Model {
     PackedMatrix head, embedding;  // the latter where it is in blocks of its own
     std::vector<float> final_norm;
     const void* table = nullptr;  // of embeddings, the caller's; null where the head is tied to them
+    int table_tokens = 0;
     Dtype table_dtype = Dtype::bf16;
     const Model* original = nullptr;  // whose embeddings a copy reads
 
@@ -160,6 +168,12 @@ struct Model {
     int query_group() const { return shape.heads / shape.kv_heads; }
     int attended() const { return shape.heads * shape.head_dim; }
     int projected() const { return (shape.heads + 2 * shape.kv_heads) * shape.head_dim; }
+
+    // How many tokens have an embedding.
+    int vocabulary() const {
+        if (original) return original->vocabulary();
+        return table ? table_tokens : embedding.quantised ? embedding.outputs : head.outputs;
+    }
 
     // A token's embedding.
     void embed(int64_t token, float* to) const {

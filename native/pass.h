@@ -8,9 +8,8 @@ namespace DYNEXIT_ISA {
 
 class Pass {
   public:
-    // `cos` and `sin` are tables [positions, head_dim]; the sine's first half is negated.
-    Pass(const Model& model, const dx_span* spans, int count, float* hidden, const float* cos, const float* sin)
-        : model_(model), s_(model.shape), hidden_(hidden), cos_(cos), sin_(sin) {
+    Pass(const Model& model, const dx_span* spans, int count, float* hidden, const dx_angles& angles)
+        : model_(model), s_(model.shape), hidden_(hidden), angles_(angles) {
         for (int i = 0; i < count; ++i) {
             const dx_span& s = spans[i];
             for (int p = 0; p < s.length; ++p) rows_.push_back({static_cast<Cache*>(s.cache), s.start + p, s.start + p});
@@ -144,8 +143,8 @@ class Pass {
     void turn(float* head, const std::vector<float>& gain, int position) const {
         const int d = s_.head_dim, half = d / 2;
         if (!gain.empty()) normalise(head, gain, s_.epsilon, d, head);
-        const float* cos = cos_ + size_t(position) * d;
-        const float* sin = sin_ + size_t(position) * d;
+        const float* cos = angles_.cos + size_t(position) * d;
+        const float* sin = angles_.sin + size_t(position) * d;
         for (int i = 0; i < half; ++i) {
             const float low = head[i], high = head[i + half];
             head[i] = low * cos[i] + high * sin[i];
@@ -196,7 +195,7 @@ class Pass {
     const Model& model_;
     const dx_shape& s_;
     float* hidden_;
-    const float *cos_, *sin_;
+    const dx_angles& angles_;
     std::vector<Row> rows_;
     std::vector<Task> tasks_;
     std::vector<Attention> attentions_;  // one for each thread, as are the gates

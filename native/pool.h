@@ -12,15 +12,20 @@ class Pool {
   public:
     using Work = std::function<void(int thread, int chunk)>;
 
+    // Throws std::runtime_error where the system starts no more threads.
     explicit Pool(int threads);
     ~Pool();
+
+    // That a pool may have: some more than cores, for containers and tests.
+    static int most_threads();
     int threads() const { return threads_; }
 
     // Runs `program` in the caller's thread, with a pool of so many threads to lead. One program at a
-    // time in a process; others wait. Neither it nor its work may throw.
+    // time in a process; others wait. Its work may not throw, and it only between two phases.
     static void lead(int threads, const std::function<void(Pool&)>& program);
 
-    // A phase: `work(thread, chunk)` for every chunk, by whoever is free; returns when all are done.
+    // A phase: `work(thread, chunk)` for every chunk, by whoever is free; returns when all are done. More
+    // chunks than a ticket can count are several phases.
     void each(int chunks, const Work& work);
 
   private:
@@ -33,14 +38,17 @@ class Pool {
         int next() const { return int(word & kMostChunks); }
         bool open() const { return next() < chunks(); }
     };
-    static constexpr uint64_t kMostChunks = (1u << 20) - 1;
+    static constexpr int kMostChunks = (1 << 20) - 1;
 
+    void share_out(int first, int chunks, const Work& work);
+    void stop();
     bool take(int thread);
     void help(int thread);
 
     const int threads_;
     std::vector<std::thread> helpers_;
     const Work* work_ = nullptr;
+    int first_ = 0;  // chunk of the phase
     uint64_t phase_ = 0;
     alignas(64) std::atomic<uint64_t> ticket_{0};
     alignas(64) std::atomic<int> done_{0};

@@ -1,16 +1,28 @@
 // One instruction set's runtime. Compiled once for each, DYNEXIT_ISA being its name and namespace.
+#include <cstdio>
+
+#include "checks.h"
 #include "drafting.h"
 
 namespace DYNEXIT_ISA {
 namespace {
 
+thread_local char sentence[256];  // of this thread's last refusal
+
+const char* problem() { return sentence; }
+
 template <class Work>
 int guarded(Work&& work) {  // no exception leaves this library
     try {
         work();
-        return 0;
+        return DX_DONE;
     } catch (const std::bad_alloc&) {
-        return 1;
+        return DX_NO_MEMORY;
+    } catch (const std::length_error&) {  // more than any memory holds
+        return DX_NO_MEMORY;
+    } catch (const std::exception& error) {
+        std::snprintf(sentence, sizeof sentence, "%s", error.what());
+        return DX_REFUSED;
     }
 }
 
@@ -18,7 +30,12 @@ Model& model_of(void* model) { return *static_cast<Model*>(model); }
 const Model& model_of(const void* model) { return *static_cast<const Model*>(model); }
 Cache& cache_of(void* cache) { return *static_cast<Cache*>(cache); }
 
-void* model_new(const dx_shape* shape, int threads) { return new (std::nothrow) Model(*shape, threads); }
+int model_new(const dx_shape* shape, int threads, void** model) {
+    return guarded([&] {
+        check_shape(*shape, threads);
+        *model = new Model(*shape, threads);
+    });
+}
 void model_free(void* model) { delete static_cast<Model*>(model); }
 
 int64_t model_bytes(const void* model) {
@@ -54,6 +71,9 @@ int set_matrix(void* model, int layer, int which, const void* rows, int outputs,
                const float* bias) {
     Model& m = model_of(model);
     return guarded([&] {
+        check_layer(m, layer);
+        check_matrix(m, which, outputs, inputs);
+        check_tensor(rows, from);
         const int room = which == DX_DOWN ? m.inner() : inputs;
         const Dtype to = Dtype(m.shape.weights == DX_AS_GIVEN ? from : m.shape.weights);
         matrix_of(m, layer, which)
@@ -66,17 +86,36 @@ int has_format(int type) { return find_codec(type) != nullptr; }
 int set_blocks(void* model, int layer, int which, const dx_blocks* parts, int count, int inputs, const float* bias) {
     Model& m = model_of(model);
     return guarded([&] {
+        check_layer(m, layer);
+        check_blocks(m, which, parts, count, inputs);
         matrix_of(m, layer, which).pack_blocks(parts, count, inputs, bias, which == DX_GATE_UP, m.threads);
     });
 }
 
 int set_vector(void* model, int layer, int which, const float* values, int count) {
-    return guarded([&] { vector_of(model_of(model), layer, which).assign(values, values + count); });
+    Model& m = model_of(model);
+    return guarded([&] {
+        check_layer(m, layer);
+        check_vector(m, which, values, count);
+        vector_of(m, layer, which).assign(values, values + count);
+    });
 }
 
-void* cache_new(const void* model) { return new (std::nothrow) Cache(model_of(model).shape); }
+int cache_new(const void* model, void** cache) {
+    return guarded([&] { *cache = new Cache(model_of(model).shape); });
+}
+
 void cache_free(void* cache) { delete static_cast<Cache*>(cache); }
-void cache_move(void* cache, int from, int to) { cache_of(cache).move(from, to); }
+
+int cache_move(void* cache, int from, int to) {
+    return guarded([&] {
+        const int capacity = cache_of(cache).capacity();
+        require(from >= 0 && to >= 0 && from < capacity && to < capacity, "slots ", from, " and ", to,
+                " are not among ", capacity, ".");
+        cache_of(cache).move(from, to);
+    });
+}
+
 int64_t cache_bytes(const void* cache) { return int64_t(static_cast<const Cache*>(cache)->bytes()); }
 
 // Takes over a layer of another model of the same shape, or where `layer` is negative, its ends with
@@ -86,6 +125,7 @@ int convert(void* model, const void* original, int layer, int tokens) {
     const Model& from = model_of(original);
     const Dtype form = Dtype(to.shape.weights);
     return guarded([&] {
+        check_copy(to, from, layer, tokens);
         to.original = &from;
         if (layer < 0) {
             to.head.convert(from.head, tokens, form, to.threads);
@@ -105,56 +145,83 @@ int convert(void* model, const void* original, int layer, int tokens) {
     });
 }
 
-void set_embedding(void* model, const void* rows, int from) {
-    model_of(model).table = rows;
-    model_of(model).table_dtype = Dtype(from);
+int set_embedding(void* model, const void* rows, int tokens, int from) {
+    Model& m = model_of(model);
+    return guarded([&] {
+        check_tensor(rows, from);
+        require(tokens >= 1, "a table of embeddings has no tokens.");
+        m.table = rows;
+        m.table_tokens = tokens;
+        m.table_dtype = Dtype(from);
+    });
 }
 
-void gather(const void* model, const int64_t* tokens, int rows, float* hidden) {
-    const Model& m = model_of(model);
+void embed_rows(const Model& m, const int64_t* tokens, int rows, float* hidden) {
+    check_tokens(m, tokens, rows);
     for (int r = 0; r < rows; ++r) m.embed(tokens[r], hidden + size_t(r) * m.shape.hidden);
+}
+
+int gather(const void* model, const int64_t* tokens, int rows, float* hidden) {
+    return guarded([&] { embed_rows(model_of(model), tokens, rows, hidden); });
 }
 
 int end_of(const dx_span& s) { return s.leaves ? s.slot + s.leaves : s.start + s.length; }
 
-int run(void* model, const dx_span* spans, int count, float* hidden, int first, int last, const float* cos,
-        const float* sin, float* states, int keep) {
+void run_layers(const Model& m, const dx_span* spans, int count, float* hidden, int first, int last,
+                const dx_angles& angles, float* states, int keep) {
+    for (int i = 0; i < count; ++i) cache_of(spans[i].cache).reserve(end_of(spans[i]));
+    Pass(m, spans, count, hidden, angles).run(first, last, states, keep);
+}
+
+int run(void* model, const dx_span* spans, int count, float* hidden, int first, int last,
+        const dx_angles* angles, float* states, int keep) {
+    const Model& m = model_of(model);
     return guarded([&] {
-        for (int i = 0; i < count; ++i) cache_of(spans[i].cache).reserve(end_of(spans[i]));
-        Pass(model_of(model), spans, count, hidden, cos, sin).run(first, last, states, keep);
+        check_layers(m, first, last);
+        const int64_t rows = check_spans(m, spans, count, *angles);
+        require(!states || (keep >= 0 && keep <= rows), keep, " of ", rows, " rows cannot be kept.");
+        run_layers(m, spans, count, hidden, first, last, *angles, states, keep);
     });
 }
 
-int draft(void* model, const dx_drafting* plan, void* cache, int start, int64_t newest, const float* cos,
-          const float* sin, dx_drafted* drafted) {
+int draft(void* model, const dx_drafting* plan, void* cache, int start, int64_t newest, const dx_angles* angles,
+          dx_drafted* drafted) {
+    const Model& m = model_of(model);
     return guarded([&] {
+        check_drafting(m, *plan, cache, start, *angles);
+        check_tokens(m, &newest, 1);
         cache_of(cache).reserve(start + plan->length + 1 + (plan->leaf_odds ? plan->length : 0));
-        Drafting(model_of(model), *plan, cache_of(cache), cos, sin).run(start, newest, *drafted);
+        Drafting(m, *plan, cache_of(cache), *angles).run(start, newest, *drafted);
     });
 }
 
 int unembed(void* model, const float* hidden, int rows, int choosable, float* logits, int64_t* best,
             float* best_logit, float* log_sum) {
+    const Model& m = model_of(model);
     return guarded([&] {
-        Unembedding unembedding(model_of(model), hidden, rows, choosable);
+        check_head(m, rows, choosable);
+        Unembedding unembedding(m, hidden, rows, choosable);
         if (logits) unembedding.logits(logits);
         else unembedding.readings(best, best_logit, log_sum);
     });
 }
 
 int verify(void* model, const dx_span* span, const int64_t* tokens, float* hidden, int first, int last,
-           const float* cos, const float* sin, dx_readings* to) {
-    const int rows = span->length + span->leaves;
-    if (tokens) gather(model, tokens, rows, hidden);
-    if (const int failed = run(model, span, 1, hidden, first, last, cos, sin, nullptr, 0)) return failed;
-    return unembed(model, hidden, rows, to->choosable, nullptr, to->best, to->best_logit, to->log_sum);
+           const dx_angles* angles, dx_readings* to) {
+    const Model& m = model_of(model);
+    return guarded([&] {
+        check_layers(m, first, last);
+        const int rows = int(check_spans(m, span, 1, *angles));
+        check_head(m, rows, to->choosable);
+        if (tokens) embed_rows(m, tokens, rows, hidden);
+        run_layers(m, span, 1, hidden, first, last, *angles, nullptr, 0);
+        Unembedding(m, hidden, rows, to->choosable).readings(to->best, to->best_logit, to->log_sum);
+    });
 }
 
 // Reads `bytes` of memory as fast as the model's threads can, for the roofline.
-double stream(void* model, const void* memory, int64_t bytes) {
-    const int threads = model_of(model).threads;
+void read_all(int threads, const void* memory, int64_t lines, double* total) {
     std::vector<double> sums(threads);
-    const int64_t lines = bytes / 256;
     Pool::lead(threads, [&](Pool& pool) {
         pool.each(threads, [&](int, int t) {
             const float* from = static_cast<const float*>(memory);
@@ -165,9 +232,12 @@ double stream(void* model, const void* memory, int64_t bytes) {
             sums[t] = sum(part[0] + part[1] + part[2] + part[3]);
         });
     });
-    double total = 0.0;
-    for (const double value : sums) total += value;
-    return total;
+    *total = 0.0;
+    for (const double value : sums) *total += value;
+}
+
+int stream(void* model, const void* memory, int64_t bytes, double* sum) {
+    return guarded([&] { read_all(model_of(model).threads, memory, bytes / 256, sum); });
 }
 
 }  // namespace
@@ -176,7 +246,8 @@ double stream(void* model, const void* memory, int64_t bytes) {
 #define DYNEXIT_TEXT(name) DYNEXIT_TEXT_OF(name)
 
 extern const dx_runtime runtime = {
-    DYNEXIT_TEXT(DYNEXIT_ISA), model_new, model_free, model_bytes, set_matrix, has_format, set_blocks, set_vector, set_embedding, convert,
+    DYNEXIT_TEXT(DYNEXIT_ISA), problem, model_new, model_free, model_bytes, set_matrix, has_format, set_blocks,
+    set_vector, set_embedding, convert,
     cache_new, cache_free, cache_bytes, cache_move, gather, run, draft, unembed, verify, stream,
 };
 

@@ -1,16 +1,19 @@
-"""dynexit: faster generation by early-exit self-speculation, without changing a token."""
+"""dynexit: faster generation by early-exit self-speculation, without changing a token.
 
+Each name is imported when it is first asked for, so that `import dynexit` costs nothing.
+"""
+
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dynexit.decoding.controllers.base import Controller
-from dynexit.decoding.records import Plan, Round, ShadowTokens, Statistics
-from dynexit.decoding.sampling import Sampling
-from dynexit.decoding.sequence import Chunk
-from dynexit.errors import DynexitError
-from dynexit.language_model import Generation, LanguageModel, Stream, load
-
 if TYPE_CHECKING:
+    from dynexit.decoding.controllers.base import Controller
+    from dynexit.decoding.records import Plan, Round, ShadowTokens, Statistics
+    from dynexit.decoding.sampling_parameters import Sampling
+    from dynexit.decoding.sequence import Chunk
+    from dynexit.errors import DynexitError
     from dynexit.integrations.transformers import accelerate, generate_hf
+    from dynexit.language_model import Generation, LanguageModel, Stream, load
 
 __version__ = "0.1.0"
 
@@ -31,11 +34,27 @@ __all__ = [
     "load",
 ]
 
+_HOMES = {
+    "decoding.controllers.base": ("Controller",),
+    "decoding.records": ("Plan", "Round", "ShadowTokens", "Statistics"),
+    "decoding.sampling_parameters": ("Sampling",),
+    "decoding.sequence": ("Chunk",),
+    "errors": ("DynexitError",),
+    "integrations.transformers": ("accelerate", "generate_hf"),
+    "language_model": ("Generation", "LanguageModel", "Stream", "load"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-def __getattr__(name: str) -> Any:
-    """What works inside transformers, which is imported only for who asks for it."""
-    if name in ("accelerate", "generate_hf"):
-        from dynexit.integrations import transformers
 
-        return getattr(transformers, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+if not TYPE_CHECKING:  # a type checker knows the names above and no other
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+        globals()[name] = found
+        return found

@@ -33,11 +33,15 @@ def read_text(lm: "LanguageModel", text: str) -> LayerReadings:
 
 
 def _ids(lm: "LanguageModel", text: str) -> list[int]:
-    """Token ids of a text, as many as the context holds; some or other without a tokenizer."""
+    """Token ids of a text, as many as the context holds; some or other without a tokenizer.
+
+    Raises:
+        DynexitError: the tokenizer makes none of it, or ids that this model does not have.
+    """
     if lm.tokenizer is None:
         ids = [position % lm.model.choosable for position in range(64)]
     else:
-        ids = lm.tokenizer.encode(text)
+        ids = lm.prompt_tokens(text)
     return ids[: lm.model.config.max_positions]
 
 

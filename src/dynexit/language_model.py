@@ -3,23 +3,26 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dynexit.asking import check_text, check_whole, meant, one_rule, stop_strings, token_ids
 from dynexit.costs.preparing import prepare
 from dynexit.costs.store import costs_of
 from dynexit.costs.table import Costs
 from dynexit.decoding.controllers.base import Controller
+from dynexit.decoding.limits import Limits
 from dynexit.decoding.loop import finish, generate
 from dynexit.decoding.records import FinishReason, ShadowTokens, Statistics
-from dynexit.decoding.sampling import Sampling
-from dynexit.decoding.sequence import Chunk, Limits
+from dynexit.decoding.sampling_parameters import Sampling
+from dynexit.decoding.sequence import Chunk
 from dynexit.decoding.sequence import Sequence as Decoding
-from dynexit.decoding.text import NoText, TextStream
+from dynexit.decoding.text import NoText, TextSink, TextStream
 from dynexit.errors import DynexitError
-from dynexit.methods import make_controller
+from dynexit.methods import DEFAULT_METHOD, UnknownSettingError, make_controller
 from dynexit.model.dtypes import parse_devices
 from dynexit.model.interface import Model
 from dynexit.model.loading import find_checkpoint, load_eos, load_shape
@@ -27,7 +30,6 @@ from dynexit.model.runtimes import load_into
 from dynexit.model.tokenizer import CheckpointTokenizer, load_tokenizer
 
 BUNDLED = Path(__file__).parent / "bundled"
-DEFAULT_METHOD = "auto"
 
 Prompt = str | Sequence[int]
 
@@ -114,6 +116,18 @@ class LanguageModel:
         """What this model's passes cost on this machine: measured once, kept between runs."""
         return costs_of(self.model)
 
+    def controller(self, method: str | Controller = DEFAULT_METHOD, **settings: Any) -> Controller:
+        """A method with all that it needs of this model: measured, copied and read off once.
+
+        Raises:
+            DynexitError: a method or a setting that is not known, or cannot be run here.
+        """
+        controller = _controller(method, settings)
+        prepare(controller, self.model)
+        if controller.reads_sample:
+            controller.sample = self.sample
+        return controller
+
     def generate(
         self, prompt: Prompt, method: str | Controller = DEFAULT_METHOD, **options: Any
     ) -> Generation:
@@ -145,11 +159,16 @@ class LanguageModel:
         method: str | Controller = DEFAULT_METHOD,
         *,
         max_new_tokens: int = 128,
-        stop: str | Sequence[str] = (),
+        min_new_tokens: int = 0,
+        stop: str | Sequence[str] | None = None,
+        stop_token_ids: Sequence[int] = (),
+        ignore_eos: bool = False,
         chat: bool = False,
+        trust_messages: bool = False,
         sampling: Sampling | None = None,
         draft_model: "LanguageModel | None" = None,
         logprobs: int | None = None,
+        prompt_logprobs: bool = False,
         **options: Any,
     ) -> Decoding:
         """A text of which nothing is decoded yet, for a scheduler to run.
@@ -157,15 +176,21 @@ class LanguageModel:
         Args:
             prompt: text, or token ids as they are.
             method: a method's name, `FILE.py:CLASS`, or a controller.
-            max_new_tokens: exact; the text may end earlier.
-            stop: the text is cut before the first of these strings.
+            max_new_tokens: exact; the text may end earlier. 0 reads the prompt only.
+            min_new_tokens: before so many, no EOS and no stop token can be chosen, and no stop
+                string ends the text.
+            stop: the text is cut before the first of these strings; one may name special tokens.
+            stop_token_ids: tokens that end the text as EOS does, and are no part of it.
+            ignore_eos: EOS is a token like others.
             chat: the prompt is a user's message, put through the checkpoint's chat template.
+            trust_messages: special tokens that the message spells are control tokens, not text.
             sampling: how tokens are chosen; or give its fields (temperature, top_k, top_p, min_p,
                 repetition_penalty, presence_penalty, frequency_penalty, seed, acceptance) as
                 options.
             draft_model: a smaller model of the same vocabulary, for methods that draft with one.
             logprobs: give each chunk its token's log-probability under the target, and so many of
                 the likeliest tokens in its place.
+            prompt_logprobs: give them for the prompt, too, as `prompt_logprobs` of the sequence.
             options: fields of `Sampling`, and settings of the method (such as exit_layer).
 
         Raises:
@@ -174,21 +199,25 @@ class LanguageModel:
         fields = Sampling.__dataclass_fields__
         chosen = {name: value for name, value in options.items() if name in fields}
         settings = {name: value for name, value in options.items() if name not in fields}
-        if sampling is not None and chosen:
-            raise DynexitError(f"{next(iter(chosen))} is given beside `sampling`: set it there.")
-        controller = make_controller(method, **settings)
-        prepare(controller, self.model)
-        if controller.reads_sample:
-            controller.sample = self.sample
-        tokens = self.prompt_tokens(prompt, chat)
-        limits = self._limits(len(tokens), max_new_tokens)
-        stops = [stop] if isinstance(stop, str) else list(stop)
+        rule = one_rule(sampling, chosen)
+        controller = self.controller(method, **settings)
+        tokens = self.prompt_tokens(prompt, chat, trust_messages)
+        for name, count in (("max_new_tokens", max_new_tokens), ("min_new_tokens", min_new_tokens)):
+            check_whole(name, count, 0)
+        if logprobs is not None:
+            check_whole("logprobs", logprobs, 0)
+        ends = frozenset(self._checked(stop_token_ids)) | (frozenset() if ignore_eos else self.eos)
+        limits = Limits(max_new_tokens, self.model.config.max_positions, ends, min_new_tokens)
+        limits.check(len(tokens), self.model.choosable)
+        stops = stop_strings(stop)
         if stops and self.tokenizer is None:
             raise DynexitError("stop strings need a tokenizer, and this checkpoint has none.")
-        text = TextStream(self.tokenizer.backend, tokens, stops) if self.tokenizer else NoText()
-        rule = sampling or Sampling(**chosen)
+        text: TextSink = NoText()
+        if self.tokenizer is not None:
+            text = TextStream(self.tokenizer.backend, tokens, stops, min_new_tokens)
         second = None if draft_model is None else self._second(draft_model)
-        return Decoding(self.model, tokens, controller, rule, limits, text, second, logprobs)
+        given = (self.model, tokens, controller, rule, limits, text, second)
+        return Decoding(*given, logprobs, prompt_logprobs)
 
     def _second(self, other: "LanguageModel") -> Model:
         """The model that drafts for this one.
@@ -196,6 +225,8 @@ class LanguageModel:
         Raises:
             DynexitError: its token ids mean something else.
         """
+        if not isinstance(other, LanguageModel):
+            raise DynexitError("draft_model is no model: give one that dynexit.load has made.")
         if other in self._seconds:
             return other.model
         if other.model.choosable != self.model.choosable:
@@ -211,7 +242,9 @@ class LanguageModel:
         self._seconds.append(other)
         return other.model
 
-    def prompt_tokens(self, prompt: Prompt, chat: bool = False) -> list[int]:
+    def prompt_tokens(
+        self, prompt: Prompt, chat: bool = False, trust_messages: bool = False
+    ) -> list[int]:
         """Token ids of a prompt, as `stream` takes it.
 
         Raises:
@@ -220,27 +253,39 @@ class LanguageModel:
         if isinstance(prompt, str):
             if self.tokenizer is None:
                 raise DynexitError("this checkpoint has no tokenizer: give token ids as prompt.")
-            messages = [{"role": "user", "content": prompt}]
-            ids = self.tokenizer.encode_chat(messages) if chat else self.tokenizer.encode(prompt)
+            check_text(prompt, "the prompt")
+            ids = (
+                self.tokenizer.encode(prompt)
+                if not chat
+                else self.tokenizer.encode_chat(
+                    [{"role": "user", "content": prompt}], trust_messages=trust_messages
+                )
+            )
         else:
-            ids = [int(token) for token in prompt]
+            ids = token_ids(prompt)
         if not ids:
             raise DynexitError("the prompt is empty: give at least one token of text.")
+        return self._checked(ids)
+
+    def _checked(self, ids: Sequence[int]) -> list[int]:
         limit = self.model.choosable
         if wrong := [token for token in ids if not 0 <= token < limit]:
             raise DynexitError(f"token id {wrong[0]} is outside the vocabulary of {limit} tokens.")
-        return ids
+        return list(ids)
 
-    def _limits(self, prompt_length: int, max_new_tokens: int) -> Limits:
-        if max_new_tokens < 1:
-            raise DynexitError(f"max_new_tokens is {max_new_tokens}: it must be at least 1.")
-        context = self.model.config.max_positions
-        if prompt_length > context:
-            raise DynexitError(
-                f"the prompt has {prompt_length} tokens, but the model's context holds {context}: "
-                "shorten the prompt."
-            )
-        return Limits(max_new_tokens, context, self.eos)
+
+def _controller(method: str | Controller, settings: dict[str, Any]) -> Controller:
+    """The method; a setting that it does not have may be meant for `generate`."""
+    try:
+        return make_controller(method, **settings)
+    except UnknownSettingError as error:
+        arguments = signature(LanguageModel.sequence).parameters
+        found = meant(error.name, [*arguments, *Sampling.__dataclass_fields__])
+        if found is None:
+            raise
+        raise DynexitError(
+            f"there is no argument {error.name!r} (is {found} meant?), and {error}"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,29 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from dynexit.decoding.controllers import Controller, Factory, methods
+from dynexit.decoding.controllers.base import Vocabulary
 from dynexit.errors import DynexitError
-from dynexit.setting_types import check_types
+from dynexit.plain import shown
+from dynexit.setting_types import check_type, check_types
 
+DEFAULT_METHOD = "auto"
 COMMON = "draft_vocabulary"  # a setting of every method
+SHOWN = 60  # characters of a setting that an error repeats
+
+
+class UnknownSettingError(DynexitError):
+    """A setting of this `name` that the method does not have."""
+
+    def __init__(self, sentence: str, name: str) -> None:
+        super().__init__(sentence)
+        self.name = name
 
 
 def make_controller(method: str | Controller, **settings: Any) -> Controller:
@@ -25,7 +38,7 @@ def make_controller(method: str | Controller, **settings: Any) -> Controller:
     Settings that are None are left at their defaults; they come before those in the name.
 
     Raises:
-        DynexitError: an unknown method or setting, or a setting of another type than its own.
+        DynexitError: an unknown method or setting, or a setting that its annotation excludes.
     """
     given = {name: value for name, value in settings.items() if value is not None}
     if isinstance(method, Controller):
@@ -33,27 +46,58 @@ def make_controller(method: str | Controller, **settings: Any) -> Controller:
             raise DynexitError(
                 f"{next(iter(given))} is the controller's own setting: set it there."
             )
+        _check_made(method)
         return method
+    if not isinstance(method, str):
+        raise DynexitError(f"method is {method!r}: give a name or a controller, made of its class.")
     method, named = split_method(method)
     given = {**named, **given}
     factory = _from_file(method) if ".py:" in method else methods().get(method)
     if factory is None:
         known = ", ".join(sorted(methods()))
-        raise DynexitError(f"method {method!r} is not known: use one of {known}, or FILE.py:CLASS.")
+        raise DynexitError(
+            f"method {_cut(method)} is not known: use one of {known}, or FILE.py:CLASS."
+        )
     accepted = settings_of(factory)
     if unknown := [name for name in given if name not in accepted]:
         takes = ", ".join(accepted)
-        raise DynexitError(f"method {method!r} has no setting {unknown[0]!r}: it takes {takes}.")
+        raise UnknownSettingError(
+            f"method {method!r} has no setting {shown(unknown[0])}: it takes {takes}.",
+            unknown[0],
+        )
     vocabulary = given.pop(COMMON, None)
-    if vocabulary is not None and not (type(vocabulary) is int and vocabulary > 0):
-        raise DynexitError(f"{COMMON} is {vocabulary!r}: it must be a number of tokens above 0.")
+    if vocabulary is not None:
+        check_type(COMMON, vocabulary, Vocabulary)
     check_types(factory, given)
     try:
         controller = factory(**given)
     except TypeError as error:
         raise DynexitError(f"method {method!r}: {error}.") from error
     if vocabulary is not None:
-        controller.draft_vocabulary = vocabulary
+        controller.draft_vocabulary = int(vocabulary)
+    return controller
+
+
+def _check_made(controller: Controller) -> None:
+    """A controller that was made elsewhere keeps to the bounds of its settings, too."""
+    if is_dataclass(controller):
+        named = [field.name for field in fields(controller)]
+        check_types(type(controller), {name: getattr(controller, name) for name in named})
+    check_type(COMMON, controller.draft_vocabulary, Vocabulary | None)
+
+
+def usable_controller(method: str, second: bool, **settings: Any) -> Controller:
+    """A controller, before there is a model.
+
+    Args:
+        second: whether there will be a smaller model that drafts.
+
+    Raises:
+        DynexitError: as `make_controller`, or a method that needs a second model.
+    """
+    controller = make_controller(method, **settings)
+    if "second-model" in controller.drafters and not second:
+        raise DynexitError(f"method {method!r} drafts with a second model: give --draft-model.")
     return controller
 
 
@@ -69,6 +113,19 @@ def lossless_methods(num_layers: int, second: bool) -> list[str]:
     ]
 
 
+def is_allowed(method: str, allowed: Sequence[str]) -> bool:
+    """Whether `allowed` names a method: NAME stands for all settings, NAME:setting=value for none
+    but these.
+    """
+    return method in allowed or split_name(method) in allowed
+
+
+def split_name(method: str) -> str:
+    """The name of `NAME:setting=value,setting=value`, which may not be well formed."""
+    name, _, settings = method.rpartition(":")
+    return name if "=" in settings else method
+
+
 def settings_of(factory: Factory) -> list[str]:
     """Names of the settings that a method takes."""
     return [*inspect.signature(factory).parameters, COMMON]
@@ -76,10 +133,9 @@ def settings_of(factory: Factory) -> list[str]:
 
 def split_method(method: str) -> tuple[str, dict[str, Any]]:
     """The name and the settings of `NAME:setting=value,setting=value`."""
-    name, _, settings = method.rpartition(":")
-    if "=" not in settings:
-        return method, {}
-    return name, parse_settings(settings.split(","))
+    name = split_name(method)
+    settings = method[len(name) + 1 :]
+    return name, parse_settings(settings.split(",")) if settings else {}
 
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
@@ -92,12 +148,16 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not (equals and value.strip()):
-            raise DynexitError(f"setting {pair!r} is not of the form name=value.")
+            raise DynexitError(f"setting {_cut(pair)} is not of the form name=value.")
         try:
             settings[name.strip().replace("-", "_")] = _read(value)
-        except yaml.YAMLError:
-            raise DynexitError(f"setting {pair!r} has a value that cannot be read.") from None
+        except Exception:  # YAML's own errors, and what Python says of dates, numbers and depth
+            raise DynexitError(f"setting {_cut(pair)} has a value that cannot be read.") from None
     return settings
+
+
+def _cut(pair: str) -> str:
+    return repr(pair if len(pair) <= SHOWN else f"{pair[:SHOWN]}...")
 
 
 def _read(value: str) -> Any:

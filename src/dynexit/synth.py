@@ -8,8 +8,8 @@ wanted. Logits of a random head are Gaussian, so that share depends on the corre
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
+from shutil import rmtree
 
 import numpy as np
 import torch
@@ -18,37 +18,18 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import nn
 from torch.special import erfc
 
-from dynexit.errors import DynexitError
-from dynexit.model.config import ModelConfig, RopeConfig
+from dynexit.model.config import ModelConfig
+from dynexit.model.files import make_folder
 from dynexit.model.interface import Span
 from dynexit.model.probe import read_layers
 from dynexit.model.saving import save_checkpoint
 from dynexit.model.transformer import Transformer
+from dynexit.shapes import plan_checkpoint
 from dynexit.training.vocabulary import END_OF_TEXT, save_tokenizer
 
 SAMPLE_TOKENS = 192
-STEEPEST = 2.0  # exponent of token frequencies
 NUMBERS = 2**17  # of a vector that are drawn and mixed at once
 SURENESS = 6.0  # logits are so much steeper where tokens differ in frequency
-LLAMA3_ROPE = RopeConfig(500_000.0, "llama3", 32.0, 1.0, 4.0, 8_192)
-
-
-def _llama(vocab: int, hidden: int, inner: int, layers: int, heads: int, kv: int, context: int,
-           rope: RopeConfig) -> ModelConfig:  # fmt: skip
-    size = hidden // heads
-    return ModelConfig("llama", vocab, hidden, inner, layers, heads, kv, size, context, 1e-5, rope)
-
-
-SHAPES: Mapping[str, ModelConfig] = {
-    "tiny": _llama(2_048, 128, 384, 12, 4, 2, 2_048, RopeConfig()),
-    "llama3.2-1b": _llama(128_256, 2_048, 8_192, 16, 32, 8, 131_072, LLAMA3_ROPE),
-    "llama3-8b": _llama(128_256, 4_096, 14_336, 32, 32, 8, 8_192, RopeConfig(500_000.0)),
-    "llama2-7b": _llama(32_000, 4_096, 11_008, 32, 32, 32, 4_096, RopeConfig()),
-    "llama2-13b": _llama(32_000, 5_120, 13_824, 40, 40, 40, 4_096, RopeConfig()),
-    "llama2-70b": _llama(32_000, 8_192, 28_672, 80, 64, 8, 4_096, RopeConfig()),
-    "codellama-7b": _llama(32_016, 4_096, 11_008, 32, 32, 32, 16_384, RopeConfig(1e6)),
-    "codellama-34b": _llama(32_000, 8_192, 22_016, 48, 64, 8, 16_384, RopeConfig(1e6)),
-}
 
 
 @dataclass(frozen=True)
@@ -76,16 +57,11 @@ def synthesise(
             head's first tokens are most of the text, as in a real vocabulary; 0 makes all alike.
 
     Raises:
-        DynexitError: unknown shape, layers outside it, or agreement that does not rise with depth.
+        DynexitError: as `plan_checkpoint`, or a folder that cannot be written. Then nothing is left
+            there.
     """
-    if not 0 <= zipf <= STEEPEST:
-        raise DynexitError(f"--zipf {zipf} is not between 0 and {STEEPEST:g}.")
-    if like not in SHAPES:
-        raise DynexitError(f"shape {like!r} is not known: use one of {', '.join(SHAPES)}.")
-    config = SHAPES[like]
-    wanted = agreement_curve(anchors, config.num_layers)
-    if out.exists() and any(out.iterdir()):
-        raise DynexitError(f"{out} is not empty: give a new folder.")
+    config, wanted = plan_checkpoint(out, like, anchors, zipf)
+    make_folder(out.parent)
     torch.manual_seed(seed)
     model = _random_model(config, dtype)
     scales = token_scales(config.vocab_size, zipf)
@@ -94,23 +70,19 @@ def synthesise(
     _scale_layers(model, growth(wanted, scales, seed))
     sample = torch.randint(config.vocab_size, (SAMPLE_TOKENS,))
     achieved = read_layers(model, sample).agreement
-    eos = config.vocab_size - 1
-    save_checkpoint(model, out, dtype, eos=eos)
-    save_tokenizer(byte_tokenizer(config.vocab_size), out, config.max_positions)
+    _save(model, out, dtype)
     return Synthetic(config, wanted, achieved)
 
 
-def agreement_curve(anchors: Mapping[int, float], num_layers: int) -> list[float]:
-    """Agreement of layers 0..L (0 is the embedding), straight lines between anchors."""
-    if wrong := [layer for layer in anchors if not 1 <= layer < num_layers]:
-        raise DynexitError(f"--agreement: layer {wrong[0]} is not between 1 and {num_layers - 1}.")
-    if outside := [share for share in anchors.values() if not 0 <= share < 1]:
-        raise DynexitError(f"--agreement: {outside[0]} is not at least 0 and below 1.")
-    points = sorted({0: 0.0, num_layers: 1.0, **anchors}.items())
-    if any(low[1] > high[1] for low, high in pairwise(points)):
-        raise DynexitError("--agreement must rise with depth.")
-    layers, shares = zip(*points, strict=True)
-    return [float(share) for share in np.interp(range(num_layers + 1), layers, shares)]
+def _save(model: Transformer, out: Path, dtype: torch.dtype) -> None:
+    """Write model and tokenizer: all of it, or nothing."""
+    config = model.config
+    try:
+        save_checkpoint(model, out, dtype, eos=config.vocab_size - 1)
+        save_tokenizer(byte_tokenizer(config.vocab_size), out, config.max_positions)
+    except BaseException:
+        rmtree(out, ignore_errors=True)
+        raise
 
 
 def token_scales(vocab_size: int, zipf: float) -> NDArray[np.float32]:

@@ -64,6 +64,23 @@ def test_the_command_finds_a_method_that_lies(dynexit, checkpoint, rows):
     assert "differ by more than rounding" in out
 
 
+def test_a_row_that_cannot_run_is_named_and_the_rest_goes_on(dynexit, checkpoint, rows):
+    task = f"jsonl:{rows / 'prompts.jsonl'}"
+    code, out, err = dynexit(
+        "check", "-m", checkpoint, "-t", task, "-n", 4, "--method", "del", "--dtype", "fp32"
+    )
+    assert code == 1
+    assert f"failed: {task} prompts-1 vanilla: the prompt has 5000 tokens" in err
+    assert "del: 2 of 2 texts identical to vanilla's" in out
+    assert "1 could not be written" in out
+
+
+def test_methods_are_looked_at_before_a_model_is_loaded(dynexit):
+    code, _, err = dynexit("check", "-m", "/nowhere", "--method", "fastest")
+    assert code == 2
+    assert "'fastest' is not known" in err
+
+
 def test_rows_that_are_not_there(dynexit, checkpoint, tmp_path):
     code, _, err = dynexit("check", "-m", checkpoint, "-t", "gsm8k", "--data-dir", tmp_path)
     assert code == 2

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 from reporting import (
     LAYERS,
+    PROMPTS,
     SHAPE,
     all_records,
     del_records,
@@ -350,3 +351,17 @@ def test_how_numbers_are_written():
     assert within(1.4249, (1.31, 1.5)) == "1.42x [1.31, 1.50]"
     assert within(1.0, None) == "1.00x"
     assert code("a|b\n`c`") == r"`a\|b 'c'`"
+
+
+def test_two_prompts_of_one_id_are_two_prompts():
+    """Runs in two files, between which the file of prompts was edited."""
+    later = [dataclasses.replace(r, prompt="edited") for r in [*vanilla_records(), *del_records()]]
+    study = study_of([*vanilla_records(), *del_records(), *later])
+    assert len(study.timings("del")) == 2 * len(PROMPTS)
+    assert {example for _, example in study.timings("del")} >= {"a1", "a1 (2)"}
+
+
+def test_prompts_that_are_gone_are_in_no_number():
+    gone = [dataclasses.replace(r, gone=True, stats=None) for r in vanilla_records()[:1]]
+    study = study_of([*vanilla_records(), *del_records(), *gone])
+    assert {example for _, example in study.timings("del")} == {"a2", "b1"}

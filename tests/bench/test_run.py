@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,11 +12,15 @@ from collections import Counter
 
 import psutil
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from dynexit import DynexitError
 from dynexit.bench.executors import Cluster, Inline, Processes
 from dynexit.bench.records import Record, read_records
+from dynexit.bench.report.gathering import gather
 from dynexit.bench.run import run
+from dynexit.model.fingerprint import fingerprint
+from dynexit.tasks.base import Example
 
 
 def nobody(record, done, total):
@@ -42,7 +47,7 @@ def assert_complete(records, options, examples=3):
 def whole(options, tmp_path):
     """A finished run: its file."""
     out = tmp_path / "run.jsonl"
-    assert run(options, out, Inline(), nobody) == 0
+    assert run(options, out, Inline(), nobody) == (0, 0)
     return out
 
 
@@ -113,6 +118,91 @@ def test_other_options_are_refused_and_nothing_is_lost(whole, options):
     assert whole.read_bytes() == before
 
 
+@pytest.fixture
+def prompts(options, tmp_path):
+    """Write a file of prompts; gives the options of a run on it."""
+
+    def write(*texts):
+        file = tmp_path / "prompts.jsonl"
+        file.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
+        return dataclasses.replace(
+            options, tasks=(f"jsonl:{file}",), methods=("vanilla", "del"), num_samples=None
+        )
+
+    return write
+
+
+def counted(out):
+    """{text that was asked: methods} of what a report of the file counts."""
+    (study,) = gather(read_records([out])).studies
+    asked = {example_of(text): text for text in ("A", "B", "C", "X")}
+    contents = {r.example: r.prompt for r in read_records([out]) if not r.gone}
+    return Counter(asked[contents[s.own.example]] for m in study.methods for s in study.of(m))
+
+
+def example_of(text):
+    """The content of a prompt without a reference."""
+    return Example("", text, None).content
+
+
+def test_a_record_belongs_to_its_prompt_and_not_to_the_prompts_place(prompts, tmp_path):
+    out = tmp_path / "run.jsonl"
+    assert run(prompts("A", "B", "C"), out, Inline(), nobody) == (0, 0)
+    told, moved = [], prompts("X", "A", "B", "C")
+    assert run(moved, out, Inline(), lambda *state: told.append(state)) == (0, 6)
+    assert told[0] == (None, 0, 8)
+    assert told[-1][1:] == (8, 8)
+    assert counted(out) == dict.fromkeys("XABC", 2)
+    assert run(prompts("X", "A"), out, Inline(), nobody) == (0, 10)
+    assert counted(out) == dict.fromkeys("XA", 2)
+    before = out.read_bytes()
+    assert run(prompts("X", "A"), out, Inline(), nobody) == (0, 10)
+    assert out.read_bytes() == before
+    again = prompts("X", "A", "B", "C")
+    assert run(again, out, Inline(), nobody) == (0, 6)  # prompts that have come back run again
+    assert counted(out) == dict.fromkeys("XABC", 2)
+
+
+def test_an_edited_reference_is_another_prompt():
+    assert Example("1", "A", "x").content != Example("1", "A", "y").content
+    assert Example("1", "A", "x").content == Example("2", "A", "x").content
+
+
+@pytest.mark.parametrize("changed", ["threads", "checkpoint"])
+def test_records_made_under_other_conditions_are_not_continued(whole, options, changed):
+    lines = [json.loads(line) for line in whole.read_text().splitlines()]
+    for line in lines:
+        (line if changed == "checkpoint" else line["environment"])[changed] = 77
+        line["checkpoint"] = str(line["checkpoint"])
+    before = "".join(json.dumps(line) + "\n" for line in lines[:5])
+    whole.write_text(before)
+    with pytest.raises(DynexitError, match=f"were made with {changed} .*77.*: continue under the"):
+        run(options, whole, Inline(), nobody)
+    assert whole.read_text() == before
+
+
+def test_checkpoints_of_one_shape_have_names_of_their_own(checkpoint, tmp_path):
+    copied = shutil.copytree(checkpoint, tmp_path / "copy")
+    assert fingerprint([copied]) == fingerprint([checkpoint])
+    weights = copied / "model.safetensors"
+    tensors = load_file(weights)
+    save_file({name: 1.01 * tensor for name, tensor in tensors.items()}, weights)
+    assert fingerprint([copied]) != fingerprint([checkpoint])
+    assert fingerprint([checkpoint, checkpoint]) != fingerprint([checkpoint])
+
+
+def test_failures_and_prompts_that_are_gone_are_told(dynexit, options, prompts, tmp_path):
+    out, asked = tmp_path / "run.jsonl", prompts("x" * 5_000, "A")
+    command = ("bench", "-o", out, "-m", *options.models, "-t", *asked.tasks, "-n", 4)
+    code, _, err = dynexit(*command, "--method", "vanilla", "--dtype", "fp32")
+    assert code == 1
+    assert "1 failed: their records say why." in err
+    prompts("A")
+    code, _, err = dynexit(*command, "--method", "vanilla", "--dtype", "fp32")
+    assert code == 0
+    assert "2 records of prompts that are no longer there" in err
+
+
 def test_a_file_of_something_else_is_refused(options, tmp_path):
     out = tmp_path / "notes.txt"
     out.write_text("dear diary\n")
@@ -136,7 +226,7 @@ def test_a_failed_prompt_is_recorded_and_the_rest_goes_on(options, rows, tmp_pat
     task = f"jsonl:{rows / 'prompts.jsonl'}"
     out = tmp_path / "run.jsonl"
     changed = dataclasses.replace(options, tasks=(task,), methods=("vanilla", "del"))
-    assert run(changed, out, Inline(), nobody) == 2
+    assert run(changed, out, Inline(), nobody).failed == 2
     records = list(read_records([out]))
     assert len(records) == 6
     failed = [r for r in records if r.error]
@@ -179,7 +269,7 @@ def test_processes_finish_though_one_of_them_is_killed(options, tmp_path):
             killed.append(kill_one(["spawn_main"]))
 
     executor = Processes(2, shard_size=1)
-    assert run(dataclasses.replace(options, threads=1), out, executor, kill) == 0
+    assert run(dataclasses.replace(options, threads=1), out, executor, kill).failed == 0
     assert killed
     assert_complete(list(read_records([out])), options)
 
@@ -196,7 +286,7 @@ def test_a_ray_cluster_finishes_though_one_worker_is_killed(options, tmp_path):
     changed = dataclasses.replace(options, threads=1, num_samples=6)
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
-        assert run(changed, out, Cluster("auto", shard_size=1), kill) == 0
+        assert run(changed, out, Cluster("auto", shard_size=1), kill).failed == 0
     finally:
         ray.shutdown()
     assert killed

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dynexit import __version__
-from dynexit.language_model import DEFAULT_METHOD
+from dynexit.methods import DEFAULT_METHOD
 from dynexit.synth import synthesise
 
 
@@ -34,14 +34,36 @@ def test_prompt_from_file_and_standard_input(
     dynexit, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "prompt.txt"
-    file.write_text("Grüße\n")
-    _, argument, _ = dynexit("generate", "Grüße", "-m", checkpoint, "-n", 5, "--json")
-    _, from_file, _ = dynexit("generate", "-f", file, "-m", checkpoint, "-n", 5, "--json")
+    file.write_bytes("\ufeffGrüße\r\n\n".encode())
+    base = ("generate", "-m", checkpoint, "-n", 5, "--json")
+
+    def texts(end: str, *options: str) -> set[str]:
+        _, argument, _ = dynexit(*base, f"Grüße{end}")
+        _, from_file, _ = dynexit(*base, "-f", file, *options)
+        with file.open() as stdin:
+            monkeypatch.setattr(sys, "stdin", stdin)
+            _, from_stdin, _ = dynexit(*base, *options)
+        return {json.loads(out)["text"] for out in (argument, from_file, from_stdin)}
+
+    whole, stripped = texts("\r\n\n"), texts("", "--strip")
+    assert len(whole) == len(stripped) == 1
+    assert whole != stripped
+
+
+def test_text_that_is_not_utf8_is_one_sentence(
+    dynexit, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "prompt.txt"
+    file.write_bytes(b"caf\xe9")
     with file.open() as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
-        _, from_stdin, _ = dynexit("generate", "-m", checkpoint, "-n", 5, "--json")
-    texts = {json.loads(out)["text"] for out in (argument, from_file, from_stdin)}
-    assert len(texts) == 1
+        from_stdin = dynexit("generate", "-m", checkpoint)
+    as_argument = dynexit("generate", os.fsdecode(b"caf\xe9"), "-m", checkpoint)
+    stop = dynexit("generate", "x", "--stop", os.fsdecode(b"\xe9"), "-m", checkpoint)
+    for code, out, err in (from_stdin, as_argument, stop):
+        assert (code, out) == (2, "")
+        assert "is not UTF-8 text" in err
+        assert err.count("\n") == 1
 
 
 def test_compare_says_that_every_method_wrote_the_same(dynexit, checkpoint: Path) -> None:
@@ -88,9 +110,27 @@ def test_a_users_own_method(dynexit, checkpoint: Path, tmp_path: Path) -> None:
     assert json.loads(out)["stats"]["drafted"] > 0
 
 
+def test_where_a_text_ends_is_said_by_options(dynexit, checkpoint: Path) -> None:
+    def tokens(*more: object) -> list[int]:
+        code, out, err = dynexit("generate", "Hi", "-m", checkpoint, "-n", 12, "--json", *more)
+        assert code == 0, err
+        ids: list[int] = json.loads(out)["token_ids"]
+        return ids
+
+    plain = tokens("--ignore-eos")
+    stop = plain[4]
+    assert len(plain) == 12
+    assert tokens("--stop-token", stop, "--ignore-eos") == plain[: plain.index(stop)]
+    late = tokens("--stop-token", stop, "--ignore-eos", "--min-new-tokens", 9)
+    assert len(late) >= 9
+    assert stop not in late
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["generate", "x", "--min-new-tokens", "200"], "min_new_tokens is 200"),
+        (["generate", "x", "--stop-token", "99999999"], "token id 99999999 is outside"),
         (["generate", "x", "--method", "nothing"], "'nothing' is not known"),
         (["generate", "x", "--method", "layerskip", "--exit-layer", "99"], "exit layer 99"),
         (["generate", "x", "--method", "vanilla", "--exit-layer", "3"], "no setting 'exit_layer'"),
@@ -102,7 +142,10 @@ def test_a_users_own_method(dynexit, checkpoint: Path, tmp_path: Path) -> None:
         (["generate", ""], "the prompt is empty"),
         (["generate", "x", "--set", "omega"], "name=value"),
         (["generate", "x", "--set", "omega=["], "cannot be read"),
-        (["generate", "x", "--method", "layerskip:exit_layer=abc"], "it must be a whole number."),
+        (
+            ["generate", "x", "--method", "layerskip:exit_layer=abc"],
+            "must be a whole number",
+        ),
         (["generate", "x", "-f", "/nonexistent"], "not both"),
         (["generate", "-f", "/nonexistent"], "cannot read"),
         (["generate", "x" * 5000], "5000 tokens"),

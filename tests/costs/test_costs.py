@@ -1,16 +1,17 @@
 """The table of costs: lines between what was measured, and a file that may be missing or torn."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from time import sleep
 
 import pytest
 
-from dynexit import load
+from dynexit import DynexitError, load
 from dynexit.costs import store
 from dynexit.costs.measuring import BUDGET, measure_costs
 from dynexit.costs.store import costs_of
-from dynexit.costs.table import Costs
+from dynexit.costs.table import Costs, trimmed_vocabulary
 
 TABLE = Costs((1, 2, 4), (1.0, 2.0, 3.0), (10.0, 10.0, 20.0), (2.0, 2.0, 4.0), 0.5, 0.01, 1.0, 100)
 
@@ -60,8 +61,8 @@ def test_costs_are_measured_once_and_kept(checkpoint: Path, tmp_path: Path, monk
     monkeypatch.setenv("DYNEXIT_CACHE", str(tmp_path))
     made = []
 
-    def measured(model):
-        made.append(measure_costs(model))
+    def measured(*asked):
+        made.append(measure_costs(*asked))
         return made[-1]
 
     monkeypatch.setattr(store, "measure_costs", measured)
@@ -77,6 +78,57 @@ def test_costs_are_measured_once_and_kept(checkpoint: Path, tmp_path: Path, monk
     assert first.vocabulary == model.choosable
     file.write_text(file.read_text()[:20])
     assert costs_of(load(checkpoint, check=False).model) == made[1]  # measured anew
+
+
+def test_what_one_text_asks_for_changes_no_other(checkpoint: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("DYNEXIT_CACHE", str(tmp_path))
+    lm = load(checkpoint, "fp32", "cpu", check=False, runtime="native")
+    costs = lm.costs
+    narrow = lm.sequence([5, 6, 7], "auto:int8=true,draft_vocabulary=1").controller
+    copy = lm.model.draft_copy
+    assert copy.kept_tokens == trimmed_vocabulary(lm.model.choosable)
+    assert copy.kept_layers == lm.num_layers // 2
+    after = lm.sequence([5, 6, 7], "auto").controller
+    assert after.costs is costs is lm.costs
+    assert costs.copied_head == 0 < narrow.costs.copied_head
+    assert after.draft_vocabulary == copy.kept_tokens
+    assert lm.sequence([5, 6, 7], "auto:int8=true").controller.costs is narrow.costs
+    assert lm.model.draft_copy is copy
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"widths": [2, 4, 8]},
+        {"widths": [1, 4, 2]},
+        {"widths": []},
+        {"layer": [1.0]},
+        {"layer": [1.0, "2", 3.0]},
+        {"layer": 3.0},
+        {"layer": [0.0, 1.0, 2.0]},
+        {"head": [1.0, float("nan"), 2.0]},
+        {"round": -1.0},
+        {"round": None},
+        {"position": [0.1]},
+        {"vocabulary": 1.5},
+        {"vocabulary": 0},
+        {"more": 1},
+    ],
+)
+def test_costs_of_another_shape_are_none(change):
+    with pytest.raises(DynexitError):
+        Costs.from_dict(json.loads(json.dumps(TABLE.as_dict() | change)))
+
+
+def test_a_damaged_file_is_measured_anew(checkpoint: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("DYNEXIT_CACHE", str(tmp_path))
+    monkeypatch.setattr(store, "measure_costs", lambda model, copied: TABLE)
+    costs_of(load(checkpoint, check=False).model)
+    (file,) = (tmp_path / "costs").iterdir()
+    for damage in ("[1, 2]", '{"widths": 3}', "[" * 100_000, "1" * 5_000):
+        file.write_text(damage)
+        assert costs_of(load(checkpoint, check=False).model) == TABLE
+        assert Costs.from_dict(json.loads(file.read_text())) == TABLE
 
 
 class Slow:

@@ -19,9 +19,10 @@ ROOMS = {
         "dynexit.decoding.records",
         "dynexit.costs.table",
         "dynexit.errors",
+        "dynexit.setting_types",
     ),
     "dynexit.decoding": ("dynexit.decoding", "dynexit.model", "dynexit.errors"),
-    "dynexit.training": ("dynexit.training", "dynexit.model", "dynexit.errors"),
+    "dynexit.training": ("dynexit.training", "dynexit.model", "dynexit.plain", "dynexit.errors"),
     "dynexit.tasks": ("dynexit.tasks", "dynexit.errors"),
     "dynexit.bench": (
         "dynexit.bench",
@@ -31,13 +32,16 @@ ROOMS = {
         "dynexit.environment",
         "dynexit.language_model",
         "dynexit.methods",
+        "dynexit.plain",
         "dynexit.errors",
+        "dynexit.lifetime",
     ),
     "dynexit.costs": (
         "dynexit.costs",
         "dynexit.decoding",
         "dynexit.model",
         "dynexit.environment",
+        "dynexit.plain",
         "dynexit.errors",
     ),
     "dynexit.replay": (
@@ -47,6 +51,7 @@ ROOMS = {
         "dynexit.model",
         "dynexit.language_model",
         "dynexit.methods",
+        "dynexit.plain",
         "dynexit.errors",
     ),
     "dynexit.serve": (
@@ -56,6 +61,7 @@ ROOMS = {
         "dynexit.language_model",
         "dynexit.methods",
         "dynexit.errors",
+        "dynexit.lifetime",
     ),
 }
 HEAVY = (

@@ -1,10 +1,13 @@
 """Controllers without a model: numbers in, a plan out. DEL has a file of its own."""
 
+import math
+
 import pytest
 from numbers_in import finished, started
 
 from dynexit import DynexitError, Plan
 from dynexit.decoding.controllers import methods
+from dynexit.decoding.controllers.del_ import Del
 from dynexit.decoding.controllers.draft_verify import DraftVerify
 from dynexit.decoding.controllers.finite_state import FiniteState
 from dynexit.decoding.controllers.layerskip import LayerSkip
@@ -126,17 +129,62 @@ WITH_EXIT = [n for n in methods() if "exit_layer" in vars(make_controller(n))]
 WITH_LENGTH = [n for n in methods() if "speculation_length" in vars(make_controller(n))]
 
 
-@pytest.mark.parametrize("exit_layer", [0, -1, 8, 9])
+@pytest.mark.parametrize("exit_layer", [8, 9])
 @pytest.mark.parametrize("method", WITH_EXIT)
 def test_an_exit_layer_outside_the_model_is_refused(method, exit_layer):
     with pytest.raises(DynexitError, match=f"exit layer {exit_layer} is not between 1 and 7"):
         started(make_controller(method, exit_layer=exit_layer))
 
 
+@pytest.mark.parametrize("method", WITH_EXIT)
+def test_an_exit_layer_that_no_model_has_is_refused(method):
+    for exit_layer in (0, -1, 10**5_000):
+        with pytest.raises(DynexitError, match="must be a whole number from 1 to 1000"):
+            make_controller(method, exit_layer=exit_layer)
+
+
 @pytest.mark.parametrize("method", WITH_LENGTH)
-def test_a_negative_speculation_length_is_refused(method):
-    with pytest.raises(DynexitError, match="speculation length -1"):
-        started(make_controller(method, speculation_length=-1))
+@pytest.mark.parametrize("length", [-1, 65, 10**8])
+def test_a_speculation_length_out_of_bounds_is_refused(method, length):
+    with pytest.raises(DynexitError, match=f"speculation_length is {length}: .* from 0 to 64"):
+        make_controller(method, speculation_length=length)
+
+
+def numbers_of(method):
+    """Names of a method's settings that are numbers."""
+    fields = vars(make_controller(method)).items()
+    return [name for name, value in fields if isinstance(value, float) and name[0] != "_"]
+
+
+@pytest.mark.parametrize("method", list(methods()))
+def test_what_is_no_number_or_infinite_is_refused(method):
+    for name in numbers_of(method):
+        for value in (math.nan, math.inf, -math.inf):
+            with pytest.raises(DynexitError, match=f"{name} is {value}: it must be a number"):
+                make_controller(method, **{name: value})
+
+
+def test_bounds_hold_for_a_controller_that_was_made_in_python():
+    for made, sentence in (
+        (LayerSkip(speculation_length=10**8), "speculation_length is 100000000"),
+        (Del(d_max=10**8), "d_max is 100000000: it must be a whole number from 1 to 64"),
+        (DraftVerify(gamma=math.nan), "gamma is nan: it must be a number from 0 to 1"),
+    ):
+        with pytest.raises(DynexitError, match=sentence):
+            make_controller(made)
+    narrow = LayerSkip()
+    narrow.draft_vocabulary = 0
+    with pytest.raises(DynexitError, match="draft_vocabulary is 0"):
+        make_controller(narrow)
+
+
+def test_a_length_that_counts_up_ends_at_the_longest_draft():
+    controller = started(FiniteState(speculation_length=63))
+    lengths = []
+    for _ in range(3):
+        controller.observe(finished(9, 9))
+        lengths.append(controller.plan().speculation_length)
+    assert lengths == [64, 64, 64]
 
 
 @pytest.mark.parametrize(

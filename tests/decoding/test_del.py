@@ -282,18 +282,18 @@ def test_del_follows_the_paper_over_many_rounds(seed):
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"cap": "sometimes"}, "cap 'sometimes'"),
-        ({"omega": 0.0}, "omega 0.0"),
-        ({"omega": 1.01}, "omega 1.01"),
+        ({"cap": "sometimes"}, "cap is 'sometimes'"),
+        ({"omega": 0.0}, "omega is 0.0"),
+        ({"omega": 1.01}, "omega is 1.01"),
         ({"d_max": 0}, "d_max"),
         ({"prompt_positions": -1}, "prompt_positions"),
-        ({"min_layer": 0}, "min_layer 0"),
+        ({"min_layer": 0}, "min_layer is 0"),
         ({"min_layer": 8}, "min_layer 8"),
     ],
 )
 def test_del_refuses_settings_by_name(settings, named):
     with pytest.raises(DynexitError, match=named):
-        started(Del(**settings))
+        started(make_controller("del", **settings))
 
 
 def test_del_e_lim_says_so_where_the_model_has_too_few_layers():

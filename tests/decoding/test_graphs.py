@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny import FAMILIES, LLAMA, LOSSLESS, new_tokens, random_model, thrice
 
-from dynexit.model.graphs.pieces import WIDTHS, Pieces, Stage, width_of
+from dynexit.model.graphs.pieces import HEAD_SIZES, WIDTHS, Pieces, Stage, width_of
 from dynexit.model.graphs.transformer import RecordedTransformer
 from dynexit.model.interface import Span
 from dynexit.model.readings import numbers_of
@@ -30,6 +30,13 @@ def model_of(family):
 @pytest.fixture
 def graphs():
     return RecordedTransformer(model_of("llama"), thrice)
+
+
+def test_heads_of_many_sizes_are_not_all_recorded(graphs):
+    hidden = torch.randn(1, LLAMA.hidden_size, dtype=graphs.dtype)
+    for limit in range(1, 40):
+        assert graphs.measure(hidden, limit).equal(graphs.eager.measure(hidden, limit))
+    assert len(graphs.pieces) == HEAD_SIZES
 
 
 @torch.inference_mode()

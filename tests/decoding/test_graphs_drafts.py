@@ -8,9 +8,9 @@ from tiny import Fixed, decode, random_model, thrice
 
 from dynexit import DynexitError, Plan, Sampling
 from dynexit.decoding.drafters.early_exit import EarlyExitDrafter
+from dynexit.decoding.limits import Limits
 from dynexit.decoding.requests import drive
 from dynexit.decoding.scheduler import Scheduler
-from dynexit.decoding.sequence import Limits
 from dynexit.decoding.sequence import Sequence as Decoding
 from dynexit.decoding.text import NoText
 from dynexit.model.crossing import Parcel

@@ -5,7 +5,7 @@ import pytest
 from tiny import LOSSLESS, new_tokens, random_model
 
 from dynexit import DynexitError, LanguageModel, Sampling
-from dynexit.methods import make_controller
+from dynexit.methods import make_controller, parse_settings
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6]
 
@@ -36,31 +36,62 @@ def test_a_setting_of_another_method_is_refused(model):
 @pytest.mark.parametrize(
     ("method", "sentence"),
     [
-        ("layerskip:exit_layer=abc", "exit_layer is 'abc': it must be a whole number."),
-        ("layerskip:exit_layer=3.5", "exit_layer is 3.5: it must be a whole number."),
-        ("layerskip:exit_layer=true", "exit_layer is True: it must be a whole number."),
+        ("layerskip:exit_layer=abc", "exit_layer is 'abc': it must be a whole number from "),
+        ("layerskip:exit_layer=3.5", "exit_layer is 3.5: it must be a whole number from "),
+        ("layerskip:exit_layer=true", "exit_layer is True: it must be a whole number from "),
         ("layerskip:exit_layer=", "setting 'exit_layer=' is not of the form name=value."),
         ("layerskip:exit_layer=[", "setting 'exit_layer=[' has a value that cannot be read."),
-        ("layerskip:speculation_length=x", "speculation_length is 'x': it must be a whole number."),
+        (
+            "layerskip:speculation_length=x",
+            "speculation_length is 'x': it must be a whole number",
+        ),
         ("layerskip:speculation_length=null", "speculation_length is None"),
         ("finite-state:speculation_length=true", "speculation_length is True"),
         ("two-model:speculation_length=2.0", "speculation_length is 2.0"),
-        ("del:max_layer=x", "max_layer is 'x': it must be a whole number."),
-        ("del-e:omega=much", "omega is 'much': it must be a number."),
-        ("del:omega=true", "omega is True: it must be a number."),
+        ("del:max_layer=x", "max_layer is 'x': it must be a whole number from "),
+        ("del-e:omega=much", "omega is 'much': it must be a number above 0"),
+        ("del:omega=true", "omega is True: it must be a number above 0"),
         ("del:cap=5", "cap is 5: it must be 'threshold' or 'planned'."),
-        ("auto:exit_layer=x", "exit_layer is 'x': it must be a whole number."),
+        ("auto:exit_layer=x", "exit_layer is 'x': it must be a whole number from "),
         ("auto:int8=maybe", "int8 is 'maybe': it must be true or false."),
         ("auto:exits=x", "exits is 'x': it must be true or false."),
         ("auto:lookup=5", "lookup is 5: it must be true or false."),
         ("auto:carry=foo", "carry is 'foo': it must be true or false."),
         ("auto:draft_vocabulary=true", "draft_vocabulary is True"),
+        ("auto:draft_vocabulary=0", "draft_vocabulary is 0: it must be a whole number from 1 to"),
+        ("del:omega=.nan", "omega is nan: it must be a number above 0 and at most 1."),
+        ("del:omega=0", "omega is 0: it must be a number above 0 and at most 1."),
+        ("del:prompt_positions=1000000", "prompt_positions is 1000000: it must be a whole number"),
+        ("del:max_layer=0", "max_layer is 0: it must be a whole number from 1 to 1000."),
+        ("layerskip:exit_layer=0x" + "f" * 90, "exit_layer is a number of 360 bits: it must be"),
     ],
 )
 def test_a_setting_of_a_wrong_type_is_one_sentence(method, sentence):
     with pytest.raises(DynexitError) as error:
         make_controller(method)
     assert str(error.value).startswith(sentence)
+
+
+UNREADABLE = (
+    *("0x_", "0b_", "1" * 5_000, "0x" + "_" * 9, "2026-99-99", "2026-01-01 99:99:99"),
+    *("2026-01-01 00:00:00 +99:99", "*a", "&a [*a", "!!int x", "!!bool x", "!!timestamp x"),
+    *("!!int ''", "!!float x", "!!python/object:os.system x", "[" * 5_000, "{[1]: 2}", "\x00"),
+    *("\ud800", "!!binary x", "a: b: c", "%", "@"),
+)
+
+
+@pytest.mark.parametrize("value", UNREADABLE, ids=lambda value: ascii(value[:12]))
+def test_a_value_that_cannot_be_read_is_one_sentence(value):
+    with pytest.raises(DynexitError, match=r"has a value that cannot be read\.$") as error:
+        parse_settings([f"exit_layer={value}"])
+    assert len(str(error.value)) < 150
+
+
+@pytest.mark.parametrize("value", ["1" + "0" * 4_000, "[" + "1, " * 9_000 + "]", "x" * 9_000])
+def test_a_long_value_is_cut_in_the_sentence(value):
+    with pytest.raises(DynexitError, match=r"exit_layer is .*: it must be") as error:
+        make_controller("layerskip", **parse_settings([f"exit_layer={value}"]))
+    assert len(str(error.value)) < 150
 
 
 def test_settings_of_their_own_types_are_taken():

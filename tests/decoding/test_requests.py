@@ -8,8 +8,8 @@ from tiny import EXITING, LLAMA, LOSSLESS, decode, random_model
 
 from dynexit import Sampling
 from dynexit.decoding import sequence as sequence_module
+from dynexit.decoding.limits import Limits
 from dynexit.decoding.requests import Segment, Unembed, serve
-from dynexit.decoding.sequence import Limits
 from dynexit.decoding.sequence import Sequence as Decoding
 from dynexit.decoding.text import NoText
 from dynexit.methods import make_controller

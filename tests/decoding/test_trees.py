@@ -13,7 +13,7 @@ from dynexit.decoding.controllers.auto import FIRST, Auto
 from dynexit.decoding.controllers.estimates import SECOND, LeafEstimates
 from dynexit.decoding.records import Draft, Plan, Round
 from dynexit.decoding.sampling import Chooser
-from dynexit.model.drafting import Leaf
+from dynexit.model.drafting_rule import Leaf
 from dynexit.model.native.transformer import NativeTransformer
 from dynexit.model.readings import Readings
 

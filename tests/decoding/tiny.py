@@ -8,8 +8,8 @@ import torch
 from dynexit import Chunk, Controller, LanguageModel, Plan, Sampling
 from dynexit.costs.table import Costs
 from dynexit.decoding.controllers import methods
+from dynexit.decoding.limits import Limits
 from dynexit.decoding.loop import generate
-from dynexit.decoding.sequence import Limits
 from dynexit.decoding.sequence import Sequence as Decoding
 from dynexit.decoding.text import NoText
 from dynexit.methods import make_controller

@@ -71,3 +71,10 @@ def test_other_code_is_never_overwritten(repository, dynexit):
     assert code == 2
     assert "remove it first" in err
     assert dynexit("export-custom-generate", repository / "nothing")[0] == 2
+
+
+def test_a_folder_without_a_checkpoint_is_refused(tmp_path, dynexit):
+    code, out, err = dynexit("export-custom-generate", tmp_path)
+    assert (code, out) == (2, "")
+    assert "has no config.json" in err
+    assert not list(tmp_path.iterdir())

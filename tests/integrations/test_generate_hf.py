@@ -283,6 +283,18 @@ def test_a_model_in_training_is_refused(llama):
         ours(model, prompt(), max_new_tokens=4)
 
 
+@pytest.mark.parametrize("token", [97, -1])
+def test_a_token_outside_the_vocabulary_is_refused(llama, token):
+    with pytest.raises(DynexitError, match=f"token id {token} is outside"):
+        ours(llama, torch.tensor([[3, token]]), max_new_tokens=4)
+
+
+@pytest.mark.parametrize("shape", [(1, 0), (0, 3)])
+def test_nothing_to_continue_is_refused(llama, shape):
+    with pytest.raises(DynexitError, match="prompt is empty"):
+        ours(llama, torch.zeros(shape, dtype=torch.long), bos_token_id=1, max_new_tokens=4)
+
+
 def test_a_prompt_past_the_context_is_refused(llama):
     with pytest.raises(DynexitError, match="context holds 128"):
         ours(llama, prompt(130), max_new_tokens=4)

@@ -7,16 +7,19 @@ import sys
 from importlib.metadata import entry_points
 
 import pytest
+import torch
 
 pytest.importorskip("lm_eval", reason="the extra dynexit[lm-eval] is not installed")
 
 import lm_eval
 from lm_eval.api.instance import Instance
 from lm_eval.tasks import TaskManager
+from transformers import AutoModelForCausalLM
 
 from dynexit import DynexitError
+from dynexit.decoding.sequence import PREFILL_ROWS
 from dynexit.integrations.lm_eval import DynexitLM, register
-from dynexit.language_model import DEFAULT_METHOD
+from dynexit.methods import DEFAULT_METHOD
 
 LINES = [
     {"question": "Two and two?", "answer": "four", "wrong": "nine"},
@@ -140,6 +143,96 @@ def test_the_method_is_the_packages_own_where_none_is_named(checkpoint, model):
 
 def request(kind, *arguments):
     return Instance(request_type=kind, doc={}, arguments=arguments, idx=0)
+
+
+def theirs_says(checkpoint, ids, count, layers=None):
+    """By transformers, of the first layers or all: log-probability of the last `count` ids."""
+    theirs = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    theirs.model.layers = theirs.model.layers[:layers]
+    logits = theirs(torch.tensor([ids[:-1]]), use_cache=False).logits[0, -count:].detach()
+    wanted = torch.tensor(ids[-count:])
+    picked = logits.log_softmax(-1).gather(-1, wanted[:, None])
+    return float(picked.sum()), bool((logits.argmax(-1) == wanted).all())
+
+
+PAIR = ("Question: Tom has 3 boxes of 4 pens.", " Answer: 12 pens")
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_an_early_exit_is_scored_by_its_own_layers(checkpoint, model, layers):
+    early = DynexitLM(str(checkpoint), dtype="fp32", method=f"early-exit:exit_layer={layers}")
+    (scored,) = early.loglikelihood([request("loglikelihood", *PAIR)], True)
+    ids, context = early.tok_encode("".join(PAIR)), early.tok_encode(PAIR[0])
+    wanted = theirs_says(checkpoint, ids, len(ids) - len(context), layers)
+    assert scored == (pytest.approx(wanted[0], abs=2e-3), wanted[1])
+    (whole,) = model.loglikelihood([request("loglikelihood", *PAIR)], True)
+    assert abs(whole[0] - scored[0]) > 0.1
+
+
+def test_scores_hold_the_logits_of_one_slice(checkpoint, model, monkeypatch):
+    context, said = list(range(5, 5 + 100)), [3 + 7 * i % 400 for i in range(2 * PREFILL_ROWS + 9)]
+    unembed, rows = type(model._lm.model).unembed, []
+
+    def counted(self, hidden, limit=None):
+        rows.append(len(hidden))
+        return unembed(self, hidden, limit)
+
+    monkeypatch.setattr(type(model._lm.model), "unembed", counted)
+    (scored,) = model._loglikelihood_tokens([(None, context, said)], True)
+    wanted = theirs_says(checkpoint, [*context, *said], len(said))
+    assert scored == (pytest.approx(wanted[0], rel=1e-5), wanted[1])
+    assert sum(rows) == len(said)
+    assert max(rows) == PREFILL_ROWS
+
+
+@pytest.mark.parametrize("pair", [("Hello", ""), ("", "")])
+def test_an_empty_continuation_is_refused(model, pair):
+    with pytest.raises(DynexitError, match="continuation is empty"):
+        model.loglikelihood([request("loglikelihood", *pair)], True)
+
+
+def test_the_harness_s_usual_arguments(checkpoint, model):
+    usual = "dtype=auto,trust_remote_code=false,max_length=64,use_fast_tokenizer=true,revision=main"
+    usual += ",parallelize=false,peft=None,backend=causal,attn_implementation=sdpa,truncation=true"
+    text = f"pretrained={checkpoint},method=layerskip,exit_layer=3,add_bos_token=false,{usual}"
+    made = DynexitLM.create_from_arg_string(text, {"batch_size": "auto", "device": "cpu"})
+    own = json.loads((checkpoint / "config.json").read_text())["dtype"]
+    assert str(made._lm.model.dtype) == f"torch.{own}"
+    assert made.max_length == 64
+    long = [3 + 7 * i % 400 for i in range(100)]
+    (cut,) = made._loglikelihood_tokens([(None, long[:90], long[90:])], True)
+    (same,) = made._loglikelihood_tokens([(None, long[-65:-10], long[90:])], True)
+    assert cut == same
+
+
+def test_what_is_said_before_a_text(checkpoint, model):
+    begun = DynexitLM(str(checkpoint), dtype="fp32", add_bos_token=True, prefix_token_id=7)
+    assert begun.prefix_token_id == 7
+    begin = begun.tokenizer.bos_token_id
+    assert begin is None or begun.tok_encode("Hello")[0] == begin
+    plain = DynexitLM(str(checkpoint), dtype="fp32", add_bos_token=False)
+    assert plain.tok_encode("Hello") == plain.tok_encode("Hello", add_special_tokens=False)
+
+
+REFUSED = {
+    "trust_remote_code": True,
+    "revision": "v2",
+    "peft": "adapter",
+    "parallelize": True,
+    "think_end_token": "</think>",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_arguments_that_ask_for_more_are_refused_by_name(name):
+    with pytest.raises(DynexitError, match=f"{name}=.* cannot be used"):
+        DynexitLM("/nowhere", **{name: REFUSED[name]})
+
+
+@pytest.mark.parametrize("length", [1, 10**6, "many"])
+def test_a_length_past_the_context_is_refused(checkpoint, length):
+    with pytest.raises(DynexitError, match=r"max_length is .* from 2 to"):
+        DynexitLM(str(checkpoint), dtype="fp32", max_length=length)
 
 
 def test_a_long_context_is_cut_from_the_left(model):

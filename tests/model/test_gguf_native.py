@@ -8,7 +8,7 @@ import pytest
 import torch
 from gguf import GGMLQuantizationType as Type
 from gguf_files import WIDE, random_blocks, write_gguf
-from tiny_checkpoints import forward, read, tokens_for
+from tiny_checkpoints import forward, read, refusal, tokens_for
 
 from dynexit.model.gguf.blocks import QUANTISED
 from dynexit.model.interface import Span
@@ -176,3 +176,18 @@ def test_an_int8_copy_for_drafts(tmp_path):
     rows = copy.rows([Span(native.new_cache(), 0, 10)])
     copy.run_layers(copy.embed(tokens), rows, 0, 2, kept)
     assert near(kept[-1], states[1])
+
+
+@pytest.mark.parametrize(
+    ("kinds", "inputs", "rows", "reason"),
+    [
+        ((99,), 512, 109, "blocks of type 99 have no kernel"),
+        ((Type.Q4_K,), 96, 109, "blocks of type 12 do not fill rows of 96 inputs"),
+        ((Type.Q4_0, Type.Q8_0), 512, 40, "parts of several types share a group"),
+        ((Type.Q4_0,), 256, 109, "matrix 4 has 109 outputs of 256 inputs"),
+    ],
+)
+def test_blocks_that_do_not_fit_are_refused(config, kinds, inputs, rows, reason):
+    native = NativeTransformer(config, torch.float32, weights="given")
+    blocks = [Blocks(np.zeros((rows, 2048), np.uint8), inputs, kind) for kind in kinds]
+    assert reason in refusal(lambda: native.pack_blocks("head", blocks))

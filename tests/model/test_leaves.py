@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny_checkpoints import prefilled, states_of
 
-from dynexit.model.drafting import DraftingRule, Leaf
+from dynexit.model.drafting_rule import DraftingRule, Leaf
 from dynexit.model.interface import Span
 
 FORMATS = [(torch.float32, None), (torch.bfloat16, None), (torch.bfloat16, "int8")]

@@ -8,7 +8,7 @@ from dynexit import load
 from dynexit.model.interface import Span
 from dynexit.model.loading import load_model, load_shape
 from dynexit.model.placement import place_layers
-from dynexit.synth import SHAPES
+from dynexit.shapes import SHAPES
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 METHODS = ("vanilla", "layerskip", "finite-state", "draft-verify", "del")

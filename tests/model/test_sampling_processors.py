@@ -8,7 +8,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tiny_checkpoints import random_model
 
-from dynexit.decoding.sampling import Chooser, Sampling
+from dynexit.decoding.sampling import Chooser
+from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.errors import DynexitError
 
 VOCABULARY = 23

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny_checkpoints import prefilled, refusal, states_of, tokens_for
 
-from dynexit.model.drafting import DraftingRule
+from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.interface import Span
 from dynexit.model.native.workspace import ROWS
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from dynexit import DynexitError, load
 from dynexit.costs.table import Costs
@@ -14,7 +16,7 @@ from dynexit.methods import make_controller
 from dynexit.replay.oracle import oracle
 from dynexit.replay.recording import record_text, trace_info
 from dynexit.replay.running import replay, replay_all
-from dynexit.replay.trace import Trace, load_trace
+from dynexit.replay.trace import Trace, TracedText, TraceInfo, load_trace
 
 COSTS = Costs((1, 4, 8), (1e-4, 1.2e-4, 2e-4), (3e-4, 3e-4, 4e-4), (1e-5,) * 3, 8e-5, 0, 1e-4, 8192)
 PROMPTS = (
@@ -129,6 +131,66 @@ def test_a_file_that_is_no_trace_is_told(tmp_path: Path, content):
         file.write_bytes(content)
     with pytest.raises(DynexitError, match="trace"):
         load_trace(file)
+
+
+def tiny_trace(file: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """A trace of one text, of two layers, as it lies in a file: arrays, and the header."""
+    shape = (2, 4)
+    tokens = np.zeros((*shape, 2), np.int32), np.full((*shape, 2), 0.5, np.float32)
+    trimmed = np.zeros(shape, np.int32), np.full(shape, 0.5, np.float32)
+    text = TracedText("a-1", 2, 0, np.zeros(5, np.int32), *tokens, *trimmed)
+    Trace(TraceInfo("m", 2, 9, 99, 9, (3,)), [text]).save(file)
+    with safe_open(file, "np") as stored:
+        return load_file(file), stored.metadata()
+
+
+def info(**changes: object) -> tuple[dict[str, object], dict[str, str]]:
+    """A change of what the header says of the model."""
+    told = {"model": "m", "num_layers": 2, "vocab_size": 9, "max_positions": 99}
+    return {}, {"info": json.dumps({**told, "draft_vocabulary": 9, "eos": [3], **changes})}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (info(num_layers="2"), "info.num_layers is '2'"),
+        (info(num_layers=3), "best of a-1 has the shape"),
+        (info(num_layers=0), "a size that no model has"),
+        (info(eos=3), "info.eos is 3"),
+        (info(vocab_size=3, draft_vocabulary=9), "beyond the vocabulary"),
+        (info(extra=1), "unknown 'extra'"),
+        (info(max_positions=2), "lengths that do not fit"),
+        (({}, {"info": "[1"}), "is not JSON"),
+        (({}, {"info": "[1]"}), r"info is \[1\]"),
+        (({}, {"texts": "3"}), "not iterable"),
+        (({}, {"texts": '{"a": 1}'}), "not enough values"),
+        (({}, {"texts": '[["a-1", "2", 0]]'}), "prompt_length is '2'"),
+        (({}, {"texts": '[["a-1", 2, -1]]'}), "has the shape"),
+        (({}, {"texts": '[["a-1", 5, 0]]'}), "lengths that do not fit"),
+        (({}, {"texts": '[["a-1", 2, 0], ["a-2", 2, 0]]'}), "1.tokens"),
+        (({"0.best": np.zeros((2, 3, 2), np.int32)}, {}), "best of a-1 has the shape"),
+        (({"0.tokens": np.zeros(5, np.float32)}, {}), "tokens of a-1 is of type float32"),
+        (({"0.tokens": np.full(5, 9, np.int32)}, {}), "tokens of a-1 has a number out of range"),
+        (({"0.tokens": np.full(5, -1, np.int32)}, {}), "tokens of a-1 has a number out of range"),
+        (({"0.confidence": np.full((2, 4, 2), np.nan, np.float32)}, {}), "confidence of a-1 has"),
+    ],
+)
+def test_an_edited_trace_is_one_sentence(tmp_path: Path, change, told):
+    file = tmp_path / "x.safetensors"
+    arrays, header = tiny_trace(file)
+    assert len(load_trace(file).texts) == 1
+    save_file(arrays | change[0], file, header | change[1])
+    with pytest.raises(DynexitError, match=rf"x.safetensors cannot be read as a trace: .*{told}"):
+        load_trace(file)
+
+
+def test_edited_costs_are_one_sentence(dynexit, tmp_path: Path):
+    file, cost = tmp_path / "x.safetensors", tmp_path / "cost.json"
+    tiny_trace(file)
+    cost.write_text(json.dumps(COSTS.as_dict() | {"layer": "fast"}))
+    code, _, err = dynexit("replay", file, "--cost", cost)
+    assert code == 2
+    assert f"--cost {cost} holds no costs: it.layer is 'fast': it must be a list" in err
 
 
 def test_the_commands_work_together(dynexit, tmp_path: Path):

@@ -4,10 +4,9 @@ import asyncio
 import threading
 
 import openai
-import uvicorn
 
 from dynexit.serve.app import create_app
-from dynexit.serve.server import Server, open_socket
+from dynexit.serve.server import make_server, open_socket
 
 METHOD = "layerskip:exit_layer=3,speculation_length=3"
 PROMPTS = (
@@ -27,8 +26,8 @@ class Running:
         self.engine = self.service.engine
         self._socket = open_socket("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        config = uvicorn.Config(self.app, log_level="warning", timeout_graceful_shutdown=10)
-        self._server = Server(config, self.engine)
+        self._server = make_server(self.app, "warning")
+        self.crowd = self._server.config.http.crowd
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:

@@ -14,6 +14,7 @@ import pytest
 from running import PROMPTS
 
 import dynexit
+from dynexit.decoding.sequence import COURTEOUS
 from dynexit.model.cache import KVCache
 from dynexit.model.native.transformer import NativeCache
 from dynexit.serve.app import create_app
@@ -154,7 +155,8 @@ def test_work_for_a_client_that_is_gone_ends(server, stream):
     body = json.dumps({**LONG, "stream": stream}).encode()
     with closing(socket.create_connection((host, int(port)))) as connection:
         connection.sendall(
-            b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\n"
+            b"content-type: application/json\r\n"
             + f"content-length: {len(body)}\r\n\r\n".encode()
             + body
         )
@@ -207,6 +209,17 @@ def test_deadlines_end_what_runs_and_what_waits(serving):
         stream = client.completions.create(**LONG, stream=True, **hurry)
         with pytest.raises(openai.APIError, match=r"0\.3 seconds"):
             list(stream)  # after the first tokens: the status is sent
+
+
+def test_a_long_draft_is_cut_while_others_wait_for_it(lm, server):
+    method = "layerskip:exit_layer=19,speculation_length=64"
+    asked = {"model": "bundled", "prompt": PROMPTS[3], "max_tokens": 100, "temperature": 0}
+    told = {"extra_body": {"dynexit": {"method": method}}}
+    alone = server.client().completions.create(**asked, **told)
+    both = server.client().completions.create(**asked, **told, n=2)
+    assert alone.choices[0].text == both.choices[0].text == both.choices[1].text
+    assert alone.dynexit["drafted"] > COURTEOUS * alone.dynexit["rounds"]
+    assert both.dynexit["drafted"] <= COURTEOUS * both.dynexit["rounds"]
 
 
 class Broken(dynexit.Controller):

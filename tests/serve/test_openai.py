@@ -4,13 +4,12 @@ import asyncio
 import json
 import math
 import urllib.request
-from pathlib import Path
 
 import openai
 import pytest
+from chat_models import chat_model
 from running import PROMPTS
 
-import dynexit
 from dynexit.decoding.controllers import methods
 from dynexit.methods import lossless_methods
 
@@ -249,18 +248,6 @@ def test_layers_predictions_are_those_of_decoding(lm, server):
     first = next(lm.stream(PROMPT, "early-exit", exit_layer=3, max_new_tokens=1))
     assert told["texts"][0][2] == lm.tokenizer.piece(first.token_ids[0])
     assert all(0 < value <= 1 for layers in told["confidences"] for value in layers)
-
-
-def chat_model(folder: Path) -> dynexit.LanguageModel:
-    """The bundled checkpoint with a chat template."""
-    for file in Path(dynexit.__file__).parent.joinpath("bundled").iterdir():
-        (folder / file.name).symlink_to(file)
-    template = (
-        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
-        "{% if add_generation_prompt %}assistant:{% endif %}"
-    )
-    (folder / "chat_template.jinja").write_text(template)
-    return dynexit.load(folder, device="cpu", check=False)
 
 
 @pytest.fixture(scope="module")

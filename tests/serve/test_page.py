@@ -1,11 +1,17 @@
 """The page in a real browser: what it shows is what the library writes."""
 
+import json
+import random
 import re
 import shutil
 import time
+import urllib.error
 import urllib.request
+from statistics import median
 
 import pytest
+
+from dynexit import comparing
 
 sync_api = pytest.importorskip("playwright.sync_api")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
@@ -17,7 +23,8 @@ def browser():
     with sync_api.sync_playwright() as playwright:
         try:
             launched = playwright.chromium.launch(
-                executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"]
+                executable_path=BROWSER,
+                args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
             )
         except sync_api.Error as error:
             pytest.skip(f"there is no Chromium here: {error.message.splitlines()[0]}")
@@ -32,23 +39,46 @@ def page(browser, server):
     opened.on("pageerror", lambda error: problems.append(str(error)))
     opened.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
     opened.on("request", lambda r: None if r.url.startswith(server.url) else problems.append(r.url))
-    opened.goto(server.url)
-    opened.wait_for_selector("#method option", state="attached")
+    visit(opened, server)
     yield opened
     opened.close()
     assert problems == []
 
 
-def run(page, method=None):
+@pytest.fixture
+def bare(browser):
+    """A page where requests may fail."""
+    opened = browser.new_page()
+    yield opened
+    opened.close()
+
+
+def visit(page, server):
+    page.goto(server.url)
+    page.wait_for_selector("#method option", state="attached")
+
+
+def run(page, method=None, count=COUNT):
     if method:
         page.select_option("#method", method)
-    page.fill("#count", str(COUNT))
+    page.fill("#count", str(count))
     page.click("#run")
+    finish(page)
+
+
+def finish(page):
     page.wait_for_selector("#verdict:not(:empty)", timeout=60_000)
+    page.wait_for_selector("#run:text('Run')", timeout=60_000)
 
 
 def prompt_of(page):
     return page.input_value("#prompt")
+
+
+def refuse(page):
+    page.fill("#prompt", "x " * 3_000)
+    page.click("#run")
+    page.wait_for_selector("#error:not(:empty)")
 
 
 def test_the_text_is_the_librarys_coloured_by_origin(page, lm):
@@ -61,7 +91,7 @@ def test_the_text_is_the_librarys_coloured_by_origin(page, lm):
     assert page.locator("#own .recovered, #own .bonus").count() > 0
     assert page.locator("#vanilla .accepted").count() == 0
     assert "The same text, token for token." in page.text_content("#verdict")
-    assert re.search(r"at \d+\.\d\d times the speed", page.text_content("#verdict"))
+    assert re.search(r"\d\.\d\d times as fast as plain decoding", page.text_content("#verdict"))
 
 
 def test_every_round_has_its_column(page, lm):
@@ -109,42 +139,221 @@ def test_stop_ends_the_work(page, server):
         time.sleep(0.01)
 
 
-def test_a_refusal_is_shown_in_words(browser, server):
-    page = browser.new_page()
-    page.goto(server.url)
-    page.wait_for_selector("#method option", state="attached")
-    page.fill("#prompt", "x " * 3_000)
+def test_stop_works_whatever_the_form_holds(page):
+    page.fill("#count", "1000")
     page.click("#run")
-    page.wait_for_selector("#error:not(:empty)")
-    assert "shorten the prompt" in page.text_content("#error")
-    page.close()
+    page.wait_for_selector("#own .token")
+    page.fill("#prompt", "")
+    page.click("#run")
+    page.wait_for_selector("#run:text('Run')")
+    assert page.text_content("#error") == ""
+
+
+def test_a_refusal_is_one_sentence_and_leaves_nothing_of_the_text_before(bare, server):
+    visit(bare, server)
+    run(bare)
+    bare.locator("#own .token").nth(4).hover()
+    bare.wait_for_selector("#layers li")
+    refuse(bare)
+    assert "shorten the prompt" in bare.text_content("#error")
+    assert bare.text_content("#error")[0].isupper()
+    assert bare.evaluate("document.getElementById('own-bar').getBoundingClientRect().width") == 0
+    for emptied in ("own", "own-counts", "vanilla", "verdict", "timing", "layers", "round-count"):
+        assert bare.text_content(f"#{emptied}") == ""
+    assert bare.is_hidden("#rounds")
+
+
+def test_a_new_run_forgets_the_token_that_was_pointed_at(page):
+    at_first = page.text_content("#token-about")
+    run(page)
+    page.locator("#own .token").nth(4).hover()
+    page.wait_for_selector("#layers li")
+    assert page.text_content("#token-about") != at_first
+    page.fill("#count", "8")
+    page.focus("#prompt")
+    page.mouse.move(0, 0)
+    page.keyboard.press("Control+Enter")
+    finish(page)
+    assert page.text_content("#token-about") == at_first
+    assert page.text_content("#token-name") == "A token"
+    assert page.locator("#layers li").count() == 0
+
+
+def test_a_fresh_page_says_what_to_do(page):
+    shown = "getComputedStyle(document.getElementById('own'), '::before').content"
+    assert "Press Run" in page.evaluate(shown)
+    assert page.is_hidden("#rounds")
+    assert "Point at a token" in page.text_content("#token-about")
+
+
+LOOKS_UP = """
+import dynexit
+
+class LooksUp(dynexit.Controller):
+    drafters = ("lookup",)
+    offered = 0
+
+    def consider(self, offer):
+        self.offered = len(offer.tokens)
+
+    def plan(self):
+        length, self.offered = min(self.offered, 6), 0
+        return dynexit.Plan(0, length, drafter="lookup")
+"""
+
+
+def test_rounds_that_look_up_are_told_in_words(bare, serving, tmp_path):
+    file = tmp_path / "looking.py"
+    file.write_text(LOOKS_UP)
+    with serving(method=f"{file}:LooksUp") as server:
+        visit(bare, server)
+        bare.fill("#prompt", "one two three four five six seven eight nine ten\n" * 6)
+        run(bare, count=40)
+        bare.locator("#own .token.lookup").first.hover()
+        assert "Looked up in the text," in bare.text_content("#token-about")
+        assert re.fullmatch("(mostly )?(looked up|plain)", bare.text_content("#exit-now"))
+        drawn = {rect.get_attribute("fill") for rect in bare.locator("#exits rect").all()}
+        assert drawn == {"var(--lookup)"}
+
+
+def test_the_last_number_of_speed_is_of_the_whole_run(page):
+    run(page, "del")
+    assert float(page.text_content("#speed-now")) > 0
+
+
+def test_any_temperature_is_taken(page, lm):
+    page.fill("#temperature", "0.85")
+    run(page, "del")
+    expected = lm.generate(
+        prompt_of(page), "vanilla", max_new_tokens=COUNT, temperature=0.85, seed=1
+    )
+    assert "".join(page.locator("#own .token").all_text_contents()) == expected.text
+    assert "The same text" in page.text_content("#verdict")
+
+
+def test_the_verdict_is_the_ratio_of_medians_of_runs_in_turn(page):
+    told = []
+
+    def keep(reply):
+        asked = json.loads(reply.request.post_data or "{}")
+        if reply.url.endswith("/v1/completions") and not asked.get("stream"):
+            speed = reply.json()["dynexit"]["tokens_per_second"]
+            told.append((asked["dynexit"]["method"], speed))
+
+    page.on("response", keep)
+    run(page, "del")
+    page.wait_for_timeout(0)  # the last reply is heard of, too
+    assert [method for method, _ in told] == ["del", "vanilla"] * comparing.REPEATS
+    speeds = [float(f"{median(s for m, s in told if m == one):.4g}") for one in ("del", "vanilla")]
+    ratio, ours, plain = re.search(
+        r"([\d.]+) times as fast as plain decoding: ([\d.]+) against ([\d.]+) tokens/s, "
+        rf"medians of {comparing.REPEATS} runs of each",
+        page.text_content("#verdict"),
+    ).groups()
+    assert [float(ours), float(plain)] == speeds
+    assert ratio == f"{speeds[0] / speeds[1]:.2f}"
+    for lane, speed in (("own", ours), ("vanilla", plain)):
+        assert page.text_content(f"#{lane}-counts") == f"{COUNT} tokens · {speed} tokens/s"
+
+
+def test_the_page_counts_as_the_library_does(page):
+    drawn = random.Random(0)
+    runs = [[drawn.lognormvariate(4, 3) for _ in range(drawn.randint(1, 6))] for _ in range(200)]
+    told = page.evaluate(
+        """async runs => {
+            const {REPEATS, medianSpeed, shownSpeed, speedup} = await import("/page/speed.js");
+            const speeds = runs.map(medianSpeed);
+            return [REPEATS, speeds, speeds.map(shownSpeed), speedup(3, 2), speedup(0, 2)];
+        }""",
+        runs,
+    )
+    speeds = [comparing.rounded_speed(median(one)) for one in runs]
+    shown = [comparing.shown_speed(speed) for speed in speeds]
+    assert told == [comparing.REPEATS, pytest.approx(speeds, rel=1e-3), shown, 1.5, None]
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(4, "So short a text says little of speed."), (1, "no speed to compare")]
+)
+def test_short_texts_are_judged_with_care(page, count, said):
+    run(page, "del", count)
+    assert said in page.text_content("#verdict")
+    assert "NaN" not in page.text_content("#results")
+    assert "Infinity" not in page.text_content("#results")
+    assert page.text_content("#vanilla-counts").startswith("1 token" if count == 1 else "4 tokens")
+
+
+def test_plain_decoding_is_asked_what_the_method_was_asked(page):
+    asked = []
+    page.on("request", lambda r: asked.append(json.loads(r.post_data)) if r.post_data else None)
+    page.fill("#count", str(COUNT))
+    page.click("#run")
+    page.wait_for_selector("#own .token")
+    page.fill("#prompt", "Something else")
+    page.fill("#temperature", "1.5")
+    finish(page)
+    written = [one for one in asked if "prompt" in one]
+    assert len(written) == 2 + 2 * comparing.REPEATS
+    assert len({(one["prompt"], one["temperature"]) for one in written}) == 1
+
+
+def test_a_connection_that_breaks_is_told_in_words(bare, server):
+    visit(bare, server)
+    bare.fill("#count", "1000")
+    bare.click("#run")
+    bare.wait_for_selector("#own .token")
+    bare.context.set_offline(True)
+    bare.wait_for_selector("#error:not(:empty)")
+    words = "The server cannot be reached: is it still running?"
+    assert bare.text_content("#error") == words
+    bare.fill("#count", "8")
+    bare.click("#run")
+    bare.wait_for_selector("#run:text('Run')")
+    assert bare.text_content("#error") == words
+    bare.context.set_offline(False)
+    run(bare)
+    assert bare.text_content("#error") == ""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_a_phone(browser, server, scheme):
     size = {"width": 360, "height": 740}
     page = browser.new_page(viewport=size, color_scheme=scheme)
-    page.goto(server.url)
-    page.wait_for_selector("#method option", state="attached")
+    visit(page, server)
     run(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     page.close()
 
 
-def test_a_key_is_asked_for_where_the_server_wants_one(browser, serving):
+def test_a_key_is_asked_for_and_remembered(bare, serving):
     with serving(api_key="secret") as server:
-        page = browser.new_page()
-        page.goto(server.url)
-        page.wait_for_selector("#keyfield:not([hidden])")
-        page.fill("#key", "secret")
-        page.keyboard.press("Tab")
-        page.wait_for_selector("#method option", state="attached")
-        run(page)
-        page.close()
+        bare.goto(server.url)
+        bare.wait_for_selector("#keyform:not([hidden])")
+        assert bare.text_content("#keywords") == "This server asks for a key."
+        assert bare.text_content("#error") == ""
+        assert bare.is_hidden("#form")
+        bare.fill("#key", "wrong")
+        bare.keyboard.press("Enter")
+        bare.wait_for_selector("#keywords:text('does not take this key')")
+        bare.fill("#key", "secret")
+        bare.click("#keyform button")
+        bare.wait_for_selector("#method option", state="attached")
+        assert bare.is_hidden("#keyform")
+        bare.reload()
+        bare.wait_for_selector("#method option", state="attached")
+        assert bare.is_hidden("#keyform")
+        run(bare)
+        server.service.settings.__dict__["api_key"] = "another"
+        bare.click("#run")
+        bare.wait_for_selector("#keyform:not([hidden])")
+        assert bare.text_content("#error") == ""
 
 
 def test_the_page_asks_nobody_else(server):
     with urllib.request.urlopen(server.url) as reply:
         html, policy = reply.read().decode(), reply.headers["content-security-policy"]
     assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
     assert not re.search(r"""(src|href)=["'](https?:)?//""", html)
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"{server.url}/page/nothing.js")

@@ -78,6 +78,8 @@ def test_a_stream_that_runs_when_the_server_is_told_to_end():
     [
         (["--running", "0"], "running is 0"),
         (["--method", "nothing"], "'nothing' is not known"),
+        (["--allow-method", "nothing"], "'nothing' is not known"),
+        (["--allow-method", "del:d_max=999"], "d_max is 999"),
         (["--port", "99999"], "cannot listen on 127.0.0.1:99999"),
         (["--host", "203.0.113.7"], "cannot listen on 203.0.113.7"),
         (["--log-level", "loud"], "log level 'loud'"),

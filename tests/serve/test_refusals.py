@@ -1,12 +1,18 @@
 """What is refused: by status, in OpenAI's format, naming the field."""
 
 import json
+import re
 import socket
 import urllib.error
 import urllib.request
+from urllib.parse import unquote
 
 import openai
 import pytest
+from pydantic import ValidationError
+from running import METHOD
+
+from dynexit.serve.schema import ChatRequest, CompletionRequest, LayersRequest
 
 BASE = {"model": "bundled", "prompt": "Hello", "max_tokens": 4}
 
@@ -32,14 +38,22 @@ def send(server, body, path="/v1/completions", **headers):
         ({"prompt": "\ud800"}, 400, "prompt", "prompt"),
         ({"prompt": [99_999]}, 400, None, "token id 99999 is outside the vocabulary"),
         ({"prompt": "x " * 9_000}, 400, None, "shorten the prompt"),
-        ({"max_tokens": 0}, 400, "max_tokens", "greater than or equal to 1"),
+        ({"max_tokens": -1}, 400, "max_tokens", "greater than or equal to 0"),
         ({"max_tokens": 10**9}, 400, None, "at most 4096"),
         ({"temperature": -1}, 400, "temperature", "greater than or equal to 0"),
         ({"temperature": "hot"}, 400, "temperature", "valid number"),
         ({"top_p": 0}, 400, "top_p", "greater than 0"),
         ({"presence_penalty": 3}, 400, "presence_penalty", "less than or equal to 2"),
         ({"logit_bias": {"1": 5}}, 400, "logit_bias", "logit_bias is not supported"),
-        ({"echo": True}, 400, "echo", "echo"),
+        ({"echo": 1}, 400, "echo", "valid boolean"),
+        ({"tools": [{"type": "function"}]}, 400, "tools", "tools is not supported"),
+        ({"tool_choice": "required"}, 400, "tool_choice", "tool_choice is not supported"),
+        ({"response_format": {"type": "json_object"}}, 400, "response_format", "not supported"),
+        ({"best_of": 3}, 400, "best_of", "best_of is not supported"),
+        ({"store": True}, 400, "store", "store is not supported"),
+        ({"min_tokens": 5}, 400, "min_tokens", "min_tokens is 5, above the 4"),
+        ({"min_tokens": -1}, 400, "min_tokens", "greater than or equal to 0"),
+        ({"stop_token_ids": [99_999]}, 400, None, "token id 99999 is outside the vocabulary"),
         ({"suffix": "x"}, 400, "suffix", "suffix is not supported"),
         ({"n": 1000}, 400, "n", "at most 16"),
         ({"logprobs": 99}, 400, "logprobs", "less than or equal to 20"),
@@ -49,6 +63,10 @@ def send(server, body, path="/v1/completions", **headers):
         ({"model": "other"}, 404, "model", "'bundled' and no other"),
         ({"dynexit": {"method": "nothing"}}, 400, None, "'nothing' is not known"),
         ({"dynexit": {"method": "/etc/evil.py:X"}}, 400, "dynexit", "own methods only"),
+        ({"dynexit": {"method": "./evil.py:X:a=1"}}, 400, "dynexit", "own methods only"),
+        ({"dynexit": {"method": "file:///etc/evil.py:X"}}, 400, "dynexit", "own methods only"),
+        ({"dynexit": {"method": "../../etc/passwd"}}, 400, None, "is not known"),
+        ({"model": "/etc/passwd"}, 404, "model", "'bundled' and no other"),
         ({"dynexit": {"method": "two-model"}}, 400, None, "give draft_model"),
         ({"dynexit": {"method": "layerskip:exit_layer=99"}}, 400, None, "exit layer 99"),
         ({"dynexit": {"method": "layerskip:exit_layer=x"}}, 400, None, "must be a whole number"),
@@ -62,6 +80,52 @@ def test_bad_fields(server, change, status, field, sentence):
     assert sentence in body["error"]["message"]
     assert body["error"]["param"] == field
     assert body["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "items"),
+    [
+        *((CompletionRequest, "prompt", items) for items in ([1.5], [[]], ["x", 1], [[1], ["x"]])),
+        *((ChatRequest, "messages", items) for items in ([{}], [1], [{"role": "user"}])),
+        (ChatRequest, "messages", [{"role": "user", "content": [{}] * 999}]),
+        (LayersRequest, "tokens", [-1]),
+    ],
+)
+def test_a_list_of_faults_is_not_told_one_by_one(kind, field, items):
+    with pytest.raises(ValidationError) as refused:
+        kind.model_validate({"model": "bundled", "start": 1, field: items * 999})
+    assert refused.value.error_count() < 20
+
+
+TOO_MUCH = (
+    "del:d_max=100000000",
+    "layerskip:speculation_length=100000000",
+    "auto:int8=true,draft_vocabulary=0",
+    "draft-verify:gamma=.inf",
+)
+
+
+@pytest.mark.parametrize("method", [*TOO_MUCH, "layerskip:exit_layer=0x_", "del:d_max=2026-99-99"])
+def test_settings_out_of_bounds_or_unreadable(server, method):
+    status, body = send(server, {**BASE, "dynexit": {"method": method}})
+    assert status == 400
+    assert re.search("it must be a|cannot be read", body["error"]["message"])
+
+
+def test_only_methods_that_are_allowed(serving):
+    narrow = "layerskip:exit_layer=2,speculation_length=2"
+    with serving(methods=("vanilla", "finite-state", narrow)) as server:
+        for method in (None, METHOD, "vanilla", "finite-state:exit_layer=2", narrow):
+            assert send(server, {**BASE, "dynexit": {"method": method}})[0] == 200, method
+        for method in ("layerskip", "auto", "del:d_max=2", "layerskip:exit_layer=2", "x", "x:y=z"):
+            status, body = send(server, {**BASE, "dynexit": {"method": method}})
+            assert status == 400
+            assert body["error"]["message"] == (
+                f"this server does not run the method {method!r}: it runs {METHOD}, vanilla, "
+                f"finite-state, {narrow}."
+            )
+        card = json.load(urllib.request.urlopen(f"{server.url}/v1/models"))["data"][0]
+        assert card["methods"] == ["vanilla", "finite-state", narrow]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +149,8 @@ def test_a_body_without_a_length_is_counted_as_it_comes(server):
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=30) as connection:
         connection.sendall(
-            b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\n"
+            b"content-type: application/json\r\n"
             b"transfer-encoding: chunked\r\n\r\n"
         )
         piece = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
@@ -97,11 +162,17 @@ def test_a_body_without_a_length_is_counted_as_it_comes(server):
         assert b" 413 " in connection.recv(200)
 
 
-@pytest.mark.parametrize("path", ["/v1/nothing", "/v2/completions", "/etc/passwd"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/v1/nothing", "/v2/completions", "/etc/passwd", "/../../etc/passwd", "/page/../app.py"),
+        *("/%2e%2e/%2e%2e/etc/passwd", "/..%2f..%2fetc%2fpasswd", "/page//etc/passwd"),
+    ],
+)
 def test_unknown_paths(server, path):
     status, answer = send(server, BASE, path)
     assert status == 404
-    assert path in answer["error"]["message"]
+    assert unquote(path) in answer["error"]["message"]
 
 
 def test_the_wrong_verb(server):

@@ -1,7 +1,11 @@
 """A whole run on real text: the package's own source."""
 
+import io
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -83,6 +87,126 @@ def test_a_killed_run_continues_with_the_batch_it_had_not_finished(tmp_path: Pat
         assert torch.equal(value, second[name]), name
 
 
+def poisoned(run: Trainer, step: int) -> Trainer:
+    """The same run, in whose step a weight becomes infinite: its loss is not a number."""
+    own = run._train_step
+
+    def train_step() -> float:
+        if run.step == step:
+            with torch.no_grad():
+                run.model.embedding.weight[:] = float("inf")
+        return own()
+
+    run._train_step = train_step  # type: ignore[method-assign]
+    return run
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run_and_spoils_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(DynexitError, match=r"loss of step 4 .* not a number.*training.pt keeps"):
+        poisoned(trainer(tmp_path, out, checkpoint_minutes=0.0), 3).run(lambda _: None)
+    assert not (out / "model.safetensors").exists()
+    again = trainer(tmp_path, out)
+    assert again.step == 3
+    assert all(p.isfinite().all() for p in again.model.parameters())
+
+
+def test_weights_that_are_not_numbers_are_not_kept(tmp_path: Path) -> None:
+    run = trainer(tmp_path, tmp_path / "run")
+    with torch.no_grad():
+        run.model.layer(1).down.weight[0, 0] = float("nan")
+    with pytest.raises(DynexitError, match="a weight after step 0 is not a number"):
+        run._save_state()
+    assert not (tmp_path / "run" / "training.pt").exists()
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The state of a run that has not begun."""
+    folder = tmp_path_factory.mktemp("state")
+    trainer(folder, folder / "run")._save_state()
+    return (folder / "run" / "training.pt").read_bytes()
+
+
+def altered(state: bytes, change: Callable[[dict], object]) -> bytes:
+    """The state's file after a change of what it holds."""
+    held = torch.load(io.BytesIO(state))
+    change(held)
+    changed = io.BytesIO()
+    torch.save(held, changed)
+    return changed.getvalue()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda state: b"",
+        lambda state: b"dear diary",
+        lambda state: state[: len(state) // 2],
+        lambda state: altered(state, lambda held: held.pop("model")),
+        lambda state: altered(state, lambda held: held.pop("mixture")),
+        lambda state: altered(state, lambda held: held.update(recipe=3)),
+        lambda state: altered(state, lambda held: held.update(step="4")),
+        lambda state: altered(state, lambda held: held["optimisers"].pop()),
+        lambda state: altered(state, lambda held: held["mixture"].update(streams=[1, 2])),
+        lambda state: altered(state, lambda held: held["model"].popitem()),
+        lambda state: altered(
+            state, lambda held: held["model"]["embedding.weight"].fill_(float("nan"))
+        ),
+    ],
+)
+def test_a_damaged_state_is_one_sentence(
+    tmp_path: Path, state: bytes, damage: Callable[[bytes], bytes]
+) -> None:
+    (tmp_path / "run").mkdir()
+    file = tmp_path / "run" / "training.pt"
+    file.write_bytes(damage(state))
+    with pytest.raises(
+        DynexitError, match=r"training.pt cannot be continued \(.+\): delete"
+    ) as told:
+        trainer(tmp_path, tmp_path / "run")
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_keeps_the_step_and_the_same_command_goes_on(
+    tmp_path: Path, dynexit, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    own, default = Trainer._train_step, signal.getsignal(number)
+
+    def train_step(self: Trainer) -> float:
+        if self.step == 3:
+            os.kill(os.getpid(), number)
+        return own(self)
+
+    command = ("train", write_recipe(tmp_path), "--data-dir", SOURCE, "--out", tmp_path / "run")
+    signal.signal(number, signal.default_int_handler)  # whatever a shell has told us to ignore
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(Trainer, "_train_step", train_step)
+            code, _, err = dynexit(*command)
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, default)
+    assert code == 128 + number
+    assert "step 4 of 10 is kept" in err
+    assert "the same command goes on" in err
+    assert trainer(tmp_path, tmp_path / "run").step == 4
+    assert dynexit(*command)[0] == 0
+    trainer(tmp_path, tmp_path / "whole").run(lambda _: None)
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "run"))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_text_shorter_than_a_window_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one")
+    (tmp_path / "b.txt").write_text("two")
+    domain = {"name": "d", "kind": "text", "paths": ["*.txt"], "weight": 1.0}
+    recipe = write_recipe(tmp_path, domains=[{**domain, "held_out_paths": ["b.txt"]}])
+    with pytest.raises(DynexitError, match=r"domain 'd' has \d+ tokens, fewer than a window of 65"):
+        Trainer(load_recipe(recipe), tmp_path, tmp_path / "run", torch.device("cpu"))
+
+
 def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     trainer(tmp_path, tmp_path / "run").run(lambda _: None)
     with pytest.raises(DynexitError, match="another recipe"):
@@ -101,11 +225,22 @@ def test_training_continues_from_a_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"vocabulary": 3}, "unknown setting 'vocabulary'"),
+        ({"vocabulary": 3}, "recipe has an unknown 'vocabulary'"),
         ({"domains": []}, "domains"),
         ({"shape": {"num_layers": "many"}}, "recipe.shape.num_layers"),
-        ({"early_exit": {"curriculum": "random"}}, "none of rotational, gradual"),
+        ({"early_exit": {"curriculum": "random"}}, "it must be 'rotational' or 'gradual'"),
         ({"optimisation": {"batch_windows": 3, "micro_windows": 2}}, "multiple"),
+        ({"optimisation": {"micro_windows": 0}}, "micro_windows is 0: it must be 1 or more"),
+        (
+            {"optimisation": {"matrix_rate": float("nan")}},
+            "matrix_rate is nan: it must be a num",
+        ),
+        ({"shape": {"num_layers": True}}, "num_layers is True: it must be a whole number"),
+        ({"evaluate_every": 0}, "evaluate_every is 0"),
+        ({"seed": -1}, "seed is -1: it must be 0 or more"),
+        ({"domains": 3}, "recipe.domains is 3: it must be a list"),
+        ({"domains": [3]}, r"recipe.domains\[0\] is 3"),
+        ({"domains": [{**RECIPE["domains"][0], "paths": [3]}]}, r"paths is \[3\]: .* each text"),
     ],
 )
 def test_a_wrong_recipe_is_refused_by_name(
@@ -120,7 +255,7 @@ def test_settings_can_be_changed_without_another_file(tmp_path: Path) -> None:
     recipe = load_recipe(file, {"early_exit.loss_scale": 0, "seed": 3, "optimisation.window": 32})
     assert (recipe.early_exit.loss_scale, recipe.seed, recipe.optimisation.window) == (0, 3, 32)
     assert recipe.early_exit.rotation == 2
-    with pytest.raises(DynexitError, match="unknown setting 'loss'"):
+    with pytest.raises(DynexitError, match="has an unknown 'loss'"):
         load_recipe(file, {"early_exit.loss": 0})
     with pytest.raises(DynexitError, match=r"recipe\.seed"):
         load_recipe(file, {"seed.deeper": 0})

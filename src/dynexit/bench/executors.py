@@ -1,17 +1,21 @@
 """Where shards run: in this process, in several on this machine, or on a Ray cluster."""
 
 import multiprocessing
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dynexit.bench.options import Options, Shard
 from dynexit.bench.records import Record
-from dynexit.bench.worker import Worker
 from dynexit.errors import DynexitError
+from dynexit.lifetime import end_with_parent
+
+if TYPE_CHECKING:
+    from dynexit.bench.worker import Worker
 
 ATTEMPTS = 3  # how often a shard may lose its worker
 
@@ -33,7 +37,7 @@ class Inline:
 
     def run(self, options: Options, shards: Sequence[Shard]) -> Iterator[Record]:
         """Every record as soon as it is there."""
-        worker = Worker(options)
+        worker = _new_worker(options)
         for shard in shards:
             yield from worker.run(shard)
 
@@ -62,7 +66,9 @@ class Processes:
         self, options: Options, left: dict[int, Shard]
     ) -> Iterator[tuple[int, list[Record]]]:
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self.workers, mp_context=context) as pool:
+        with ProcessPoolExecutor(
+            self.workers, context, initializer=end_with_parent, initargs=(os.getpid(),)
+        ) as pool:
             futures = {pool.submit(run_shard, options, s): i for i, s in left.items()}
             try:
                 for future in as_completed(futures):
@@ -102,7 +108,13 @@ def run_shard(options: Options, shard: Shard) -> list[Record]:
 
 
 @cache
-def _worker(options: Options) -> Worker:
+def _worker(options: Options) -> "Worker":
+    return _new_worker(options)
+
+
+def _new_worker(options: Options) -> "Worker":
+    from dynexit.bench.worker import Worker  # PyTorch is imported once all is checked
+
     return Worker(options)
 
 

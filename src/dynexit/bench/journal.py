@@ -2,12 +2,14 @@
 
 import fcntl
 import os
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 
 from dynexit.bench.options import Options
 from dynexit.bench.records import Key, Record, parse_record
 from dynexit.errors import DynexitError
+from dynexit.model.files import reason
 
 
 class Journal:
@@ -21,7 +23,7 @@ class Journal:
         self.path, self._options = path, options.as_dict()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a+b")
+            self._file = path.open("a+b", buffering=0)
         except OSError as error:
             raise DynexitError(f"cannot write {path}: {error.strerror}.") from error
         try:
@@ -43,10 +45,37 @@ class Journal:
         self._file.close()
 
     def append(self, record: Record) -> None:
-        """Write one line and hand it to the system, so that a kill loses at most the next one."""
-        self._file.write(record.as_line().encode())
-        self._file.flush()
+        """Write one line and hand it to the system, so that a kill loses at most the next one.
+
+        Raises:
+            DynexitError: there is no room for it; the file holds all lines before it.
+        """
+        line, end = record.as_line().encode(), self._file.seek(0, os.SEEK_END)
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            self._file.truncate(end)
+            raise DynexitError(
+                f"cannot write {self.path}: {reason(error)}; the same command goes on from there."
+            ) from error
         self.done[record.key] = record
+
+    def set_aside(self, wanted: Collection[Key]) -> int:
+        """Write down, once, which records are of prompts that are gone: no table counts them.
+
+        Returns:
+            How many there are. They are no longer in `done`.
+        """
+        count = 0
+        for key, record in list(self.done.items()):
+            if key not in wanted:
+                count += 1
+                if not record.gone:
+                    self.append(_gone(record))
+            if key not in wanted or record.gone:
+                del self.done[key]
+        return count
 
     def _lock(self) -> None:
         try:
@@ -77,3 +106,8 @@ class Journal:
                     f"{self.path} was written with {name} {theirs!r}, not {value!r}: give the "
                     "same options to continue it, or another --out."
                 )
+
+
+def _gone(record: Record) -> Record:
+    """The line after which an older one does not count."""
+    return Record(*record.key[:4], prompt=record.prompt, options=record.options, gone=True)

@@ -1,7 +1,7 @@
 """What a benchmark is asked for. Everything here decides a text or its timing."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,3 +61,4 @@ class Shard:
     task: str
     examples: tuple[Example, ...]
     done: frozenset[tuple[str, str]] = frozenset()  # (example, method) that are recorded already
+    conditions: dict[str, Any] = field(default_factory=dict)  # of those; see `records.conditions`

@@ -1,7 +1,8 @@
 """What a benchmark writes: one JSON line per (model, task, example, method).
 
 Every line says all that is needed to read it alone: options, versions, machine, seed. Files may be
-concatenated, and a run that was killed continues from what its file holds.
+concatenated, and a run that was killed continues from what its file holds. Of two lines with one
+key the later one counts.
 """
 
 import dataclasses
@@ -11,9 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dynexit.bench.statistics import check_statistics
 from dynexit.errors import DynexitError
+from dynexit.plain import build, parse_json
 
-Key = tuple[str, str, str, str]
+Key = tuple[str, str, str, str, str]
+CONDITIONS = ("dtype", "device", "runtime", "threads")  # of a record's environment
 
 
 @dataclass
@@ -31,6 +35,9 @@ class Record:
         options: everything that was asked for and decides the text or its timing.
         environment: versions and machine.
         error: why the example failed; then everything about its text is empty.
+        prompt: `Example.content`, so that a record belongs to what was asked and not to its place.
+        checkpoint: `fingerprint` of the weights.
+        gone: the task no longer has this prompt. An older record of it does not count.
     """
 
     model: str
@@ -49,15 +56,25 @@ class Record:
     options: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
+    prompt: str = ""
+    checkpoint: str = ""
+    gone: bool = False
 
     @property
     def key(self) -> Key:
         """What a file holds once."""
-        return self.model, self.task, self.example, self.method
+        return self.model, self.task, self.example, self.method, self.prompt
 
     def as_line(self) -> str:
-        """One line of JSON, ending in a newline."""
-        return json.dumps(dataclasses.asdict(self), ensure_ascii=False) + "\n"
+        """One line of JSON, ending in a newline; half a character is spelled in ASCII."""
+        line = json.dumps(dataclasses.asdict(self), ensure_ascii=False) + "\n"
+        return line.encode(errors="backslashreplace").decode()
+
+
+def conditions(record: Record) -> dict[str, Any]:
+    """What must be equal for records of one model to stand in one file."""
+    found = {name: record.environment.get(name) for name in CONDITIONS}
+    return {**found, "checkpoint": record.checkpoint}
 
 
 def read_records(files: Iterable[Path]) -> Iterator[Record]:
@@ -77,6 +94,11 @@ def read_records(files: Iterable[Path]) -> Iterator[Record]:
 def parse_record(line: str, where: str) -> Record:
     """Raises DynexitError where `line` is not a record; `where` names it."""
     try:
-        return Record(**json.loads(line))
-    except (json.JSONDecodeError, TypeError) as error:
-        raise DynexitError(f"{where} is not a record of `dynexit bench`: {error}.") from error
+        record = build(Record, parse_json(line, "it"), "it")
+        if record.token_ids and not 0 <= min(record.token_ids) <= max(record.token_ids) < 2**31:
+            raise DynexitError("token_ids has a number that is no token.")
+        if record.stats is not None:
+            check_statistics(record.stats)
+        return record
+    except DynexitError as error:
+        raise DynexitError(f"{where} is not a record of `dynexit bench`: {error}") from error

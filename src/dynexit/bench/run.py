@@ -3,14 +3,17 @@
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from dynexit.bench.executors import Executor
 from dynexit.bench.journal import Journal
 from dynexit.bench.options import Options, Shard
 from dynexit.bench.peers import find_peer, is_peer
-from dynexit.bench.records import Key, Record
+from dynexit.bench.records import Key, Record, conditions
+from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.errors import DynexitError
-from dynexit.methods import make_controller
+from dynexit.methods import usable_controller
+from dynexit.model.names import check_names
 from dynexit.tasks import load_examples
 from dynexit.tasks.base import Example
 
@@ -18,29 +21,56 @@ Examples = Mapping[str, Sequence[Example]]
 Watcher = Callable[[Record | None, int, int], None]
 
 
-def run(options: Options, out: Path, executor: Executor, watch: Watcher) -> int:
+class Outcome(NamedTuple):
+    """What is the matter with a finished run's file, in records."""
+
+    failed: int
+    gone: int
+
+
+def run(options: Options, out: Path, executor: Executor, watch: Watcher) -> Outcome:
     """Run what `out` does not hold yet.
 
     Args:
         watch: told of every record, with how many there are and will be; first of none.
 
     Returns:
-        How many records the file holds an error in.
+        How many records hold an error, and how many are of prompts that are gone.
 
     Raises:
         DynexitError: options that cannot be run, before anything is written.
     """
-    check_methods(options)
+    check_options(options)
     examples = {task: _load(task, options) for task in options.tasks}
-    wanted = sum(len(found) for found in examples.values())
-    total = wanted * len(options.models) * len(options.methods)
+    wanted = wanted_keys(options, examples)
+    total = len(wanted)
     with Journal(out, options) as journal:
+        gone = journal.set_aside(wanted)
         shards = plan_shards(options, examples, journal.done, executor.shard_size)
         watch(None, len(journal.done), total)
         for record in executor.run(options, shards):
             journal.append(record)
             watch(record, len(journal.done), total)
-        return sum(record.error is not None for record in journal.done.values())
+        failed = sum(record.error is not None for record in journal.done.values())
+        return Outcome(failed, gone)
+
+
+def wanted_keys(options: Options, examples: Examples) -> frozenset[Key]:
+    """Of all records that a whole run has."""
+    return frozenset(
+        (model, task, example.id, method, example.content)
+        for model, (task, found), method in product(
+            options.models, examples.items(), options.methods
+        )
+        for example in found
+    )
+
+
+def check_options(options: Options) -> None:
+    """Raises DynexitError for what no model could be asked for."""
+    check_methods(options)
+    Sampling(options.temperature, options.top_k, options.top_p, seed=options.seed)
+    check_names(options.dtype, options.device, options.runtime)
 
 
 def check_methods(options: Options) -> None:
@@ -48,10 +78,10 @@ def check_methods(options: Options) -> None:
     for method in options.methods:
         if is_peer(method):
             find_peer(method)
+            if options.temperature > 0:
+                raise DynexitError(f"{method} writes greedy texts only: leave out --temperature.")
             continue
-        controller = make_controller(method)
-        if "second-model" in controller.drafters and options.draft_model is None:
-            raise DynexitError(f"method {method!r} drafts with a second model: give --draft-model.")
+        usable_controller(method, options.draft_model is not None)
 
 
 def plan_shards(
@@ -64,8 +94,16 @@ def plan_shards(
         for start in range(0, len(found), size or len(found)):
             part = tuple(found[start : start + (size or len(found))])
             if any((e.id, method) not in over for e, method in product(part, options.methods)):
-                shards.append(Shard(model, task, part, over))
+                shards.append(Shard(model, task, part, over, _conditions(model, done)))
     return shards
+
+
+def _conditions(model: str, done: Mapping[Key, Record]) -> dict[str, Any]:
+    """What a model's records were made with; empty without one."""
+    for record in done.values():
+        if record.model == model and not is_peer(record.method):
+            return conditions(record)
+    return {}
 
 
 def _load(task: str, options: Options) -> list[Example]:

@@ -1,20 +1,22 @@
 """Runs a shard in this process: loads its model once, times every method on every example."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
 from dynexit.bench.options import BUNDLED, Options, Shard
 from dynexit.bench.peers import Peer, find_peer, is_peer
-from dynexit.bench.records import Record
+from dynexit.bench.records import Record, conditions
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.records import Statistics
-from dynexit.decoding.sampling import Sampling
+from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.environment import PeakMemory, environment
 from dynexit.errors import DynexitError
 from dynexit.language_model import Generation, LanguageModel, load
 from dynexit.methods import make_controller
+from dynexit.model.fingerprint import fingerprint
 from dynexit.model.loading import parameters
 from dynexit.tasks import make_task
 from dynexit.tasks.base import Example
@@ -32,6 +34,7 @@ class Worker:
     _controllers: dict[str, Controller] = field(default_factory=dict, repr=False)
     _peers: dict[str, Peer] = field(default_factory=dict, repr=False)
     _warm: set[str] = field(default_factory=set, repr=False)
+    _checkpoint: str = ""
 
     def run(self, shard: Shard) -> Iterator[Record]:
         """One record for every (example, method) that is not done.
@@ -57,7 +60,10 @@ class Worker:
             shape=shape(lm, self._second),
             options=self.options.as_dict(),
             environment=environment(lm.model),
+            prompt=example.content,
+            checkpoint=self._checkpoint,
         )
+        check_conditions(record, shard.conditions)
         try:
             self._fill(record, lm, example.prompt)
         except (DynexitError, RuntimeError, MemoryError) as error:  # CUDA's are RuntimeErrors
@@ -75,8 +81,8 @@ class Worker:
 
     def _fill_from_peer(self, record: Record, lm: LanguageModel, prompt: str) -> None:
         """Times and tokens; a peer tells nothing of its rounds."""
-        if self.options.temperature > 0 or lm.tokenizer is None:
-            raise DynexitError("peers run greedy texts of checkpoints with a tokenizer.")
+        if lm.tokenizer is None:
+            raise DynexitError("peers run checkpoints with a tokenizer, and this one has none.")
         (kind, variant), ids = find_peer(record.method), lm.tokenizer.encode(prompt)
         if kind.name not in self._peers:
             self._peers[kind.name] = kind.make(lm)
@@ -132,6 +138,8 @@ class Worker:
             self._target = (name, self._load_one(name))
         if self.options.draft_model is not None and self._second is None:
             self._second = self._load_one(self.options.draft_model)
+        folders = [one.folder for one in (self._target[1], self._second) if one and one.folder]
+        self._checkpoint = fingerprint(folders)
         return self._target[1]
 
     def _load_one(self, name: str) -> LanguageModel:
@@ -143,6 +151,17 @@ class Worker:
             check=False,
             runtime=self.options.runtime,
         )
+
+
+def check_conditions(record: Record, before: Mapping[str, Any]) -> None:
+    """Raises DynexitError where a model's older records were made with something else."""
+    now = conditions(record)
+    for name, value in before.items():
+        if now[name] != value:
+            raise DynexitError(
+                f"the records of {record.model} were made with {name} {value!r}, and now it is "
+                f"{now[name]!r}: continue under the same conditions, or give another --out."
+            )
 
 
 def shape(lm: LanguageModel, second: LanguageModel | None) -> dict[str, int]:

@@ -4,10 +4,9 @@ Heavy imports stay inside the commands, so that `--help` answers at once.
 """
 
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
-from rich.markup import escape
 
 from dynexit.cli import (
     bench,
@@ -16,6 +15,7 @@ from dynexit.cli import (
     generate,
     info,
     perplexity,
+    printing,
     replay,
     report,
     roofline,
@@ -24,7 +24,6 @@ from dynexit.cli import (
     trace,
     train,
 )
-from dynexit.cli.options import notes
 from dynexit.errors import DynexitError
 
 app = typer.Typer(
@@ -66,12 +65,22 @@ for command in (
 
 
 def main() -> None:
-    """Entry point. Bad input is one sentence and exit code 2."""
+    """Entry point. Bad input is one sentence and exit code 2; so is a disk that is full."""
+    printing.accept_any_text()
     try:
-        app()
-    except DynexitError as error:
-        notes.print("[red]error:[/]", escape(str(error)))
-        sys.exit(2)
+        try:
+            app()
+        finally:
+            printing.finish()
     except BrokenPipeError:
-        sys.stderr.close()
         sys.exit(1)
+    except DynexitError as error:
+        _fail(str(error))
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(f"{place}{error.strerror or error}.")
+
+
+def _fail(sentence: str) -> NoReturn:
+    printing.note("error:", "red", sentence)
+    sys.exit(2)

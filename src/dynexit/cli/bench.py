@@ -1,5 +1,6 @@
 """`dynexit bench` and `dynexit sweep`: models x tasks x methods into a file of records."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,8 +28,8 @@ from dynexit.cli.options import (
     Tasks,
     Template,
     Threads,
-    notes,
 )
+from dynexit.cli.printing import note, notes
 from dynexit.errors import DynexitError
 
 if TYPE_CHECKING:
@@ -185,32 +186,39 @@ def _run(options: "Options", out: Path, executor: "Executor") -> None:
     from dynexit.bench.run import run
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left:"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=notes) as bar:
-        task, speedups = bar.add_task("loading"), Speedups()
+    bar, speedups = Progress(*columns, console=notes), Speedups()
+    task = bar.add_task("loading")
+    with ExitStack() as shown:
 
         def watch(record: "Record | None", done: int, total: int) -> None:
-            if record is not None:
+            if record is None:
+                shown.enter_context(bar)  # all is checked, and work begins
+            else:
                 speedups.add(record)
                 if record.error is not None:
                     where = f"{record.task} {record.example} {record.method}"
-                    notes.print(f"[yellow]failed:[/] {where}: {record.error}")
+                    note("failed:", "yellow", f"{where}: {record.error}")
             bar.update(task, total=total, completed=done, description=speedups.text(record))
 
         try:
-            failed = run(options, out, executor, watch)
+            found = run(options, out, executor, watch)
         except KeyboardInterrupt:
             notes.print(f"stopped; what was finished is in {out}: the same command continues it.")
             raise typer.Exit(130) from None
     notes.print(f"records in {out}; tables and figures: dynexit report {out} --out report")
-    if failed:
-        notes.print(f"[yellow]{failed} failed[/]: their records say why.")
+    if found.gone:
+        reason = f"of prompts that are no longer there: {out} keeps them, and no table counts them."
+        note(f"{found.gone} records", "yellow", reason)
+    if found.failed:
+        note(f"{found.failed} failed:", "yellow", "their records say why.")
+        raise typer.Exit(1)
 
 
 class Speedups:
@@ -232,7 +240,7 @@ class Speedups:
     def text(self, record: "Record | None") -> str:
         """Such as "gsm8k del 1.42x"."""
         if record is None:
-            return "running"
+            return "loading"
         speeds = self._others.get(record.method, {})
         ratios = [v / self._plain[k] for k, v in speeds.items() if self._plain.get(k)]
         ratio = f" {median(ratios):.2f}x" if ratios else ""

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from dynexit.cli.printing import write
 
 
 def register(app: typer.Typer) -> None:
@@ -18,6 +19,5 @@ def export_custom_generate(
     """Write the folder custom_generate/ that transformers reads beside a checkpoint."""
     from dynexit.integrations.transformers import hub
 
-    console = Console(highlight=False, soft_wrap=True)
     for file in hub.export_custom_generate(checkpoint):
-        console.print(str(file), markup=False)
+        write(f"{file}\n")

@@ -1,17 +1,16 @@
 """`dynexit generate`: text from a prompt, or a comparison of methods on it."""
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from dynexit.cli import compare
-from dynexit.cli.options import AsJson, DraftModel, Loading, Model, notes
+from dynexit.cli.options import AsJson, DraftModel, Loading, Model, noted_warnings
+from dynexit.cli.printing import notes, print_json, write
 from dynexit.cli.spreading import spread
 from dynexit.errors import DynexitError
 
@@ -68,8 +67,34 @@ class Writing:
     frequency_penalty: Annotated[float, typer.Option(help="0 is off.")] = 0.0
     seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None
     acceptance: Annotated[str, typer.Option(help="shared-noise or speculative.")] = "shared-noise"
-    stop: Annotated[list[str] | None, typer.Option(help="End before this text.")] = None
+    stop: Annotated[
+        list[str] | None, typer.Option(help="End before this text, or this special token.")
+    ] = None
+    stop_token: Annotated[
+        list[int] | None, typer.Option(help="End before this token id; may repeat.")
+    ] = None
+    min_new_tokens: Annotated[int, typer.Option(help="End after so many at the earliest.")] = 0
+    ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Write on after EOS.")] = False
     chat: Annotated[bool, typer.Option("--chat", help="Use the chat template.")] = False
+    trust_messages: Annotated[
+        bool,
+        typer.Option(
+            "--trust-messages", help="With --chat: special tokens in the prompt are no text."
+        ),
+    ] = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """As `LanguageModel.generate` takes them."""
+        given = {name: value for name, value in vars(self).items() if name != "stop_token"}
+        return {**given, "stop": self.stop or [], "stop_token_ids": self.stop_token or []}
+
+    def check(self) -> None:
+        """Raises DynexitError for what no model could write."""
+        from dynexit.decoding.sampling_parameters import Sampling, check_new_tokens
+
+        check_new_tokens(self.max_new_tokens)
+        Sampling(**{name: getattr(self, name) for name in Sampling.__dataclass_fields__})
 
 
 def register(app: typer.Typer) -> None:
@@ -81,6 +106,9 @@ def register(app: typer.Typer) -> None:
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="Prompt [default: standard input].")] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the prompt here.")] = None,
+    strip: Annotated[
+        bool, typer.Option("--strip", help="Cut spaces and newlines at the prompt's end.")
+    ] = False,
     model: Model = None,
     method: Method = None,
     *,
@@ -94,19 +122,26 @@ def generate(
     ] = False,
 ) -> None:
     """Generate text; tokens are coloured by where they came from."""
-    from dynexit.language_model import DEFAULT_METHOD
+    from dynexit.methods import DEFAULT_METHOD, usable_controller
 
-    text, methods = read_prompt(prompt, file), method or []
+    methods, settings, second = method or [], own.settings, draft_model is not None
     if len(methods) > 1 and not compare_methods:
         raise DynexitError("several methods need --compare.")
-    lm = how.load(model)
-    options = {**vars(writing), "stop": writing.stop or []}
+    writing.check()
+    chosen = methods[0] if methods else DEFAULT_METHOD
+    if compare_methods:
+        controllers = compare.choose(methods, settings, second)
+    else:
+        controllers = {chosen: usable_controller(chosen, second, **settings)}
+    text = read_prompt(prompt, file)
+    text = text.rstrip() if strip else text
+    lm, options = how.load(model), writing.options
     options["draft_model"] = how.load_second(draft_model)
     if compare_methods:
-        compare.run(lm, text, methods, options, own.settings, as_json)
+        compare.run(lm, text, controllers, options, as_json)
         return
-    chosen = methods[0] if methods else DEFAULT_METHOD
-    stream = lm.stream(text, chosen, **options, **own.settings)
+    with noted_warnings():
+        stream = lm.stream(text, controllers[chosen], **options)
     if as_json:
         for _ in stream:
             pass
@@ -116,21 +151,21 @@ def generate(
 
 
 def read_prompt(prompt: str | None, file: Path | None) -> str:
-    """The argument, the file, or standard input; exactly one of them."""
+    """The argument, or all text of the file or of standard input, without a byte order mark."""
     if prompt is not None and file is not None:
         raise DynexitError("give the prompt as an argument or as --file, not both.")
     if prompt is not None:
         return prompt
+    place = file or "standard input"
+    if file is None and (sys.stdin is None or sys.stdin.isatty()):
+        raise DynexitError("give a prompt, --file FILE, or text on standard input.")
     try:
-        if file is not None:
-            return file.read_text(encoding="utf-8").rstrip("\n")
-        if sys.stdin.isatty():
-            raise DynexitError("give a prompt, --file FILE, or text on standard input.")
-        return sys.stdin.read().rstrip("\n")
+        read = sys.stdin.buffer.read() if file is None else file.read_bytes()
+        return read.decode("utf-8-sig")
     except OSError as error:
-        raise DynexitError(f"cannot read {file}: {error.strerror}.") from error
+        raise DynexitError(f"cannot read {place}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise DynexitError(f"{file or 'standard input'} is not UTF-8 text: {error}.") from error
+        raise DynexitError(f"{place} is not UTF-8 text: {error}.") from error
 
 
 def as_record(output: "Generation") -> dict[str, Any]:
@@ -144,19 +179,14 @@ def as_record(output: "Generation") -> dict[str, Any]:
     }
 
 
-def print_json(value: Any) -> None:
-    """One line of JSON on standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
-
-
 def _show(stream: "Stream", method: str) -> None:
-    console, interrupted = Console(highlight=False, soft_wrap=True), False
+    interrupted = False
     try:
         for chunk in stream:
-            console.print(Text(chunk.text, style=COLOURS[chunk.source]), end="")
+            write(chunk.text, COLOURS[chunk.source])
     except KeyboardInterrupt:
         interrupted = True
-    console.print()
+    write("\n")
     notes.print(summary(stream.output, method, interrupted))
     if interrupted:
         raise typer.Exit(130)

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from dynexit.cli.generate import print_json, read_prompt
+from dynexit.cli.generate import read_prompt
 from dynexit.cli.options import AsJson, Loading, ModelArgument
+from dynexit.cli.printing import print_json, print_table, say, speaks_unicode
 from dynexit.cli.spreading import spread
 
 if TYPE_CHECKING:
@@ -32,9 +33,7 @@ def info(
     how: Loading,
 ) -> None:
     """Show a model's shape, memory, and the agreement of every exit layer with the last."""
-    from dynexit.agreement import SAMPLE
-
-    text = SAMPLE if file is None else read_prompt(None, file)
+    text = None if file is None else read_prompt(None, file)
     record = describe(how.load(model), text)
     if as_json:
         print_json(record)
@@ -42,15 +41,15 @@ def info(
     _print(record)
 
 
-def describe(lm: "LanguageModel", text: str) -> dict[str, Any]:
-    """Everything that `info` shows, as plain values."""
-    from dynexit.agreement import best_exit, read_text
+def describe(lm: "LanguageModel", text: str | None) -> dict[str, Any]:
+    """Everything that `info` shows, as plain values; without a text, a sample is read."""
+    from dynexit.agreement import SAMPLE, best_exit, read_text
     from dynexit.model.loading import parameters
     from dynexit.model.native.loading import obstacle
 
     config, model = lm.model.config, lm.model
     size, count = model.dtype.itemsize, parameters(config)[0]
-    readings = read_text(lm, text)
+    readings = read_text(lm, SAMPLE if text is None else text)
     gain, layer, length = best_exit(readings.agreement)
     per_position = 2 * config.num_layers * config.num_kv_heads * config.head_dim * size
     return {
@@ -102,37 +101,38 @@ def _tensors(lm: "LanguageModel") -> dict[str, dict[str, int]] | None:
 
 
 def _print(record: dict[str, Any]) -> None:
-    console = Console(highlight=False)
     layers, hidden = record["num_layers"], record["hidden_size"]
-    console.print(f"[bold]{record['model']}[/]: {record['family']}, {layers} layers of {hidden}")
+    shape = f": {record['family']}, {layers} layers of {hidden}"
+    say(Text(record["model"], "bold"), shape)
     megabytes = record["weight_bytes"] / 1e6
-    console.print(
+    say(
         f"{record['parameters'] / 1e6:.1f}M parameters, {megabytes:.1f} MB in {record['dtype']} on "
         f"{record['device']} ({record['runtime']})"
     )
-    console.print(
+    say(
         f"{record['num_heads']} heads over {record['num_kv_heads']} of {record['head_dim']}, "
         f"vocabulary {record['vocab_size']}, head = {record['head_in_layers']:.1f} layers"
     )
-    console.print(
+    say(
         f"context {record['max_positions']}, "
         f"KV cache {record['kv_bytes_per_position'] / 1e3:.1f} kB a position"
     )
     for kind, types in (record["tensors"] or {}).items():
         listed = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in types.items())
-        console.print(f"{kind} in the file: {listed}")
+        say(f"{kind} in the file: {listed}")
     if record["native_obstacle"]:
-        console.print(f"no native runtime: {record['native_obstacle']}")
+        say(f"no native runtime: {record['native_obstacle']}")
     table = Table("exit layer", title=f"agreement over {record['positions_read']} positions")
     table.title_style = ""
     table.add_column("with the last", justify="right")
     table.add_column("")
+    block = "█" if speaks_unicode() else "#"
     for layer, share in enumerate(record["agreement"], start=1):
-        table.add_row(str(layer), f"{share:.0%}", f"[cyan]{'█' * round(30 * share)}[/]")
-    console.print(table)
+        table.add_row(str(layer), f"{share:.0%}", Text(block * round(30 * share), "cyan"))
+    print_table(table)
     gain = record["promised_tokens_per_layer_gain"]
     layer, length = record["best_exit_layer"], record["best_speculation_length"]
-    console.print(
+    say(
         f"exit layer {layer} and drafts of {length} promise most: {gain:.2f}x plain decoding's "
         "tokens per layer"
         if length

@@ -1,12 +1,18 @@
 """Options that several commands share, and how a model is loaded for a command."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+
+from dynexit.__main__ import INTERRUPTED
+from dynexit.cli.printing import note, notes
+from dynexit.errors import DynexitError
+from dynexit.model.names import check_names
 
 if TYPE_CHECKING:
     from dynexit.language_model import LanguageModel
@@ -49,7 +55,35 @@ NewTokens = Annotated[int, typer.Option("--max-new-tokens", "-n", min=1)]
 Seed = Annotated[int, typer.Option(help="Of the shuffling and of the sampling.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
-notes = Console(stderr=True, soft_wrap=True, highlight=False)
+
+def check_folder_of(file: Path | None, option: str) -> None:
+    """Raises DynexitError where a file that is to be written has no folder to be in."""
+    if file is not None and not file.parent.is_dir():
+        raise DynexitError(f"{option} {file}: there is no folder {file.parent}.")
+
+
+@contextmanager
+def starting(what: str = "loading") -> Iterator[None]:
+    """Modules or a model are loaded: a spinner on a terminal, and an interrupt is one line."""
+    spinner: AbstractContextManager[object] = nullcontext()
+    if notes.is_terminal:
+        spinner = notes.status(what)
+    try:
+        with spinner:
+            yield
+    except KeyboardInterrupt:
+        notes.print("interrupted")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def noted_warnings() -> Iterator[None]:
+    """What is warned of goes to the terminal as one line each."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for warning in caught:
+        note("warning:", "yellow", str(warning.message))
 
 
 @dataclass(frozen=True)
@@ -61,20 +95,23 @@ class Loading:
     threads: Threads = None
     runtime: Runtime = None
 
+    def __post_init__(self) -> None:
+        check_names(self.dtype, self.device, self.runtime)
+
     def load(self, model: str | None) -> "LanguageModel":
         """Load a model; its warnings go to the terminal as one line each."""
-        import torch
+        with starting():
+            import torch
 
-        from dynexit.language_model import load
+            from dynexit.language_model import load
+            from dynexit.model.loading import find_checkpoint
 
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
-            lm = load(model, dtype=self.dtype, device=self.device, runtime=self.runtime)
-        for warning in caught:
-            notes.print(f"[yellow]warning:[/] {warning.message}")
-        return lm
+        if model is not None:
+            find_checkpoint(model)  # a download shows bars, which a spinner would hide
+        with starting(f"loading {model or 'the bundled model'}"), noted_warnings():
+            return load(model, dtype=self.dtype, device=self.device, runtime=self.runtime)
 
     def load_second(self, model: str | None) -> "LanguageModel | None":
         """The model that drafts, where one is named."""

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from dynexit.cli.generate import print_json, read_prompt
+from dynexit.cli.generate import read_prompt
 from dynexit.cli.options import AsJson, Loading
+from dynexit.cli.printing import print_json, say
 from dynexit.cli.spreading import spread
 
 
@@ -45,7 +45,7 @@ def perplexity(
             }
         )
         return
-    Console(highlight=False).print(
+    say(
         f"perplexity {found.perplexity:.4f} over {found.tokens} tokens in {found.windows} windows "
         f"of {window} ({lm.model.runtime_name})"
     )

@@ -1,16 +1,14 @@
 """`dynexit replay`: methods against a trace, at measured or given costs, without a model."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from dynexit.cli.generate import print_json
-from dynexit.cli.options import notes
+from dynexit.cli.options import check_folder_of, starting
+from dynexit.cli.printing import notes, print_json, print_table
 from dynexit.errors import DynexitError
 
 if TYPE_CHECKING:
@@ -47,14 +45,21 @@ def replay(
     Drafts past a mismatch are off the recorded text. They are never accepted; how long such a draft
     would have gone on is estimated from the recorded text's own confidences there.
     """
-    from dynexit.replay.oracle import oracle
-    from dynexit.replay.running import fixed_grid, replay_all
+    from dynexit.methods import usable_controller
     from dynexit.replay.trace import load_trace
 
+    for name in method or DEFAULT:
+        usable_controller(name, second=True)
+    check_folder_of(save_cost, "--save-cost")
     recorded = load_trace(trace)
+    with starting():
+        from dynexit.model.saving import write_json
+        from dynexit.replay.oracle import oracle
+        from dynexit.replay.running import fixed_grid, replay_all
+
     costs = _costs(cost, model, recorded.info.vocab_size)
     if save_cost is not None:
-        save_cost.write_text(json.dumps(costs.as_dict(), indent=1) + "\n")
+        write_json(save_cost, costs.as_dict())
     methods = ["vanilla", *(method or DEFAULT)]
     methods += fixed_grid(recorded.info) if grid else []
     found = [
@@ -75,15 +80,18 @@ def _costs(file: Path | None, model: str | None, vocabulary: int) -> "Costs":
         DynexitError: a file that holds none, or a model of another vocabulary.
     """
     from dynexit.costs.table import Costs
+    from dynexit.plain import parse_json
 
     if file is not None:
         try:
-            return Costs.from_dict(json.loads(file.read_text()))
-        except (OSError, ValueError, TypeError) as error:
-            raise DynexitError(f"--cost {file} holds no costs: {error}.") from error
+            return Costs.from_dict(parse_json(file.read_text(encoding="utf-8"), "it"))
+        except (OSError, ValueError) as error:
+            told = str(error).rstrip(".")
+            raise DynexitError(f"--cost {file} holds no costs: {told}.") from error
     from dynexit.language_model import load
 
-    lm = load(model, check=False)
+    with starting("loading"):
+        lm = load(model, check=False)
     if lm.model.choosable != vocabulary:
         raise DynexitError(
             f"the trace is of a model of {vocabulary} tokens and {lm.name} has "
@@ -109,5 +117,5 @@ def _print(found: "list[Replayed]", best: dict[str, float]) -> None:
     for name, key in (("oracle: exits", "exits"), ("oracle: exits and lookup", "both")):
         shares = [best[f"{key} {t}"] for t in [*tasks, "all"]]
         table.add_row(name, *(f"{share:.2f}x" for share in shares), "", "")
-    Console(highlight=False, soft_wrap=True).print(table)
+    print_table(table)
     notes.print("Drafts past a mismatch are estimated: they cost time, and are never accepted.")

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from dynexit.cli.options import notes
+from dynexit.cli.printing import note, notes, write
 
 
 def register(app: typer.Typer) -> None:
@@ -30,13 +29,11 @@ def report(
     from dynexit.bench.report.writing import write_report
 
     written = write_report(runs, out, roofline or [])
-    console = Console(highlight=False, soft_wrap=True)
     for name in ("report.md", "report.html"):
-        console.print(str(written.folder / name), markup=False)
+        write(f"{written.folder / name}\n")
     notes.print(f"{written.records} records, {written.figures} figures")
     if written.failed:
-        notes.print(
-            f"[yellow]{written.failed} records of failures left out[/]: the report says why."
-        )
+        left_out = f"{written.failed} records of failures left out:"
+        note(left_out, "yellow", "the report says why.")
     if written.unpaired:
-        notes.print(f"[yellow]{written.unpaired} records without vanilla left out[/]")
+        notes.print(f"{written.unpaired} records without vanilla left out", style="yellow")

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
-from dynexit.cli.generate import print_json
-from dynexit.cli.options import AsJson, Loading, ModelArgument, notes
+from dynexit.cli.options import AsJson, Loading, ModelArgument, check_folder_of
+from dynexit.cli.printing import notes, print_json, print_table, say
 from dynexit.cli.spreading import spread
 from dynexit.errors import DynexitError
 
@@ -40,12 +40,13 @@ def roofline(
     how: Loading,
 ) -> None:
     """Time passes of several widths against the least that their bytes and arithmetic cost."""
-    from dynexit.bench.roofline import measure
-
     counts, contexts = _numbers(rows, "--rows"), _numbers(context, "--context")
     if plot is not None and plot.suffix not in (".png", ".svg", ".pdf"):
         raise DynexitError(f"--plot {plot}: give a file that ends in .png, .svg or .pdf.")
+    check_folder_of(plot, "--plot")
     lm = how.load(model)
+    from dynexit.bench.roofline import measure
+
     with Progress(console=notes, transient=True) as progress:
         task = progress.add_task("measuring", total=len(counts) * len(contexts))
         found = measure(lm, counts, contexts, lambda: progress.advance(task))
@@ -70,18 +71,18 @@ def _numbers(text: str, option: str) -> list[int]:
 
 
 def _print(found: "Roofline") -> None:
-    console, machine = Console(highlight=False, soft_wrap=True), found.machine
-    console.print(
-        f"[bold]{found.model}[/]: {machine['dtype']} on {machine['device']} "
+    machine = found.machine
+    say(
+        Text(found.model, "bold"),
+        f": {machine['dtype']} on {machine['device']} "
         f"({machine['runtime']}), {machine['threads']} threads, "
-        f"{found.weight_bytes / 1e6:.1f} MB of weights a token"
+        f"{found.weight_bytes / 1e6:.1f} MB of weights a token",
     )
     for when, limits in (("before", found.before), ("after", found.after)):
-        console.print(f"{when}: {limits}")
+        say(f"{when}: {limits}")
     if found.cache_bytes and found.weight_bytes <= found.cache_bytes:
-        console.print(
-            f"The weights fit in the last-level cache of {found.cache_bytes / 1e6:.0f} MB."
-        )
+        megabytes = found.cache_bytes / 1e6
+        say(f"The weights fit in the last-level cache of {megabytes:.0f} MB.")
     table = Table(title="a pass: layers, then head; the floor is bytes or arithmetic")
     for heading in HEADINGS:
         table.add_column(heading, justify="right", min_width=max(map(len, heading.split())))
@@ -94,4 +95,4 @@ def _print(found: "Roofline") -> None:
             f"{floor / p.total_ms:.0%}",
             *(f"{moved / p.total_ms / 1e6:.1f}", f"{flops / p.total_ms / 1e6:.0f}"),
         )
-    console.print(table)
+    print_table(table)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dynexit.cli.options import DraftModel, Loading, ModelArgument, notes
+from dynexit.cli.options import DraftModel, Loading, ModelArgument, starting
+from dynexit.cli.printing import notes
 from dynexit.cli.spreading import spread
 from dynexit.errors import DynexitError
+from dynexit.methods import usable_controller
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
-
+    from dynexit.language_model import LanguageModel
     from dynexit.serve.settings import Settings
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
@@ -29,14 +30,32 @@ class Limits:
     method: Annotated[
         str | None, typer.Option(help="For requests that name none [default: auto].")
     ] = None
+    allow_method: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A method that requests may name, with settings or without; may repeat "
+            "[default: all]."
+        ),
+    ] = None
     api_key: Annotated[
         str | None, typer.Option(envvar="DYNEXIT_API_KEY", help="Ask clients for this key.")
+    ] = None
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Without a key: a name that clients may ask for, beside localhost and --host; "
+            "may repeat."
+        ),
     ] = None
     running: Annotated[int, typer.Option(help="Texts decoded at the same time.")] = 32
     queue: Annotated[int, typer.Option(help="Texts that may wait; more are refused.")] = 256
     max_new_tokens: Annotated[int, typer.Option(help="Of one text.")] = 4096
     max_choices: Annotated[int, typer.Option(help="Texts of one request.")] = 16
     max_body: Annotated[int, typer.Option(help="Bytes of a request.")] = 1_000_000
+    connections: Annotated[int, typer.Option(help="Open at the same time.")] = 512
+    patience: Annotated[
+        float, typer.Option(help="Seconds that a client has to send a request.")
+    ] = 30.0
     deadline: Annotated[float, typer.Option(help="Seconds until a request is given up.")] = 600.0
     grace: Annotated[float, typer.Option(help="Seconds to finish in when told to stop.")] = 20.0
     batched: Annotated[
@@ -46,13 +65,27 @@ class Limits:
             help="Whether texts share passes [default: where that changes no bit].",
         ),
     ] = None
+    generation_config: Annotated[
+        bool,
+        typer.Option("--generation-config", help="Sample by default as the checkpoint says."),
+    ] = False
+    trust_messages: Annotated[
+        bool,
+        typer.Option("--trust-messages", help="Special tokens in messages are no text."),
+    ] = False
+    cors: Annotated[
+        list[str] | None, typer.Option(help="Pages of this origin may ask, or of any: *.")
+    ] = None
 
-    @property
-    def settings(self) -> "Settings":
-        """As the server takes them."""
+    def settings(self, host: str) -> "Settings":
+        """As a server takes them that listens on `host`."""
         from dynexit.serve.settings import Settings
 
-        return Settings(**{name: value for name, value in vars(self).items() if value is not None})
+        told = {name: value for name, value in vars(self).items() if value is not None}
+        if (methods := told.pop("allow_method", None)) is not None:
+            told["methods"] = tuple(methods)
+        hosts = (host, *told.pop("allowed_host", ()))
+        return Settings(**told, hosts=hosts)
 
 
 @dataclass(frozen=True)
@@ -97,6 +130,9 @@ def serve(
 ) -> None:
     """Serve a model to OpenAI's clients, and a page that shows it working at /."""
     _need_packages()
+    settings = limits.settings(listening.host)
+    usable_controller(settings.method, draft_model is not None)
+    _check_level(log_level)
     if cluster.ray:
         from dynexit.serve import replicas
 
@@ -105,12 +141,11 @@ def serve(
         most = cluster.max_replicas or cluster.replicas
         wanted = replicas.Replicas(cluster.replicas, most, gpus=cluster.gpus)
         where = (listening.host, listening.port, cluster.ray_address)
-        replicas.run(checkpoint, limits.settings, wanted, *where)
+        replicas.run(checkpoint, settings, wanted, *where)
         return
-    from dynexit.serve.app import create_app
-
-    second = how.load_second(draft_model)
-    _serve(create_app(how.load(model), limits.settings, second), listening, log_level)
+    _check_address(listening)
+    lm, second = how.load(model), how.load_second(draft_model)
+    _serve(lm, settings, second, listening, log_level)
 
 
 @spread
@@ -123,11 +158,11 @@ def demo(
 ) -> None:
     """Open a page that shows tokens being drafted, accepted and rejected."""
     _need_packages()
-    from dynexit.serve.app import create_app
     from dynexit.serve.settings import Settings
 
-    app = create_app(how.load(model), Settings())
-    _serve(app, Listening(port=port), "warning", browser)
+    where = Listening(port=port)
+    _check_address(where)
+    _serve(how.load(model), Settings(), None, where, browser=browser)
 
 
 def _need_packages() -> None:
@@ -141,15 +176,35 @@ def _need_packages() -> None:
         ) from error
 
 
-def _serve(app: "FastAPI", where: Listening, log_level: str, browser: bool = False) -> None:
-    from dynexit.serve.server import open_socket, run
-
+def _check_level(log_level: str) -> None:
     if log_level not in ("debug", "info", "warning", "error"):
         raise DynexitError(f"log level {log_level!r} is not debug, info, warning or error.")
+
+
+def _check_address(where: Listening) -> None:
+    """Open the port and close it again: a client must not wait at it while the model is loaded."""
+    from dynexit.serve.server import open_socket
+
+    open_socket(where.host, where.port).close()
+
+
+def _serve(
+    lm: "LanguageModel",
+    settings: "Settings",
+    draft_model: "LanguageModel | None",
+    where: Listening,
+    log_level: str = "warning",
+    browser: bool = False,
+) -> None:
+    with starting("starting the server"):  # `auto` may have to measure what passes cost here
+        from dynexit.serve.app import create_app
+        from dynexit.serve.server import open_socket, run
+
+        app = create_app(lm, settings, draft_model)
     listening = open_socket(where.host, where.port)
     shown = f"[{where.host}]" if ":" in where.host else where.host
     address = f"http://{shown}:{listening.getsockname()[1]}"
-    notes.print(f"{app.state.service.name} is served at {address}/ and {address}/v1", markup=False)
+    notes.print(f"{app.state.service.name} is served at {address}/ and {address}/v1")
     if browser:
         Timer(1.0, webbrowser.open, (address,)).start()
     run(app, listening, log_level)

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from dynexit.cli.options import starting
+from dynexit.cli.printing import print_table
 from dynexit.errors import DynexitError
 
 
@@ -29,17 +30,22 @@ def synth(
     ] = 0.0,
 ) -> None:
     """Make a random checkpoint whose early layers agree with the last as often as asked."""
-    from dynexit import synth as library
-    from dynexit.model.dtypes import parse_dtype
+    from dynexit.model.names import check_dtype
+    from dynexit.shapes import SHAPES, plan_checkpoint
 
-    layers = library.SHAPES[like].num_layers if like in library.SHAPES else 4
+    layers = SHAPES[like].num_layers if like in SHAPES else 4
     anchors = _anchors(agreement) or {max(1, layers // 4): 0.75, max(2, layers // 2): 0.95}
-    number = parse_dtype(dtype)
-    made = library.synthesise(out, like, anchors, number, seed, zipf)
+    check_dtype(dtype)
+    plan_checkpoint(out, like, anchors, zipf)
+    with starting("making a checkpoint"):
+        from dynexit.model.dtypes import parse_dtype
+        from dynexit.synth import synthesise
+
+        made = synthesise(out, like, anchors, parse_dtype(dtype), seed, zipf)
     table = Table("exit layer", "wanted", "achieved", title=f"{out}: {like}", title_style="")
     for layer, achieved in enumerate(made.achieved, start=1):
         table.add_row(str(layer), f"{made.wanted[layer]:.2f}", f"{achieved:.2f}")
-    Console(highlight=False).print(table)
+    print_table(table)
 
 
 def _anchors(pairs: list[str] | None) -> dict[int, float]:

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 from rich.progress import track
 
-from dynexit.cli.options import Loading, Model, NewTokens, Prompts, notes
+from dynexit.cli.options import Loading, Model, NewTokens, Prompts, check_folder_of
+from dynexit.cli.printing import note, notes
 from dynexit.cli.spreading import spread
 from dynexit.errors import DynexitError
 
@@ -29,21 +30,20 @@ def trace(
     how: Loading,
 ) -> None:
     """Record plain greedy texts with every layer's two best tokens, for `dynexit replay`."""
+    if out.suffix != ".safetensors":
+        raise DynexitError(f"--out {out}: give a file that ends in .safetensors.")
+    check_folder_of(out, "--out")
+    examples = [example for _, example in prompts.load()]
+    lm = how.load(model)
     from dynexit.replay.recording import record_text, trace_info
     from dynexit.replay.trace import Trace
 
-    if out.suffix != ".safetensors":
-        raise DynexitError(f"--out {out}: give a file that ends in .safetensors.")
-    if not out.parent.is_dir():
-        raise DynexitError(f"--out {out}: there is no folder {out.parent}.")
-    lm = how.load(model)
-    examples = [example for _, example in prompts.load()]
     made, context = Trace(trace_info(lm, draft_vocabulary)), lm.model.config.max_positions
     trimmed = made.info.draft_vocabulary
     for example in track(examples, "tracing", console=notes, transient=True):
         ids = lm.prompt_tokens(example.prompt)
         if len(ids) + max_new_tokens > context:
-            notes.print(f"[yellow]left out:[/] {example.id}: too long for {context} positions")
+            note("left out:", "yellow", f"{example.id}: too long for {context} positions")
             continue
         made.texts.append(record_text(lm, example.id, ids, max_new_tokens, trimmed))
     if not made.texts:

@@ -1,17 +1,23 @@
 """`dynexit train`: the LayerSkip recipe, from scratch or from a checkpoint."""
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from dynexit.cli.options import Device, Threads, notes
+from dynexit.cli.options import Device, Threads, starting
+from dynexit.cli.printing import notes, print_table
+from dynexit.errors import DynexitError
 
 if TYPE_CHECKING:
     from dynexit.training.evaluation import DomainReport
+    from dynexit.training.trainer import Trainer
 
 STEPS_PER_LINE = 10  # where there is no terminal to draw a bar on
 
@@ -31,25 +37,36 @@ def train(
     device: Device = None,
     threads: Threads = None,
 ) -> None:
-    """Train an early-exit model. Killed and started again, it continues where it was."""
-    import torch
+    """Train an early-exit model. Stopped or killed, and started again, it continues.
 
+    Ctrl-C and SIGTERM keep the step that was running; a kill loses what came after the last state.
+    """
     from dynexit.methods import parse_settings
-    from dynexit.model.dtypes import parse_device
+    from dynexit.model.names import check_names
     from dynexit.training.recipe import load_recipe
-    from dynexit.training.trainer import Progress as State
-    from dynexit.training.trainer import Trainer
+
+    check_names(None, device, None)
+    if not data_dir.is_dir():
+        raise DynexitError(f"--data-dir {data_dir}: there is no such folder.")
+    if out.exists() and not out.is_dir():
+        raise DynexitError(f"--out {out} is a file: give a folder.")
+    chosen = load_recipe(recipe, parse_settings(change or []))
+    with starting():
+        import torch
+
+        from dynexit.model.dtypes import parse_device
+        from dynexit.training.trainer import Progress as State
+        from dynexit.training.trainer import Trainer
 
     if threads is not None:
         torch.set_num_threads(threads)
-    trainer = Trainer(
-        load_recipe(recipe, parse_settings(change or [])), data_dir, out, parse_device(device)
-    )
+    with starting("reading texts"):
+        trainer = Trainer(chosen, data_dir, out, parse_device(device))
     columns = (
         TextColumn("training"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=notes) as bar:
@@ -63,8 +80,43 @@ def train(
             if state.reports:
                 bar.console.print(report_table(state.reports, f"after {state.tokens:,} tokens"))
 
-        reports = trainer.run(watch)
-    Console().print(report_table(reports, f"held-out text; checkpoint in {out}"))
+        with stopped_by_signals(trainer) as caught:
+            reports = trainer.run(watch)
+    if reports is None:
+        notes.print(
+            f"stopped: step {trainer.step} of {trainer.steps} is kept in {out}; "
+            "the same command goes on from there."
+        )
+        raise typer.Exit(128 + caught[0])
+    print_table(report_table(reports, f"held-out text; checkpoint in {out}"))
+
+
+@contextmanager
+def stopped_by_signals(trainer: "Trainer") -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM end training after the step that is running; again, they end it at once.
+
+    Yields a list of the signals that have come.
+    """
+    caught: list[int] = []
+    before: dict[int, Any] = {}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del frame
+        caught.append(number)
+        trainer.stop()
+        restore()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell's background jobs have it
+            before[number] = signal.signal(number, stop)
+    try:
+        yield caught
+    finally:
+        restore()
 
 
 def report_table(reports: "dict[str, DomainReport]", title: str) -> Table:

@@ -11,11 +11,13 @@ import torch
 
 from dynexit.costs.table import ROUGH, Costs
 from dynexit.decoding.controllers.base import Controller
+from dynexit.decoding.limits import Limits
 from dynexit.decoding.loop import finish
-from dynexit.decoding.sampling import Sampling
-from dynexit.decoding.sequence import Limits, Sequence
+from dynexit.decoding.sampling_parameters import Sampling
+from dynexit.decoding.sequence import Sequence
 from dynexit.decoding.text import NoText
-from dynexit.model.drafting import DraftingRule, drafts_alone
+from dynexit.model.drafting import drafts_alone
+from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.interface import Model, Span
 from dynexit.model.verifying import verifies_alone
 
@@ -30,14 +32,17 @@ LEAST_ON_CUDA = 3  # where the first time, passes are recorded and kernels chose
 
 
 @torch.inference_mode()
-def measure_costs(model: Model) -> Costs:
+def measure_costs(model: Model, copied: bool = False) -> Costs:
     """Time verifications and drafts of `model`, in turn, as in rounds; the median of each counts.
 
     A context too short for that has the rough costs.
+
+    Args:
+        copied: times drafts of its copy, too.
     """
     if model.config.max_positions < 2 * WIDTHS[-1]:
         return ROUGH
-    bench = _Bench(model)
+    bench = _Bench(model, copied)
     least = LEAST_ON_CUDA if model.device.type == "cuda" else LEAST
     began = perf_counter()
     for done in range(1, REPEATS + 1):
@@ -50,10 +55,9 @@ def measure_costs(model: Model) -> Costs:
 class _Bench:
     """The timings so far, by what was timed."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, copied: bool) -> None:
         config = model.config
         self.model, self.cache, self.depth = model, model.new_cache(), config.num_layers
-        self.copy: Any = getattr(model, "draft_copy", None)
         last = config.max_positions - WIDTHS[-1] - 1
         self.near, self.far = min(CONTEXT, last), min(FAR, last)
         self.seconds: dict[str, list[float]] = {}
@@ -65,6 +69,9 @@ class _Bench:
         self.small = self.layers == self.depth
         few, many = max(1, self.depth // 5), max(1, self.depth // 2)
         self.exits = (few, many) if self.small else (few,)  # no cache holds a larger model's layers
+        copy = getattr(model, "draft_copy", None)
+        deep = copied and copy is not None and copy.kept_layers >= few
+        self.copy: Any = copy if deep else None
 
     def measure(self) -> None:
         """Every timing once."""

@@ -1,4 +1,9 @@
-"""What a controller asks for beside its settings: costs, a trimmed head, a copy to draft with."""
+"""What a controller asks for beside its settings: costs, a trimmed head, a copy to draft with.
+
+All that is made for a model is the same whatever the settings: texts of others use it, too.
+"""
+
+from threading import Lock
 
 from dynexit.costs.store import costs_of
 from dynexit.costs.table import trimmed_vocabulary
@@ -6,6 +11,8 @@ from dynexit.decoding.controllers.base import Controller
 from dynexit.errors import DynexitError
 from dynexit.model.interface import Model
 from dynexit.model.native.transformer import NativeTransformer
+
+_making = Lock()  # of what a model has one of
 
 
 def prepare(controller: Controller, model: Model) -> None:
@@ -15,11 +22,12 @@ def prepare(controller: Controller, model: Model) -> None:
         DynexitError: a copy in int8 of a model that cannot make one.
     """
     tokens = trimmed_vocabulary(model.choosable)
-    if controller.int8 and getattr(model, "draft_copy", None) is None:
-        if not isinstance(model, NativeTransformer):
-            raise DynexitError("drafts in int8 need the native runtime: leave out int8=true.")
-        layers = max(model.config.num_layers // 2, 1)
-        model.copy_for_drafts(layers, controller.draft_vocabulary or tokens)
+    if controller.int8 and not isinstance(model, NativeTransformer):
+        raise DynexitError("drafts in int8 need the native runtime: leave out int8=true.")
+    with _making:
+        if controller.int8 and isinstance(model, NativeTransformer):
+            model.copy_for_drafts(max(model.config.num_layers // 2, 1), tokens)
+        if controller.reads_costs:
+            controller.costs = costs_of(model, controller.int8)
     if controller.reads_costs:
-        controller.costs = costs_of(model)
         controller.draft_vocabulary = controller.draft_vocabulary or tokens

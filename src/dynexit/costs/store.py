@@ -12,21 +12,24 @@ from dynexit.costs.measuring import measure_costs
 from dynexit.costs.table import Costs
 from dynexit.environment import environment
 from dynexit.model.interface import Model
+from dynexit.plain import parse_json
 
 VERSION = 5  # of what is measured, and how
 
-_known: WeakKeyDictionary[Model, tuple[bool, Costs]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Model, dict[bool, Costs]] = WeakKeyDictionary()
 
 
-def costs_of(model: Model) -> Costs:
+def costs_of(model: Model, copied: bool = False) -> Costs:
     """Costs of this model here: read, or measured and kept where there is room for a file.
 
-    A model that has got a copy of its first layers since has other costs.
+    Args:
+        copied: with those of its copy for drafts. The others have a table of their own: what one
+            method asks for changes no other's plans.
     """
-    copied = getattr(model, "draft_copy", None) is not None
-    if model not in _known or _known[model][0] != copied:
-        _known[model] = copied, _read_or_measured(model, copied)
-    return _known[model][1]
+    known = _known.setdefault(model, {})
+    if copied not in known:
+        known[copied] = _read_or_measured(model, copied)
+    return known[copied]
 
 
 def _read_or_measured(model: Model, copied: bool) -> Costs:
@@ -40,9 +43,9 @@ def _read_or_measured(model: Model, copied: bool) -> Costs:
     key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:24]
     file = _folder() / f"{key}.json"
     try:
-        return Costs.from_dict(json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError):  # not there, or not whole
-        costs = measure_costs(model)
+        return Costs.from_dict(parse_json(file.read_text(encoding="utf-8"), "it"))
+    except (OSError, ValueError):  # not there, or damaged
+        costs = measure_costs(model, copied)
         _keep(costs, file)
         return costs
 

@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from dynexit.errors import DynexitError
+from dynexit.plain import build
+
 MOST_ROWS = 32
 
 
@@ -133,12 +136,30 @@ class Costs:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Costs":
-        """The inverse of `as_dict`."""
-        lists: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
-        return cls(**lists)
+        """The inverse of `as_dict`.
+
+        Raises:
+            DynexitError: values that are no costs.
+        """
+        made = build(cls, values, "it")
+        made._check()
+        return made
+
+    def _check(self) -> None:
+        """Raises DynexitError for numbers that cannot have been measured."""
+        lists = (self.layer, self.head, self.head_call)
+        if not self.widths or self.widths[0] != 1 or list(self.widths) != sorted({*self.widths}):
+            raise DynexitError("its widths do not rise from 1.")
+        if any(len(seconds) != len(self.widths) for seconds in lists):
+            raise DynexitError("it has not as many costs as widths.")
+        signed = ("draft_layer",)  # a straight line's height at no layers
+        single = [value for name, value in self.as_dict().items() if name not in signed]
+        flat = [value for value in single if not isinstance(value, tuple)]
+        every = [*flat, *(value for seconds in lists for value in seconds)]
+        if not 0 <= min(every) <= max(every) < 2**31:
+            raise DynexitError("it has a number out of range.")
+        if 0 in (self.layer[0], self.head[0], self.vocabulary):
+            raise DynexitError("a layer, the head or the vocabulary is 0.")
 
 
 # Where nobody has measured, in layers: what rounds take corrects the unit, not the proportions.

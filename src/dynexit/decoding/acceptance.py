@@ -8,7 +8,7 @@ from torch import Tensor
 from dynexit.decoding.records import Draft, Verdict
 from dynexit.decoding.sampling import NOT_NUMBERS, Chooser
 from dynexit.errors import DynexitError
-from dynexit.model.drafting import Leaf
+from dynexit.model.drafting_rule import Leaf
 from dynexit.model.readings import Readings
 
 
@@ -21,7 +21,7 @@ def accept(draft: Draft, target_logits: Tensor | Readings, chooser: Chooser) -> 
     """
     if isinstance(target_logits, Tensor) and chooser.sampling.speculative:
         return _accept_speculative(draft, target_logits, chooser)
-    chosen = chooser.choose(target_logits, draft.tokens).tokens
+    chosen = chooser.judge(target_logits, draft.tokens)
     accepted = 0
     while accepted < len(draft.tokens) and draft.tokens[accepted] == chosen[accepted]:
         accepted += 1
@@ -34,15 +34,20 @@ def accept(draft: Draft, target_logits: Tensor | Readings, chooser: Chooser) -> 
 
 def _accept_speculative(draft: Draft, target_logits: Tensor, chooser: Chooser) -> Verdict:
     """Accept x with min(1, p(x) / q(x)), else draw from max(p - q, 0): distributed exactly as p."""
-    target = chooser.process(target_logits, draft.tokens).double().softmax(-1)
-    if bool(target.isnan().any()):
-        raise DynexitError(NOT_NUMBERS)
-    for index, token in enumerate(draft.tokens):
-        proposal = draft.logits[index][0].double().softmax(-1)
-        p, q = float(target[index, token]), float(proposal[token])
+    rows = chooser.judged(target_logits, draft.tokens)
+    for index, (token, row) in enumerate(zip(draft.tokens, rows, strict=False)):
+        target, proposal = _probabilities(row), draft.logits[index][0].double().softmax(-1)
+        p, q = float(target[token]), float(proposal[token])
         if chooser.uniform() * q < p:
             continue
-        residual = (target[index] - proposal).clamp(min=0)
-        weights = residual if float(residual.sum()) > 0 else target[index]
+        residual = (target - proposal).clamp(min=0)
+        weights = residual if float(residual.sum()) > 0 else target
         return Verdict(index, chooser.draw(weights), len(draft.tokens))
-    return Verdict(len(draft.tokens), chooser.draw(target[-1]), len(draft.tokens))
+    return Verdict(len(draft.tokens), chooser.draw(_probabilities(next(rows))), len(draft.tokens))
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    exact = logits.double().softmax(-1)
+    if bool(exact.isnan().any()):
+        raise DynexitError(NOT_NUMBERS)
+    return exact

@@ -1,10 +1,14 @@
-"""What the target said of the tokens that it wrote: log-probabilities before any processor."""
+"""What the target said of a text's tokens: log-probabilities before any processor."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from dynexit.decoding.requests import Steps, Unembed
+
+SCORED_ROWS = 128  # of a prompt, at a time: logits take four bytes for each token of the vocabulary
 
 
 @dataclass(frozen=True)
@@ -32,3 +36,15 @@ def token_logprobs(logits: Tensor, tokens: Sequence[int], alternatives: int) -> 
             tokens, own, top.indices.tolist(), top.values.tolist(), strict=True
         )
     ]
+
+
+def following_logprobs(
+    hidden: Tensor, following: Sequence[int], alternatives: int
+) -> Steps[list[TokenLogprobs]]:
+    """Log-probabilities of the tokens that follow the first of the states [n, D]."""
+    scored: list[TokenLogprobs] = []
+    for start in range(0, len(following), SCORED_ROWS):
+        tokens = following[start : start + SCORED_ROWS]
+        logits = yield Unembed(hidden[start : start + len(tokens)])
+        scored += token_logprobs(logits, tokens, alternatives)
+    return scored

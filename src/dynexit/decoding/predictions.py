@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dynexit.decoding.requests import Segment, Steps, Unembed
-from dynexit.decoding.sampling import Chooser, Sampling
+from dynexit.decoding.sampling import Chooser
+from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.sequence import PREFILL_ROWS
 from dynexit.model.interface import Model, Span
 

@@ -17,13 +17,15 @@ The words, used everywhere and nowhere in another sense:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from dynexit.model.drafting import Leaf, is_unsure
+from dynexit.model.drafting_rule import Leaf, is_unsure
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SECONDS = ("draft_seconds", "verify_seconds", "control_seconds", "text_seconds")
 Source = Literal["accepted", "lookup", "recovered", "bonus", "target"]
@@ -86,9 +88,9 @@ class Draft:
     tokens: list[int] = field(default_factory=list)
     confidences: list[float] = field(default_factory=list)
     layer: int = 0
-    hidden: Tensor | None = None  # [d + 1 + leaves, D]
-    states: Tensor | None = None  # [d + 1, E, D], of layers 1..E, for who reads shadow tokens
-    logits: list[Tensor] = field(default_factory=list)  # processed, [1, V]; speculative only
+    hidden: "Tensor | None" = None  # [d + 1 + leaves, D]
+    states: "Tensor | None" = None  # [d + 1, E, D], of layers 1..E, for who reads shadow tokens
+    logits: "list[Tensor]" = field(default_factory=list)  # processed, [1, V]; speculative only
     leaves: list[Leaf] = field(default_factory=list)
     slot: int = 0
     tell: Callable[[], tuple[list[int], list[float]]] | None = None

@@ -10,7 +10,8 @@ from typing import Any, TypeVar, cast
 
 from torch import Tensor
 
-from dynexit.model.drafting import Drafted, DraftingRule, DraftsAlone
+from dynexit.model.drafting import Drafted, DraftsAlone
+from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.interface import Cache, Model, Span
 from dynexit.model.readings import Readings
 from dynexit.model.verifying import VerifiesAlone

@@ -8,91 +8,22 @@ for token. Greedy decoding is the same rule without noise.
 
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.errors import DynexitError
 from dynexit.model.readings import Readings
 
-Acceptance = Literal["shared-noise", "speculative"]
-PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty")
 NOT_NUMBERS = (
     "the model's logits are not numbers (NaN): its weights are damaged, or this dtype is too "
     "narrow for it; try --dtype fp32."
 )
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How tokens are chosen. A temperature of 0 is greedy, where top-k, top-p and min-p are idle.
-
-    The repetition penalty divides or multiplies the logits of what stands in prompt or text. The
-    presence penalty is taken from those of what stands in the text, the frequency penalty as often
-    as it stands there.
-
-    Raises:
-        DynexitError: a value outside its range.
-    """
-
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    seed: int | None = None
-    acceptance: Acceptance = "shared-noise"
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, kind in {"top_k": Integral, "seed": Integral | None}.items():
-            if not isinstance(value := getattr(self, name), kind):
-                raise DynexitError(f"{name} is {value!r}: it must be a whole number.")
-        for name in ("temperature", "top_p", "min_p", *PENALTIES):
-            if not isinstance(value := getattr(self, name), Real):
-                raise DynexitError(f"{name} is {value!r}: it must be a number.")
-        self._check_ranges()
-
-    def _check_ranges(self) -> None:
-        limits = {
-            "temperature": (self.temperature >= 0, "at least 0"),
-            "top_k": (self.top_k >= 0, "at least 0 (0 turns it off)"),
-            "top_p": (0 < self.top_p <= 1, "above 0 and at most 1"),
-            "min_p": (0 <= self.min_p <= 1, "between 0 and 1"),
-            "repetition_penalty": (self.repetition_penalty > 0, "above 0"),
-            "presence_penalty": (True, "finite"),
-            "frequency_penalty": (True, "finite"),
-            "acceptance": (
-                self.acceptance in ("shared-noise", "speculative"),
-                "shared-noise or speculative",
-            ),
-        }
-        for name, (fine, allowed) in limits.items():
-            value = getattr(self, name)
-            if not fine or (isinstance(value, float) and not math.isfinite(value)):
-                raise DynexitError(f"{name} is {value!r}: it must be {allowed}.")
-
-    @property
-    def greedy(self) -> bool:
-        """Whether the most likely token is always chosen."""
-        return self.temperature == 0
-
-    @property
-    def counting(self) -> bool:
-        """Whether logits are lowered by what the text holds already."""
-        return self.presence_penalty != 0 or self.frequency_penalty != 0
-
-    @property
-    def speculative(self) -> bool:
-        """Whether drafts are accepted by chance (Leviathan), not where they are the target's."""
-        return self.acceptance == "speculative" and not self.greedy
 
 
 @dataclass(frozen=True)
@@ -110,11 +41,22 @@ class Chooser:
     Row i of a call is the token at position `len(tokens) + first + i`; its context is the
     committed tokens and the first `first + i` drafts (for positions of the prompt, where `first`
     is negative, the whole prompt).
+
+    Args:
+        ends: tokens that cannot be chosen before the text has `min_new_tokens`.
     """
 
-    def __init__(self, sampling: Sampling, tokens: Sequence[int]) -> None:
+    def __init__(
+        self,
+        sampling: Sampling,
+        tokens: Sequence[int],
+        ends: frozenset[int] = frozenset(),
+        min_new_tokens: int = 0,
+    ) -> None:
         self.sampling, self._tokens, self._prompt_length = sampling, tokens, len(tokens)
-        self.seed = secrets.randbits(31) if sampling.seed is None else sampling.seed
+        self._ends = sorted(ends)
+        self._may_end = len(tokens) + min_new_tokens  # the first position where one may stand
+        self.seed = secrets.randbits(31) if sampling.seed is None else int(sampling.seed)
         self._noise: dict[int, Tensor] = {}
         self._noise_base = len(tokens)
         self._generator: torch.Generator | None = None
@@ -123,7 +65,13 @@ class Chooser:
     def best_only(self) -> bool:
         """Whether it is enough to know every row's best token, and how likely it is."""
         rule = self.sampling
-        return rule.greedy and rule.repetition_penalty == 1.0 and not rule.counting
+        plain = rule.greedy and rule.repetition_penalty == 1.0 and not rule.counting
+        return plain and not self._too_early
+
+    @property
+    def _too_early(self) -> bool:
+        """Whether the next token cannot be every token."""
+        return bool(self._ends) and len(self._tokens) < self._may_end
 
     def choose(
         self,
@@ -143,15 +91,33 @@ class Chooser:
             likely = logits.confidence.tolist() if confident else []
             return Choice(logits.tokens.tolist(), likely, None)
         processed = self.process(logits, drafts, first)
-        scores = processed
-        if not self.sampling.greedy:
-            scores = processed + self.noise(processed, first)
+        index = self.best(processed, first)
+        confidences = self.confidence(processed, index).tolist() if confident else []
+        return Choice(index.tolist(), confidences, processed)
+
+    def best(self, processed: Tensor, first: int = 0) -> Tensor:
+        """Ids [n] of the best tokens under processed logits [n, V], noise included.
+
+        Raises:
+            DynexitError: logits that are not numbers.
+        """
+        greedy = self.sampling.greedy
+        scores = processed if greedy else processed + self.noise(processed, first)
         best, index = scores.max(-1)
-        tokens: list[int] = index.tolist()
         if any(math.isnan(value) for value in best.tolist()):
             raise DynexitError(NOT_NUMBERS)
-        confidences = self.confidence(processed, index).tolist() if confident else []
-        return Choice(tokens, confidences, processed)
+        return index
+
+    def judge(self, logits: Tensor | Readings, drafts: Sequence[int] = ()) -> list[int]:
+        """What the target chooses after each draft, from its logits [d + 1, V].
+
+        A chooser that must not look further ends with its first choice that is no draft.
+        """
+        return self.choose(logits, drafts).tokens
+
+    def judged(self, logits: Tensor, drafts: Sequence[int]) -> Iterator[Tensor]:
+        """The target's processed logits [V] after each draft; read on only while drafts stay."""
+        yield from self.process(logits, drafts)
 
     def shadow(
         self, logits: Tensor | Readings, layers: int, drafts: Sequence[int], first: int
@@ -172,11 +138,13 @@ class Chooser:
         return (chosen - exact.logsumexp(-1)).exp()
 
     def process(self, logits: Tensor, drafts: Sequence[int] = (), first: int = 0) -> Tensor:
-        """Penalties, temperature, top-k, top-p, min-p: [..., n, V], in this order."""
+        """Penalties, ends, temperature, top-k, top-p, min-p: [..., n, V], in this order."""
         if self.sampling.repetition_penalty != 1.0:
             logits = self._penalise(_exact(logits), drafts, first)
         if self.sampling.counting:
             logits = self._lower_repeated(_exact(logits), drafts, first)
+        if self._too_early:
+            logits = self._without_ends(logits, first)
         if self.sampling.greedy:
             return logits
         exact = _exact(logits)
@@ -203,6 +171,15 @@ class Chooser:
         counts = counts.to(logits)
         rule = self.sampling
         return logits - rule.frequency_penalty * counts - rule.presence_penalty * (counts > 0)
+
+    def _without_ends(self, logits: Tensor, first: int) -> Tensor:
+        """Nothing that ends the text, in the rows of positions where it cannot end yet."""
+        rows, vocabulary = logits.shape[-2:]
+        start = len(self._tokens) + first
+        early = slice(max(self._prompt_length - start, 0), min(max(self._may_end - start, 0), rows))
+        left = logits.clone()
+        left[..., early, [token for token in self._ends if token < vocabulary]] = -math.inf
+        return left
 
     def noise(self, like: Tensor, first: int) -> Tensor:
         """Gumbel noise [n, V] of the positions of n rows, drawn once per position."""

@@ -6,7 +6,6 @@ scheduler drives and may interleave with those of other sequences.
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import perf_counter
 from typing import NamedTuple
 
@@ -16,7 +15,8 @@ from torch import Tensor
 from dynexit.decoding.acceptance import accept
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.drafters import drafters
-from dynexit.decoding.logprobs import TokenLogprobs, token_logprobs
+from dynexit.decoding.limits import Limits
+from dynexit.decoding.logprobs import TokenLogprobs, following_logprobs, token_logprobs
 from dynexit.decoding.records import (
     Draft,
     FinishReason,
@@ -30,7 +30,8 @@ from dynexit.decoding.records import (
     Verdict,
 )
 from dynexit.decoding.requests import Segment, Steps, Unembed, Verifying
-from dynexit.decoding.sampling import Chooser, Sampling
+from dynexit.decoding.sampling import Chooser
+from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.shadow import gather_states, shadow_tokens
 from dynexit.decoding.text import TextSink
 from dynexit.errors import DynexitError
@@ -39,15 +40,7 @@ from dynexit.model.readings import Readings
 from dynexit.model.verifying import verifies_alone
 
 PREFILL_ROWS = 256  # more are somewhat faster, but their activations take as much more memory
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Where a text ends."""
-
-    max_new_tokens: int
-    max_positions: int
-    eos: frozenset[int] = frozenset()
+COURTEOUS = 12  # tokens of a draft while others wait: each of them is a pass
 
 
 class Chunk(NamedTuple):
@@ -67,9 +60,11 @@ class Sequence:
 
     Attributes:
         company: how many sequences make their rounds together, this one counted.
+        awaited: whether others cannot go on before this one's round ends, or a draft of it.
 
     Args:
         logprobs: give every token its log-probability, and so many of the likeliest in its place.
+        prompt_logprobs: the prompt's tokens, too, but for the first.
     """
 
     def __init__(
@@ -82,10 +77,15 @@ class Sequence:
         text: TextSink,
         second: Model | None = None,
         logprobs: int | None = None,
+        prompt_logprobs: bool = False,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self.model, self.controller, self.limits, self.text = model, controller, limits, text
         self._logprobs, self.clock, self.company = logprobs, clock, 1
+        self.awaited = False
+        self._scores_prompt = prompt_logprobs
+        self.prompt_logprobs: list[TokenLogprobs] = []
+        self.end_logprobs: TokenLogprobs | None = None  # of the token that ended the text
         controller.start(model.config.num_layers)
         self.depth = controller.target_layer()
         self._all_read = _layers_read(controller, self.depth)
@@ -93,7 +93,8 @@ class Sequence:
         self.tokens = list(prompt)
         self.prompt_length = len(prompt)
         self.cache = model.new_cache()
-        self.chooser = Chooser(sampling, self.tokens)
+        ends = limits.eos if limits.min_new_tokens else frozenset()
+        self.chooser = Chooser(sampling, self.tokens, ends, limits.min_new_tokens)
         known = drafters()
         self.drafters = {name: known[name](second) for name in controller.drafters}
         self.finish_reason: FinishReason | None = None
@@ -138,9 +139,15 @@ class Sequence:
             span, last = Span(self.cache, start, stop - start), stop == len(self.tokens)
             taps = states if wanted and last else None
             hidden = yield Segment(hidden, span, 0, self.depth, taps, wanted + 1)
+            if self._scores_prompt:
+                following = self.tokens[start + 1 : stop + 1]
+                scored = yield from following_logprobs(hidden, following, self._logprobs or 0)
+                self.prompt_logprobs += scored
             start = stop
+        if not self.limits.max_new_tokens:
+            return self._read_only(began)
         logits = yield Unembed(hidden[-1:], self._best_only)
-        token = self.chooser.choose(logits).tokens[0]
+        token = self.chooser.judge(logits)[0]
         if states and len(states[0]) > 1:
             self.controller.observe_prompt((yield from self._prompt_shadow(states)))
         for drafter in self.drafters.values():
@@ -148,6 +155,12 @@ class Sequence:
         chunks = self._commit([], token, "target", logits)
         self.stats.prefill_seconds = self.clock() - began
         return chunks
+
+    def _read_only(self, began: float) -> list[Chunk]:
+        """The end of a text that has its prompt only."""
+        self.cache.length, self.finish_reason = len(self.tokens) - 1, "length"
+        self.stats.prefill_seconds = self.clock() - began
+        return []
 
     def round(self) -> Steps[list[Chunk]]:
         """Plan, draft, verify, accept, observe. Returns the tokens that the text gained."""
@@ -204,7 +217,7 @@ class Sequence:
         return None
 
     def _fit(self, plan: Plan) -> Plan:
-        """Shorten a plan to what the text and the context still have room for.
+        """Shorten a plan to what the text, the context and others have room for.
 
         Raises:
             DynexitError: a controller that plans an exit which this model does not have.
@@ -217,7 +230,8 @@ class Sequence:
             )
         wanted = self.limits.max_new_tokens - self.generated - 1
         room = self.limits.max_positions - len(self.tokens)
-        length = max(0, min(plan.speculation_length, wanted, room))
+        most = COURTEOUS if self.awaited and plan.drafter != "lookup" else plan.speculation_length
+        length = max(0, min(plan.speculation_length, wanted, room, most))
         if length == plan.speculation_length:
             return plan
         return dataclasses.replace(plan, speculation_length=length)
@@ -303,6 +317,7 @@ class Sequence:
         for new, origin, logprobs in zip(tokens, sources, said, strict=True):
             self.finish_reason = "stop" if new in self.limits.eos else None
             if self.finish_reason:
+                self.end_logprobs = logprobs
                 break
             self.tokens.append(new)
             chunks.append(Chunk(self.text.push(new), [new], origin, logprobs))

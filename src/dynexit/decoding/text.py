@@ -1,19 +1,20 @@
-"""Token ids to text, one at a time, and stop strings that span tokens."""
+"""What a sequence's tokens become: nothing, or text that ends at a stop string."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 from tokenizers import Tokenizer
-from tokenizers.decoders import DecodeStream
 
-UNFINISHED = "\ufffd"  # what part of a character decodes to
-PROMPT_TAIL = 8  # prompt tokens that give the first new one its leading space
+from dynexit.decoding.detokenizing import Detokenizer, special_tokens
+from dynexit.decoding.stopping import StopStrings
 
 
 class TextSink(Protocol):
     """What a sequence tells its tokens to."""
 
-    stopped: bool
+    @property
+    def stopped(self) -> bool:
+        """Whether the text has ended itself."""
 
     def push(self, token: int) -> str:
         """Take one token; returns the text that is now certain."""
@@ -45,47 +46,46 @@ class NoText:
 
 
 class TextStream:
-    """Decodes incrementally, holds back what may become a stop string, cuts at the first one."""
+    """Decodes incrementally, holds back what may become a stop string, cuts at the first one.
 
-    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], stop: Sequence[str]) -> None:
-        self._tokenizer, self._stop = tokenizer, [s for s in stop if s]
-        tail = list(prompt[-PROMPT_TAIL:])
-        if tokenizer.decode(tail).endswith(UNFINISHED):  # the stream would repeat it in the text
-            tail = []
-        self._stream = DecodeStream(ids=tail, skip_special_tokens=True)
-        self._undecoded: list[int] = []
-        self._held = ""
-        self.stopped = False
+    Args:
+        stop: strings that end the text; one may name special tokens, which are no text themselves.
+        min_tokens: before so many tokens, no stop string ends the text.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, prompt: Sequence[int], stop: Sequence[str], min_tokens: int = 0
+    ) -> None:
+        special = special_tokens(tokenizer)
+        self._decoded = Detokenizer(tokenizer, prompt, special)
+        self._stops = StopStrings(stop, special)
+        self._left = min_tokens
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string has ended the text."""
+        return self._stops.found
 
     def push(self, token: int) -> str:
         """Take one token; returns the text that is now certain to stand."""
-        piece = self._stream.step(self._tokenizer, token)
-        if piece is None:
-            self._undecoded.append(token)
-            return ""
-        self._undecoded.clear()
-        return self._release(self._held + piece)
+        piece = self._decoded.push(token)
+        if not self._stops:
+            return piece
+        self._left -= 1
+        if self._left <= 0 and self._stops.ends(self._decoded.unsettled(self._stops.longest)):
+            piece += self._decoded.settle()
+        return self._stops.feed(piece + self._stops.mark(token), self._left <= 0)
 
     def flush(self) -> str:
         """What was held back, and what an unfinished character decodes to."""
-        rest = "" if self.stopped else self._held
-        if self._undecoded and not self.stopped:
-            rest += self._tokenizer.decode(self._undecoded)
-        self._held = ""
-        return rest
+        if self.stopped:
+            return ""
+        rest = self._stops.feed(self._decoded.settle(), self._left <= 0)
+        return rest if self.stopped else rest + self._stops.release()
 
     def whole(self) -> TextSink:
         """Stop strings must be found on the way; without them, all tokens wait for the end."""
-        return self if self._stop else _Waiting(self)
-
-    def _release(self, text: str) -> str:
-        found = [at for at in (text.find(s) for s in self._stop) if at >= 0]
-        if found:
-            self.stopped, self._held = True, ""
-            return text[: min(found)]
-        held = max((_overlap(text, stop) for stop in self._stop), default=0)
-        self._held = text[len(text) - held :]
-        return text[: len(text) - held]
+        return self if self._stops else _Waiting(self)
 
 
 class _Waiting:
@@ -106,9 +106,3 @@ class _Waiting:
 
     def whole(self) -> "_Waiting":
         return self
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` that a longer `stop` begins with."""
-    longest = min(len(text), len(stop) - 1)
-    return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)

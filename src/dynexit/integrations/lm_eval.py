@@ -6,7 +6,7 @@ Releases of the harness that read entry points find it by that name. For older o
 `python -m dynexit.integrations.lm_eval` is the same command line with this model in its registry.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -18,25 +18,33 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from torch import Tensor
 from tqdm import tqdm
 
-from dynexit.decoding.sampling import Sampling
+from dynexit.decoding.sampling_parameters import Sampling
+from dynexit.decoding.sequence import PREFILL_ROWS
 from dynexit.errors import DynexitError
-from dynexit.language_model import DEFAULT_METHOD, load
-from dynexit.methods import make_controller
+from dynexit.integrations.lm_eval_arguments import checked_length, dtype_named, without_idle
+from dynexit.language_model import load
+from dynexit.methods import DEFAULT_METHOD, make_controller
 from dynexit.model.interface import Span
 from dynexit.model.tokenizer import CheckpointTokenizer
 
 NAME = "dynexit"
 SAMPLED = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed")
+EMPTY = "a continuation is empty: the harness must give text to be scored."
 Scored = tuple[float, bool]
 
 
 class DynexitLM(TemplateLM):  # type: ignore[misc]  # the harness has no types
-    """Generates with any method of dynexit; scores texts in one pass of the whole model.
+    """Generates with any method of dynexit; scores texts by what that method's target says.
 
     Args:
         pretrained: folder or hub id; None is the bundled model.
-        method: any method; its settings may follow as arguments of their own.
+        method: any method; its settings may follow as arguments of their own, like those arguments
+            of the harness's own models that ask for nothing else (`lm_eval_arguments.py`).
+        dtype: as in `load`; "auto" is the checkpoint's own.
+        max_length: tokens of a text, prompt included; None is the model's context.
         max_gen_toks: new tokens where a task does not say.
+        add_bos_token: whether a text begins with BOS; None is as the tokenizer does.
+        prefix_token_id: what an empty context is conditioned on; None is BOS.
         batch_size: accepted because the harness passes it; sequences run one at a time.
     """
 
@@ -47,17 +55,26 @@ class DynexitLM(TemplateLM):  # type: ignore[misc]  # the harness has no types
         dtype: str | None = None,
         device: str | None = None,
         draft_model: str | None = None,
+        max_length: int | None = None,
         max_gen_toks: int = 256,
+        add_bos_token: bool | None = None,
+        prefix_token_id: int | None = None,
         batch_size: int | str = 1,
         max_batch_size: int | None = None,
         **settings: Any,
     ) -> None:
         super().__init__()
         del batch_size, max_batch_size
-        make_controller(method, **settings)  # refuses what does not exist before the model loads
+        settings = without_idle(settings)
+        target = make_controller(method, **settings)  # refuses what does not exist before loading
         if device is not None and device.startswith("cuda") and not torch.cuda.is_available():
             device = None  # the harness asks for CUDA unless it is told otherwise
+        dtype = dtype_named(dtype, pretrained)
         self._lm = load(pretrained, dtype=dtype, device=device, check=False)
+        target.start(self._lm.num_layers)
+        self._depth = target.target_layer()  # all layers, unless the method is lossy
+        self._max_length = checked_length(max_length, self._lm.model.config.max_positions)
+        self._add_bos_token, self._prefix_token_id = add_bos_token, prefix_token_id
         self._second = load(draft_model, dtype, device, False) if draft_model else None
         self._method, self._settings = method, settings
         self._max_gen_toks = int(max_gen_toks)
@@ -77,14 +94,16 @@ class DynexitLM(TemplateLM):  # type: ignore[misc]  # the harness has no types
 
     @property
     def prefix_token_id(self) -> int:
-        """BOS where there is one."""
+        """As given, else BOS where there is one."""
+        if self._prefix_token_id is not None:
+            return self._prefix_token_id
         begin: int | None = self.tokenizer.bos_token_id
         return self.eot_token_id if begin is None else begin
 
     @property
     def max_length(self) -> int:
-        """Positions of the model's context."""
-        return self._lm.model.config.max_positions
+        """Tokens of a text: the model's context, or fewer where that was asked."""
+        return self._max_length
 
     @property
     def tokenizer_name(self) -> str:
@@ -98,10 +117,13 @@ class DynexitLM(TemplateLM):  # type: ignore[misc]  # the harness has no types
         del kwargs
         if add_special_tokens is None:
             begin = self.tokenizer.bos_token
-            add_special_tokens = not (begin and string.startswith(begin))
+            wanted = self._add_bos_token is not False
+            add_special_tokens = wanted and not (begin and string.startswith(begin))
         encoded = self.tokenizer(string, add_special_tokens=add_special_tokens, verbose=False)
         ids: list[int] = encoded["input_ids"]
-        return ids
+        begin_id = self.tokenizer.bos_token_id
+        missing = self._add_bos_token and add_special_tokens and ids[:1] != [begin_id]
+        return [begin_id, *ids] if missing and begin_id is not None else ids
 
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
@@ -137,6 +159,19 @@ class DynexitLM(TemplateLM):  # type: ignore[misc]  # the harness has no types
         )
         return output.text
 
+    def loglikelihood(
+        self, requests: Sequence[Instance], disable_tqdm: bool = False
+    ) -> list[Scored]:
+        """Log-probability of each continuation after its context.
+
+        Raises:
+            DynexitError: an empty continuation.
+        """
+        if any(not request.args[1] for request in requests):
+            raise DynexitError(EMPTY)
+        scores: list[Scored] = super().loglikelihood(requests, disable_tqdm)
+        return scores
+
     def _loglikelihood_tokens(
         self,
         requests: list[tuple[tuple[str, str], list[int], list[int]]],
@@ -170,21 +205,40 @@ class DynexitLM(TemplateLM):  # type: ignore[misc]  # the harness has no types
 
     @torch.inference_mode()
     def _score(self, context: list[int], continuation: list[int]) -> Scored:
-        tokens = [*context, *continuation][-(self.max_length + 1) :]
-        count = min(len(continuation), len(tokens) - 1)
-        wanted = torch.tensor(tokens[-count:], device=self._lm.model.device)
-        logits = self._logits(tokens[:-1], count)
-        picked = logits.log_softmax(-1).gather(-1, wanted[:, None])
-        return float(picked.sum()), bool((logits.argmax(-1) == wanted).all())
+        """See `_loglikelihood_tokens`. Only a slice's logits are ever held.
 
-    def _logits(self, tokens: list[int], count: int) -> Tensor:
-        """After the last `count` of `tokens`, in fp32 at least: [count, V]."""
+        Raises:
+            DynexitError: nothing to score.
+        """
+        tokens = [*context, *continuation][-(self.max_length + 1) :]
+        first = len(tokens) - 1 - min(len(continuation), len(tokens) - 1)
+        if first == len(tokens) - 1:
+            raise DynexitError(EMPTY)
+        total, greedy = 0.0, True
+        for start, hidden in self._hidden(tokens[:-1]):
+            rows = hidden[max(first - start, 0) :]
+            if len(rows):
+                stop = start + len(hidden) + 1
+                said, best = self._compared(rows, tokens[stop - len(rows) : stop])
+                total, greedy = total + said, greedy and best
+        return total, greedy
+
+    def _hidden(self, tokens: list[int]) -> Iterator[tuple[int, Tensor]]:
+        """States that leave the target's last layer, in slices, each with its first position."""
         model = self._lm.model
-        rows = model.rows([Span(model.new_cache(), 0, len(tokens))])
-        embedded = model.embed(torch.tensor(tokens, device=model.device))
-        hidden = model.run_layers(embedded, rows, 0, self._lm.num_layers)
-        logits = model.unembed(hidden[-count:])
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+        cache = model.new_cache()
+        for start in range(0, len(tokens), PREFILL_ROWS):
+            ids = tokens[start : start + PREFILL_ROWS]
+            rows = model.rows([Span(cache, start, len(ids))])
+            yield start, model.run_layers(model.embed(ids), rows, 0, self._depth)
+
+    def _compared(self, hidden: Tensor, wanted: list[int]) -> Scored:
+        """What the target says of the tokens that follow its states, in fp32 at least."""
+        logits = self._lm.model.unembed(hidden)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        ids = torch.tensor(wanted, device=logits.device)
+        said = logits.gather(-1, ids[:, None])[:, 0] - logits.logsumexp(-1)
+        return float(said.double().sum()), bool((logits.argmax(-1) == ids).all())
 
 
 def register() -> None:

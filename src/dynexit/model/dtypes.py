@@ -3,26 +3,15 @@
 import torch
 
 from dynexit.errors import DynexitError
-
-DTYPES = {
-    "bf16": torch.bfloat16,
-    "bfloat16": torch.bfloat16,
-    "fp16": torch.float16,
-    "float16": torch.float16,
-    "fp32": torch.float32,
-    "float32": torch.float32,
-    "fp64": torch.float64,
-    "float64": torch.float64,
-}
+from dynexit.model.names import check_dtype, split_devices
 
 
 def parse_dtype(name: str | torch.dtype) -> torch.dtype:
     """The dtype that `name` means."""
     if isinstance(name, torch.dtype):
         return name
-    if name not in DTYPES:
-        raise DynexitError(f"dtype {name!r} is not known: use one of {', '.join(DTYPES)}.")
-    return DTYPES[name]
+    dtype: torch.dtype = getattr(torch, check_dtype(name))
+    return dtype
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
@@ -47,7 +36,7 @@ def parse_device(name: str | torch.device | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise DynexitError(f"device {name!r} is not known: use cpu, cuda or cuda:N.") from error
     if device.type not in ("cpu", "cuda"):
         raise DynexitError(f"device {name!r} is not supported: use cpu or cuda.")
@@ -62,4 +51,4 @@ def parse_devices(names: str | torch.device | None) -> list[torch.device]:
     """The devices that a list such as "cuda:0,cuda:1" names, in order; one as `parse_device`."""
     if not isinstance(names, str):
         return [parse_device(names)]
-    return [parse_device(name.strip()) for name in names.split(",")]
+    return [parse_device(name) for name in split_devices(names)]

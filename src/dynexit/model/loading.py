@@ -7,6 +7,7 @@ import json
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from dynexit.model.gguf.shape import ends_of, shape_of
 from dynexit.model.gguf.weights import joined_header, open_weights
 from dynexit.model.placement import place_layers
 from dynexit.model.transformer import Transformer
+from dynexit.model.tying import are_one, named_as_held
 from dynexit.model.weights import Part, weight_map
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
@@ -38,6 +40,8 @@ def find_checkpoint(model: str | Path) -> Path:
     Raises:
         DynexitError: neither a folder, a file nor a hub repository that can be reached.
     """
+    if not isinstance(model, str | Path):
+        raise DynexitError(f"model is {model!r}: give a checkpoint's folder or a hub id.")
     folder = Path(model).expanduser()
     if folder.is_dir():
         return _inside(folder)
@@ -102,10 +106,18 @@ def read_json(file: Path) -> Json:
 
 
 def load_shape(folder: Path) -> ModelConfig:
-    """The shape in `folder`'s config.json, or in a GGUF file's header."""
+    """The shape in `folder`'s config.json, or in a GGUF file's header; whether the head is the
+    embedding, the files say.
+    """
     if is_gguf(folder):
         return shape_of(joined_header(folder))
-    return parse_config(read_json(folder / "config.json"))
+    config = parse_config(read_json(folder / "config.json"))
+    if not config.tie_embeddings:
+        return config
+    try:
+        return replace(config, tie_embeddings=are_one(_held(folder)))
+    except (SafetensorError, OSError):
+        return config
 
 
 def load_eos(folder: Path, default: int | None = None) -> frozenset[int]:
@@ -145,11 +157,11 @@ def load_model(
 
 def without_memory(config: ModelConfig, dtype: torch.dtype) -> Transformer:
     """A model whose weights have shapes and no values."""
-    with torch.device("meta"), _Unfilled():
+    with torch.device("meta"), Unfilled():
         return Transformer(config).to(dtype).requires_grad_(False)
 
 
-class _Unfilled(TorchFunctionMode):
+class Unfilled(TorchFunctionMode):
     """Leaves out initial values: drawing them without memory imports a compiler, for seconds."""
 
     def __torch_function__(
@@ -183,7 +195,7 @@ def filled_modules(
     Yields each module's name when its weights are there, a tied head's as the embedding's. Whoever
     iterates may take its weights away before the next are read.
     """
-    wanted = weight_map(model.config)
+    wanted = named_as_held(weight_map(model.config), _held(folder))
     files = _shard_of(folder, [part.name for parts in wanted.values() for part in parts])
     layers = place_layers(model.config, devices)
     ordered = sorted(wanted.items(), key=lambda item: item[0].startswith("layers."))
@@ -197,6 +209,19 @@ def filled_modules(
             _fill(parameters, shard, list(found))
         del parameters  # or a matrix would outlive its being taken away
         yield name
+
+
+def _held(folder: Path) -> dict[str, Path]:
+    """Tensors of a checkpoint by name, and the file of each; none where files are damaged."""
+    if (folder / SINGLE).is_file():
+        try:
+            with safe_open(folder / SINGLE, framework="pt") as file:
+                return dict.fromkeys(file.keys(), folder / SINGLE)
+        except (SafetensorError, OSError):  # whoever reads a tensor says what is wrong
+            return {}
+    listed = read_json(folder / INDEX).get("weight_map") if (folder / INDEX).is_file() else None
+    named = listed.items() if isinstance(listed, dict) else ()
+    return {name: folder / Path(str(file)).name for name, file in named}
 
 
 def _shard_of(folder: Path, names: list[str]) -> dict[str, Path]:

@@ -38,10 +38,13 @@ class RotaryTable:
     """Cosines and signed sines per position, computed in blocks as positions are first used.
 
     The sine's first half is negated, so that a rotation is `x * cos + roll(x, head_dim / 2) * sin`.
+
+    Args:
+        frequencies: see `inverse_frequencies`; None is what `rope` says.
     """
 
-    def __init__(self, rope: RopeConfig, head_dim: int) -> None:
-        self._rope, self._head_dim = rope, head_dim
+    def __init__(self, rope: RopeConfig, head_dim: int, frequencies: Tensor | None = None) -> None:
+        self._rope, self._head_dim, self._frequencies = rope, head_dim, frequencies
         empty = torch.empty(0, 1, head_dim)
         self._tables = empty, empty  # replaced as one, so that threads may share this object
 
@@ -62,7 +65,10 @@ class RotaryTable:
         size = -(-stop // TABLE_BLOCK) * TABLE_BLOCK
         exact = torch.float64 if like.dtype == torch.float64 else torch.float32
         positions = torch.arange(size, dtype=exact)
-        angles = torch.outer(positions, inverse_frequencies(self._rope, self._head_dim).to(exact))
+        frequencies = self._frequencies
+        if frequencies is None:
+            frequencies = inverse_frequencies(self._rope, self._head_dim)
+        angles = torch.outer(positions, frequencies.to(exact))
         cos, sin = angles.cos(), angles.sin()
         return torch.cat((cos, cos), -1)[:, None].to(like), torch.cat((-sin, sin), -1)[:, None].to(
             like

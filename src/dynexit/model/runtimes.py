@@ -16,11 +16,10 @@ from dynexit.model.gguf.summary import dequantised
 from dynexit.model.graphs import trial
 from dynexit.model.interface import Model
 from dynexit.model.loading import load_model
+from dynexit.model.names import check_runtime
 from dynexit.model.native.binding import is_fast
 from dynexit.model.native.blocks import load_blocks
 from dynexit.model.native.loading import load_native, obstacle
-
-RUNTIMES = ("native", "graphs", "eager")
 
 
 def load_into(
@@ -41,8 +40,7 @@ def load_into(
     Raises:
         DynexitError: a runtime that is not known or cannot run this, or as `load_model`.
     """
-    if runtime not in (None, *RUNTIMES):
-        raise DynexitError(f"runtime {runtime!r} is not known: use {', '.join(RUNTIMES)}.")
+    check_runtime(runtime)
     native = runtime in (None, "native")
     chosen = fast_dtype(devices[0]) if dtype is None else parse_dtype(dtype)
     if dtype is None and native and is_fast() and not obstacle(config, torch.bfloat16, *devices):

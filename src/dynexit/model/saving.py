@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from dynexit.model.config import Json, ModelConfig, RopeConfig
 from dynexit.model.families import families
+from dynexit.model.files import make_folder, replacing
 from dynexit.model.transformer import Transformer
 from dynexit.model.weights import weight_map
 
@@ -66,8 +67,11 @@ def save_checkpoint(
 
     Weights are copied one shard at a time, written under another name and renamed, so that a kill
     never leaves half a file under its final name.
+
+    Raises:
+        DynexitError: a file that cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     ours, tensors = dict(model.state_dict()), {}
     for name, parts in weight_map(model.config).items():
         tensors.update({p.name: ours[name][p.start : p.stop] for p in parts})
@@ -75,10 +79,9 @@ def save_checkpoint(
     plan = {n: torch.empty(t.shape, dtype=dtype, device="meta") for n, t in tensors.items()}
     shards = split_torch_state_dict_into_shards(plan, max_shard_size=max_shard_size)
     for file, names in shards.filename_to_tensors.items():
-        partial = folder / f"{file}.partial"
         copies = {n: tensors[n].to("cpu", dtype, copy=True).contiguous() for n in names}
-        save_file(copies, partial, metadata={"format": "pt"})
-        partial.replace(folder / file)
+        with replacing(folder / file) as partial:
+            save_file(copies, partial, metadata={"format": "pt"})
     for stale in set(folder.glob("model*.safetensors*")) - {
         folder / name for name in shards.filename_to_tensors
     }:
@@ -92,6 +95,5 @@ def save_checkpoint(
 
 def write_json(file: Path, value: Json) -> None:
     """Write `value`, whole or not at all."""
-    partial = file.with_name(f"{file.name}.partial")
-    partial.write_text(json.dumps(value, indent=2) + "\n")
-    partial.replace(file)
+    with replacing(file) as partial:
+        partial.write_text(json.dumps(value, indent=2) + "\n")

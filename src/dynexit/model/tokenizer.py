@@ -1,7 +1,10 @@
 """A checkpoint's tokenizer and chat template, through transformers. Its code is never run."""
 
+import inspect
 import json
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +13,10 @@ from tokenizers import Tokenizer
 from dynexit.errors import DynexitError
 from dynexit.model.gguf.files import is_gguf
 from dynexit.model.gguf.tokens import from_file, has_tokenizer
+from dynexit.model.inert import InertText
 
 FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
+REASON = 300  # characters of what an error says
 GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")  # of Llama 3, among others
 
 
@@ -22,12 +27,14 @@ class CheckpointTokenizer:
         try:
             loaded = from_file(folder) if is_gguf(folder) else _from_folder(folder)
         except Exception as error:  # every tokenizer class raises its own kinds
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-            raise DynexitError(f"the tokenizer in {folder} cannot be loaded: {reason}") from error
+            raise DynexitError(
+                f"the tokenizer in {folder} cannot be loaded: {_reason(error)}"
+            ) from error
         if not getattr(loaded, "is_fast", False):
             raise DynexitError(
                 f"the tokenizer in {folder} has no fast version: add a tokenizer.json."
             )
+        self.folder = folder
         self.loaded: Any = loaded  # transformers' own object
 
     @property
@@ -55,35 +62,83 @@ class CheckpointTokenizer:
     def encode(self, text: str) -> list[int]:
         """Token ids of a prompt, with the special tokens that this tokenizer puts before it."""
         ids: list[int] = self.loaded(text, verbose=False)["input_ids"]
+        begin: int | None = self.loaded.bos_token_id
+        if begin is not None and ids[:2] == [begin, begin]:
+            name = self.loaded.bos_token
+            warnings.warn(
+                f"the prompt begins with {name}, and the tokenizer puts {name} before it: the "
+                "model reads it twice; leave it out.",
+                stacklevel=2,
+            )
         return ids
 
     def render_chat(
-        self, messages: Sequence[dict[str, str]], add_generation_prompt: bool = True
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = True,
+        continue_final_message: bool | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> str:
         """A conversation as the text that the model was trained on.
 
         Args:
-            add_generation_prompt: end where the assistant's answer begins; otherwise the last
-                message is open, to be continued.
+            add_generation_prompt: end where the assistant's answer begins.
+            continue_final_message: the last message is open, to be continued; None is where no
+                answer begins.
+            settings: variables of the template.
+
+        Raises:
+            DynexitError: there is no template, it fails on these messages, or a setting has a name
+                that is taken.
         """
         if not self.loaded.chat_template:
             raise DynexitError(
                 "this checkpoint has no chat template: it was not trained on conversations; "
                 "leave out --chat and write the prompt as text."
             )
-        rendered: str = self.loaded.apply_chat_template(
-            list(messages),
-            add_generation_prompt=add_generation_prompt,
-            continue_final_message=not add_generation_prompt,
-            tokenize=False,
-        )
+        settings, apply = settings or {}, self.loaded.apply_chat_template
+        if taken := [name for name in settings if name in inspect.signature(apply).parameters]:
+            raise DynexitError(f"a chat template has no variable {taken[0]!r} that could be set.")
+        if continue_final_message is None:
+            continue_final_message = not add_generation_prompt
+        try:
+            rendered: str = apply(
+                list(messages),
+                add_generation_prompt=add_generation_prompt,
+                continue_final_message=continue_final_message,
+                tokenize=False,
+                **settings,
+            )
+        except Exception as error:  # templates are programs, and raise what they like
+            raise DynexitError(
+                f"this checkpoint's chat template cannot write these messages: {_reason(error)}"
+            ) from error
         return rendered
 
-    def encode_chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
-        """Token ids of a conversation, up to where the assistant's answer begins."""
-        text = self.render_chat(messages)
-        ids: list[int] = self.loaded(text, add_special_tokens=False, verbose=False)["input_ids"]
-        return ids
+    def encode_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = True,
+        continue_final_message: bool | None = None,
+        settings: Mapping[str, Any] | None = None,
+        trust_messages: bool = False,
+    ) -> list[int]:
+        """Token ids of a conversation; arguments as in `render_chat`.
+
+        Args:
+            trust_messages: a special token that a message spells is that token, not text.
+        """
+        how = (add_generation_prompt, continue_final_message)
+        if trust_messages:
+            text = self.render_chat(messages, *how, settings)
+            ids: list[int] = self.loaded(text, add_special_tokens=False, verbose=False)["input_ids"]
+            return ids
+        broken = self._inert.broken(list(messages)), self._inert.broken(settings or {})
+        return self._inert.encode(self.render_chat(broken[0], *how, broken[1]))
+
+    @cached_property
+    def _inert(self) -> InertText:
+        return InertText(self.backend)
 
     def piece(self, token: int) -> str:
         """What one token looks like within a text, its leading space included."""
@@ -95,6 +150,12 @@ class CheckpointTokenizer:
         """Text of `tokens` without special ones."""
         text: str = self.loaded.decode(list(tokens), skip_special_tokens=True)
         return text
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, in one line; a template's may be of any length."""
+    lines = str(error).strip().splitlines() or [repr(error)]
+    return lines[0] if len(lines[0]) <= REASON else f"{lines[0][:REASON]}..."
 
 
 def _from_folder(folder: Path) -> Any:

@@ -18,7 +18,8 @@ from torch import Tensor
 from dynexit.costs.table import Costs
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig
-from dynexit.model.drafting import Drafted, DraftingRule, Leaf, part_of
+from dynexit.model.drafting import Drafted
+from dynexit.model.drafting_rule import DraftingRule, Leaf, part_of
 from dynexit.model.interface import Span
 from dynexit.model.readings import Readings
 from dynexit.replay.trace import TracedText, TraceInfo

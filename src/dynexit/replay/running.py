@@ -7,10 +7,11 @@ from typing import Any
 
 from dynexit.costs.table import Costs
 from dynexit.decoding.controllers.base import Controller
+from dynexit.decoding.limits import Limits
 from dynexit.decoding.loop import finish
 from dynexit.decoding.records import Statistics
-from dynexit.decoding.sampling import Sampling
-from dynexit.decoding.sequence import Limits, Sequence
+from dynexit.decoding.sampling_parameters import Sampling
+from dynexit.decoding.sequence import Sequence
 from dynexit.decoding.text import NoText
 from dynexit.errors import DynexitError
 from dynexit.methods import make_controller

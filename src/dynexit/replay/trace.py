@@ -4,9 +4,9 @@ Not responsible for making traces (`recording.py`) nor for decoding with them (`
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from dynexit.errors import DynexitError
+from dynexit.model.files import replacing
+from dynexit.plain import build, parse_json
 
 KIND = "dynexit-trace"
 ARRAYS = ("tokens", "best", "confidence", "trimmed", "trimmed_confidence")
@@ -82,7 +84,11 @@ class Trace:
     texts: list[TracedText] = field(default_factory=list)
 
     def save(self, file: Path) -> None:
-        """Write safetensors: arrays named "INDEX.NAME", the rest in the header."""
+        """Write safetensors: arrays named "INDEX.NAME", the rest in the header.
+
+        Raises:
+            DynexitError: the file cannot be written.
+        """
         arrays = {
             f"{index}.{name}": getattr(text, name)
             for index, text in enumerate(self.texts)
@@ -90,26 +96,73 @@ class Trace:
         }
         told = [(text.name, text.prompt_length, text.first) for text in self.texts]
         header = {"kind": KIND, "info": json.dumps(asdict(self.info)), "texts": json.dumps(told)}
-        save_file(arrays, file, header)
+        with replacing(file) as partial:
+            save_file(arrays, partial, header)
 
 
 def load_trace(file: Path) -> Trace:
     """Read a trace.
 
     Raises:
-        DynexitError: a file that is none.
+        DynexitError: a file that is none, or a damaged one.
     """
     try:
         with safe_open(file, "np") as stored:
-            header = stored.metadata() or {}
-            if header.get("kind") != KIND:
-                raise DynexitError(f"{file} is no trace: make one with `dynexit trace`.")
-            info = json.loads(header["info"])
-            told: Sequence[tuple[str, int, int]] = json.loads(header["texts"])
-            texts = [
-                TracedText(*one, *(stored.get_tensor(f"{index}.{name}") for name in ARRAYS))
-                for index, one in enumerate(told)
-            ]
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise DynexitError(f"{file} cannot be read as a trace: {error}.") from error
-    return Trace(TraceInfo(**{**info, "eos": tuple(info["eos"])}), texts)
+            return _read(stored)
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
+        told = str(error).rstrip(".")
+        raise DynexitError(
+            f"{file} cannot be read as a trace: {told}; make one with `dynexit trace`."
+        ) from error
+
+
+def _read(stored: Any) -> Trace:
+    header = stored.metadata() or {}
+    if header.get("kind") != KIND:
+        raise ValueError("it is none")
+    info = build(TraceInfo, parse_json(header["info"], "its header"), "info")
+    _check_info(info)
+    texts = []
+    for index, (name, prompt_length, first) in enumerate(parse_json(header["texts"], "its header")):
+        told = build(_Told, {"name": name, "prompt_length": prompt_length, "first": first}, "texts")
+        arrays = (stored.get_tensor(f"{index}.{array}") for array in ARRAYS)
+        text = TracedText(told.name, told.prompt_length, told.first, *arrays)
+        _check_text(text, info)
+        texts.append(text)
+    return Trace(info, texts)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What the header says of a text."""
+
+    name: str
+    prompt_length: int
+    first: int
+
+
+def _check_info(info: TraceInfo) -> None:
+    """Raises ValueError for sizes that no model has."""
+    if info.num_layers < 2 or info.max_positions < 1:
+        raise ValueError("its header has a size that no model has")
+    if not 1 <= info.draft_vocabulary <= info.vocab_size:
+        raise ValueError("its header has a draft vocabulary beyond the vocabulary")
+
+
+def _check_text(text: TracedText, info: TraceInfo) -> None:
+    """Raises ValueError where the arrays of a text do not fit one another."""
+    positions = len(text.tokens) - 1 - text.first
+    shape = info.num_layers, positions
+    wanted = ((len(text.tokens),), (*shape, 2), (*shape, 2), shape, shape)
+    for name, expected in zip(ARRAYS, wanted, strict=True):
+        array = getattr(text, name)
+        if array.shape != expected:
+            raise ValueError(f"{name} of {text.name} has the shape {array.shape}, not {expected}")
+        sure = name.endswith("confidence")
+        if array.dtype != (np.float32 if sure else np.int32):
+            raise ValueError(f"{name} of {text.name} is of type {array.dtype}")
+        most = 1.001 if sure else info.vocab_size - 1
+        if not (array.size and array.min() >= 0 and array.max() <= most):
+            raise ValueError(f"{name} of {text.name} has a number out of range")
+    if not 0 <= text.first < text.prompt_length < len(text.tokens) <= info.max_positions + 1:
+        raise ValueError(f"{text.name} has lengths that do not fit one another")

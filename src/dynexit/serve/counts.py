@@ -9,10 +9,9 @@ from dynexit.serve.work import Progress
 Piece = Callable[[int], str]
 
 
-def usage_of(ongoing: Ongoing, choices: int) -> Usage:
-    """Tokens of every prompt, counted once for its `choices` texts, and of every text."""
-    prompts = sum(sequence.prompt_length for sequence in ongoing.sequences[::choices])
-    texts = sum(sequence.generated for sequence in ongoing.sequences)
+def usage_of(ongoing: Ongoing) -> Usage:
+    """Tokens of every prompt and of every text."""
+    prompts, texts = ongoing.prompt_tokens, ongoing.tokens
     return Usage(prompt_tokens=prompts, completion_tokens=texts, total_tokens=prompts + texts)
 
 

@@ -112,7 +112,8 @@ class Engine:
         return not over and bool(self._running or not self.stopping)
 
     def _add(self, work: Work, steps: Steps[Any]) -> None:
-        work.accompany(self._scheduler.company(len(self._running) + 1))
+        together = len(self._running) + 1
+        work.accompany(self._scheduler.company(together), together > 1)
         self._running[self._scheduler.add(steps)] = work
 
     def _let_go(self) -> None:

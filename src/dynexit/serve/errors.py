@@ -9,8 +9,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from dynexit.errors import DynexitError
+from dynexit.serve.idle import IDLE
 
 log = logging.getLogger("dynexit.serve")
 INVALID = "invalid_request_error"
@@ -62,6 +64,12 @@ class ApiError(Exception):
             headers["www-authenticate"] = "Bearer"
         return JSONResponse({"error": self.body.model_dump()}, self.status, headers)
 
+    async def closing(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the whole reply, after which nothing more is read of this connection."""
+        reply = self.reply
+        reply.headers["connection"] = "close"
+        await reply(scope, receive, send)
+
 
 def queue_full(waiting: int) -> ApiError:
     """429: too many wait already."""
@@ -111,8 +119,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def of_schema(request: Request, error: RequestValidationError) -> JSONResponse:
-        del request
-        return _of_schema(error.errors()).reply
+        return _of_schema(error.errors(), request.headers.get("content-type")).reply
 
     @app.exception_handler(HTTPException)
     async def of_routing(request: Request, error: HTTPException) -> JSONResponse:
@@ -122,13 +129,16 @@ def install(app: FastAPI) -> None:
         return reply
 
 
-def _of_schema(errors: Sequence[Any]) -> ApiError:
+def _of_schema(errors: Sequence[Any], content_type: str | None) -> ApiError:
     """A sentence about what does not fit the schema, the innermost fault. It repeats no value."""
+    if "json" not in (content_type or ""):
+        message = "the body is not read as JSON: send the header content-type: application/json."
+        return ApiError(400, message)
     error = max(errors, key=lambda one: len(one["loc"]))
     where = ".".join(str(part) for part in error["loc"] if part != "body" and not _is_type(part))
     field = where.split(".")[0] or None
     subject = where or "the body"
-    if error["type"] == "extra_forbidden":
+    if error["type"] == "extra_forbidden" or field in IDLE:
         return ApiError(400, f"{subject} is not supported here: leave it out.", param=field)
     if error["type"] == "json_invalid":
         return ApiError(400, "the body is not valid JSON.")

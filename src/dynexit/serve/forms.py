@@ -10,9 +10,12 @@ from dynexit.decoding.logprobs import TokenLogprobs
 from dynexit.decoding.sequence import Chunk
 from dynexit.decoding.sequence import Sequence as Decoding
 from dynexit.serve import replies
-from dynexit.serve.counts import Piece, counts_of, usage_of
+from dynexit.serve.counts import counts_of, usage_of
+from dynexit.serve.echo import Echo
 from dynexit.serve.replies import Counts, Ended, Trace, Usage
+from dynexit.serve.schema import ChatRequest, CompletionRequest
 from dynexit.serve.service import Ongoing
+from dynexit.serve.tokens import TokenNames
 
 
 def ended(sequence: Decoding) -> Ended:
@@ -33,7 +36,7 @@ def said_of(chunks: Sequence[Chunk]) -> list[tuple[Chunk, TokenLogprobs]]:
 class Form(Protocol):
     """How replies to one route look."""
 
-    def whole(self, ongoing: Ongoing, choices: int) -> BaseModel:
+    def whole(self, ongoing: Ongoing) -> BaseModel:
         """The reply when every text has ended."""
 
     def opening(self, index: int) -> list[BaseModel]:
@@ -49,22 +52,35 @@ class Form(Protocol):
 
 
 class CompletionForm:
-    """/v1/completions."""
+    """/v1/completions.
 
-    def __init__(self, ongoing: Ongoing, model: str, piece: Piece) -> None:
+    Args:
+        echoes: what stands before each text; none where it was not asked for.
+    """
+
+    def __init__(
+        self,
+        ongoing: Ongoing,
+        asked: CompletionRequest,
+        model: str,
+        names: TokenNames,
+        echoes: Sequence[Echo] = (),
+    ) -> None:
         self._head: dict[str, Any] = {
             "id": f"cmpl-{ongoing.id}", "created": int(time()), "model": model
         }  # fmt: skip
-        self._piece = piece
+        self._names, self._as_ids = names, bool(asked.return_tokens_as_token_ids)
+        self._sequences, self._echoes, self._scored = ongoing.sequences, echoes, asked.scores_prompt
         self._lengths = [0] * len(ongoing.sequences)  # of the texts so far, for offsets
+        self._echoed: set[int] = set()
 
-    def whole(self, ongoing: Ongoing, choices: int) -> BaseModel:
+    def whole(self, ongoing: Ongoing) -> BaseModel:
         """See `Form`."""
         listed = [
             self._choice(index, sequence.chunks, ended(sequence))
             for index, sequence in enumerate(ongoing.sequences)
         ]
-        usage, counts = usage_of(ongoing, choices), counts_of(ongoing)
+        usage, counts = usage_of(ongoing), counts_of(ongoing)
         return replies.Completion(**self._head, choices=listed, usage=usage, dynexit=counts)
 
     def opening(self, index: int) -> list[BaseModel]:
@@ -85,38 +101,64 @@ class CompletionForm:
     def _choice(
         self, index: int, chunks: Sequence[Chunk], reason: Ended | None
     ) -> replies.CompletionChoice:
-        logprobs = self._logprobs(index, chunks)
-        text = text_of(chunks)
+        text, logprobs = "", None
+        if self._echoes and index not in self._echoed:
+            text, logprobs = self._echo(index)
+        logprobs = joined(logprobs, self._logprobs(index, chunks, reason is not None))
         return replies.CompletionChoice(
-            index=index, text=text, logprobs=logprobs, finish_reason=reason
+            index=index, text=text + text_of(chunks), logprobs=logprobs, finish_reason=reason
         )
 
-    def _logprobs(self, index: int, chunks: Sequence[Chunk]) -> replies.CompletionLogprobs | None:
+    def _echo(self, index: int) -> tuple[str, replies.CompletionLogprobs | None]:
+        echo = self._echoes[index]
+        self._echoed.add(index)
+        self._lengths[index] = len(echo.text)
+        if not self._scored:
+            return echo.text, None
+        return echo.text, echo.logprobs(self._sequences[index], self._names, self._as_ids)
+
+    def _logprobs(
+        self, index: int, chunks: Sequence[Chunk], ends: bool
+    ) -> replies.CompletionLogprobs | None:
         offsets = []
         for chunk in chunks:
             offsets += [self._lengths[index]] * len(chunk.token_ids)
             self._lengths[index] += len(chunk.text)
         said = [logprobs for _, logprobs in said_of(chunks)]
+        last = self._sequences[index].end_logprobs
+        if ends and self._scored and last is not None:  # whoever scores counts on one more token
+            said.append(last)
+            offsets.append(self._lengths[index])
         if not said:
             return None
         return replies.CompletionLogprobs(
-            tokens=[self._piece(one.token) for one in said],
+            tokens=[self._names.name(one.token, self._as_ids) for one in said],
             token_logprobs=[one.logprob for one in said],
-            top_logprobs=[{self._piece(t): value for t, value in one.top} for one in said],
+            top_logprobs=[self._names.top(one, self._as_ids) for one in said],
             text_offset=offsets,
         )
+
+
+def joined(
+    first: replies.CompletionLogprobs | None, second: replies.CompletionLogprobs | None
+) -> replies.CompletionLogprobs | None:
+    """Log-probabilities of tokens that follow one another."""
+    if first is None or second is None:
+        return first or second
+    lists = {name: [*value, *getattr(second, name)] for name, value in first}
+    return replies.CompletionLogprobs(**lists)
 
 
 class ChatForm:
     """/v1/chat/completions."""
 
-    def __init__(self, ongoing: Ongoing, model: str, piece: Piece) -> None:
+    def __init__(self, ongoing: Ongoing, asked: ChatRequest, model: str, names: TokenNames) -> None:
         self._head: dict[str, Any] = {
             "id": f"chatcmpl-{ongoing.id}", "created": int(time()), "model": model
         }  # fmt: skip
-        self._piece = piece
+        self._names, self._as_ids = names, bool(asked.return_tokens_as_token_ids)
 
-    def whole(self, ongoing: Ongoing, choices: int) -> BaseModel:
+    def whole(self, ongoing: Ongoing) -> BaseModel:
         """See `Form`."""
         listed = [
             replies.ChatChoice(
@@ -127,7 +169,7 @@ class ChatForm:
             )
             for index, sequence in enumerate(ongoing.sequences)
         ]
-        usage, counts = usage_of(ongoing, choices), counts_of(ongoing)
+        usage, counts = usage_of(ongoing), counts_of(ongoing)
         return replies.ChatCompletion(**self._head, choices=listed, usage=usage, dynexit=counts)
 
     def opening(self, index: int) -> list[BaseModel]:
@@ -169,6 +211,6 @@ class ChatForm:
         )
 
     def _one(self, token: int, logprob: float) -> dict[str, Any]:
-        text = self._piece(token)
-        known = None if "\ufffd" in text else list(text.encode())
-        return {"token": text, "logprob": logprob, "bytes": known}
+        known = self._names.bytes_of(token)
+        text = self._names.name(token, True) if self._as_ids else self._names.text(token)
+        return {"token": text, "logprob": logprob, "bytes": None if known is None else list(known)}

@@ -19,6 +19,6 @@ async def check_key(
     if key is None:
         return
     offered = given.credentials if given else ""
-    if not hmac.compare_digest(offered.encode(), key.encode()):
+    if not hmac.compare_digest(offered.encode("latin-1"), key.encode()):  # the bytes as they came
         message = "the API key is missing or wrong: send `Authorization: Bearer KEY`."
         raise ApiError(401, message, "authentication_error", code="invalid_api_key")

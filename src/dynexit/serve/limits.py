@@ -1,19 +1,28 @@
-"""What every request passes: its size is bounded, its outcome counted."""
+"""What every request passes: its size is bounded, its outcome counted, HEAD is answered."""
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dynexit.serve.errors import ApiError
 from dynexit.serve.metrics import Metrics
+
+LENGTHS = {b"content-length", b"transfer-encoding"}
 
 
 class BodyLimit:
-    """413 for a body that is too long, whatever its headers promise."""
+    """413 for a body that is too long, whatever its headers promise; 400 where two of these say
+    where it ends: programs between a client and this one may go by the other.
+    """
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self._app, self._most = app, most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
+        if {name for name, _ in scope.get("headers", ())} >= LENGTHS:
+            message = "the request has a content-length and a transfer-encoding: send one of them."
+            await ApiError(400, message).closing(scope, receive, send)
+            return
         read = 0
 
         async def counted() -> Message:
@@ -43,3 +52,16 @@ class Counted:
             await send(message)
 
         await self._app(scope, receive, counting if scope["type"] == "http" else send)
+
+
+class Heads:
+    """HEAD is GET without a body, which the server leaves out itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}
+        await self._app(scope, receive, send)

@@ -67,11 +67,11 @@ class Trace(BaseModel):
 
 
 class CompletionLogprobs(BaseModel):
-    """Of a completion's tokens, one entry each."""
+    """Of a completion's tokens, one entry each; nothing foretells a prompt's first token."""
 
     tokens: list[str]
-    token_logprobs: list[float]
-    top_logprobs: list[dict[str, float]]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
     text_offset: list[int]
 
 

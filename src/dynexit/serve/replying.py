@@ -29,7 +29,7 @@ async def reply(
         await _unless_gone(request, ongoing)
     finally:
         ongoing.cancel()
-    whole = form.whole(ongoing, asked.n)
+    whole = form.whole(ongoing)
     return Response(whole.model_dump_json(), media_type="application/json")
 
 
@@ -65,7 +65,7 @@ async def _stream(asked: Asked, ongoing: Ongoing, form: Form, piece: Piece) -> A
         async for chunk in _chunks(asked, ongoing, form, piece):
             yield _event(chunk)
         if asked.wants_usage:
-            yield _event(form.counted(usage_of(ongoing, asked.n)))
+            yield _event(form.counted(usage_of(ongoing)))
         yield "data: [DONE]\n\n"
     except ApiError as error:  # the status is sent already
         yield f'data: {{"error": {error.body.model_dump_json()}}}\n\n'
@@ -86,7 +86,7 @@ async def _chunks(
             yield form.chunk(index, [], ended(sequence), counts)
             continue
         trace = None
-        if asked.dynexit.trace:
+        if asked.own.trace:
             prompt = None if rounds[index] else sequence.tokens[: sequence.prompt_length]
             trace = trace_of(event, rounds[index], piece, prompt)
         rounds[index] += 1

@@ -3,35 +3,24 @@
 A field that is not here is refused by name, and so is one whose value asks for what is not served.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from dynexit.errors import DynexitError
+from dynexit.serve.fields import AT_LEAST_1, Strict, Utf8, is_unicode
+from dynexit.serve.idle import Idle
+from dynexit.serve.messages import Message
 
-
-def _unicode(text: str) -> str:
-    """JSON can spell half a character, which is no text."""
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("half of a surrogate pair is not a character")
-    return text
-
-
-Utf8 = Annotated[str, AfterValidator(_unicode)]
 TokenId = Annotated[int, Field(ge=0)]
-Stop = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_unicode)]
-
-
-class Strict(BaseModel):
-    """Nothing that is not listed; numbers are not read out of text."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+Stop = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(is_unicode)]
 
 
 class StreamOptions(Strict):
     """How a stream is sent."""
 
-    include_usage: bool = False
+    include_usage: bool | None = None
+    include_obfuscation: Annotated[bool | None, Field(description="Ignored.")] = None
 
 
 class OwnOptions(Strict):
@@ -41,30 +30,43 @@ class OwnOptions(Strict):
         Utf8 | None,
         Field(max_length=200, description="Such as `layerskip:exit_layer=3,speculation_length=3`."),
     ] = None
-    trace: Annotated[bool, Field(description="Tell of every round in a stream.")] = False
+    trace: Annotated[bool | None, Field(description="Tell of every round in a stream.")] = None
     deadline_seconds: Annotated[
         float | None, Field(ge=0.01, description="Give up earlier than the server would.")
     ] = None
 
 
-class Asked(Strict):
+class Asked(Idle):
     """What both kinds of request have in common."""
 
     model: Utf8
-    stream: bool = False
+    stream: bool | None = None
     stream_options: StreamOptions | None = None
-    n: Annotated[int, Field(ge=1)] = 1
+    n: Annotated[int | None, Field(ge=1)] = None
     stop: Stop | Annotated[list[Stop], Field(max_length=16)] | None = None
+    stop_token_ids: Annotated[list[TokenId] | None, Field(max_length=256)] = None
+    ignore_eos: bool | None = None
+    min_tokens: Annotated[int | None, Field(ge=0)] = None
     seed: Annotated[int | None, Field(ge=-(2**63), lt=2**63)] = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    user: Annotated[Utf8 | None, Field(description="Ignored.")] = None
     top_k: Annotated[int, Field(ge=0)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0)] | None = None
-    dynexit: OwnOptions = OwnOptions()
+    return_tokens_as_token_ids: bool | None = None
+    dynexit: OwnOptions | None = None
+
+    @property
+    def choices(self) -> int:
+        """Texts for each prompt."""
+        return self.n or 1
+
+    @property
+    def own(self) -> OwnOptions:
+        """`dynexit`, whether it was there or not."""
+        return self.dynexit or OwnOptions()
 
     @property
     def stops(self) -> list[str]:
@@ -74,7 +76,12 @@ class Asked(Strict):
     @property
     def wants_usage(self) -> bool:
         """Whether a stream ends with a chunk of counts."""
-        return self.stream_options is not None and self.stream_options.include_usage
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+    @property
+    def scores_prompt(self) -> bool:
+        """Whether log-probabilities of the prompt are wanted."""
+        return False
 
     @property
     def token_limit(self) -> int | None:
@@ -96,14 +103,18 @@ class CompletionRequest(Asked):
 
     prompt: (
         Utf8
-        | Annotated[list[Utf8], Field(min_length=1)]
-        | Annotated[list[TokenId], Field(min_length=1)]
-        | Annotated[list[Annotated[list[TokenId], Field(min_length=1)]], Field(min_length=1)]
+        | Annotated[list[Utf8], AT_LEAST_1]
+        | Annotated[list[TokenId], AT_LEAST_1]
+        | Annotated[list[Annotated[list[TokenId], AT_LEAST_1]], AT_LEAST_1]
     )
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=0)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    echo: Literal[False] | None = None
-    best_of: Literal[1] | None = None
+    echo: bool | None = None
+
+    @property
+    def scores_prompt(self) -> bool:
+        """With `echo`, `logprobs` are the prompt's, too."""
+        return bool(self.echo) and self.logprobs is not None
 
     @property
     def prompts(self) -> list[str | list[int]]:
@@ -125,36 +136,37 @@ class CompletionRequest(Asked):
         return self.logprobs
 
 
-class ContentPart(Strict):
-    """A piece of a message."""
-
-    type: Literal["text"]
-    text: Utf8
-
-
-class Message(Strict):
-    """One turn of a conversation."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Utf8 | Annotated[list[ContentPart], Field(min_length=1)]
-    name: Utf8 | None = None
-
-    @property
-    def as_template_input(self) -> dict[str, str]:
-        """As chat templates know it."""
-        parts = [self.content] if isinstance(self.content, str) else [p.text for p in self.content]
-        role = "system" if self.role == "developer" else self.role
-        return {"role": role, "content": "".join(parts)}
-
-
 class ChatRequest(Asked):
     """POST /v1/chat/completions."""
 
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[list[Message], AT_LEAST_1]
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    chat_template_kwargs: Annotated[
+        dict[str, Any] | None, Field(description="Variables of the chat template.")
+    ] = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+
+    @property
+    def rendering(self) -> dict[str, Any]:
+        """How the conversation becomes a prompt, as `CheckpointTokenizer.encode_chat` takes it.
+
+        Raises:
+            DynexitError: fields that contradict each other.
+        """
+        if self.continue_final_message and self.add_generation_prompt:
+            raise DynexitError(
+                "continue_final_message leaves no place for add_generation_prompt: set one of them."
+            )
+        begins = self.add_generation_prompt
+        return {
+            "add_generation_prompt": not self.continue_final_message if begins is None else begins,
+            "continue_final_message": bool(self.continue_final_message),
+            "settings": self.chat_template_kwargs,
+        }
 
     @property
     def token_limit(self) -> int | None:
@@ -173,6 +185,8 @@ class ChatRequest(Asked):
 class LayersRequest(Strict):
     """POST /dynexit/layers: a text, and which of its tokens to look at."""
 
-    tokens: Annotated[list[TokenId], Field(min_length=2, description="Prompt and text.")]
+    tokens: Annotated[
+        list[TokenId], Field(min_length=2, fail_fast=True, description="Prompt and text.")
+    ]
     start: Annotated[int, Field(ge=1, description="The first token to look at.")]
     count: Annotated[int, Field(ge=1, le=64, description="How many from there.")] = 1

@@ -1,20 +1,29 @@
 """uvicorn, told to let streams end before it does."""
 
+import logging
 import socket
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import uvicorn
-from fastapi import FastAPI
 
 from dynexit.errors import DynexitError
-from dynexit.serve.engine import Engine
-from dynexit.serve.service import Service
+from dynexit.serve.connections import ACCEPTED, Crowd, connection_of
+from dynexit.serve.logs import log_config
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from dynexit.serve.engine import Engine
+    from dynexit.serve.service import Service
+
+KEPT = 15  # seconds that a connection is kept for another request
 
 
 class Server(uvicorn.Server):
     """Announces the end to the engine first: uvicorn then waits for what is still being sent."""
 
-    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
+    def __init__(self, config: uvicorn.Config, engine: "Engine") -> None:
         super().__init__(config)
         self._engine = engine
 
@@ -32,7 +41,7 @@ def open_socket(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.create_server((host, port), family=family, backlog=512)
+        listening = socket.create_server((host, port), family=family, backlog=ACCEPTED)
     except (OSError, OverflowError) as error:
         raise DynexitError(f"cannot listen on {host}:{port}: {error}.") from error
     # Connections inherit it; asyncio would set it on sockets of its own making only. Without it an
@@ -41,15 +50,25 @@ def open_socket(host: str, port: int) -> socket.socket:
     return listening
 
 
-def run(app: FastAPI, listening: socket.socket, log_level: str = "info") -> None:
-    """Serve until SIGINT or SIGTERM."""
+def make_server(app: "FastAPI", log_level: str = "info") -> Server:
+    """A server of `app` that keeps its limits on connections."""
     service: Service = app.state.service
+    settings = service.settings
     config = uvicorn.Config(
         app,
-        log_level=log_level,
-        timeout_graceful_shutdown=int(service.settings.grace)
-        + 10,  # the engine ends streams before
-        timeout_keep_alive=15,
+        http=connection_of(Crowd(settings.connections, settings.patience)),
+        ws="none",
+        backlog=ACCEPTED,
+        log_config=log_config(log_level),
+        access_log=False,  # `Logged` writes more
+        timeout_graceful_shutdown=int(settings.grace) + 10,  # the engine ends streams before
+        timeout_keep_alive=KEPT,
     )
+    return Server(config, service.engine)
+
+
+def run(app: "FastAPI", listening: socket.socket, log_level: str = "info") -> None:
+    """Serve until SIGINT or SIGTERM."""
+    logging.captureWarnings(True)
     with suppress(KeyboardInterrupt):  # raised again once all has ended
-        Server(config, service.engine).run(sockets=[listening])
+        make_server(app, log_level).run(sockets=[listening])

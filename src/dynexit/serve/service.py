@@ -3,22 +3,24 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from functools import cache
 from time import time
 from typing import Any
-from uuid import uuid4
 
+from dynexit.decoding.controllers import methods
 from dynexit.decoding.predictions import Predictions, layer_predictions
-from dynexit.decoding.sampling import Sampling
+from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.sequence import Sequence
-from dynexit.errors import DynexitError
 from dynexit.language_model import LanguageModel, Prompt
-from dynexit.methods import make_controller
+from dynexit.methods import is_allowed, lossless_methods, split_name
+from dynexit.serve.chats import Chats
+from dynexit.serve.defaults import OPENAI, load_sampling
+from dynexit.serve.echo import Echo
 from dynexit.serve.engine import Engine
 from dynexit.serve.errors import ApiError, as_api_error, log_if_ours
 from dynexit.serve.metrics import Metrics
-from dynexit.serve.schema import Asked, LayersRequest
+from dynexit.serve.schema import Asked, ChatRequest, LayersRequest
 from dynexit.serve.settings import Settings
+from dynexit.serve.tokens import TokenNames
 from dynexit.serve.work import Event, Failed, Finished, Progress, Question, Text, Work
 
 RULES = (
@@ -35,11 +37,23 @@ RULES = (
 class Ongoing:
     """The texts of one request. Belongs to the event loop that made it."""
 
-    def __init__(self, method: str, sequences: list[Sequence]) -> None:
-        self.id, self.method, self.sequences = uuid4().hex, method, sequences
+    def __init__(
+        self, method: str, sequences: list[Sequence], choices: int, request_id: str
+    ) -> None:
+        self.id, self.method, self.sequences, self.choices = request_id, method, sequences, choices
         self.works: list[Work] = []
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of every prompt, counted once for all of its texts."""
+        return sum(sequence.prompt_length for sequence in self.sequences[:: self.choices])
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all texts so far."""
+        return sum(sequence.generated for sequence in self.sequences)
 
     def deliver(self, index: int) -> Callable[[Event], None]:
         """Where the engine's thread tells of text `index`. It holds no text: no cycle keeps one."""
@@ -83,39 +97,61 @@ class Service:
         self.created = int(time())
         self.metrics = Metrics()
         self.engine = Engine(lm.model, settings, self.metrics)
-        if make_controller(settings.method).reads_costs:  # a name that is wrong shows at once
-            self.costs = lm.costs  # measured before anybody waits
-        self.piece = cache(lm.tokenizer.piece) if lm.tokenizer else lambda token: ""
+        self.chats = Chats(lm.tokenizer)
+        self._make_ready()
+        self.names = TokenNames(lm.tokenizer)
+        own = lm.folder if settings.generation_config else None
+        self._defaults = load_sampling(own) if own else OPENAI
 
-    async def start(self, asked: Asked, prompts: list[Prompt]) -> Ongoing:
+    def _make_ready(self) -> None:
+        """Measure and copy what methods need before anybody waits, and before others disturb it.
+
+        Raises:
+            DynexitError: a method that is not known.
+        """
+        allowed = methods() if self.settings.methods is None else self.settings.methods
+        for method in (self.settings.method, *allowed):
+            self.lm.controller(method)
+
+    @property
+    def methods(self) -> list[str]:
+        """Those that a request may name and that write plain decoding's text."""
+        allowed = self.settings.methods
+        known = lossless_methods(self.lm.num_layers, self.draft_model is not None)
+        return known if allowed is None else [name for name in allowed if split_name(name) in known]
+
+    async def start(self, asked: Asked, prompts: list[Prompt], request_id: str) -> Ongoing:
         """Put a request's texts into the queue.
+
+        Args:
+            request_id: also in the log, and in the reply.
 
         Raises:
             ApiError: the request cannot be served, or not now.
         """
         self.check_model(asked.model)
         method = self._method(asked)
-        if len(prompts) * asked.n > self.settings.max_choices:
+        if len(prompts) * asked.choices > self.settings.max_choices:
             raise ApiError(
                 400,
-                f"{len(prompts) * asked.n} texts are more than this server writes for one "
+                f"{len(prompts) * asked.choices} texts are more than this server writes for one "
                 f"request: ask for at most {self.settings.max_choices}.",
                 param="n",
             )
         sequences = await asyncio.to_thread(self._sequences, asked, prompts, method)
-        ongoing = Ongoing(method, sequences)
+        ongoing = Ongoing(method, sequences, asked.choices, request_id)
         most = self.settings.deadline
-        seconds = min(asked.dynexit.deadline_seconds or most, most)
+        seconds = min(asked.own.deadline_seconds or most, most)
         ongoing.works = [
             Text(sequence, ongoing.deliver(index), seconds, self.metrics)
             for index, sequence in enumerate(sequences)
         ]
         self.engine.submit(ongoing.works)
-        for sequence in sequences[:: asked.n]:
+        for sequence in sequences[:: asked.choices]:
             self.metrics.prompt(sequence.prompt_length)
         return ongoing
 
-    async def layers(self, asked: LayersRequest) -> Predictions:
+    async def layers(self, asked: LayersRequest, request_id: str) -> Predictions:
         """What every layer predicts at some places of a text."""
         limit = self.lm.model.config.max_positions
         if len(asked.tokens) > limit + 1:
@@ -125,7 +161,7 @@ class Service:
         if max(asked.tokens) >= self.lm.model.choosable:
             raise ApiError(400, "a token id is outside the vocabulary.", param="tokens")
         steps = layer_predictions(self.lm.model, asked.tokens, asked.start, asked.count)
-        ongoing = Ongoing("", [])
+        ongoing = Ongoing("", [], 1, request_id)
         ongoing.works = [Question(steps, ongoing.deliver(0), self.settings.deadline)]
         self.engine.submit(ongoing.works)
         try:
@@ -136,6 +172,14 @@ class Service:
         finally:
             ongoing.cancel()
 
+    def echoes(self, prompts: list[Prompt], ongoing: Ongoing) -> list[Echo]:
+        """Every text's prompt."""
+        of_prompts = [
+            Echo.of(prompt, text.tokens[: text.prompt_length], self.lm.tokenizer)
+            for prompt, text in zip(prompts, ongoing.sequences[:: ongoing.choices], strict=True)
+        ]
+        return [echo for echo in of_prompts for _ in range(ongoing.choices)]
+
     def check_model(self, name: str) -> None:
         """404 for any model but the one that is served."""
         if name != self.name:
@@ -143,9 +187,14 @@ class Service:
             raise ApiError(404, message, param="model", code="model_not_found")
 
     def _method(self, asked: Asked) -> str:
-        method = asked.dynexit.method or self.settings.method
+        method = asked.own.method or self.settings.method
         if ".py:" in method and method != self.settings.method:  # would run a file of the server's
             message = "a request may name the package's own methods only."
+            raise ApiError(400, message, param="dynexit")
+        allowed = self.settings.methods
+        if allowed is not None and not is_allowed(method, (self.settings.method, *allowed)):
+            named = ", ".join(dict.fromkeys((self.settings.method, *allowed)))
+            message = f"this server does not run the method {method!r}: it runs {named}."
             raise ApiError(400, message, param="dynexit")
         return method
 
@@ -157,40 +206,42 @@ class Service:
                 400,
                 f"{wanted} new tokens are more than this server writes: ask for at most {most}.",
             )
-        rules = {name: value for name in RULES if (value := getattr(asked, name)) is not None}
-        rules.setdefault("temperature", 1.0)
+        if (least := asked.min_tokens or 0) > wanted:
+            message = f"min_tokens is {least}, above the {wanted} tokens that a text may have."
+            raise ApiError(400, message, param="min_tokens")
+        given = {name: value for name in RULES if (value := getattr(asked, name)) is not None}
+        rules = {**self._defaults, **given}
         return [
             self.lm.sequence(
                 prompt,
                 method,
                 max_new_tokens=wanted,
+                min_new_tokens=least,
                 stop=asked.stops,
+                stop_token_ids=asked.stop_token_ids or (),
+                ignore_eos=bool(asked.ignore_eos),
                 sampling=Sampling(**rules, seed=None if asked.seed is None else asked.seed + index),
                 draft_model=self.draft_model,
                 logprobs=asked.alternatives,
+                prompt_logprobs=asked.scores_prompt,
             )
             for prompt in prompts
-            for index in range(asked.n)
+            for index in range(asked.choices)
         ]
 
-    def encode_chat(self, messages: list[dict[str, str]]) -> list[int]:
+    async def encode_chat(self, asked: ChatRequest) -> list[int]:
         """Token ids of a conversation.
 
         Raises:
             ApiError: the checkpoint has no chat template, or its template refuses this one.
         """
-        tokenizer = self.lm.tokenizer
-        if tokenizer is None or not tokenizer.loaded.chat_template:
+        if not self.chats.template:
             raise ApiError(
                 400,
                 f"{self.name} has no chat template: it was not trained on conversations; use "
                 "/v1/completions.",
                 code="no_chat_template",
             )
-        try:
-            return tokenizer.encode_chat(messages)
-        except DynexitError:
-            raise
-        except Exception as error:  # templates are programs, and raise what they like
-            message = f"the model's chat template refused these messages: {error}"
-            raise ApiError(400, message, param="messages") from error
+        messages = [message.as_template_input for message in asked.messages]
+        how = {**asked.rendering, "trust_messages": self.settings.trust_messages}
+        return await self.chats.encode(messages, self.settings.deadline, **how)

@@ -3,7 +3,12 @@
 from dataclasses import dataclass, field
 
 from dynexit.errors import DynexitError
-from dynexit.language_model import DEFAULT_METHOD
+from dynexit.methods import DEFAULT_METHOD
+
+ABOVE_0 = (
+    *("running", "max_new_tokens", "max_choices", "max_body"),
+    *("connections", "patience", "deadline"),
+)
 
 
 @dataclass(frozen=True)
@@ -13,15 +18,24 @@ class Settings:
     Args:
         name: the model's id in requests; None is the checkpoint's own.
         method: for requests that name none.
+        methods: that requests may name, as well as `method`; NAME allows any settings of it,
+            NAME:setting=value these alone. None allows all of the package's.
         api_key: asked of every request under /v1 and /dynexit; None asks for none.
+        hosts: names, beside localhost, by which this server may be asked where it has no key.
         running: texts that are decoded at the same time.
         queue: texts that may wait beside them; more are refused with 429.
         max_new_tokens: of one text.
         max_choices: texts of one request: prompts times n.
         max_body: bytes of a request.
+        connections: at the same time; those go first that send no request.
+        patience: seconds that a client has to send a request, and to take what it is sent.
         deadline: seconds after which a request is given up, waiting and decoding together.
         grace: seconds that running texts have to finish when the server is told to stop.
         batched: whether texts share passes; None is where that changes no bit of any text.
+        generation_config: whether requests that leave out temperature, top_p and the like get
+            those of the checkpoint's generation_config.json, not OpenAI's.
+        trust_messages: whether a special token that a message spells is that token, not text.
+        cors: origins whose pages may read replies, such as "http://localhost:3000", or "*".
 
     Raises:
         DynexitError: a limit that lets nothing through.
@@ -29,22 +43,31 @@ class Settings:
 
     name: str | None = None
     method: str = DEFAULT_METHOD
+    methods: tuple[str, ...] | None = None
     api_key: str | None = field(default=None, repr=False)
+    hosts: tuple[str, ...] = ()
     running: int = 32
     queue: int = 256
     max_new_tokens: int = 4096
     max_choices: int = 16
     max_body: int = 1_000_000
+    connections: int = 512
+    patience: float = 30.0
     deadline: float = 600.0
     grace: float = 20.0
     batched: bool | None = None
+    generation_config: bool = False
+    trust_messages: bool = False
+    cors: list[str] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("running", "max_new_tokens", "max_choices", "max_body", "deadline"):
-            if getattr(self, name) <= 0:
+        for name in ABOVE_0:
+            if not getattr(self, name) > 0:  # what is no number is not, either
                 raise DynexitError(f"{name} is {getattr(self, name)}: it must be above 0.")
         for name in ("queue", "grace"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:
                 raise DynexitError(f"{name} is {getattr(self, name)}: it must be at least 0.")
         if self.api_key == "":
             raise DynexitError("the API key is empty: give one, or leave the option out.")
+        if (key := self.api_key or "") != key.strip() or not (key.isprintable()):
+            raise DynexitError("the API key has characters that no header carries: give another.")

@@ -66,8 +66,10 @@ class Work:
         """Take what the last steps returned; the next ones to run, None at the end."""
         raise NotImplementedError
 
-    def accompany(self, company: int) -> None:
-        """Told before steps run how many works share passes then, this one counted."""
+    def accompany(self, company: int, awaited: bool) -> None:
+        """Told before steps run how many works share passes then, this one counted, and whether
+        any waits for the others' passes.
+        """
 
     def end(self, reason: str) -> None:
         """No more steps will run. Whoever still holds this holds no memory of the model's."""
@@ -119,9 +121,9 @@ class Text(Work):
         self.deliver(Finished())
         return None
 
-    def accompany(self, company: int) -> None:
+    def accompany(self, company: int, awaited: bool) -> None:
         """What others share costs less, and drafts beside others are passes of their own."""
-        self.sequence.company = company
+        self.sequence.company, self.sequence.awaited = company, awaited
 
     def end(self, reason: str) -> None:
         """Count the text, and let go of its cache: a traceback may keep a text for long."""

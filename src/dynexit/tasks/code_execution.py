@@ -33,7 +33,7 @@ def passes(program: str, seconds: float = SECONDS, memory: int = MEMORY) -> bool
     with tempfile.TemporaryDirectory(prefix="dynexit-", ignore_cleanup_errors=True) as folder:
         file = Path(folder, "program.py")
         file.write_bytes(program.encode(errors="replace"))
-        limits = [str(max(1, round(seconds))), str(memory)]
+        limits = [str(max(1, round(seconds))), str(memory), str(os.getpid())]
         code = _run([sys.executable, "-I", str(RUNNER), str(file), *limits], folder, seconds)
     if code == code_runner.UNLIMITED:
         raise DynexitError("generated code is not run: this system refuses to limit its resources.")

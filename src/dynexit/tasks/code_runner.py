@@ -1,19 +1,22 @@
-"""The process in which generated code runs: `python -I code_runner.py FILE SECONDS MEMORY`.
+"""The process in which generated code runs: `python -I code_runner.py FILE SECONDS MEMORY PARENT`.
 
-Started by `code_execution.py`, which see. It imports nothing of ours.
+Started by `code_execution.py`, which see. It does not import our package, which takes seconds.
 """
 
 import os
 import runpy
 import sys
+from pathlib import Path
 
 # Unlike 0, no code that a program leaves by on its own.
 PASSED, FAILED, UNLIMITED = 97, 98, 99
 FILE_BYTES = 10 << 20
+LIFETIME = Path(__file__).parents[1] / "lifetime.py"
 
 
-def main(file: str, seconds: int, memory: int) -> int:
+def main(file: str, seconds: int, memory: int, parent: int) -> int:
     """Run `file` under limits; one of the codes above."""
+    runpy.run_path(str(LIFETIME))["end_with_parent"](parent)
     try:
         set_limits(seconds, memory)
     except (ImportError, OSError, ValueError):
@@ -42,5 +45,5 @@ def set_limits(seconds: int, memory: int) -> None:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    code = main(sys.argv[1], *map(int, sys.argv[2:]))
     os._exit(code)  # whatever threads and exit handlers the program left behind

@@ -84,7 +84,7 @@ def _read_lines(file: Path) -> Iterator[Row]:
 def _parse(line: str, where: str) -> Row:
     try:
         row = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise DynexitError(f"{where} is not JSON: {error}.") from error
     if not isinstance(row, dict):
         raise DynexitError(f"{where} is not a JSON object.")

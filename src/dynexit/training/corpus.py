@@ -3,6 +3,7 @@
 import csv
 import fnmatch
 import json
+import operator
 import random
 import sysconfig
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from tokenizers import Tokenizer
 
 from dynexit.errors import DynexitError
 from dynexit.training.recipe import Domain
+
+# What reading a file raises that is of another kind, or lacks what the template asks for.
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass
@@ -61,7 +65,7 @@ def _documents(domain: Domain, data_dir: Path) -> Iterator[tuple[str, str]]:
                 continue
             try:
                 yield from ((name, text) for text in _read_file(domain, file))
-            except (UnicodeDecodeError, json.JSONDecodeError, KeyError) as error:
+            except UNREADABLE as error:
                 raise DynexitError(
                     f"{file}: no {domain.kind} text as expected ({error})."
                 ) from error
@@ -135,9 +139,9 @@ class Mixture:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue where `state` was taken."""
-        self._drawn = state["drawn"]
+        self._drawn = operator.index(state["drawn"])
         for stream, (epoch, offset) in zip(self._streams, state["streams"], strict=True):
-            stream.epoch, stream.offset = epoch, offset
+            stream.epoch, stream.offset = operator.index(epoch), operator.index(offset)
 
 
 def encode(tokenizer: Tokenizer, documents: list[str], end: int) -> list[np.ndarray[Any, Any]]:

@@ -1,16 +1,14 @@
 """A training run as data: everything that decides its outcome, read from one YAML file."""
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_origin, get_type_hints
+from typing import Any, Literal
 
 import yaml
 
 from dynexit.errors import DynexitError
-
-T = TypeVar("T")
+from dynexit.plain import build
 
 
 @dataclass(frozen=True)
@@ -97,17 +95,27 @@ def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
         DynexitError: unreadable YAML, an unknown or missing setting, or one of the wrong type.
     """
     try:
-        raw = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise DynexitError(f"cannot read recipe {path}: {error}.") from error
     for name, value in (changes or {}).items():
         _change(raw, name.split("."), value)
-    recipe = _build(Recipe, raw, "recipe")
+    recipe = build(Recipe, raw, "recipe")
     if not recipe.domains or min(d.weight for d in recipe.domains) <= 0:
         raise DynexitError("recipe: domains must be a list, each with a weight above 0.")
+    _check_counts(recipe)
     if recipe.optimisation.batch_windows % recipe.optimisation.micro_windows:
         raise DynexitError("recipe: batch_windows must be a multiple of micro_windows.")
     return recipe
+
+
+def _check_counts(recipe: Recipe) -> None:
+    """Raises DynexitError where a whole number is 0 or less; only the seed may be 0."""
+    for part in (recipe, recipe.shape, recipe.early_exit, recipe.optimisation):
+        for one in fields(part):
+            value, least = getattr(part, one.name), 0 if one.name == "seed" else 1
+            if one.type is int and value < least:
+                raise DynexitError(f"recipe: {one.name} is {value}: it must be {least} or more.")
 
 
 def _change(raw: Any, path: list[str], value: Any) -> None:
@@ -116,37 +124,3 @@ def _change(raw: Any, path: list[str], value: Any) -> None:
     if not isinstance(raw, dict):
         raise DynexitError(f"recipe: {'.'.join(path)!r} is not a setting that can be changed.")
     raw[path[-1]] = value
-
-
-def _build(kind: type[T], raw: Any, where: str) -> T:
-    if not isinstance(raw, dict):
-        raise DynexitError(f"{where}: expected settings as `name: value`, found {raw!r}.")
-    hints, fields = get_type_hints(kind), {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    if unknown := sorted(set(raw) - set(fields)):
-        raise DynexitError(f"{where}: unknown setting {unknown[0]!r}; known: {', '.join(fields)}.")
-    values = {n: _value(hints[n], v, f"{where}.{n}") for n, v in raw.items()}
-    missing = [
-        name
-        for name, f in fields.items()
-        if name not in values
-        and f.default is dataclasses.MISSING
-        and f.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise DynexitError(f"{where}: {missing[0]!r} is missing.")
-    return kind(**values)
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return _build(hint, value, where)  # type: ignore[arg-type]
-    if hint == list[Domain]:
-        return [_build(Domain, v, f"{where}[{i}]") for i, v in enumerate(value or [])]
-    if get_origin(hint) is Literal:
-        if value not in hint.__args__:
-            raise DynexitError(f"{where}: {value!r} is none of {', '.join(hint.__args__)}.")
-        return value
-    accepted = {float: (int, float), int: int, str: str, list[str]: list}.get(hint, object)
-    if not isinstance(value, accepted) or isinstance(value, bool):  # type: ignore[arg-type]
-        raise DynexitError(f"{where}: {value!r} is not of type {getattr(hint, '__name__', hint)}.")
-    return value

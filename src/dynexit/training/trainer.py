@@ -1,10 +1,13 @@
 """The training loop: batches, optimiser steps, evaluation, checkpoints, resumption.
 
 A run lives in one folder. Its state is written often and atomically; started again with the same
-recipe, it continues with the very batch that it had not finished.
+recipe, it continues with the very batch that it had not finished. A loss that is not a number ends
+it before any weight is changed.
 """
 
 import dataclasses
+import math
+import operator
 import shutil
 import time
 from collections.abc import Callable
@@ -20,6 +23,7 @@ from torch import nn
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig, RopeConfig
 from dynexit.model.dtypes import fast_dtype
+from dynexit.model.files import make_folder, reason, replacing
 from dynexit.model.loading import load_eos, load_model, load_shape
 from dynexit.model.saving import save_checkpoint, write_json
 from dynexit.model.transformer import Transformer
@@ -29,6 +33,13 @@ from dynexit.training.model_card import model_card
 from dynexit.training.muon import Muon
 from dynexit.training.objective import Objective
 from dynexit.training.recipe import Recipe
+from dynexit.training.state import (
+    check_finite,
+    damaged,
+    read_state,
+    restore_optimiser,
+    write_state,
+)
 from dynexit.training.vocabulary import END_OF_TEXT, byte_level_tokenizer, save_tokenizer
 
 STATE = "training.pt"
@@ -69,7 +80,7 @@ class Trainer:
         self.recipe, self.out, self.device = recipe, out, device
         torch.manual_seed(recipe.seed)
         documents = {d.name: read_domain(d, data_dir, recipe.seed) for d in recipe.domains}
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         self.tokenizer = self._tokenizer([t for d in documents.values() for t in d.training])
         self.end = self._end()
         self.held_out = {name: self._held_out(d.held_out) for name, d in documents.items()}
@@ -77,6 +88,7 @@ class Trainer:
             DomainStream(encode(self.tokenizer, d.training, self.end), recipe.seed)
             for d in documents.values()
         ]
+        self._check_lengths(streams)
         self.mixture = Mixture(streams, [d.weight for d in recipe.domains], recipe.seed)
         self.model = self._model().to(device)
         self.optimisers = self._optimisers()
@@ -84,6 +96,7 @@ class Trainer:
             raise DynexitError("recipe: optimisation.window is longer than the model's context.")
         self.objective = Objective(self.model, recipe.early_exit)
         self.step = 0
+        self._stopping = False
         self._resume()
 
     @property
@@ -92,10 +105,20 @@ class Trainer:
         settings = self.recipe.optimisation
         return max(1, settings.tokens // (settings.batch_windows * settings.window))
 
-    def run(self, watch: Watcher) -> dict[str, DomainReport]:
-        """Train to the end; returns the held-out report and leaves a checkpoint in `out`."""
+    def stop(self) -> None:
+        """End `run` after the step that is running. Signal handlers and threads may call this."""
+        self._stopping = True
+
+    def run(self, watch: Watcher) -> dict[str, DomainReport] | None:
+        """Train to the end; returns the held-out report and leaves a checkpoint in `out`.
+
+        Returns None where `stop` ended it: then its state is in `out`, to be continued.
+
+        Raises:
+            DynexitError: a loss that is not a number; `out` keeps the state of an earlier step.
+        """
         saved, settings = time.monotonic(), self.recipe.optimisation
-        while self.step < self.steps:
+        while self.step < self.steps and not self._stopping:
             began = time.monotonic()
             loss = self._train_step()
             self.step += 1
@@ -107,24 +130,38 @@ class Trainer:
                 self._save_state()
                 saved = time.monotonic()
         self._save_state()
-        return self._finish()
+        return self._finish() if self.step == self.steps else None
 
     def _held_out(self, texts: list[str]) -> HeldOut:
         documents = encode(self.tokenizer, texts, self.end)
         return HeldOut.of(documents, texts, self.recipe.optimisation.window)
+
+    def _check_lengths(self, streams: list[DomainStream]) -> None:
+        """Raises DynexitError where a domain's text is shorter than a window."""
+        window = self.recipe.optimisation.window + 1
+        for domain, stream in zip(self.recipe.domains, streams, strict=True):
+            there = sum(map(len, stream.documents))
+            if there < window:
+                raise DynexitError(
+                    f"domain {domain.name!r} has {there} tokens, fewer than a window of {window}."
+                )
 
     def _tokenizer(self, texts: list[str]) -> Tokenizer:
         file = self.out / "tokenizer.json"
         if self.recipe.start_from:
             for name in TOKENIZER_FILES:
                 if (source := Path(self.recipe.start_from) / name).exists():
-                    shutil.copy(source, self.out / name)
+                    with replacing(self.out / name) as partial:
+                        shutil.copy(source, partial)
         elif not file.exists():
             tokenizer = byte_level_tokenizer(self.recipe.vocab_size, texts)
             save_tokenizer(tokenizer, self.out, self.recipe.shape.max_positions)
         if not file.exists():
             raise DynexitError(f"{self.recipe.start_from} has no tokenizer.json to go on with.")
-        loaded: Tokenizer = Tokenizer.from_file(str(file))
+        try:
+            loaded: Tokenizer = Tokenizer.from_file(str(file))
+        except Exception as error:  # the library raises nothing narrower
+            raise DynexitError(f"{file} cannot be read: {reason(error)}.") from error
         return loaded
 
     def _end(self) -> int:
@@ -173,7 +210,9 @@ class Trainer:
                 losses = self.objective(part, self.step, progress)
             (losses.total / len(parts)).backward()
             last += float(losses.last) / len(parts)
-        nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
+        if not math.isfinite(last + float(norm)):
+            raise self._diverged(f"the loss of step {self.step + 1} or its gradient")
         shares = (settings.warmup_share, settings.decay_share)
         factor = rate_factor(self.step, self.steps, *shares)
         peaks = (settings.matrix_rate, settings.other_rate)
@@ -186,7 +225,19 @@ class Trainer:
     def _reports(self) -> dict[str, DomainReport]:
         return {name: evaluate(self.model, text) for name, text in self.held_out.items()}
 
+    def _diverged(self, what: str) -> DynexitError:
+        """What to say where numbers have left their range."""
+        kept = f"{self.out / STATE} keeps an earlier step" if (self.out / STATE).exists() else ""
+        return DynexitError(
+            f"{what} is not a number: training has stopped{', and ' if kept else ''}{kept}. Lower "
+            "optimisation.matrix_rate and optimisation.other_rate, and give another folder."
+        )
+
     def _save_state(self) -> None:
+        try:
+            check_finite(self.model.state_dict())
+        except ValueError as error:
+            raise self._diverged(f"a weight after step {self.step}") from error
         state = {
             "recipe": dataclasses.asdict(self.recipe),
             "step": self.step,
@@ -194,24 +245,31 @@ class Trainer:
             "optimisers": [o.state_dict() for o in self.optimisers],
             "mixture": self.mixture.state(),
         }
-        partial = self.out / f"{STATE}.partial"
-        torch.save(state, partial)
-        partial.replace(self.out / STATE)
+        write_state(self.out / STATE, state)
 
     def _resume(self) -> None:
         file = self.out / STATE
         if not file.exists():
             return
-        state: dict[str, Any] = torch.load(file, map_location=self.device, weights_only=True)
-        if _identity(state["recipe"]) != _identity(dataclasses.asdict(self.recipe)):
+        state = read_state(file, self.device)
+        try:
+            same = _identity(state["recipe"]) == _identity(dataclasses.asdict(self.recipe))
+            if same:
+                self._restore(state)
+        except Exception as error:  # a part is missing, or of another kind or shape
+            raise damaged(file, reason(error)) from error
+        if not same:
             raise DynexitError(
                 f"{file} belongs to another recipe: give another folder, or delete it."
             )
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        check_finite(state["model"])
         self.model.load_state_dict(state["model"])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
+            restore_optimiser(optimiser, saved)
         self.mixture.restore(state["mixture"])
-        self.step = state["step"]
+        self.step = operator.index(state["step"])
 
     def _finish(self) -> dict[str, DomainReport]:
         save_checkpoint(self.model, self.out, torch.bfloat16, eos=self.end)
@@ -219,7 +277,8 @@ class Trainer:
         summary = {name: dataclasses.asdict(report) for name, report in reports.items()}
         write_json(self.out / "held_out.json", summary)
         card = model_card(self.model.config, self.recipe, reports)
-        (self.out / "README.md").write_text(card)
+        with replacing(self.out / "README.md") as partial:
+            partial.write_text(card)
         return reports
 
 

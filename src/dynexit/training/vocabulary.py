@@ -1,10 +1,12 @@
 """A byte-level BPE tokenizer for a new model, in the format that transformers loads."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from dynexit.model.files import make_folder, replacing
+from dynexit.model.saving import write_json
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -28,12 +30,13 @@ def byte_level_tokenizer(size: int, texts: Iterable[str]) -> Tokenizer:
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path, max_positions: int) -> None:
     """Write `tokenizer.json` and `tokenizer_config.json`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(folder / "tokenizer.json"))
+    make_folder(folder)
+    with replacing(folder / "tokenizer.json") as partial:
+        tokenizer.save(str(partial))
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": END_OF_TEXT,
         "model_max_length": max_positions,
         "clean_up_tokenization_spaces": False,
     }
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    write_json(folder / "tokenizer_config.json", settings)

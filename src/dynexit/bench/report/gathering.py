@@ -4,6 +4,7 @@ A run is the records with equal options, in practice one file.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from dynexit.bench.records import Record
 from dynexit.bench.report.generation import Generation, Reader, run_of
@@ -40,12 +41,30 @@ def _read(records: Iterable[Record]) -> tuple[list[Generation], list[Record]]:
     read: dict[tuple[str, ...], Generation] = {}
     failed: dict[tuple[str, ...], Record] = {}
     for record in records:
-        key, generation = (*record.key, run_of(record)), reader.read(record)
+        key = (*record.key, run_of(record))
+        if record.gone:
+            read.pop(key, None)
+            failed.pop(key, None)
+            continue
+        generation = reader.read(record)
         if generation is None:
             failed[key] = record
         else:
             read[key] = generation
-    return list(read.values()), [one for key, one in failed.items() if key not in read]
+    return _distinct(read.values()), [one for key, one in failed.items() if key not in read]
+
+
+def _distinct(read: Iterable[Generation]) -> list[Generation]:
+    """Generations whose examples' ids name one prompt each: of several, later ones get numbers."""
+    contents: dict[tuple[str, str, str], list[str]] = {}
+    found = []
+    for one in read:
+        known = contents.setdefault((one.model, one.task, one.example), [])
+        if one.prompt not in known:
+            known.append(one.prompt)
+        place = known.index(one.prompt)
+        found.append(replace(one, example=f"{one.example} ({place + 1})") if place else one)
+    return found
 
 
 def _where(one: Generation) -> tuple[str, str, str, str]:

@@ -21,6 +21,7 @@ class Generation:
     """A record of a text.
 
     Attributes:
+        prompt: names the content of what was asked.
         run: names the options; records with equal ones were timed together.
         token_ids: as bytes, to be compared.
     """
@@ -28,6 +29,7 @@ class Generation:
     model: str
     task: str
     example: str
+    prompt: str
     method: str
     run: str
     token_ids: bytes
@@ -71,6 +73,7 @@ class Reader:
             model=sys.intern(record.model),
             task=sys.intern(record.task),
             example=record.example,
+            prompt=record.prompt,
             method=sys.intern(record.method),
             run=run_of(record),
             token_ids=np.array(record.token_ids, np.int64).tobytes(),

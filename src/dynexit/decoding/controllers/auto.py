@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from dynexit.costs.table import ROUGH
-from dynexit.decoding.controllers.base import Controller, check_exit_layer
+from dynexit.decoding.controllers.base import Controller, Layer, check_exit_layer
 from dynexit.decoding.controllers.estimates import (
     LONGEST,
     Drift,
@@ -86,7 +86,7 @@ class Auto(Controller):
     shadow: bool = True
     int8: bool = False
     tree: bool = True
-    exit_layer: int | None = None
+    exit_layer: Layer | None = None
     carry: bool = False
 
     def __post_init__(self) -> None:

@@ -1,13 +1,20 @@
 """What every controller is, and the no-op that plain decoding needs."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from dynexit.decoding.records import PLAIN_STEP, Offer, Plan, Round, ShadowTokens
 from dynexit.errors import DynexitError
+from dynexit.plain import Within
 
 if TYPE_CHECKING:
     from dynexit.costs.table import Costs
+
+LONGEST = 64  # tokens of a draft: what follows is hardly ever reached, and others wait for it
+Layer = Annotated[int, Within(1, 1_000)]
+Length = Annotated[int, Within(0, LONGEST)]
+Share = Annotated[float, Within(0, 1)]
+Vocabulary = Annotated[int, Within(1, 1 << 25)]
 
 
 class Controller:
@@ -28,7 +35,7 @@ class Controller:
     costs: "Costs | None" = None  # of passes on this machine
     reads_sample: ClassVar[bool] = False  # whether `sample` is wanted, where there is one
     sample: ShadowTokens | None = None  # what this model's exits said of some other text
-    draft_vocabulary: int | None = None  # exits read the head's first so many tokens; None is all
+    draft_vocabulary: Vocabulary | None = None  # of the head that exits read; None is all
 
     num_layers: int = 0
 
@@ -65,7 +72,7 @@ class Controller:
 class FixedExit(Controller):
     """A controller whose exit layer is a setting; None stands for a quarter of the depth."""
 
-    exit_layer: int | None = None
+    exit_layer: Layer | None = None
 
     def start(self, num_layers: int) -> None:
         """Checks the exit layer against the model."""
@@ -89,9 +96,3 @@ def check_exit_layer(exit_layer: int | None, num_layers: int) -> int:
             f"last of this model."
         )
     return exit_layer
-
-
-def check_length(speculation_length: int) -> None:
-    """Raises DynexitError where a speculation length is negative."""
-    if speculation_length < 0:
-        raise DynexitError(f"speculation length {speculation_length} is below 0.")

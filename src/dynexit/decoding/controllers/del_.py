@@ -6,14 +6,15 @@ most Token-per-Layer; drafting stops where the confidence falls below a threshol
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dynexit.decoding.controllers.base import Controller, check_exit_layer
+from dynexit.decoding.controllers.base import LONGEST, Controller, Layer, check_exit_layer
 from dynexit.decoding.records import PLAIN_STEP, Plan, Round, ShadowTokens
 from dynexit.errors import DynexitError
+from dynexit.plain import Within
 
 Floats = NDArray[np.float64]
 
@@ -52,14 +53,14 @@ class Del(Controller):
 
     reads_shadow: ClassVar[bool] = True
 
-    omega: float = 0.95
-    d_max: int = 18
-    prompt_positions: int = 32
+    omega: Annotated[float, Within(0, 1, above=True)] = 0.95
+    d_max: Annotated[int, Within(1, LONGEST)] = 18
+    prompt_positions: Annotated[int, Within(0, LONGEST)] = 32
     cap: Literal["threshold", "planned"] = "threshold"
     threshold: bool = True
-    exit_layer: int | None = None
-    min_layer: int = 1
-    max_layer: int | None = None
+    exit_layer: Layer | None = None
+    min_layer: Layer = 1
+    max_layer: Layer | None = None
 
     def start(self, num_layers: int) -> None:
         """Forget everything: rows of the counters are matched and mismatched shadow tokens."""
@@ -72,12 +73,6 @@ class Del(Controller):
 
     def _check(self) -> None:
         check_exit_layer(self.exit_layer, self.num_layers)
-        if self.cap not in ("threshold", "planned"):
-            raise DynexitError(f"cap {self.cap!r} is neither 'threshold' nor 'planned'.")
-        if not 0 < self.omega <= 1:
-            raise DynexitError(f"omega {self.omega} is not above 0 and at most 1.")
-        if self.d_max < 1 or self.prompt_positions < 0:
-            raise DynexitError("d_max must be at least 1, and prompt_positions at least 0.")
         if not 1 <= self.min_layer <= self.num_layers - 1:
             raise DynexitError(
                 f"min_layer {self.min_layer} is not between 1 and {self.num_layers - 1}."

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dynexit.decoding.controllers.base import FixedExit, check_length
+from dynexit.decoding.controllers.base import FixedExit, Length, Share
 from dynexit.decoding.records import Plan, Round
 
 
@@ -15,12 +15,12 @@ class DraftVerify(FixedExit):
     draft skips; that drafter is not here.)
     """
 
-    speculation_length: int = 18
-    gamma: float = 0.6
-    target_rate: float = 0.8
-    step: float = 0.01
-    rate_memory: float = 0.5
-    gamma_memory: float = 0.9
+    speculation_length: Length = 18
+    gamma: Share = 0.6
+    target_rate: Share = 0.8
+    step: Share = 0.01
+    rate_memory: Share = 0.5
+    gamma_memory: Share = 0.9
     carry: bool = False
 
     def __post_init__(self) -> None:
@@ -30,7 +30,6 @@ class DraftVerify(FixedExit):
     def start(self, num_layers: int) -> None:
         """The prompt's own counts always start at zero; the rest only without `carry`."""
         super().start(num_layers)
-        check_length(self.speculation_length)
         self._drafted = self._accepted = 0
         if not self.carry:
             self._threshold, self._rate = self.gamma, None

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dynexit.decoding.controllers.base import FixedExit, check_length
+from dynexit.decoding.controllers.base import LONGEST, FixedExit, Length
 from dynexit.decoding.records import Plan, Round
 
 
@@ -10,15 +10,15 @@ from dynexit.decoding.records import Plan, Round
 class FiniteState(FixedExit):
     """One longer after a draft that was accepted whole, one shorter otherwise.
 
-    It may reach 0, a plain step, after which it returns to 1. Starts anew for every prompt.
+    It may reach 0, a plain step, after which it returns to 1, and at most `LONGEST`. Starts anew
+    for every prompt.
     """
 
-    speculation_length: int = 6
+    speculation_length: Length = 6
 
     def start(self, num_layers: int) -> None:
         """Back to the length that the user set."""
         super().start(num_layers)
-        check_length(self.speculation_length)
         self.length = self.speculation_length
 
     def plan(self) -> Plan:
@@ -28,7 +28,8 @@ class FiniteState(FixedExit):
     def observe(self, finished: Round) -> None:
         """Count up or down."""
         whole = finished.accepted == finished.drafted
-        self.length += 1 if whole else -1  # a plain step counts as whole: never below 0
+        # a plain step counts as whole: never below 0
+        self.length = min(self.length + 1, LONGEST) if whole else self.length - 1
 
 
 METHODS = {"finite-state": FiniteState}

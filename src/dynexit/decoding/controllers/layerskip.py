@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dynexit.decoding.controllers.base import FixedExit, check_length
+from dynexit.decoding.controllers.base import FixedExit, Length
 from dynexit.decoding.records import Plan
 
 
@@ -10,12 +10,11 @@ from dynexit.decoding.records import Plan
 class LayerSkip(FixedExit):
     """LS(E-d) of the DEL paper's tables."""
 
-    speculation_length: int = 6
+    speculation_length: Length = 6
 
     def start(self, num_layers: int) -> None:
-        """Checks both settings."""
+        """Settles the plan."""
         super().start(num_layers)
-        check_length(self.speculation_length)
         self._plan = Plan(self.exit, self.speculation_length)
 
     def plan(self) -> Plan:

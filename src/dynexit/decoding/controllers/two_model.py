@@ -5,7 +5,7 @@ Source: Leviathan et al. 2023. What self-speculation is compared with.
 
 from dataclasses import dataclass
 
-from dynexit.decoding.controllers.base import Controller, check_length
+from dynexit.decoding.controllers.base import Controller, Length
 from dynexit.decoding.records import Plan
 
 
@@ -15,12 +15,7 @@ class TwoModel(Controller):
 
     drafters = ("second-model",)
 
-    speculation_length: int = 6
-
-    def start(self, num_layers: int) -> None:
-        """Checks the length."""
-        super().start(num_layers)
-        check_length(self.speculation_length)
+    speculation_length: Length = 6
 
     def plan(self) -> Plan:
         """The same every round."""

@@ -1,7 +1,7 @@
 """Drafts by the target's own first layers (LayerSkip, section 4.3)."""
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -11,7 +11,8 @@ from dynexit.decoding.records import Draft, Plan
 from dynexit.decoding.requests import Drafting, Segment, Steps, Unembed
 from dynexit.decoding.sampling import NOT_NUMBERS
 from dynexit.errors import DynexitError
-from dynexit.model.drafting import Drafted, DraftingRule, drafts_alone
+from dynexit.model.drafting import Drafted, drafts_alone
+from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.interface import Model, Span
 
 if TYPE_CHECKING:
@@ -22,13 +23,14 @@ class EarlyExitDrafter:
     """Keeps nothing: what drafting computes lies in the target's cache and in the draft.
 
     Args:
-        quantised: drafts with the model's own copy of its first layers in int8. Their keys and
-            values are good enough to draft with; verification computes these layers anew.
+        quantised: drafts with the model's own copy of its first layers in int8, where that goes as
+            deep. Their keys and values are good enough to draft with; verification computes these
+            layers anew.
     """
 
     def __init__(self, quantised: bool = False) -> None:
         self._quantised = quantised
-        self._rule: tuple[Plan, bool, DraftingRule] | None = None  # of which plan, with leaves
+        self._rule: tuple[Plan, bool, bool, DraftingRule] | None = None  # plan, leaves, reused
 
     def offer(self, sequence: "Sequence") -> None:
         """Nothing: a draft costs passes."""
@@ -41,23 +43,24 @@ class EarlyExitDrafter:
         """In one call where tokens are the likeliest and the model can, else token by token: other
         sequences may join in the passes.
         """
-        model = self._copy(sequence.model) if self._quantised else sequence.model
+        model = self._copy(sequence.model, plan) if self._quantised else sequence.model
         greedy = sequence.chooser.best_only and sequence.alone
         if greedy and drafts_alone(model):
             draft = yield from self._draft_at_once(sequence, plan, model)
         else:
             draft = yield from _draft_by_token(sequence, plan, model)
-        if self._quantised:
+        if model is not sequence.model:
             draft.arrive()  # its states are not verification's
             draft.layer, draft.hidden, draft.states = 0, None, None
         return draft
 
     @staticmethod
-    def _copy(model: Model) -> Model:
-        copy: Model | None = getattr(model, "draft_copy", None)
+    def _copy(model: Model, plan: Plan) -> Model:
+        """The copy, or the model itself where the plan exits below the copy's last layer."""
+        copy: Any = getattr(model, "draft_copy", None)
         if copy is None:
             raise DynexitError("this model has no copy in int8 to draft with.")
-        return copy
+        return copy if plan.exit_layer <= copy.kept_layers else model
 
     def _draft_at_once(self, sequence: "Sequence", plan: Plan, model: Model) -> Steps[Draft]:
         reused = model is sequence.model
@@ -83,7 +86,8 @@ class EarlyExitDrafter:
     def _rule_of(self, sequence: "Sequence", plan: Plan, reused: bool) -> DraftingRule:
         """A plan as the model knows it; plans come again."""
         branching = sequence.model.branching and not sequence.shadowed
-        if self._rule is None or self._rule[0] is not plan or self._rule[1] != branching:
+        key = plan, branching, reused
+        if self._rule is None or self._rule[0] is not plan or self._rule[1:3] != key[1:]:
             if plan.leaf_odds and len(plan.leaf_odds) != len(plan.odds):
                 raise DynexitError(
                     f"the method planned {len(plan.leaf_odds)} leaf odds and {len(plan.odds)} "
@@ -101,8 +105,8 @@ class EarlyExitDrafter:
                 leaf_odds=plan.leaf_odds if branching else (),
                 leaf_floor=plan.leaf_floor,
             )
-            self._rule = plan, branching, rule
-        return self._rule[2]
+            self._rule = *key, rule
+        return self._rule[3]
 
 
 def _draft_by_token(sequence: "Sequence", plan: Plan, model: Model) -> Steps[Draft]:

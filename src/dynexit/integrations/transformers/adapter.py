@@ -9,6 +9,7 @@ import copy
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 
 from dynexit.errors import DynexitError
 from dynexit.integrations.transformers.cache import AdapterCache
+from dynexit.integrations.transformers.plain import replaced_methods
+from dynexit.integrations.transformers.versions import cache_keyword
 from dynexit.model.config import ModelConfig
 from dynexit.model.interface import Span
 
@@ -63,7 +66,7 @@ class Gate(nn.Module):
 
 
 class Adapter:
-    """See `interface.Model`. Spans of a pass run one after the other; one thread at a time."""
+    """See `interface.Model`. Spans of a pass run one after the other, and so do threads."""
 
     runtime_name = "transformers' layers"
     rows_independent = False
@@ -72,12 +75,17 @@ class Adapter:
     def __init__(self, model: Any) -> None:
         text = model.config.get_text_config()
         outer, inner, layers = _find_layers(model, int(text.num_hidden_layers))
-        self._segment = Segment()
-        if "forward" in vars(getattr(model, outer)):
-            raise DynexitError("its forward is wrapped, as for layers on several devices")
+        self._segment, self._turn = Segment(), Lock()
+        for part in (model, getattr(model, outer)):
+            if replaced := replaced_methods(part):
+                raise DynexitError(
+                    f"its {next(iter(replaced))} is replaced, as by layers on several devices or "
+                    "learned prompts"
+                )
         gates = nn.ModuleList(Gate(layer, i, self._segment) for i, layer in enumerate(layers))
         self._base = _shell(getattr(model, outer), inner, gates)
         self._whole = _shell(model, outer, self._base)
+        self._cache_keyword = cache_keyword(self._base.forward)
         self.config = _shape(text, model)
         self.choosable = self.config.vocab_size
 
@@ -134,17 +142,18 @@ class Adapter:
     def _run(self, hidden: Tensor, span: Span, start: int, stop: int) -> list[Tensor]:
         """What leaves each layer [start, stop), [n, D] each."""
         cache: Any = span.cache
-        self._segment.begin(start, stop, hidden[None] if start else None)
-        self._base.forward(
-            inputs_embeds=hidden[None], past_key_values=cache.at(span.start), use_cache=True
-        )
-        return [state[0] for state in self._segment.states]
+        with self._turn:
+            self._segment.begin(start, stop, hidden[None] if start else None)
+            past = {self._cache_keyword: cache.at(span.start)}
+            self._base(inputs_embeds=hidden[None], use_cache=True, **past)
+            return [state[0] for state in self._segment.states]
 
     def unembed(self, hidden: Tensor, limit: int | None = None) -> Tensor:
         """See `interface.Model`. The whole head is read: what comes after it is the family's."""
         last = self.config.num_layers
-        self._segment.begin(last - 1, last - 1, hidden[None])
-        found = self._whole.forward(inputs_embeds=hidden[None], use_cache=False)
+        with self._turn:
+            self._segment.begin(last - 1, last - 1, hidden[None])
+            found = self._whole(inputs_embeds=hidden[None], use_cache=False)
         logits: Tensor = found.logits[0, :, : self.choosable]
         if limit is not None and limit < self.choosable:
             logits = logits.clone()
@@ -169,7 +178,8 @@ def _shell(module: Any, name: str, replacement: nn.Module) -> Any:
     """A shallow copy of `module` with one child replaced; `module` stays as it is."""
     shell = copy.copy(module)
     shell._modules = {**module._modules, name: replacement}
-    vars(shell).pop("generate", None)  # a repository's own, which would keep the model alive
+    for bound in ("generate", "forward", "_compiled_call_impl"):  # to `module`: a repository's own
+        vars(shell).pop(bound, None)  # generate, and compiled passes
     return shell
 
 

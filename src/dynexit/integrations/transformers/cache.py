@@ -69,11 +69,13 @@ class AdapterCache:
 
 
 def _written(store: Tensor | None, states: Tensor, start: int, stop: int) -> Tensor:
+    """`states` at [start, stop) of a store that may end before: costs are timed far ahead."""
     if store is None or store.shape[-2] < stop:
         capacity = -(-stop // BLOCK) * BLOCK
         grown = states.new_empty(*states.shape[:-2], capacity, states.shape[-1])
         if store is not None:
-            grown[..., :start, :] = store[..., :start, :]
+            kept = store[..., :start, :]
+            grown[..., : kept.shape[-2], :] = kept
         store = grown
     store[..., start:stop, :] = states
     return store

@@ -1,19 +1,18 @@
 """transformers' logits processors where our decoding chooses tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dynexit.decoding.sampling import Chooser, Sampling
-
-# These read nothing but their scores, so that any number of rows goes through them together.
-ROWWISE = {
-    "TemperatureLogitsWarper", "TopKLogitsWarper", "TopPLogitsWarper", "MinPLogitsWarper",
-    "TypicalLogitsWarper", "EpsilonLogitsWarper", "EtaLogitsWarper",
-}  # fmt: skip
+from dynexit.decoding.sampling import Chooser
+from dynexit.decoding.sampling_parameters import Sampling
+from dynexit.integrations.transformers.ending import Ending
+from dynexit.integrations.transformers.states import is_rowwise, is_stateless
+from dynexit.model.readings import Readings
 
 
 @dataclass(frozen=True)
@@ -35,19 +34,28 @@ class Processing:
     batch: int
     device: torch.device
 
-    @property
-    def together(self) -> bool:
-        """Whether several layers' logits may be processed at once."""
-        return all(type(one).__name__ in ROWWISE for one in self.processors)
+    @cached_property
+    def stateless(self) -> Any:
+        """Those that may be asked about tokens that never come, in any order."""
+        return type(self.processors)(filter(is_stateless, self.processors))
 
-    def __call__(self, row: Tensor, tokens: Sequence[int]) -> Tensor:
-        """Scores [l, V] of l layers after `tokens`: the same shape."""
+    @property
+    def ordered(self) -> bool:
+        """Whether any other is there, which must hear of each token that stays, once."""
+        return len(self.stateless) < len(self.processors)
+
+    def exact(self, logits: Tensor) -> Tensor:
+        """A copy in fp32 that processors may write into."""
+        return logits.to(self.device, torch.float32, copy=True)
+
+    def __call__(self, processors: Any, scores: Tensor, tokens: Sequence[int]) -> Tensor:
+        """Scores [l, V] of l layers after `tokens`, through `processors`: the same shape."""
         ids = torch.tensor([[*self.padding, *tokens]], device=self.device)
-        if self.together:
-            processed: Tensor = self.processors(ids.expand(len(row), -1), row)
+        if all(map(is_rowwise, processors)):
+            processed: Tensor = processors(ids.expand(len(scores), -1), scores)
             return processed
         seen = ids.expand(self.batch, -1)
-        alone = [self.processors(seen, one.repeat(self.batch, 1))[self.index] for one in row]
+        alone = [processors(seen, one.repeat(self.batch, 1))[self.index] for one in scores]
         return torch.stack(alone)
 
 
@@ -55,12 +63,17 @@ class ProcessorsChooser(Chooser):
     """A chooser whose logits go through processors, position by position with its own context.
 
     Temperature, top-k and the like are among them, so `sampling` says no more than whether there is
-    noise.
+    noise. Drafts and shadow tokens are chosen without processors that may keep a state.
+
+    Args:
+        ending: knows which tokens end the text, after which no processor is asked.
     """
 
-    def __init__(self, sampling: Sampling, tokens: Sequence[int], processing: Processing) -> None:
+    def __init__(
+        self, sampling: Sampling, tokens: Sequence[int], processing: Processing, ending: Ending
+    ) -> None:
         super().__init__(sampling, tokens)
-        self._processing = processing
+        self._processing, self._ending = processing, ending
 
     @property
     def best_only(self) -> bool:
@@ -69,11 +82,35 @@ class ProcessorsChooser(Chooser):
 
     def process(self, logits: Tensor, drafts: Sequence[int] = (), first: int = 0) -> Tensor:
         """[..., n, V] in fp32, each position after its own tokens."""
-        exact = logits.to(self._processing.device, torch.float32, copy=True)
-        if not self._processing.processors:
+        processors, exact = self._processing.stateless, self._processing.exact(logits)
+        if not processors:
             return exact
         done = []
         for index, scores in enumerate(exact.unbind(-2)):
             context = [*self._tokens, *drafts[: max(first + index, 0)]]
-            done.append(self._processing(scores.reshape(-1, scores.shape[-1]), context))
+            rows = scores.reshape(-1, scores.shape[-1])
+            done.append(self._processing(processors, rows, context))
         return torch.stack([row.view_as(exact[..., 0, :]) for row in done], dim=-2)
+
+    def judge(self, logits: Tensor | Readings, drafts: Sequence[int] = ()) -> list[int]:
+        """See `Chooser`: no further than drafts stay, where processors may keep a state."""
+        if isinstance(logits, Readings) or not self._processing.ordered:
+            return super().judge(logits, drafts)
+        chosen: list[int] = []
+        for index, row in enumerate(self.judged(logits, drafts)):
+            chosen += self.best(row[None], index).tolist()
+            if chosen != list(drafts[: index + 1]):
+                break
+        return chosen
+
+    def judged(self, logits: Tensor, drafts: Sequence[int]) -> Iterator[Tensor]:
+        """See `Chooser`. What follows the text's end is not processed: it is never written."""
+        if not self._processing.ordered:
+            yield from super().judged(logits, drafts)
+            return
+        ended = False
+        for index, row in enumerate(self._processing.exact(logits)):
+            ended = ended or (index > 0 and self._ending.ends(drafts[index - 1]))
+            context = [*self._tokens, *drafts[:index]]
+            processors = () if ended else self._processing.processors
+            yield self._processing(processors, row[None], context)[0] if processors else row

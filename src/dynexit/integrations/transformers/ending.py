@@ -21,6 +21,7 @@ class Ending:
     ) -> None:
         self.stopped = False
         self._ids, self._streamer, self._device = list(ids), streamer, device
+        self._ahead: list[bool] = []  # of tokens that were asked about and not yet pushed
         self._eos: set[int] = set()
         self._others = []
         for criterion in criteria:
@@ -29,12 +30,19 @@ class Ending:
             elif not isinstance(criterion, MaxLengthCriteria):  # decoding's own limit
                 self._others.append(criterion)
 
+    def ends(self, token: int) -> bool:
+        """Whether the text ends with `token`, which stays; `push` is told of it later."""
+        self._ids.append(token)
+        self._ahead.append(token in self._eos or self._asked())
+        return self._ahead[-1]
+
     def push(self, token: int) -> str:
         """Take one token; there is no text."""
-        self._ids.append(token)
+        if not self._ahead:
+            self.ends(token)
         if self._streamer is not None:
             self._streamer.put(torch.tensor([token]))
-        self.stopped = token in self._eos or self._asked()
+        self.stopped = self._ahead.pop(0)
         return ""
 
     def flush(self) -> str:

@@ -11,19 +11,21 @@ from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.records import Statistics
-from dynexit.decoding.sampling import Acceptance
+from dynexit.decoding.sampling_parameters import Acceptance
 from dynexit.errors import DynexitError
 from dynexit.integrations.transformers.choosing import Processing
 from dynexit.integrations.transformers.refusals import (
     prompts_of,
     refuse_arguments,
+    refuse_length,
     refuse_model,
-    refuse_processors,
     refuse_settings,
+    refuse_tokens,
 )
 from dynexit.integrations.transformers.runtimes import runtime_of
+from dynexit.integrations.transformers.states import own_copies
 from dynexit.integrations.transformers.writing import Row, Writing, joined, samplings
-from dynexit.language_model import DEFAULT_METHOD
+from dynexit.methods import DEFAULT_METHOD
 from dynexit.model.interface import Model
 
 
@@ -71,7 +73,6 @@ def generate_hf(
     refuse_model(model)
     refuse_settings(generation_config, kept_back.get("assistant_model"))
     refuse_arguments(model_kwargs)
-    refuse_processors(logits_processor, str(method), batch)
     if streamer is not None and batch > 1:
         raise DynexitError("a streamer takes one prompt: texts of a batch do not advance together.")
     mask, positions = (model_kwargs.get(name) for name in ("attention_mask", "position_ids"))
@@ -79,14 +80,17 @@ def generate_hf(
     runtime = runtime_of(model)
     second = None if draft_model is None else _second(draft_model, runtime)
     room = generation_config.max_length - width
-    writing = Writing(runtime, second, method, stopping_criteria, streamer, room)
+    refuse_tokens(prompts, runtime.config.vocab_size)
+    refuse_length(model, max(map(len, prompts)) + room - 1)  # the last token is not read
     rules = samplings(generation_config.do_sample, batch, seed, acceptance)
     rows = []
     for index, (prompt, rule) in enumerate(zip(prompts, rules, strict=True)):
         padding = input_ids[index, : width - len(prompt)].tolist()
-        processing = Processing(logits_processor, padding, index, batch, input_ids.device)
-        rows.append(Row(prompt, rule, processing))
-    texts = writing.write(rows)
+        called = logits_processor, stopping_criteria
+        processors, criteria = called if batch == 1 else map(own_copies, called)
+        processing = Processing(processors, padding, index, batch, input_ids.device)
+        rows.append(Row(prompt, rule, processing, criteria))
+    texts = Writing(runtime, second, method, streamer, room).write(rows)
     if streamer is not None:
         streamer.end()
     pad = getattr(generation_config, "_pad_token_tensor", None)

@@ -12,10 +12,12 @@ def export_custom_generate(checkpoint: Path) -> list[Path]:
     """Write `custom_generate/` into a checkpoint's folder; returns the files.
 
     Raises:
-        DynexitError: the folder does not exist, or has other code of that name.
+        DynexitError: the folder does not exist, is no checkpoint's, or has other code of that name.
     """
     if not checkpoint.is_dir():
         raise DynexitError(f"no folder {str(checkpoint)!r}: give a checkpoint's folder.")
+    if not (checkpoint / "config.json").is_file():
+        raise DynexitError(f"{checkpoint} has no config.json: give a checkpoint's folder.")
     source, target = Path(__file__).parent / FOLDER, checkpoint / FOLDER
     files = sorted(f for f in source.iterdir() if f.is_file())
     for file in files:

@@ -3,19 +3,16 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from dynexit.errors import DynexitError
+from dynexit.integrations.transformers.versions import is_empty_cache
 
-# These remember what they were called with.
-SEQUENTIAL = (
-    "UnbatchedClassifierFreeGuidanceLogitsProcessor",
-    "SynthIDTextWatermarkLogitsProcessor",
-)
 OUTPUTS = ("output_scores", "output_logits", "output_attentions", "output_hidden_states")
 UNDERSTOOD = {
-    "attention_mask", "position_ids", "past_key_values", "use_cache", "logits_to_keep",
-    "cache_position", "synced_gpus",
+    "attention_mask", "position_ids", "use_cache", "logits_to_keep", "cache_position",
+    "synced_gpus",
 }  # fmt: skip
 
 
@@ -26,8 +23,15 @@ def refuse_model(model: Any) -> None:
         raise DynexitError(f"{name} is an encoder-decoder: only decoder-only models are run.")
     if model._is_stateful:
         raise DynexitError(f"{name} keeps a state that cannot be rolled back: it is not run.")
-    if model.training:
+    if model.training or any(map(_drops, model.modules())):
         raise DynexitError(f"{name} is in training mode: call its eval() first.")
+
+
+def _drops(module: nn.Module) -> bool:
+    """Whether a part drops values at random: an adapter added to a model in evaluation may."""
+    shares = [value for name, value in vars(module).items() if "dropout" in name]
+    shares += [module.p] if isinstance(module, _DropoutNd) else []
+    return module.training and any(isinstance(share, float) and share > 0 for share in shares)
 
 
 def refuse_settings(config: Any, assistant: Any) -> None:
@@ -47,23 +51,16 @@ def refuse_settings(config: Any, assistant: Any) -> None:
 
 
 def refuse_arguments(arguments: dict[str, Any]) -> None:
-    """Raises DynexitError for inputs of the model that are more than ids and a mask."""
-    given = {name for name, value in arguments.items() if value is not None}
-    if unknown := sorted(given - UNDERSTOOD):
+    """Raises DynexitError for inputs of the model that are more than ids and a mask.
+
+    Names change from release to release: what says nothing is let pass under any name.
+    """
+    said = {name for name, v in arguments.items() if v is not None and not is_empty_cache(v)}
+    unknown = sorted(said - UNDERSTOOD)
+    if unknown and hasattr(arguments[unknown[0]], "get_seq_length"):
+        raise DynexitError(f"{unknown[0]} that holds tokens cannot be continued: leave it out.")
+    if unknown:
         raise DynexitError(f"{unknown[0]} cannot be used: give input_ids and an attention_mask.")
-    cache = arguments.get("past_key_values")
-    if cache is not None and cache.get_seq_length():
-        raise DynexitError("past_key_values that hold tokens cannot be continued: leave them out.")
-
-
-def refuse_processors(processors: Any, method: str, batch: int) -> None:
-    """Raises DynexitError for processors that must hear of every token once and in order."""
-    named = [type(p).__name__ for p in processors if type(p).__name__ in SEQUENTIAL]
-    if named and (method != "vanilla" or batch > 1):
-        raise DynexitError(
-            f'{named[0]} must be called once a token and in order: use method="vanilla" and one '
-            "prompt, or leave it out."
-        )
 
 
 def prompts_of(ids: Tensor, mask: Tensor | None, positions: Tensor | None) -> list[list[int]]:
@@ -72,12 +69,33 @@ def prompts_of(ids: Tensor, mask: Tensor | None, positions: Tensor | None) -> li
     Raises:
         DynexitError: padding anywhere else, an empty row, or positions of one's own.
     """
+    if not ids.numel():
+        raise DynexitError("a prompt is empty: give at least one token.")
     mask = torch.ones_like(ids) if mask is None else mask.to(ids.device)
     if mask.shape != ids.shape or bool((mask.diff(dim=1) < 0).any()):
         raise DynexitError("attention_mask: only padding on the left can be left out of a prompt.")
-    if not bool(mask[:, -1].all()) or not ids.shape[1]:
+    if not bool(mask[:, -1].all()):
         raise DynexitError("a prompt is empty: give at least one token.")
     usual = mask.long().cumsum(-1) - 1
     if positions is not None and bool(((positions.to(ids.device) != usual) & (mask != 0)).any()):
         raise DynexitError("position_ids other than 0, 1, 2 ... cannot be used: leave them out.")
     return [row[kept.bool()].tolist() for row, kept in zip(ids, mask, strict=True)]
+
+
+def refuse_tokens(prompts: list[list[int]], vocabulary: int) -> None:
+    """Raises DynexitError for ids that have no embedding."""
+    if wrong := [token for ids in prompts for token in ids if not 0 <= token < vocabulary]:
+        raise DynexitError(f"token id {wrong[0]} is outside the vocabulary of {vocabulary} tokens.")
+
+
+def refuse_length(model: Any, longest: int) -> None:
+    """Raises DynexitError where angles depend on the length of a pass, which drafts change."""
+    told = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
+    for rope in (told, *told.values()):  # of all layers, or of each kind of layers
+        if not isinstance(rope, dict) or rope.get("rope_type") != "longrope":
+            continue
+        if longest > (limit := rope["original_max_position_embeddings"]):
+            raise DynexitError(
+                f"{type(model).__name__} turns its positions otherwise past {limit} (longrope): "
+                f"prompt and new tokens together may be {limit + 1} at most."
+            )

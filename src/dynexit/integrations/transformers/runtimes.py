@@ -4,7 +4,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from dynexit.errors import DynexitError
-from dynexit.integrations.transformers.sharing import copied_layer, known_config, sharing
+from dynexit.integrations.transformers.plain import facts
+from dynexit.integrations.transformers.sharing import copied_layer, shape_of, sharing
 from dynexit.integrations.transformers.trial import adapted
 from dynexit.model.interface import Model
 from dynexit.model.native.loading import obstacle
@@ -12,31 +13,42 @@ from dynexit.model.native.transformer import NativeTransformer
 
 ENDS = ("embedding", "final_norm", "head")
 
-_found: WeakKeyDictionary[Any, tuple[list[int], Model]] = WeakKeyDictionary()
-_packed: WeakKeyDictionary[Any, Model] = WeakKeyDictionary()
+Facts = list[tuple[Any, ...]]
+
+_found: WeakKeyDictionary[Any, tuple[Facts, Model]] = WeakKeyDictionary()
+_packed: WeakKeyDictionary[Any, tuple[Facts, Model]] = WeakKeyDictionary()
 
 
 def runtime_of(model: Any) -> Model:
     """What `accelerate` packed; else our forward pass over the model's weights; else its layers.
 
     Raises:
-        DynexitError: a model that cannot run in parts.
+        DynexitError: a model that cannot run in parts, or is not what `accelerate` packed.
     """
+    made_of = facts(model)
     if model in _packed:
-        return _packed[model]
-    made_of = _made_of(model)
+        return _packed_of(model, made_of)
     if model not in _found or _found[model][0] != made_of:
-        config = known_config(model)
-        runtime: Model = adapted(model) if config is None else sharing(model, config)
-        _found[model] = made_of, runtime
+        _found[model] = made_of, _runtime(model)
     return _found[model][1]
 
 
-def _made_of(model: Any) -> list[int]:
-    """What tells whether modules, parameters or hooks are others than they were."""
-    modules = list(model.modules())
-    hooks = [id(hook) for m in modules for hook in (*m._forward_hooks, *m._forward_pre_hooks)]
-    return [*map(id, modules), *map(id, model.parameters()), *hooks]
+def _runtime(model: Any) -> Model:
+    try:
+        config = shape_of(model)
+    except DynexitError:
+        return adapted(model)
+    return sharing(model, config)
+
+
+def _packed_of(model: Any, made_of: Facts) -> Model:
+    then, packed = _packed[model]
+    if made_of != then:
+        raise DynexitError(
+            f"{type(model).__name__} has other modules, hooks or settings than when `accelerate` "
+            "packed it: merge or undo the change, and call `accelerate` again."
+        )
+    return packed
 
 
 def accelerate(model: Any, release: bool = False) -> Any:
@@ -56,18 +68,17 @@ def accelerate(model: Any, release: bool = False) -> Any:
     Raises:
         DynexitError: a model that the native runtime does not run.
     """
-    config = known_config(model)
-    if config is None:
-        raise DynexitError(
-            f"{type(model).__name__} cannot be packed: the native runtime has only Llama, Mistral, "
-            "Qwen2 and Qwen3, without sliding windows, adapters, quantisation or hooks."
-        )
+    try:
+        config = shape_of(model)
+    except DynexitError as error:
+        raise DynexitError(f"{type(model).__name__} cannot be packed: {error}") from error
     if reason := obstacle(config, model.dtype, model.device):
         raise DynexitError(f"the native runtime cannot be used: {reason}.")
     native = NativeTransformer(config, model.dtype)
     ours = sharing(model, config)
     for name in ("embedding", "final_norm") if config.tie_embeddings else ENDS:
         native.pack(name, ours.get_submodule(name))
+    native.rotary = ours.rotary
     del ours
     for index in range(config.num_layers):
         layer = copied_layer(model, config, index)
@@ -78,5 +89,5 @@ def accelerate(model: Any, release: bool = False) -> Any:
     if release:
         model.to_empty(device="meta")
         _found.pop(model, None)
-    _packed[model] = native
+    _packed[model] = facts(model), native
     return model

@@ -4,6 +4,7 @@ Not responsible for families that our forward pass does not know: see `adapter.p
 """
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,9 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynexit.errors import DynexitError
+from dynexit.integrations.transformers.plain import oddity
 from dynexit.model.config import ModelConfig
 from dynexit.model.families import families, parse_config
 from dynexit.model.loading import without_memory
+from dynexit.model.rope import RotaryTable
 from dynexit.model.transformer import DecoderLayer, RMSNorm, Transformer
 from dynexit.model.weights import weight_map
 
@@ -31,38 +34,32 @@ class Stacked(nn.Module):
         return torch.cat(outputs, dim=-1)
 
 
-def known_config(model: Any) -> ModelConfig | None:
-    """The shape of a loaded model, where it is one that our forward pass runs exactly.
+def shape_of(model: Any) -> ModelConfig:
+    """The shape of a loaded model that our forward pass runs exactly.
 
-    None for other families and settings, for classes from elsewhere than transformers, and where
-    hooks or other kinds of modules (adapters, quantised layers) stand between weights and result.
+    Whether the head is the embedding is asked of the weights: a checkpoint may hold both, whatever
+    its configuration says.
+
+    Raises:
+        DynexitError: another family or setting, a class from elsewhere than transformers, or more
+            between weights and result than the family's own code.
     """
-    named = {name for module in families().values() for name in module.ARCHITECTURES}
+    named = [name for module in families().values() for name in module.ARCHITECTURES]
     kind = type(model)
     if kind.__name__ not in named or not kind.__module__.startswith("transformers.models."):
-        return None
-    if not _is_plain(model):
-        return None
+        raise DynexitError(f"only {', '.join(named)} of transformers are known.")
+    if what := oddity(model):
+        raise DynexitError(f"{what}.")
     read = json.loads(model.config.to_json_string(use_diff=False))
-    try:
-        return parse_config({**read, "architectures": [kind.__name__]})
-    except DynexitError:
-        return None
-
-
-def _is_plain(model: Any) -> bool:
-    table, head = model.get_input_embeddings(), model.get_output_embeddings()
-    linear = [m for m in model.modules() if any(p.ndim == 2 for p in m.parameters(recurse=False))]
-    hooked = any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
-    plain = all(type(m) in (nn.Linear, nn.Embedding) for m in linear)
-    spread = len(set((getattr(model, "hf_device_map", None) or {}).values())) > 1
-    usual = type(table) is nn.Embedding and type(head) is nn.Linear and head.bias is None
-    return usual and plain and not spread and not hooked
+    config = parse_config({**read, "architectures": [kind.__name__]})
+    return replace(config, tie_embeddings=model.lm_head.weight is model.model.embed_tokens.weight)
 
 
 def sharing(model: Any, config: ModelConfig) -> Transformer:
-    """A `Transformer` that holds `model`'s own parameters."""
+    """A `Transformer` that holds `model`'s own parameters and frequencies."""
     ours, base = without_memory(config, model.dtype), model.model
+    frequencies = base.rotary_emb.inv_freq.float().cpu()  # `model.to(dtype)` rounds them, too
+    ours.rotary = RotaryTable(config.rope, config.head_dim, frequencies)
     ours.embedding, ours.head = base.embed_tokens, model.lm_head
     _share_norm(ours.final_norm, base.norm)
     for index, layer in enumerate(base.layers):
@@ -72,7 +69,7 @@ def sharing(model: Any, config: ModelConfig) -> Transformer:
 
 def copied_layer(model: Any, config: ModelConfig, index: int) -> DecoderLayer:
     """Decoder layer `index` of a known model with weights of its own, for who packs them."""
-    tensors, prefix = model.state_dict(), f"layers.{index}."
+    prefix = f"layers.{index}."
     with torch.device("meta"):
         layer = DecoderLayer(config, index).to(model.dtype).requires_grad_(False)
     layer.to_empty(device=model.device)
@@ -80,7 +77,7 @@ def copied_layer(model: Any, config: ModelConfig, index: int) -> DecoderLayer:
         if name.startswith(prefix):
             ours = layer.get_parameter(name.removeprefix(prefix))
             for part in parts:
-                ours[part.start : part.stop] = tensors[part.name]
+                ours[part.start : part.stop] = model.get_parameter(part.name)
     return layer
 
 

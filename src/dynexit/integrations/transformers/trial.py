@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dynexit.errors import DynexitError
 from dynexit.integrations.transformers.adapter import Adapter
+from dynexit.integrations.transformers.versions import cache_keyword, cache_of
 from dynexit.model.interface import Span
 
 LENGTH, PROMPT = 9, 5
@@ -45,8 +46,8 @@ def _distances(model: Any, adapter: Adapter) -> tuple[float, float]:
     passed = model(input_ids=ids[:, :PROMPT], use_cache=True)
     plain = [passed.logits[0]]
     for at in range(PROMPT, LENGTH):
-        cache = passed.past_key_values
-        passed = model(input_ids=ids[:, at : at + 1], past_key_values=cache, use_cache=True)
+        past = {cache_keyword(model.forward): cache_of(passed)}
+        passed = model(input_ids=ids[:, at : at + 1], use_cache=True, **past)
         plain.append(passed.logits[0])
     found = (_in_parts(adapter, tokens), torch.cat(plain))
     off, rounding = (float((logits - whole).norm() / whole.norm()) for logits in found)

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from dynexit.costs.preparing import prepare
 from dynexit.decoding.controllers.base import Controller
-from dynexit.decoding.sampling import Acceptance, Sampling
+from dynexit.decoding.limits import Limits
+from dynexit.decoding.sampling_parameters import Acceptance, Sampling
 from dynexit.decoding.scheduler import Scheduler
-from dynexit.decoding.sequence import Limits
 from dynexit.decoding.sequence import Sequence as Decoding
 from dynexit.decoding.together import generate_together
 from dynexit.errors import DynexitError
@@ -23,11 +23,12 @@ from dynexit.model.interface import Model
 
 @dataclass(frozen=True)
 class Row:
-    """One sequence of a batch: its own tokens, and how tokens are chosen after them."""
+    """One sequence of a batch: its own tokens, how tokens are chosen after them, what ends it."""
 
     prompt: list[int]
     sampling: Sampling
     processing: Processing
+    criteria: Any
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,6 @@ class Writing:
     runtime: Model
     second: Model | None
     method: str | Controller
-    criteria: Any
     streamer: Any
     max_new_tokens: int
 
@@ -65,11 +65,11 @@ class Writing:
                 f"{limits.max_positions}: shorten it."
             )
         before = [*processing.padding, *prompt]
-        ending = Ending(before, self.criteria, self.streamer, processing.device)
+        ending = Ending(before, row.criteria, self.streamer, processing.device)
         controller = make_controller(self.method)
         prepare(controller, self.runtime)
         text = Decoding(self.runtime, prompt, controller, row.sampling, limits, ending, self.second)
-        text.chooser = ProcessorsChooser(row.sampling, text.tokens, processing)
+        text.chooser = ProcessorsChooser(row.sampling, text.tokens, processing, ending)
         return text
 
 

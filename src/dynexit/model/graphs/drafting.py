@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from dynexit.model.crossing import Parcel
-from dynexit.model.drafting import Drafted, DraftingRule
+from dynexit.model.drafting import Drafted
+from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.interface import Cache, Model, Span
 from dynexit.model.readings import Readings
 

@@ -19,6 +19,7 @@ from dynexit.model.graphs.recording import Piece, Recorder
 from dynexit.model.transformer import Angles, Transformer
 
 WIDTHS = (1, 2, 4, 8, 16, 32, 64)
+HEAD_SIZES = 8  # numbers of tokens with which the head is recorded
 
 
 def width_of(rows: int) -> int | None:
@@ -81,6 +82,7 @@ class Pieces:
         self._likes = [layer.out.weight for layer in layers]
         self._stages: dict[tuple[torch.device, int], Stage] = {}
         self._heads: dict[int, HeadStage] = {}
+        self._head_sizes: set[int] = set()
         self._recorded: dict[tuple[str, int, int], Piece] = {}
 
     def __len__(self) -> int:
@@ -111,6 +113,14 @@ class Pieces:
     def onward(self, index: int, width: int) -> None:
         """What comes after it and before that of the next layer, which is on the same device."""
         self._play("onward", index, width, self._onward)
+
+    def records_head(self, tokens: int) -> bool:
+        """Whether a head of so many tokens is recorded, or may be: a method's setting names the
+        number, and recordings stay.
+        """
+        if len(self._head_sizes) < HEAD_SIZES:
+            self._head_sizes.add(tokens)
+        return tokens in self._head_sizes
 
     def measure(self, tokens: int, width: int) -> None:
         """Read the first `tokens` of the head."""

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from dynexit.model.cache import KVCache
 from dynexit.model.crossing import Parcel
-from dynexit.model.drafting import Drafted, DraftingRule
+from dynexit.model.drafting import Drafted
+from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.graphs.drafting import draft
 from dynexit.model.graphs.pieces import Pieces, width_of
 from dynexit.model.graphs.recording import Recorder
@@ -107,12 +108,13 @@ class RecordedTransformer:
     def measure(self, hidden: Tensor, limit: int | None = None) -> Tensor:
         """As `Transformer.measure`."""
         width, count = width_of(len(hidden)), len(hidden)
-        if width is None:
+        tokens = self.eager.limited(limit)
+        if width is None or not self.pieces.records_head(tokens):
             return self.eager.measure(hidden, limit)
         with self._turn:
             stage = self.pieces.head(width)
             stage.hidden[:count] = hidden
-            self.pieces.measure(self.eager.limited(limit), width)
+            self.pieces.measure(tokens, width)
             return stage.numbers[:, :count].clone()
 
     def read(self, hidden: Tensor, limit: int | None = None) -> Readings:

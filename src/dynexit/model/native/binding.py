@@ -2,10 +2,12 @@
 
 import ctypes
 import os
+from collections.abc import Callable
 from ctypes import (
     CFUNCTYPE,
     POINTER,
     Structure,
+    byref,
     c_char_p,
     c_double,
     c_float,
@@ -17,9 +19,12 @@ from ctypes import c_void_p as pointer
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import dynexit.model.native
+from dynexit.errors import DynexitError
+
+NO_MEMORY = 1  # of `dx_result`; what else is not 0 has been refused
 
 
 class Format(IntEnum):
@@ -66,6 +71,12 @@ class NativeBlocks(Structure):
     """`dx_blocks`."""
 
     _fields_ = [("rows", pointer), ("outputs", c_int32), ("type", c_int32)]
+
+
+class NativeAngles(Structure):
+    """`dx_angles`."""
+
+    _fields_ = [("cos", pointer), ("sin", pointer), ("positions", c_int32)]
 
 
 class NativeSpan(Structure):
@@ -115,7 +126,8 @@ class Runtime(Structure):
 
     _fields_ = [
         ("name", c_char_p),
-        ("model_new", CFUNCTYPE(pointer, POINTER(Shape), c_int)),
+        ("problem", CFUNCTYPE(c_char_p)),
+        ("model_new", CFUNCTYPE(c_int, POINTER(Shape), c_int, POINTER(pointer))),
         ("model_free", CFUNCTYPE(None, pointer)),
         ("model_bytes", CFUNCTYPE(c_int64, pointer)),
         (
@@ -130,27 +142,27 @@ class Runtime(Structure):
             ),
         ),
         ("set_vector", CFUNCTYPE(c_int, pointer, c_int, c_int, pointer, c_int)),
-        ("set_embedding", CFUNCTYPE(None, pointer, pointer, c_int)),
+        ("set_embedding", CFUNCTYPE(c_int, pointer, pointer, c_int, c_int)),
         ("convert", CFUNCTYPE(c_int, pointer, pointer, c_int, c_int)),
-        ("cache_new", CFUNCTYPE(pointer, pointer)),
+        ("cache_new", CFUNCTYPE(c_int, pointer, POINTER(pointer))),
         ("cache_free", CFUNCTYPE(None, pointer)),
         ("cache_bytes", CFUNCTYPE(c_int64, pointer)),
-        ("cache_move", CFUNCTYPE(None, pointer, c_int, c_int)),
-        ("gather", CFUNCTYPE(None, pointer, pointer, c_int, pointer)),
+        ("cache_move", CFUNCTYPE(c_int, pointer, c_int, c_int)),
+        ("gather", CFUNCTYPE(c_int, pointer, pointer, c_int, pointer)),
         (
             "run",
             CFUNCTYPE(
                 c_int,
                 *(pointer, POINTER(NativeSpan), c_int, pointer, c_int, c_int),
-                *(pointer, pointer, pointer, c_int),
+                *(POINTER(NativeAngles), pointer, c_int),
             ),
         ),
         (
             "draft",
             CFUNCTYPE(
                 c_int,
-                *(pointer, POINTER(NativeDrafting), pointer, c_int, c_int64, pointer, pointer),
-                POINTER(NativeDrafted),
+                *(pointer, POINTER(NativeDrafting), pointer, c_int, c_int64),
+                *(POINTER(NativeAngles), POINTER(NativeDrafted)),
             ),
         ),
         (
@@ -162,11 +174,57 @@ class Runtime(Structure):
             CFUNCTYPE(
                 c_int,
                 *(pointer, POINTER(NativeSpan), POINTER(c_int64), pointer, c_int, c_int),
-                *(pointer, pointer, POINTER(NativeReadings)),
+                *(POINTER(NativeAngles), POINTER(NativeReadings)),
             ),
         ),
-        ("stream", CFUNCTYPE(c_double, pointer, pointer, c_int64)),
+        ("stream", CFUNCTYPE(c_int, pointer, pointer, c_int64, POINTER(c_double))),
     ]
+
+
+class Uncopied:
+    """Has memory of the library's, which a copy would free a second time."""
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise DynexitError(
+            f"a {type(self).__name__} cannot be copied or pickled: load the model again instead."
+        )
+
+
+class Held(Uncopied):
+    """A model or a cache in the library's memory, which is freed with this object."""
+
+    def __init__(self, free: Callable[[int], None]) -> None:
+        self.handle, self._free = 0, free
+
+    @classmethod
+    def of(cls, runtime: Any, kind: str, *given: Any) -> "Held":
+        """What the library makes: a "model" or a "cache".
+
+        Raises:
+            DynexitError: as `check`.
+        """
+        held, made = cls(getattr(runtime, f"{kind}_free")), pointer()
+        check(runtime, getattr(runtime, f"{kind}_new")(*given, byref(made)))
+        held.handle = made.value or 0
+        return held
+
+    def __del__(self) -> None:
+        if self.handle:
+            self._free(self.handle)
+
+
+def check(runtime: Any, result: int) -> None:
+    """What the library's functions return.
+
+    Raises:
+        DynexitError: it ran out of memory, or refused what it was given.
+    """
+    if result == NO_MEMORY:
+        raise DynexitError(
+            "no memory left: shorten the prompt, generate fewer tokens, or use a smaller dtype."
+        )
+    if result:
+        raise DynexitError(runtime.problem().decode())
 
 
 def find_library() -> Path | None:

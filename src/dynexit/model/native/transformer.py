@@ -1,7 +1,7 @@
 """A checkpoint whose layers run in the native library."""
 
 from collections.abc import Sequence
-from ctypes import byref, c_float, c_int32, c_int64
+from ctypes import byref, c_double, c_float, c_int64
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -11,17 +11,22 @@ from torch import Tensor
 
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig
-from dynexit.model.drafting import Drafted, DraftingRule
+from dynexit.model.drafting import Drafted
+from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.interface import Cache, Span
 from dynexit.model.native.binding import (
     Format,
+    Held,
     Matrix,
     NativeBlocks,
-    NativeSpan,
     Shape,
+    Uncopied,
     Vector,
+    check,
     runtimes,
 )
+from dynexit.model.native.cache import NativeCache
+from dynexit.model.native.rows import Angles, NativeRows
 from dynexit.model.native.workspace import ROWS, Workspace
 from dynexit.model.readings import Readings
 from dynexit.model.rope import RotaryTable
@@ -33,50 +38,6 @@ FORMATS = {torch.bfloat16: Format.BF16, torch.float32: Format.FP32}
 WEIGHTS = {"int8": Format.INT8, "given": Format.AS_GIVEN}
 MATRICES = {matrix.name.lower(): matrix for matrix in Matrix}
 VECTORS = {vector.name.lower(): vector for vector in Vector}
-NO_MEMORY = "no memory left: shorten the prompt, generate fewer tokens, or use a smaller dtype."
-
-
-class NativeCache:
-    """Keys and values of one sequence, in the library's memory; as `KVCache` otherwise."""
-
-    def __init__(self, model: "NativeTransformer") -> None:
-        self._model = model  # outlives this cache
-        self.handle = model.runtime.cache_new(model.handle)
-        self._workspace = model.spare.pop() if model.spare else model.new_workspace()
-        self.length = 0
-
-    def __del__(self) -> None:
-        self._model.runtime.cache_free(self.handle)
-        self._model.spare.append(self._workspace)
-
-    @property
-    def max_positions(self) -> int:
-        """Positions that the model's context holds."""
-        return self._model.config.max_positions
-
-    @property
-    def bytes(self) -> int:
-        """Memory held now."""
-        return self._model.runtime.cache_bytes(self.handle)
-
-    def workspace(self, rows: int) -> Workspace:
-        """What this sequence works in, large enough for so many rows."""
-        if rows > self._workspace.rows:
-            self._workspace = self._model.new_workspace(2 * rows)
-        return self._workspace
-
-    def move(self, slot: int, position: int) -> None:
-        """Put the keys and values of a leaf's slot at `position`."""
-        self._model.runtime.cache_move(self.handle, slot, position)
-
-
-class Angles(NamedTuple):
-    """Where cosines and sines of positions lie; whoever reads them keeps the tables from going."""
-
-    cos: int
-    sin: int
-    covered: int
-    tables: tuple[Tensor, Tensor]
 
 
 class Blocks(NamedTuple):
@@ -87,24 +48,7 @@ class Blocks(NamedTuple):
     type: int
 
 
-class NativeRows:
-    """The spans of a pass as the library reads them, and angles up to their end."""
-
-    def __init__(self, spans: Sequence[Span], model: "NativeTransformer") -> None:
-        self._alive = tuple(spans)  # their caches must outlive this pass
-        self.angles = model.angles(max(span.stop for span in spans))
-        self.spans = (NativeSpan * len(spans))(
-            *(
-                NativeSpan(
-                    *(cast(NativeCache, s.cache).handle, s.start, s.length, len(s.leaves), s.slot),
-                    (c_int32 * len(s.leaves))(*s.leaves),
-                )
-                for s in spans
-            )
-        )
-
-
-class NativeTransformer:
+class NativeTransformer(Uncopied):
     """As `Transformer`, for weights that do not change: packed once, held once.
 
     Hidden states and logits are fp32 whatever the weights' dtype. A row's results never depend on
@@ -137,14 +81,6 @@ class NativeTransformer:
         self.runtime_name = f"native, {self.isa}"
         self.config, self.dtype = config, dtype
         self.threads = threads or torch.get_num_threads()
-        self.kept_layers = config.num_layers  # fewer in a copy for drafts, like tokens of the head
-        self.kept_tokens = config.vocab_size
-        self.choosable = config.vocab_size  # fewer where the vocabulary is padded
-        self._rotary, none = RotaryTable(config.rope, config.head_dim), torch.empty(0)
-        self._angles = Angles(0, 0, 0, (none, none))
-        self.spare: list[Workspace] = []  # of sequences that have ended
-        self.draft_copy: NativeTransformer | None = None  # of the first layers, in int8
-        self._embedding: Tensor | None = None  # of an untied head; the library reads it
         self.layer_bytes = self.head_bytes = 0  # of matrices: what one pass reads
         self.embedding_bytes = 0  # of a table beside the head
         self._size = 1 if weights == "int8" else dtype.itemsize if weights is None else None
@@ -154,11 +90,17 @@ class NativeTransformer:
             *(WEIGHTS[weights] if weights else FORMATS[dtype], FORMATS[dtype]),
             config.norm_eps,
         )
-        self.handle = self.runtime.model_new(byref(shape), self.threads)
-
-    def __del__(self) -> None:
-        if handle := getattr(self, "handle", None):
-            self.runtime.model_free(handle)
+        self._held = Held.of(self.runtime, "model", byref(shape), self.threads)
+        self.handle = self._held.handle
+        self.kept_layers = config.num_layers  # fewer in a copy for drafts, like tokens of the head
+        self.kept_tokens = config.vocab_size
+        self.choosable = config.vocab_size  # fewer where the vocabulary is padded
+        self.rotary = RotaryTable(config.rope, config.head_dim)
+        self._angles = Angles.of(torch.empty(0), torch.empty(0))
+        self.spare: list[Workspace] = []  # of sequences that have ended
+        self.draft_copy: NativeTransformer | None = None  # of the first layers, in int8
+        self._embedding: Tensor | None = None  # of an untied head; the library reads it
+        self._original: tuple[Any, ...] = ()  # what a copy reads of its original
 
     @classmethod
     def packing(cls, model: Transformer, **options: Any) -> "NativeTransformer":
@@ -171,18 +113,35 @@ class NativeTransformer:
         return native
 
     def copy_for_drafts(self, layers: int, tokens: int) -> "NativeTransformer":
-        """The first layers and the first tokens of the head in int8, made once and kept.
+        """The first layers and the first tokens of the head in int8, kept.
 
-        It works on this model's caches and embeddings, and lives no longer.
+        One that holds less is replaced; one that holds more is returned. It works on this model's
+        caches and embeddings.
         """
-        copy = self.draft_copy
-        if copy is None or copy.kept_layers < layers or copy.kept_tokens < tokens:
-            copy = NativeTransformer(self.config, self.dtype, self.threads, self.isa, "int8")
-            copy.choosable, copy.kept_layers, copy.kept_tokens = self.choosable, layers, tokens
-            for part in range(-1, layers):
-                self._check(self.runtime.convert(copy.handle, self.handle, part, tokens))
-            self.draft_copy = copy
+        kept = self.draft_copy
+        if kept is not None:
+            layers, tokens = max(layers, kept.kept_layers), max(tokens, kept.kept_tokens)
+        layers, tokens = min(layers, self.kept_layers), min(tokens, self.kept_tokens)
+        if kept is None or (kept.kept_layers, kept.kept_tokens) != (layers, tokens):
+            self.draft_copy = kept = self._copied(layers, tokens)
+        return kept
+
+    def _copied(self, layers: int, tokens: int) -> "NativeTransformer":
+        copy = NativeTransformer(self.config, self.dtype, self.threads, self.isa, "int8")
+        copy.choosable, copy.kept_layers, copy.kept_tokens = self.choosable, layers, tokens
+        copy._original = self._held, self._embedding
+        copy.rotary = self.rotary
+        for part in range(-1, layers):
+            copy.call("convert", copy.handle, self.handle, part, tokens)
         return copy
+
+    def call(self, function: str, *given: Any) -> None:
+        """Call a function of the library.
+
+        Raises:
+            DynexitError: it ran out of memory, or refused what it was given.
+        """
+        check(self.runtime, getattr(self.runtime, function)(*given))
 
     @property
     def bytes(self) -> int:
@@ -206,7 +165,8 @@ class NativeTransformer:
         else:
             table = module.get_parameter("weight").detach().contiguous()
             self._embedding, self.embedding_bytes = table, table.nbytes
-            self.runtime.set_embedding(self.handle, table.data_ptr(), FORMATS[table.dtype])
+            given = table.data_ptr(), len(table), FORMATS[table.dtype]
+            self.call("set_embedding", self.handle, *given)
 
     def has_format(self, kind: int) -> bool:
         """Whether matrices may stay in blocks of this GGUF type."""
@@ -225,12 +185,11 @@ class NativeTransformer:
             *(NativeBlocks(b.rows.ctypes.data, len(b.rows), b.type) for b in blocks)
         )
         self._count(Matrix.HEAD if tied else MATRICES[which], sum(b.rows.nbytes for b in blocks))
-        self._check(
-            self.runtime.set_blocks(
-                *(self.handle, int(at[1]) if at else 0, Matrix.HEAD if tied else MATRICES[which]),
-                *(parts, len(blocks), blocks[0].inputs),
-                None if bias is None else bias.data_ptr(),
-            )
+        self.call(
+            "set_blocks",
+            *(self.handle, int(at[1]) if at else 0, Matrix.HEAD if tied else MATRICES[which]),
+            *(parts, len(blocks), blocks[0].inputs),
+            None if bias is None else bias.data_ptr(),
         )
 
     def _count(self, which: Matrix, size: int) -> None:
@@ -246,22 +205,15 @@ class NativeTransformer:
         weight, bias = parameters["weight"], parameters.get("bias")
         bias = None if bias is None else bias.float()
         self._count(which, weight.numel() * (self._size or weight.itemsize))
-        self._check(
-            self.runtime.set_matrix(
-                *(self.handle, layer, which, weight.data_ptr(), *weight.shape),
-                *(FORMATS[weight.dtype], None if bias is None else bias.data_ptr()),
-            )
+        self.call(
+            "set_matrix",
+            *(self.handle, layer, which, weight.data_ptr(), *weight.shape),
+            *(FORMATS[weight.dtype], None if bias is None else bias.data_ptr()),
         )
 
     def _set_vector(self, layer: int, which: Vector, norm: torch.nn.Module) -> None:
         gains = norm.get_parameter("weight").detach().float().contiguous()
-        handle = self.handle
-        self._check(self.runtime.set_vector(handle, layer, which, gains.data_ptr(), len(gains)))
-
-    @staticmethod
-    def _check(failed: int) -> None:
-        if failed:
-            raise DynexitError(NO_MEMORY)
+        self.call("set_vector", self.handle, layer, which, gains.data_ptr(), len(gains))
 
     def new_cache(self) -> NativeCache:
         """An empty cache for one sequence."""
@@ -275,34 +227,33 @@ class NativeTransformer:
         """See `interface.Model`."""
         ids = tokens.tolist() if isinstance(tokens, Tensor) else tokens
         hidden = torch.empty(len(ids), self.config.hidden_size)
-        self.runtime.gather(self.handle, (c_int64 * len(ids))(*ids), len(ids), hidden.data_ptr())
+        self.call("gather", self.handle, (c_int64 * len(ids))(*ids), len(ids), hidden.data_ptr())
         return hidden
 
-    def rows(self, spans: Sequence[Span]) -> "NativeRows":
+    def rows(self, spans: Sequence[Span]) -> NativeRows:
         """The rows of a pass over `spans`, in the order given."""
         return NativeRows(spans, self)
 
     def run_layers(
         self,
         hidden: Tensor,
-        rows: "NativeRows",
+        rows: NativeRows,
         start: int,
         stop: int,
         states: list[Tensor] | None = None,
         keep: int | None = None,
     ) -> Tensor:
         """See `interface.Model`."""
+        self._fits(hidden, rows.count)
         result = hidden.clone(memory_format=torch.contiguous_format)
         if start >= stop:
             return result
         kept = 0 if states is None else min(keep or hidden.shape[0], hidden.shape[0])
         left = torch.empty(stop - start, kept, hidden.shape[1]) if kept else None
-        self._check(
-            self.runtime.run(
-                *(self.handle, rows.spans, len(rows.spans), result.data_ptr(), start, stop),
-                *(rows.angles.cos, rows.angles.sin),
-                *(None if left is None else left.data_ptr(), kept),
-            )
+        self.call(
+            "run",
+            *(self.handle, rows.spans, len(rows.spans), result.data_ptr(), start, stop),
+            *(byref(rows.angles.at), None if left is None else left.data_ptr(), kept),
         )
         if states is not None and left is not None:
             states.extend(left.unbind())
@@ -318,11 +269,10 @@ class NativeTransformer:
         work.drafted.states = None if left is None else left.data_ptr()
         drafting = work.drafting(rule)
         drafting.limit = self._limited(rule.limit)
-        self._check(
-            self.runtime.draft(
-                *(self.handle, byref(drafting), held.handle, start, token),
-                *(angles.cos, angles.sin, byref(work.drafted)),
-            )
+        self.call(
+            "draft",
+            *(self.handle, byref(drafting), held.handle, start, token),
+            *(byref(angles.at), byref(work.drafted)),
         )
         told, leaves = work.told()
         count = len(told[0]) + 1
@@ -335,17 +285,25 @@ class NativeTransformer:
         work, angles = held.workspace(rows), self.angles(span.stop)
         tokens, address = None, work.address
         if isinstance(given, Tensor):
-            address = given.data_ptr()
+            address = self._fits(given, rows).data_ptr()
         else:
             tokens = work.take(given)
         work.readings.choosable = self._limited(None)
-        self._check(
-            self.runtime.verify(
-                *(self.handle, byref(work.place(span, held.handle)), tokens, address),
-                *(start, stop, angles.cos, angles.sin, byref(work.readings)),
-            )
+        self.call(
+            "verify",
+            *(self.handle, byref(work.place(span, held.handle)), tokens, address),
+            *(start, stop, byref(angles.at), byref(work.readings)),
         )
         return work.read[rows]
+
+    def _fits(self, hidden: Tensor, rows: int) -> Tensor:
+        """`hidden`, where it is what so many rows need."""
+        if hidden.shape != (rows, self.config.hidden_size) or hidden.dtype != torch.float32:
+            raise DynexitError(
+                f"hidden states {tuple(hidden.shape)} in {hidden.dtype} do not fit {rows} rows of "
+                f"{self.config.hidden_size} in fp32."
+            )
+        return hidden
 
     def angles(self, stop: int) -> Angles:
         """Of the positions up to `stop`.
@@ -356,9 +314,8 @@ class NativeTransformer:
         if stop > (limit := self.config.max_positions):
             raise DynexitError(f"position {stop} is past the context of {limit}.")
         angles = self._angles
-        if stop > angles.covered:
-            cos, sin = self._rotary.up_to(stop, LIKE)
-            angles = self._angles = Angles(cos.data_ptr(), sin.data_ptr(), len(cos), (cos, sin))
+        if stop > angles.at.positions:
+            angles = self._angles = Angles.of(*self.rotary.up_to(stop, LIKE))
         return angles
 
     def unembed(self, hidden: Tensor, limit: int | None = None) -> Tensor:
@@ -377,13 +334,14 @@ class NativeTransformer:
 
     def read_memory(self, memory: Tensor) -> float:
         """Read all of a contiguous tensor with this model's threads, as fast as they can."""
-        return float(self.runtime.stream(self.handle, memory.data_ptr(), memory.nbytes))
+        total = c_double()
+        self.call("stream", self.handle, memory.data_ptr(), memory.nbytes, byref(total))
+        return total.value
 
     def _limited(self, limit: int | None) -> int:
         most = min(self.choosable, self.kept_tokens)
         return most if limit is None else min(limit, most)
 
     def _unembed(self, hidden: Tensor, count: int, *results: Any) -> None:
-        rows = hidden.contiguous()
-        given = (self.handle, rows.data_ptr(), rows.shape[0], count)
-        self._check(self.runtime.unembed(*given, *results))
+        rows = self._fits(hidden, hidden.shape[0]).contiguous()
+        self.call("unembed", self.handle, rows.data_ptr(), rows.shape[0], count, *results)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dynexit.model.drafting import DraftingRule, Leaf
+from dynexit.model.drafting_rule import DraftingRule, Leaf
 from dynexit.model.interface import Span
 from dynexit.model.native.binding import (
     NativeDrafted,

@@ -1,10 +1,9 @@
 """What there is: models, health, metrics, and what layers predict."""
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from dynexit.methods import lossless_methods
 from dynexit.serve.errors import shutting_down
 from dynexit.serve.keys import check_key
 from dynexit.serve.replies import Health, LayerPredictions, ModelCard, ModelList
@@ -30,12 +29,12 @@ async def model(model: str, service: TheService) -> ModelCard:
 
 
 @keyed.post("/dynexit/layers", responses=REFUSALS)
-async def layers(asked: LayersRequest, service: TheService) -> LayerPredictions:
+async def layers(request: Request, asked: LayersRequest, service: TheService) -> LayerPredictions:
     """What every layer would have predicted at some places of a text."""
-    tokens, confidences = await service.layers(asked)
+    tokens, confidences = await service.layers(asked, request.state.request_id)
     return LayerPredictions(
         start=asked.start,
-        texts=[[service.piece(int(token)) for token in layer] for layer in tokens.T],
+        texts=[[service.names.text(int(token)) for token in layer] for layer in tokens.T],
         confidences=[[round(float(value), 4) for value in layer] for layer in confidences.T],
     )
 
@@ -67,7 +66,7 @@ def _card(service: Service) -> ModelCard:
         num_layers=lm.num_layers,
         max_positions=lm.model.config.max_positions,
         method=service.settings.method,
-        methods=lossless_methods(lm.num_layers, service.draft_model is not None),
+        methods=service.methods,
         chat=bool(tokenizer and tokenizer.loaded.chat_template),
         runtime=lm.model.runtime_name,
     )

@@ -1,14 +1,19 @@
-"""The page that shows decoding at work: one file, which asks for nothing from elsewhere."""
+"""The page that shows decoding at work: a few files, which ask for nothing from elsewhere."""
 
 from pathlib import Path
 
-from fastapi import APIRouter
+from fastapi import APIRouter, HTTPException
 from fastapi.responses import FileResponse
 
-PAGE = Path(__file__).parents[1] / "page.html"
-POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
-)
+FOLDER = Path(__file__).parents[1] / "page"
+KINDS = {".css": "text/css", ".html": "text/html", ".js": "text/javascript"}
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    ),
+    "cache-control": "no-cache",  # asked for anew: another version may be served by now
+}
 
 router = APIRouter(include_in_schema=False)
 
@@ -16,5 +21,14 @@ router = APIRouter(include_in_schema=False)
 @router.get("/")
 async def page() -> FileResponse:
     """The page."""
-    headers = {"content-security-policy": f"{POLICY}; img-src data:; base-uri 'none'"}
-    return FileResponse(PAGE, media_type="text/html", headers=headers)
+    return await part("page.html")
+
+
+@router.get("/page/{name}")
+async def part(name: str) -> FileResponse:
+    """One of its files."""
+    known = {file.name: file for file in FOLDER.iterdir()}
+    if name not in known:
+        raise HTTPException(404, "there is no such file")
+    kind = KINDS[known[name].suffix]
+    return FileResponse(known[name], media_type=kind, headers=HEADERS)

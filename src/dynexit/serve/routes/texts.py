@@ -1,10 +1,12 @@
 """/v1/completions and /v1/chat/completions."""
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
+from dynexit.language_model import Prompt
 from dynexit.serve import replies
 from dynexit.serve.forms import ChatForm, CompletionForm
 from dynexit.serve.keys import check_key
@@ -23,16 +25,18 @@ def _documented(whole: type, chunk: type) -> dict[int | str, dict[str, Any]]:
 @router.post("/completions", responses=_documented(replies.Completion, replies.Completion))
 async def completions(request: Request, asked: CompletionRequest, service: TheService) -> Response:
     """Continue prompts."""
-    ongoing = await service.start(asked, list(asked.prompts))
-    form = CompletionForm(ongoing, service.name, service.piece)
-    return await reply(request, asked, ongoing, form, service.piece)
+    prompts: list[Prompt] = list(asked.prompts)
+    ongoing = request.state.ongoing = await service.start(asked, prompts, request.state.request_id)
+    echoes = await asyncio.to_thread(service.echoes, prompts, ongoing) if asked.echo else []
+    form = CompletionForm(ongoing, asked, service.name, service.names, echoes)
+    return await reply(request, asked, ongoing, form, service.names.text)
 
 
 @router.post("/chat/completions", responses=_documented(replies.ChatCompletion, replies.ChatChunk))
 async def chat_completions(request: Request, asked: ChatRequest, service: TheService) -> Response:
     """Answer in a conversation."""
     service.check_model(asked.model)
-    prompt = service.encode_chat([message.as_template_input for message in asked.messages])
-    ongoing = await service.start(asked, [prompt])
-    form = ChatForm(ongoing, service.name, service.piece)
-    return await reply(request, asked, ongoing, form, service.piece)
+    prompt = await service.encode_chat(asked)
+    ongoing = request.state.ongoing = await service.start(asked, [prompt], request.state.request_id)
+    form = ChatForm(ongoing, asked, service.name, service.names)
+    return await reply(request, asked, ongoing, form, service.names.text)

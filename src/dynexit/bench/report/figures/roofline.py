@@ -12,14 +12,19 @@ from dynexit.bench.passes import Roofline
 from dynexit.bench.report.figures.base import Figure, rooflines, styled
 from dynexit.bench.report.figures.style import COLOURS, DPI, GREY, MARKERS, canvas, grid_lines
 from dynexit.bench.report.naming import roofline_label
+from dynexit.model.files import replacing
 
 FLOOR: dict[str, Any] = {"linestyle": "--", "linewidth": 1.0}
 
 
 def save_roofline(found: Roofline, file: Path) -> None:
-    """Write the figure of one roofline; the suffix of `file` says in which format."""
-    with styled():
-        draw_rooflines([found]).savefig(file, dpi=DPI)
+    """Write the figure of one roofline; the suffix of `file` says in which format.
+
+    Raises:
+        DynexitError: the file cannot be written.
+    """
+    with styled(), replacing(file) as partial:
+        draw_rooflines([found]).savefig(partial, dpi=DPI, format=file.suffix[1:])
 
 
 def draw_rooflines(found: Sequence[Roofline]) -> Canvas:

@@ -1,0 +1,98 @@
+"""How commands print. Text of users and models is never markup: it enters a pipe as it is.
+
+Not responsible for what is said.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import TextIOWrapper
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dynexit.errors import DynexitError
+
+FULL_WIDTH = 10_000  # of what is no terminal: no table is cut off there
+
+
+def _console(stderr: bool = False) -> Console:
+    made = Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    if not made.is_terminal:
+        made.width = FULL_WIDTH
+    return made
+
+
+_output, notes = _console(), _console(stderr=True)
+
+
+def accept_any_text() -> None:
+    """Escape what the streams' encoding cannot say, where Python would raise."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # None where the shell has closed it
+            stream.reconfigure(errors="backslashreplace")
+
+
+def write(text: str, style: str = "") -> None:
+    """Text of a user or a model, without a newline after it."""
+    with _writing():
+        if _output.is_terminal:
+            _output.print(Text(text, style=style), end="")
+        else:
+            _output.file.write(text)
+            _output.file.flush()
+
+
+def say(*parts: str | Text) -> None:
+    """A line on standard output."""
+    with _writing():
+        _output.print(*parts, sep="")
+
+
+def print_table(table: Table) -> None:
+    """A table on standard output, whose cells are folded where a terminal is narrow."""
+    with _writing():
+        _output.print(table, soft_wrap=False)
+
+
+def print_json(value: Any) -> None:
+    """One line of JSON on standard output."""
+    write(json.dumps(value, ensure_ascii=not speaks_unicode()) + "\n")
+
+
+def speaks_unicode() -> bool:
+    """Whether standard output takes every character."""
+    return not _output.options.ascii_only
+
+
+def note(label: str, style: str, sentence: str) -> None:
+    """A sentence on standard error, after a coloured word."""
+    notes.print(Text.assemble((label, style), " ", sentence))
+
+
+def finish() -> None:
+    """Hand everything on standard output to the system."""
+    with _writing():
+        _output.file.flush()
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Raises DynexitError where standard output takes no more: a full disk, for example."""
+    try:
+        yield
+    except BrokenPipeError:
+        _let_go()
+        raise
+    except OSError as error:
+        _let_go()
+        raise DynexitError(f"cannot write standard output: {error.strerror}.") from error
+
+
+def _let_go() -> None:
+    """Write nowhere from now on: what is in a buffer would fail again when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

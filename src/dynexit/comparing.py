@@ -1,0 +1,76 @@
+"""How fast methods are beside plain decoding: one statistic for `--compare`, the demo and the page.
+
+A method's speed is the median of its runs, in tokens per second of decoding; prefill is not in it.
+Its speedup is that number over plain decoding's: who divides the two that are shown gets the third.
+(The page, in JavaScript, does the same with what the server says of each run.)
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import floor, log10
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dynexit.decoding.controllers.base import Controller
+    from dynexit.language_model import Generation, LanguageModel, Prompt
+
+PLAIN = "vanilla"
+REPEATS = 3
+WARM_UP_TOKENS = 16
+DIGITS = 4  # of a speed, as many as are shown
+
+Turns = Callable[[Sequence[str]], Iterable[str]]
+
+
+def run_in_turn(
+    lm: "LanguageModel",
+    prompt: "Prompt",
+    methods: "Mapping[str, str | Controller]",
+    turns: Turns = iter,
+    *,
+    max_new_tokens: int,
+    **options: Any,
+) -> "dict[str, list[Generation]]":
+    """Every method's `REPEATS` generations: A B A B A B, after a warm-up of each.
+
+    Args:
+        turns: goes through the names of the turns, and may show how far it is.
+        options: as `LanguageModel.generate` takes them.
+    """
+    few = min(WARM_UP_TOKENS, max_new_tokens)
+    for method in methods.values():
+        lm.generate(prompt, method, max_new_tokens=few, **options)
+    outputs: dict[str, list[Generation]] = {name: [] for name in methods}
+    for name in turns([*methods] * REPEATS):
+        method = methods[name]
+        outputs[name].append(lm.generate(prompt, method, max_new_tokens=max_new_tokens, **options))
+    return outputs
+
+
+def median_speed(runs: "Sequence[Generation]") -> float:
+    """Tokens per second of decoding, the median of some runs; 0 where nothing was decoded."""
+    return rounded_speed(median(run.stats.tokens_per_second for run in runs))
+
+
+def rounded_speed(speed: float) -> float:
+    """A speed as it is shown."""
+    return round(speed, _decimals(speed)) if speed else 0.0
+
+
+def speedup(own: float, plain: float) -> float | None:
+    """How many times plain decoding's speed a speed is; None where one of them is unknown."""
+    return own / plain if own and plain else None
+
+
+def shown_speed(speed: float) -> str:
+    """A speed for people."""
+    return f"{speed:.{max(_decimals(speed), 0)}f}" if speed else "-"
+
+
+def shown_speedup(ratio: float | None) -> str:
+    """A speedup for people."""
+    return "-" if ratio is None else f"{ratio:.2f}x"
+
+
+def _decimals(speed: float) -> int:
+    return DIGITS - 1 - floor(log10(speed))

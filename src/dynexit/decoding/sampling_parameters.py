@@ -1,0 +1,92 @@
+"""How the tokens of a text are to be chosen: numbers, checked before anything is loaded.
+
+Not responsible for choosing by them (`sampling.py`). Nothing here imports PyTorch.
+"""
+
+import math
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, Literal
+
+from dynexit.errors import DynexitError
+
+Acceptance = Literal["shared-noise", "speculative"]
+PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty")
+
+
+def check_new_tokens(count: int) -> None:
+    """Raises DynexitError where a text could hold no token."""
+    if count < 1:
+        raise DynexitError(f"max_new_tokens is {count}: it must be at least 1.")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen. A temperature of 0 is greedy, where top-k, top-p and min-p are idle.
+
+    The repetition penalty divides or multiplies the logits of what stands in prompt or text. The
+    presence penalty is taken from those of what stands in the text, the frequency penalty as often
+    as it stands there.
+
+    Raises:
+        DynexitError: a value outside its range.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    acceptance: Acceptance = "shared-noise"
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, kind in {"top_k": Integral, "seed": Integral | None}.items():
+            if not _is(value := getattr(self, name), kind):
+                raise DynexitError(f"{name} is {value!r}: it must be a whole number.")
+        for name in ("temperature", "top_p", "min_p", *PENALTIES):
+            if not _is(value := getattr(self, name), Real):
+                raise DynexitError(f"{name} is {value!r}: it must be a number.")
+        self._check_ranges()
+
+    def _check_ranges(self) -> None:
+        limits = {
+            "temperature": (self.temperature >= 0, "at least 0"),
+            "top_k": (self.top_k >= 0, "at least 0 (0 turns it off)"),
+            "top_p": (0 < self.top_p <= 1, "above 0 and at most 1"),
+            "min_p": (0 <= self.min_p <= 1, "between 0 and 1"),
+            "repetition_penalty": (self.repetition_penalty > 0, "above 0"),
+            "presence_penalty": (True, "finite"),
+            "frequency_penalty": (True, "finite"),
+            "seed": (self.seed is None or abs(self.seed) < 2**63, "between -2^63 and 2^63"),
+            "acceptance": (
+                self.acceptance in ("shared-noise", "speculative"),
+                "shared-noise or speculative",
+            ),
+        }
+        for name, (fine, allowed) in limits.items():
+            value = getattr(self, name)
+            if not fine or (isinstance(value, Real) and not math.isfinite(value)):
+                raise DynexitError(f"{name} is {value!r}: it must be {allowed}.")
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the most likely token is always chosen."""
+        return self.temperature == 0
+
+    @property
+    def counting(self) -> bool:
+        """Whether logits are lowered by what the text holds already."""
+        return self.presence_penalty != 0 or self.frequency_penalty != 0
+
+    @property
+    def speculative(self) -> bool:
+        """Whether drafts are accepted by chance (Leviathan), not where they are the target's."""
+        return self.acceptance == "speculative" and not self.greedy
+
+
+def _is(value: object, kind: Any) -> bool:
+    """Whether a value is of a kind of number; Python counts true and false among all of them."""
+    return isinstance(value, kind) and not isinstance(value, bool)

@@ -1,0 +1,83 @@
+"""Arguments that users of the evaluation harness give its own models, and what they mean here."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dynexit.errors import DynexitError
+from dynexit.model.loading import find_checkpoint, read_json
+from dynexit.model.names import DTYPES
+
+# Values that ask for nothing beyond what is done anyway, like None for every name.
+IDLE: Mapping[str, tuple[Any, ...]] = {
+    "backend": ("default", "causal"),
+    "revision": ("main",),
+    "subfolder": ("",),
+    "tokenizer": (),
+    "truncation": (False, True),
+    "logits_cache": (False, True),
+    "trust_remote_code": (False,),
+    "use_fast_tokenizer": (True,),
+    "softmax_dtype": ("float32", "fp32"),
+    "mixed_precision_dtype": (),
+    "parallelize": (False,),
+    "offload_folder": ("./offload",),
+    "low_cpu_mem_usage": (False, True),
+    "attn_implementation": ("eager", "sdpa"),
+    "peft": (),
+    "delta": (),
+    "autogptq": (False,),
+    "gptqmodel": (False,),
+    "gguf_file": (),
+    "enable_thinking": (False,),
+    "think_end_token": (),
+    "chat_template_args": (),
+}
+INSTEAD = {
+    "trust_remote_code": "code in a checkpoint is never run",
+    "revision": "download that revision and give its folder",
+    "subfolder": "give the folder itself",
+    "tokenizer": "put the tokenizer into the checkpoint's folder",
+    "peft": "merge the adapter into the checkpoint",
+    "delta": "add the difference to the checkpoint",
+}
+
+
+def without_idle(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is left for the method when the harness's usual arguments are taken away.
+
+    Raises:
+        DynexitError: one that asks for what cannot be done.
+    """
+    for name, value in given.items():
+        if name in IDLE and value is not None and value not in IDLE[name]:
+            reason = INSTEAD.get(name, "there is no such choice here")
+            raise DynexitError(f"{name}={value} cannot be used: {reason}; leave it out.")
+    return {name: value for name, value in given.items() if name not in IDLE}
+
+
+def dtype_named(name: str | None, pretrained: str | None) -> str | None:
+    """A dtype for `load`; "auto" is the one that the checkpoint names, as in transformers."""
+    if name != "auto":
+        return name
+    folder = None if pretrained is None else find_checkpoint(pretrained)
+    if folder is None or not folder.is_dir():
+        return None
+    told = read_json(folder / "config.json")
+    found = told.get("dtype") or told.get("torch_dtype")
+    return found if found in DTYPES else None
+
+
+def checked_length(wanted: int | None, context: int) -> int:
+    """How many tokens a text may have.
+
+    Raises:
+        DynexitError: more than the context holds, or no number of tokens that can be scored.
+    """
+    if wanted is None:
+        return context
+    if not isinstance(wanted, int) or not 2 <= wanted <= context:
+        raise DynexitError(
+            f"max_length is {wanted!r}: it must be a number of tokens from 2 to {context}, the "
+            "model's context."
+        )
+    return wanted

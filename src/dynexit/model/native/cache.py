@@ -1,0 +1,44 @@
+"""Keys and values of one sequence, in the library's memory."""
+
+from typing import TYPE_CHECKING
+
+from dynexit.model.native.binding import Held, Uncopied
+from dynexit.model.native.workspace import Workspace
+
+if TYPE_CHECKING:
+    from dynexit.model.native.transformer import NativeTransformer
+
+
+class NativeCache(Uncopied):
+    """As `KVCache`, and what the sequence works in."""
+
+    def __init__(self, model: "NativeTransformer") -> None:
+        self._model = model  # outlives this cache
+        self._held = Held.of(model.runtime, "cache", model.handle)
+        self.handle = self._held.handle
+        self._workspace = model.spare.pop() if model.spare else model.new_workspace()
+        self.length = 0
+
+    def __del__(self) -> None:
+        if hasattr(self, "_workspace"):
+            self._model.spare.append(self._workspace)
+
+    @property
+    def max_positions(self) -> int:
+        """Positions that the model's context holds."""
+        return self._model.config.max_positions
+
+    @property
+    def bytes(self) -> int:
+        """Memory held now."""
+        return self._model.runtime.cache_bytes(self.handle)
+
+    def workspace(self, rows: int) -> Workspace:
+        """What this sequence works in, large enough for so many rows."""
+        if rows > self._workspace.rows:
+            self._workspace = self._model.new_workspace(2 * rows)
+        return self._workspace
+
+    def move(self, slot: int, position: int) -> None:
+        """Put the keys and values of a leaf's slot at `position`."""
+        self._model.call("cache_move", self.handle, slot, position)

@@ -1,0 +1,44 @@
+"""What a pass reads of its sequences, beside their hidden states."""
+
+from collections.abc import Sequence
+from ctypes import c_int32
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from torch import Tensor
+
+from dynexit.model.interface import Span
+from dynexit.model.native.binding import NativeAngles, NativeSpan
+from dynexit.model.native.cache import NativeCache
+
+if TYPE_CHECKING:
+    from dynexit.model.native.transformer import NativeTransformer
+
+
+class Angles(NamedTuple):
+    """Where cosines and sines of positions lie; whoever reads them keeps the tables from going."""
+
+    at: NativeAngles
+    tables: tuple[Tensor, Tensor]
+
+    @classmethod
+    def of(cls, cos: Tensor, sin: Tensor) -> "Angles":
+        """Tables [T, 1, head_dim] of positions from 0 on."""
+        return cls(NativeAngles(cos.data_ptr(), sin.data_ptr(), len(cos)), (cos, sin))
+
+
+class NativeRows:
+    """The spans of a pass as the library reads them, and angles up to their end."""
+
+    def __init__(self, spans: Sequence[Span], model: "NativeTransformer") -> None:
+        self._alive = tuple(spans)  # their caches must outlive this pass
+        self.angles = model.angles(max(span.stop for span in spans))
+        self.count = sum(span.length + len(span.leaves) for span in spans)
+        self.spans = (NativeSpan * len(spans))(
+            *(
+                NativeSpan(
+                    *(cast(NativeCache, s.cache).handle, s.start, s.length, len(s.leaves), s.slot),
+                    (c_int32 * len(s.leaves))(*s.leaves),
+                )
+                for s in spans
+            )
+        )
