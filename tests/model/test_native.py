@@ -1,9 +1,5 @@
 """The native runtime computes what PyTorch does, and every row as if there were no others."""
 
-import os
-import signal
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
@@ -231,27 +227,6 @@ def test_several_threads_may_generate_at_once(checkpoint):
     with ThreadPoolExecutor(4) as pool:
         together = pool.map(lambda p: lm.generate(p, "del", max_new_tokens=24).token_ids, prompts)
         assert list(together) == alone
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-def test_a_forked_process_has_threads_of_its_own(checkpoint):
-    code = f"""
-import os, sys, dynexit
-lm = dynexit.load({str(checkpoint)!r}, "fp32", check=False)
-wanted = lm.generate([1, 2, 3], "del", max_new_tokens=20).token_ids
-child = os.fork()
-if child == 0:
-    os._exit(0 if lm.generate([1, 2, 3], "del", max_new_tokens=20).token_ids == wanted else 1)
-assert lm.generate([1, 2, 3], "del", max_new_tokens=20).token_ids == wanted
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
-    process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], env=environment)
-    try:
-        assert process.wait(120) == 0
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
 
 
 def test_a_model_with_odd_sizes_runs_in_pytorch(checkpoint):
