@@ -9,7 +9,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile -
 COMPILE := UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --no-annotate --strip-extras pyproject.toml
 PYTEST := -m pytest -n 2 -q
 
-.PHONY: demo test test-slow test-lowest test-newest lint format docs lock clean
+.PHONY: demo test test-slow test-lowest test-newest sanitize lint format docs lock clean
 .NOTPARALLEL:
 
 demo: $(VENV)/.ready
@@ -20,6 +20,20 @@ test: $(VENV)/.dev
 
 test-slow: $(VENV)/.dev $(VENV)/.ray
 	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) --slow
+
+# The native library's tests over builds that watch its memory, its arithmetic and its threads.
+SANITIZERS := address undefined thread
+sanitize: $(SANITIZERS:%=sanitize-%)
+sanitize-%: $(VENV)/.dev
+	$(BIN)/cmake -S . -B build/$* -DDYNEXIT_SANITIZE=$* -DCMAKE_BUILD_TYPE=Release > /dev/null
+	$(BIN)/cmake --build build/$* --parallel 2
+	LD_PRELOAD=$$($(CXX) -print-file-name=lib$(RUNTIME_$*).so) ASAN_OPTIONS=detect_leaks=0 \
+	TSAN_OPTIONS='ignore_noninstrumented_modules=1 die_after_fork=0' OMP_NUM_THREADS=1 \
+	DYNEXIT_LIBRARY=build/$*/libdynexit.so $(BIN)/python -m pytest -q -p no:cacheprovider \
+	  $(wildcard tests/model/test_native*.py) tests/model/test_gguf_native.py tests/model/test_leaves.py
+RUNTIME_address := asan
+RUNTIME_undefined := ubsan
+RUNTIME_thread := tsan
 
 # The same with the oldest releases that pyproject.toml allows, and with the newest.
 test-lowest: RESOLUTION := lowest-direct

@@ -5,8 +5,8 @@
 
 extern "C" {
 
-enum dx_dtype { DX_BF16 = 0, DX_FP32 = 1, DX_INT8 = 2 };
-enum dx_matrix { DX_QKV = 0, DX_OUT = 1, DX_GATE_UP = 2, DX_DOWN = 3, DX_HEAD = 4 };
+enum dx_dtype { DX_BF16 = 0, DX_FP32 = 1, DX_INT8 = 2, DX_AS_GIVEN = 3 };
+enum dx_matrix { DX_QKV = 0, DX_OUT = 1, DX_GATE_UP = 2, DX_DOWN = 3, DX_HEAD = 4, DX_EMBEDDING = 5 };
 enum dx_result { DX_DONE = 0, DX_NO_MEMORY = 1, DX_REFUSED = 2 };  // `problem` says what was refused
 enum dx_vector {
     DX_ATTENTION_NORM = 0, DX_MLP_NORM = 1, DX_QUERY_NORM = 2, DX_KEY_NORM = 3, DX_FINAL_NORM = 4
@@ -17,6 +17,12 @@ typedef struct {
     int32_t hidden, intermediate, layers, heads, kv_heads, head_dim, weights, cached;
     float epsilon;
 } dx_shape;
+
+// Outputs of a matrix in blocks of a GGUF type, as a file has them.
+typedef struct {
+    const void* rows;
+    int32_t outputs, type;
+} dx_blocks;
 
 // Tables [positions, head_dim] of positions from 0 on; the sine's first half is negated.
 typedef struct {
@@ -70,7 +76,8 @@ typedef struct {
 // int give a `dx_result`: sizes, ids, layers, positions and slots are checked before anything is touched,
 // and no exception leaves them. What pointers point to is the caller's to make large enough. `problem` is
 // the sentence of the calling thread's last refusal. A matrix's rows are outputs, [outputs, inputs], bf16
-// or fp32. Hidden states and logits are fp32. A copy that `convert` has filled reads its original's
+// or fp32; or parts of it are in blocks of types for which `has_format`, which stay so. Where parts differ in
+// type, all but the last have a multiple of 32 outputs. Hidden states and logits are fp32. A copy that `convert` has filled reads its original's
 // embeddings, and must not outlive it.
 typedef struct {
     const char* name;
@@ -80,6 +87,8 @@ typedef struct {
     int64_t (*model_bytes)(const void*);
     int (*set_matrix)(void*, int layer, int which, const void* rows, int outputs, int inputs, int from,
                       const float* bias);
+    int (*has_format)(int type);
+    int (*set_blocks)(void*, int layer, int which, const dx_blocks* parts, int count, int inputs, const float* bias);
     int (*set_vector)(void*, int layer, int which, const float* values, int count);
     int (*set_embedding)(void*, const void* rows, int tokens, int from);
     int (*convert)(void*, const void* original, int layer, int tokens);

@@ -29,7 +29,7 @@ inline void check_shape(const dx_shape& s, int threads) {
             "a model's sizes are too large together.");
     require(s.heads % s.kv_heads == 0, s.heads, " heads cannot share ", s.kv_heads, " key heads.");
     require((s.hidden | s.intermediate | s.head_dim) % 2 == 0, "a model's sizes must be even.");
-    require(s.weights >= DX_BF16 && s.weights <= DX_INT8 && (s.cached == DX_BF16 || s.cached == DX_FP32),
+    require(s.weights >= DX_BF16 && s.weights <= DX_AS_GIVEN && (s.cached == DX_BF16 || s.cached == DX_FP32),
             "a format of weights or caches is not known.");
     const int most = Pool::most_threads();
     require(threads >= 1 && threads <= most, threads, " threads are too many or too few: use 1 to ", most, ".");
@@ -49,11 +49,27 @@ inline void check_matrix(const Model& m, int which, int outputs, int inputs) {
                              {s.hidden, m.attended()},
                              {2 * s.intermediate, s.hidden},
                              {s.hidden, s.intermediate},
+                             {outputs, s.hidden},
                              {outputs, s.hidden}};
-    require(which >= DX_QKV && which <= DX_HEAD, "matrix ", which, " is not known.");
+    require(which >= DX_QKV && which <= DX_EMBEDDING, "matrix ", which, " is not known.");
     require(outputs == wanted[which][0] && inputs == wanted[which][1] && outputs >= 1 && outputs <= kMost,
             "matrix ", which, " has ", outputs, " outputs of ", inputs, " inputs, not ", wanted[which][0], " of ",
             wanted[which][1], ".");
+}
+
+// Parts of a matrix in blocks, whose groups of outputs have one type each.
+inline void check_blocks(const Model& m, int which, const dx_blocks* parts, int count, int inputs) {
+    int64_t outputs = 0;
+    for (int p = 0; p < count; ++p) {
+        const Codec* codec = find_codec(parts[p].type);
+        require(codec, "blocks of type ", parts[p].type, " have no kernel.");
+        require(parts[p].rows && parts[p].outputs >= 1 && inputs % codec->inputs == 0,
+                "blocks of type ", parts[p].type, " do not fill rows of ", inputs, " inputs.");
+        require(outputs % kGroup == 0 || parts[p].type == parts[p - 1].type, "parts of several types share a group.");
+        outputs += parts[p].outputs;
+    }
+    require(outputs <= kMost, "a matrix cannot have ", outputs, " outputs.");
+    check_matrix(m, which, int(outputs), inputs);
 }
 
 inline void check_vector(const Model& m, int which, const float* values, int count) {
@@ -73,7 +89,7 @@ inline void check_layers(const Model& m, int first, int last) {
 
 inline void check_head(const Model& m, int rows, int choosable) {
     require(rows >= 0 && rows <= kMost, rows, " rows cannot be run.");
-    require(m.head.weights && !m.final_norm.empty(), "this model has no head.");
+    require(m.head.filled() && !m.final_norm.empty(), "this model has no head.");
     require(choosable >= 1 && choosable <= m.head.outputs, choosable, " tokens cannot be read of a head of ",
             m.head.outputs, ".");
 }

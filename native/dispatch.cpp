@@ -14,6 +14,7 @@
 DYNEXIT_BUILT(portable)
 DYNEXIT_BUILT(avx2)
 DYNEXIT_BUILT(avx512)
+DYNEXIT_BUILT(avx512vnni)
 DYNEXIT_BUILT(avx512bf16)
 #elif defined(DYNEXIT_ARM)
 DYNEXIT_BUILT(neon)
@@ -25,10 +26,11 @@ DYNEXIT_BUILT(portable)
 namespace {
 
 #if defined(DYNEXIT_ARM) && defined(DYNEXIT_DOTS)
-// Whether the processor multiplies pairs of bf16 numbers, as the system tells it.
+// Whether the processor multiplies pairs of bf16 numbers and fours of bytes, as the system tells it.
 bool has_dots() {
 #if defined(__linux__)
-    return getauxval(AT_HWCAP2) >> 14 & 1;  // HWCAP2_BF16, which older headers do not name
+    // HWCAP2_BF16 and HWCAP_ASIMDDP, which older headers do not name
+    return (getauxval(AT_HWCAP2) >> 14 & 1) && (getauxval(AT_HWCAP) >> 20 & 1);
 #elif defined(__APPLE__)
     int has = 0;
     size_t size = sizeof has;
@@ -51,6 +53,9 @@ void find(const dx_runtime** usable) {
 #elif defined(DYNEXIT_DOTS)
     if (wide && __builtin_cpu_supports("avx512bf16")) *usable++ = &avx512bf16::runtime;
 #endif
+#if defined(DYNEXIT_VNNI)
+    if (wide && __builtin_cpu_supports("avx512vnni")) *usable++ = &avx512vnni::runtime;
+#endif
     if (wide) *usable++ = &avx512::runtime;
     if (fma) *usable++ = &avx2::runtime;
     *usable = &portable::runtime;
@@ -67,7 +72,7 @@ void find(const dx_runtime** usable) {
 }  // namespace
 
 extern "C" const dx_runtime* dx_runtime_at(int index) {
-    static const dx_runtime* usable[5] = {};
+    static const dx_runtime* usable[6] = {};
     static const bool filled = (find(usable), true);
     return filled && index >= 0 && index < int(std::size(usable)) ? usable[index] : nullptr;
 }

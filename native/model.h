@@ -8,6 +8,7 @@
 #include "matrix.h"
 #include "memory.h"
 #include "pool.h"
+#include "quantised.h"
 
 namespace DYNEXIT_ISA {
 
@@ -17,10 +18,35 @@ inline float element(const void* numbers, Dtype dtype, size_t index) {
                                 : static_cast<const float*>(numbers)[index];
 }
 
-// A matrix that owns its weights.
+// A matrix that owns its weights: numbers of one dtype, or blocks as a file has them.
 struct PackedMatrix : Matrix {
     Memory memory;
+    Quantised quantised;
     std::vector<float> biases, scales;
+
+    bool filled() const { return weights || quantised; }
+    size_t held() const { return memory.bytes() + quantised.bytes(); }
+
+    // Makes a row of fp32 inputs what products read, where that is neither fp32 nor bf16.
+    void prepare(float* row) const {
+        if (quantised) quantise_inputs(row, inputs);
+    }
+
+    // As `Matrix::times`, of prepared inputs.
+    template <class Sink>
+    void times(const float* x, int rows, int first, int last, Sink&& sink) const {
+        if (!quantised) return Matrix::times(x, rows, first, last, std::forward<Sink>(sink));
+        quantised.times(x, rows, first, last, [&](int row, int vector, Floats value) {
+            if (bias) value += load(bias + vector * kLanes);
+            sink(row, vector, value);
+        });
+    }
+
+    // The weights of the output in `slot`.
+    void take(int slot, float* to) const {
+        if (quantised) return quantised.take(slot, to);
+        for (int i = 0; i < inputs; ++i) to[i] = get(slot, i);
+    }
 
     // Packs rows [count, width] as they lie in a checkpoint; inputs beyond them, up to `room`, have no
     // weight. Of gate and up, stacked, groups alternate, so that one thread has both halves of what it
@@ -50,8 +76,32 @@ struct PackedMatrix : Matrix {
         });
     }
 
+    // Takes over blocks as they are; `stacked` as above. Throws std::bad_alloc.
+    void pack_blocks(const dx_blocks* parts, int count, int width, const float* bias, bool stacked, int threads) {
+        int all = 0;
+        for (int p = 0; p < count; ++p) all += parts[p].outputs;
+        const int half = (all / 2 + kGroup - 1) / kGroup * kGroup;
+        outputs = stacked ? 2 * half : all;
+        inputs = depth = width;
+        dtype = Dtype::fp32;
+        const auto output_of = [&](int slot) { return stacked ? unstacked(slot, all / 2) : slot; };
+        const auto find = [&](int slot) {
+            int output = output_of(slot), p = 0;
+            if (output < 0 || output >= all) return Quantised::Output{nullptr, nullptr};
+            for (; output >= parts[p].outputs; ++p) output -= parts[p].outputs;
+            const Codec* codec = find_codec(parts[p].type);
+            const size_t row_bytes = size_t(width / codec->inputs) * codec->bytes;
+            return Quantised::Output{static_cast<const uint8_t*>(parts[p].rows) + output * row_bytes, codec};
+        };
+        quantised.pack(groups(), width, find, threads);
+        biases.assign(bias ? padded() : 0, 0.0f);
+        this->bias = bias ? biases.data() : nullptr;
+        for (int slot = 0; bias && slot < padded(); ++slot)
+            if (const int output = output_of(slot); output >= 0 && output < all) biases[slot] = bias[output];
+    }
+
     // Takes over the first `count` outputs of a packed matrix, in another form. Throws std::bad_alloc.
-    void convert(const Matrix& from, int count, Dtype to, int threads) {
+    void convert(const PackedMatrix& from, int count, Dtype to, int threads) {
         outputs = std::min(count, from.outputs);
         inputs = depth = from.depth;
         dtype = to;
@@ -64,8 +114,11 @@ struct PackedMatrix : Matrix {
         bias = biases.empty() ? nullptr : biases.data();
         Pool::lead(threads, [&](Pool& pool) {
             pool.each(groups(), [&](int, int group) {
-                for (int slot = group * kGroup; slot < (group + 1) * kGroup; ++slot)
-                    put_row(slot, inputs, [&](int i) { return from.get(slot, i); });
+                std::vector<float> row(inputs);
+                for (int slot = group * kGroup; slot < (group + 1) * kGroup; ++slot) {
+                    from.take(slot, row.data());
+                    put_row(slot, inputs, [&](int i) { return row[i]; });
+                }
             });
         });
     }
@@ -95,7 +148,7 @@ struct Layer {
 
     // Whether it can run: a copy for drafts holds the first layers only.
     bool filled() const {
-        return qkv.weights && out.weights && gate_up.weights && down.weights && !attention_norm.empty() &&
+        return qkv.filled() && out.filled() && gate_up.filled() && down.filled() && !attention_norm.empty() &&
                !mlp_norm.empty();
     }
 };
@@ -104,7 +157,7 @@ struct Model {
     const dx_shape shape;
     const int threads;
     std::vector<Layer> layers;
-    PackedMatrix head;
+    PackedMatrix head, embedding;  // the latter where it is in blocks of its own
     std::vector<float> final_norm;
     const void* table = nullptr;  // of embeddings, the caller's; null where the head is tied to them
     int table_tokens = 0;
@@ -117,13 +170,16 @@ struct Model {
     int projected() const { return (shape.heads + 2 * shape.kv_heads) * shape.head_dim; }
 
     // How many tokens have an embedding.
-    int vocabulary() const { return original ? original->vocabulary() : table ? table_tokens : head.outputs; }
+    int vocabulary() const {
+        if (original) return original->vocabulary();
+        return table ? table_tokens : embedding.quantised ? embedding.outputs : head.outputs;
+    }
 
     // A token's embedding.
     void embed(int64_t token, float* to) const {
         if (original) return original->embed(token, to);
-        for (int i = 0; i < shape.hidden; ++i)
-            to[i] = table ? element(table, table_dtype, size_t(token) * shape.hidden + i) : head.get(int(token), i);
+        if (!table) return (embedding.quantised ? embedding : head).take(int(token), to);
+        for (int i = 0; i < shape.hidden; ++i) to[i] = element(table, table_dtype, size_t(token) * shape.hidden + i);
     }
 
     int inner() const { return (shape.intermediate + kGroup - 1) / kGroup * kGroup; }

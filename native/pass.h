@@ -75,9 +75,11 @@ class Pass {
             for (int i = part.first; i < part.last; ++i) remember(l, index, i % count(), i / count());
         });
         pool.each(int(tasks_.size()), [&](int thread, int i) { attend(l, index, tasks_[i], attentions_[thread]); });
+        prepare_rows(l.out, attended_.data(), pool);
         linear(l.out, attended_.data(), pool, hidden_, true);
         normalise_rows(l.mlp_norm, l.gate_up, pool);
         gate(l, pool);
+        prepare_rows(l.down, gated_.data(), pool);
         linear(l.down, gated_.data(), pool, hidden_, true);
     }
 
@@ -90,16 +92,26 @@ class Pass {
         pool.each(parts, [&](int thread, int part) { work(thread, share(things, part, parts)); });
     }
 
-    void normalise_rows(const std::vector<float>& gain, const Matrix& next, Pool& pool) {
+    void normalise_rows(const std::vector<float>& gain, const PackedMatrix& next, Pool& pool) {
         in_parts(count(), kFewRows, pool, [&](int, Share part) {
-            for (int row = part.first; row < part.last; ++row)
-                normalise(hidden_ + size_t(row) * s_.hidden, gain, s_.epsilon, s_.hidden,
-                          &normed_[row * spaced(s_.hidden)], next.narrow());
+            for (int row = part.first; row < part.last; ++row) {
+                float* normed = &normed_[row * spaced(s_.hidden)];
+                normalise(hidden_ + size_t(row) * s_.hidden, gain, s_.epsilon, s_.hidden, normed, next.narrow());
+                next.prepare(normed);
+            }
+        });
+    }
+
+    // Rows that several threads have written, for a product that reads them otherwise.
+    void prepare_rows(const PackedMatrix& next, float* x, Pool& pool) {
+        if (!next.quantised) return;
+        in_parts(count(), kFewRows, pool, [&](int, Share part) {
+            for (int row = part.first; row < part.last; ++row) next.prepare(x + row * spaced(next.inputs));
         });
     }
 
     // A product, [rows, outputs], stored in `to` or added to it.
-    void linear(const Matrix& m, const float* x, Pool& pool, float* to, bool add) {
+    void linear(const PackedMatrix& m, const float* x, Pool& pool, float* to, bool add) {
         in_parts(m.groups(), 1, pool, [&](int, Share part) {
             m.times(x, count(), part.first, part.last, [&](int row, int vector, Floats value) {
                 const int output = vector * kLanes;
@@ -112,7 +124,7 @@ class Pass {
 
     // silu(gate) * up: a group of gates comes before the group of ups that it meets.
     void gate(const Layer& l, Pool& pool) {
-        const Matrix& m = l.gate_up;
+        const PackedMatrix& m = l.gate_up;
         in_parts(m.groups() / 2, 1, pool, [&](int thread, Share part) {
             float* gates = &gates_[thread * rows_.size() * kGroup];
             m.times(normed_.data(), count(), part.first * 2, part.last * 2, [&](int row, int vector, Floats value) {

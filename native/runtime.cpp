@@ -40,9 +40,9 @@ void model_free(void* model) { delete static_cast<Model*>(model); }
 
 int64_t model_bytes(const void* model) {
     const Model& m = model_of(model);
-    size_t bytes = m.head.memory.bytes();
+    size_t bytes = m.head.held() + m.embedding.held();
     for (const Layer& l : m.layers)
-        for (const PackedMatrix* p : {&l.qkv, &l.out, &l.gate_up, &l.down}) bytes += p->memory.bytes();
+        for (const PackedMatrix* p : {&l.qkv, &l.out, &l.gate_up, &l.down}) bytes += p->held();
     return int64_t(bytes);
 }
 
@@ -52,6 +52,7 @@ PackedMatrix& matrix_of(Model& m, int layer, int which) {
         case DX_OUT: return m.layers[layer].out;
         case DX_GATE_UP: return m.layers[layer].gate_up;
         case DX_DOWN: return m.layers[layer].down;
+        case DX_EMBEDDING: return m.embedding;
         default: return m.head;
     }
 }
@@ -74,9 +75,20 @@ int set_matrix(void* model, int layer, int which, const void* rows, int outputs,
         check_matrix(m, which, outputs, inputs);
         check_tensor(rows, from);
         const int room = which == DX_DOWN ? m.inner() : inputs;
+        const Dtype to = Dtype(m.shape.weights == DX_AS_GIVEN ? from : m.shape.weights);
         matrix_of(m, layer, which)
-            .pack(rows, outputs, inputs, room, Dtype(from), Dtype(m.shape.weights), bias, which == DX_GATE_UP,
-                  m.threads);
+            .pack(rows, outputs, inputs, room, Dtype(from), to, bias, which == DX_GATE_UP, m.threads);
+    });
+}
+
+int has_format(int type) { return find_codec(type) != nullptr; }
+
+int set_blocks(void* model, int layer, int which, const dx_blocks* parts, int count, int inputs, const float* bias) {
+    Model& m = model_of(model);
+    return guarded([&] {
+        check_layer(m, layer);
+        check_blocks(m, which, parts, count, inputs);
+        matrix_of(m, layer, which).pack_blocks(parts, count, inputs, bias, which == DX_GATE_UP, m.threads);
     });
 }
 
@@ -234,7 +246,8 @@ int stream(void* model, const void* memory, int64_t bytes, double* sum) {
 #define DYNEXIT_TEXT(name) DYNEXIT_TEXT_OF(name)
 
 extern const dx_runtime runtime = {
-    DYNEXIT_TEXT(DYNEXIT_ISA), problem, model_new, model_free, model_bytes, set_matrix, set_vector, set_embedding, convert,
+    DYNEXIT_TEXT(DYNEXIT_ISA), problem, model_new, model_free, model_bytes, set_matrix, has_format, set_blocks,
+    set_vector, set_embedding, convert,
     cache_new, cache_free, cache_bytes, cache_move, gather, run, draft, unembed, verify, stream,
 };
 

@@ -58,9 +58,12 @@ class Unembedding {
     Unembedding(const Model& model, const float* hidden, int rows, int choosable)
         : model_(model), rows_(rows), choosable_(choosable), groups_((choosable + kGroup - 1) / kGroup),
           parts_((groups_ + kPartGroups - 1) / kPartGroups), normed_(rows * spaced(model.shape.hidden)) {
-        for (int r = 0; r < rows; ++r)
+        for (int r = 0; r < rows; ++r) {
+            float* normed = &normed_[r * spaced(model.shape.hidden)];
             normalise(hidden + size_t(r) * model.shape.hidden, model.final_norm, model.shape.epsilon,
-                      model.shape.hidden, &normed_[r * spaced(model.shape.hidden)], model.head.narrow());
+                      model.shape.hidden, normed, model.head.narrow());
+            model.head.prepare(normed);
+        }
     }
 
     void logits(float* to) {

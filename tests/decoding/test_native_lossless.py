@@ -1,27 +1,47 @@
-"""In the native runtime speculation equals plain decoding to the bit, in bf16 and int8, too."""
+"""In the native runtime speculation equals plain decoding to the bit, in every weight format."""
 
 import random
+from dataclasses import replace
 from functools import cache
 
+import gguf
 import pytest
 import torch
+from gguf import GGMLQuantizationType as Type
 from tiny import DRAFTING, FAMILIES, Fixed, decode, random_model
 
 from dynexit import Sampling
-from dynexit.model.native.transformer import NativeTransformer
+from dynexit.model.native.transformer import Blocks, NativeTransformer
 
 FORMATS = {
     "bf16": (torch.bfloat16, None),
     "int8": (torch.bfloat16, "int8"),
     "fp32": (torch.float32, None),
 }
+BLOCKS = {kind.name: kind for kind in (Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0)}
 
 
 @cache
 def model_of(family, form, gain):
+    if form in BLOCKS:
+        return in_blocks(family, BLOCKS[form], gain)
     dtype, weights = FORMATS[form]
     model = random_model(FAMILIES[family], depth_gain=gain, dtype=torch.float32).to(dtype)
     return NativeTransformer.packing(model, weights=weights, threads=2)
+
+
+def in_blocks(family, kind, gain):
+    """A model whose matrices are in blocks, as a GGUF file has them."""
+    shape = replace(FAMILIES[family], hidden_size=32, intermediate_size=32)
+    model = random_model(shape, depth_gain=gain, dtype=torch.float32)
+    native = NativeTransformer(shape, torch.bfloat16, threads=2, weights="given")
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            rows = gguf.quants.quantize(module.weight.numpy(), kind)
+            native.pack_blocks(name, [Blocks(rows, module.in_features, kind)], module.bias)
+        elif name == "embedding" or name.endswith("norm"):
+            native.pack(name, module)
+    return native
 
 
 def compare(count):
@@ -29,7 +49,9 @@ def compare(count):
     draw, accepted, rejected = random.Random(count), 0, 0
     for _ in range(count):
         model = model_of(
-            draw.choice(list(FAMILIES)), draw.choice(list(FORMATS)), draw.choice((1.0, 0.6))
+            draw.choice(list(FAMILIES)),
+            draw.choice([*FORMATS, *BLOCKS]),
+            draw.choice((1.0, 0.6)),
         )
         prompt = [draw.randrange(29) for _ in range(draw.randint(1, 40))]
         method = draw.choice([*DRAFTING, Fixed(draw.randint(1, 4), draw.randint(1, 8))])

@@ -3,15 +3,22 @@
 import random
 import resource
 import struct
+from contextlib import suppress
 
 import numpy as np
 import pytest
-from gguf_files import write_gguf
-from tiny_checkpoints import refusal
+import torch
+from gguf import GGMLQuantizationType as Type
+from gguf import GGUFValueType as Kind
+from gguf.gguf_writer import GGUFValue
+from gguf_files import WIDE, write_gguf, write_model
+from tiny_checkpoints import random_model, refusal
 
 from dynexit.errors import DynexitError
 from dynexit.model.gguf.header import read_header
-from dynexit.model.loading import load_shape
+from dynexit.model.gguf.shape import NUMBERS, SIZES
+from dynexit.model.loading import load_eos, load_model, load_shape
+from dynexit.model.native.blocks import load_blocks
 
 STRING, ARRAY, UINT32, UINT8 = 8, 9, 4, 0
 
@@ -120,6 +127,46 @@ def test_a_header_alone_is_no_model(tmp_path):
     assert "holds a None, which does not run" in refusal(lambda: load_shape(tmp_path / "m.gguf"))
 
 
+def test_layers_that_are_not_there_take_no_memory(tmp_path):
+    write_gguf(tmp_path / "m.gguf")
+    key = b"llama.block_count" + struct.pack("<I", UINT32)
+    whole = (tmp_path / "m.gguf").read_bytes()
+    claim = whole.replace(key + struct.pack("<I", 4), key + struct.pack("<I", 10**9))
+    (tmp_path / "m.gguf").write_bytes(claim)
+    assert refusal(lambda: load_shape(tmp_path / "m.gguf")).endswith(
+        "claims 1000000000 layers and holds 4."
+    )
+
+
+VALUES = (
+    *((Kind.STRING, "x"), (Kind.UINT32, 0), (Kind.UINT32, 3), (Kind.INT32, -1), (Kind.BOOL, True)),
+    *((Kind.UINT64, 2**63), (Kind.FLOAT32, float("nan")), (Kind.ARRAY, [1, 2])),
+)
+KEYS = (
+    *("general.architecture", "general.alignment", "split.count", "tokenizer.ggml.model"),
+    *(f"llama.{key}" for key in (*SIZES.values(), *NUMBERS.values())),
+    *("llama.expert_count", "llama.rope.scaling.type", "llama.rope.scaling.factor"),
+    *("llama.rope.dimension_count", "tokenizer.ggml.eos_token_id"),
+)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_metadata_of_any_kind_is_used_or_refused(tmp_path, key):
+    model, file = random_model("llama", "gqa", **WIDE), tmp_path / "m.gguf"
+    for kind, value in VALUES:
+
+        def replaced(writer, stored=GGUFValue(value, kind)):  # noqa: B008
+            writer.kv_data[0][key] = stored
+
+        write_model(file, model, metadata=replaced)
+        with suppress(DynexitError):
+            shape = load_shape(file)
+            load_eos(file)
+            load_model(file, shape, torch.float32, torch.device("cpu"))
+            load_blocks(file, shape, torch.float32)
+        file.unlink()
+
+
 def damaged(whole: bytes, draw: random.Random) -> bytes:
     """A file with some bytes of its header changed, cut out, doubled or made large."""
     changed = bytearray(whole)
@@ -141,14 +188,15 @@ def damaged(whole: bytes, draw: random.Random) -> bytes:
 
 def attack(folder, count):
     """Returns how many of `count` damaged files were refused."""
-    write_gguf(folder / "whole.gguf")
+    write_gguf(folder / "whole.gguf", kind=Type.Q4_0, kinds={"attn_v": Type.Q8_0}, **WIDE)
     whole, file, refused = (folder / "whole.gguf").read_bytes(), folder / "m.gguf", 0
     for seed in range(count):
         file.write_bytes(damaged(whole, random.Random(seed)))
         try:
             for tensor in read_header(file).tensors.values():
                 assert np.asarray(tensor.read()).nbytes == tensor.bytes
-            load_shape(file)
+            load_model(file, load_shape(file), torch.float32, torch.device("cpu"))
+            load_blocks(file, load_shape(file), torch.float32)
         except DynexitError as error:
             refused += "\n" not in str(error)
     return refused

@@ -57,9 +57,17 @@ def measure(
 
 def weight_bytes(model: Model) -> int:
     """Bytes that one token's pass reads of the weights: all layers, and the head."""
+    return sum(_weight_bytes(model))
+
+
+def _weight_bytes(model: Model) -> tuple[int, int]:
+    """Of all layers, and of the head's tokens that may be chosen."""
     config = model.config
-    numbers = config.num_layers * config.layer_parameters + model.choosable * config.hidden_size
-    return numbers * model.dtype.itemsize
+    if isinstance(model, NativeTransformer):
+        return model.layer_bytes, model.head_bytes * model.choosable // config.vocab_size
+    layers = config.num_layers * config.layer_parameters
+    head = model.choosable * config.hidden_size
+    return layers * model.dtype.itemsize, head * model.dtype.itemsize
 
 
 def last_level_cache() -> int | None:
@@ -130,13 +138,14 @@ def _time(model: Model, cache: Any, context: int, count: int) -> Point:
     matrices = config.num_layers * config.layer_parameters
     attended = 2 * config.num_layers * config.num_heads * config.head_dim * (context + count)
     head = model.choosable * config.hidden_size
+    layer_bytes, head_bytes = _weight_bytes(model)
     return Point(
         rows=count,
         context=context,
         layers_ms=1e3 * median(pair[0] for pair in pairs),
         head_ms=1e3 * median(pair[1] for pair in pairs),
-        layer_bytes=(matrices + seen) * model.dtype.itemsize,
-        head_bytes=head * model.dtype.itemsize,
+        layer_bytes=layer_bytes + seen * model.dtype.itemsize,
+        head_bytes=head_bytes,
         layer_flops=2 * count * (matrices + attended),
         head_flops=2 * count * head,
     )

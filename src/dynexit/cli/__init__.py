@@ -14,6 +14,7 @@ from dynexit.cli import (
     export_custom_generate,
     generate,
     info,
+    perplexity,
     printing,
     replay,
     report,
@@ -57,8 +58,8 @@ def root(
 
 
 for command in (
-    *(generate, info, bench, check, report, roofline, serve, synth, train, trace, replay),
-    export_custom_generate,
+    *(generate, info, bench, check, report, roofline, perplexity, serve, synth, train, trace),
+    *(replay, export_custom_generate),
 ):
     command.register(app)
 

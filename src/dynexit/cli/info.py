@@ -14,6 +14,7 @@ from dynexit.cli.spreading import spread
 
 if TYPE_CHECKING:
     from dynexit.language_model import LanguageModel
+    from dynexit.model.interface import Model
 
 
 def register(app: typer.Typer) -> None:
@@ -71,7 +72,7 @@ def describe(lm: "LanguageModel", text: str | None) -> dict[str, Any]:
         "device": ", ".join(map(str, model.devices)),
         "runtime": model.runtime_name,
         "native_obstacle": obstacle(config, model.dtype, *model.devices),
-        "weight_bytes": count * size,
+        "weight_bytes": _weight_bytes(model) or count * size,
         "kv_bytes_per_position": per_position,
         "tensors": _tensors(lm),
         "eos_token_ids": sorted(lm.eos),
@@ -82,6 +83,15 @@ def describe(lm: "LanguageModel", text: str | None) -> dict[str, Any]:
         "best_exit_layer": best.exit_layer if best.pays else 0,
         "best_speculation_length": best.length if best.pays else 0,
     }
+
+
+def _weight_bytes(model: "Model") -> int:
+    """What a native model's matrices take, in whatever formats they are; else 0."""
+    from dynexit.model.native.transformer import NativeTransformer
+
+    if not isinstance(model, NativeTransformer):
+        return 0
+    return model.layer_bytes + model.head_bytes + model.embedding_bytes
 
 
 def _tensors(lm: "LanguageModel") -> dict[str, dict[str, int]] | None:

@@ -19,6 +19,7 @@ from dynexit.model.interface import Model
 from dynexit.model.loading import load_model
 from dynexit.model.names import check_runtime
 from dynexit.model.native.binding import is_fast
+from dynexit.model.native.blocks import load_blocks
 from dynexit.model.native.loading import load_native, obstacle
 
 
@@ -33,7 +34,8 @@ def load_into(
 
     Args:
         dtype: None is bf16 in the native runtime, which reads it fast on every processor with wide
-            vectors, and else what the first device multiplies fast.
+            vectors, and else what the first device multiplies fast. A GGUF file's weights stay as
+            they are in the native runtime, unless a dtype is given.
         devices: several share the layers among them, in PyTorch.
 
     Raises:
@@ -42,12 +44,14 @@ def load_into(
     check_runtime(runtime)
     prepare_forks()
     native = runtime in (None, "native")
-    if dtype is None and native and is_fast() and not obstacle(config, torch.bfloat16, *devices):
-        dtype = torch.bfloat16
     chosen = fast_dtype(devices[0]) if dtype is None else parse_dtype(dtype)
+    if dtype is None and native and is_fast() and not obstacle(config, torch.bfloat16, *devices):
+        chosen = torch.bfloat16
     reason = obstacle(config, chosen, *devices)
     if runtime == "native" and reason:
         raise DynexitError(f"the native runtime cannot be used: {reason}; use --runtime eager.")
+    if native and not reason and dtype is None and is_gguf(folder):
+        return load_blocks(folder, config, chosen)
     if native and not reason:
         warn_of_dequantising(folder, chosen)
         return load_native(folder, config, chosen)

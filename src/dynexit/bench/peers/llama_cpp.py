@@ -1,4 +1,4 @@
-"""llama.cpp, by llama-cpp-python, on a GGUF file of the same weights: bf16, or Q8_0."""
+"""llama.cpp, by llama-cpp-python: on the same GGUF file, or one of our weights in bf16 or Q8_0."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ import torch
 from dynexit.bench.peers import Kind, PeerOutput, folder_of
 from dynexit.bench.peers.gguf_file import write_gguf
 from dynexit.errors import DynexitError
+from dynexit.model.gguf.files import is_gguf
 
 if TYPE_CHECKING:
     from dynexit.language_model import LanguageModel
@@ -60,8 +61,7 @@ class LlamaCpp:
 
     def _load(self, variant: str) -> Any:
         if variant not in self._loaded:
-            file = Path(self._files.name) / f"{FORMATS[variant]}.gguf"
-            write_gguf(folder_of(self._lm), file, FORMATS[variant])
+            file = self._file(variant)
             threads = torch.get_num_threads()
             self._loaded[variant] = self._api.Llama(
                 str(file),
@@ -71,6 +71,14 @@ class LlamaCpp:
                 verbose=False,
             )
         return self._loaded[variant]
+
+    def _file(self, variant: str) -> Path:
+        checkpoint = folder_of(self._lm)
+        if is_gguf(checkpoint) and not variant:
+            return checkpoint
+        file = Path(self._files.name) / f"{FORMATS[variant]}.gguf"
+        write_gguf(checkpoint, file, FORMATS[variant])
+        return file
 
 
 PEER = Kind("llama.cpp", tuple(FORMATS), LlamaCpp)

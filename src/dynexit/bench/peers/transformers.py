@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dynexit.bench.peers import Kind, PeerOutput, folder_of
+from dynexit.errors import DynexitError
+from dynexit.model.gguf.files import is_gguf
 
 if TYPE_CHECKING:
     from dynexit.language_model import LanguageModel
@@ -24,7 +26,9 @@ class Transformers:
         transformers.logging.disable_progress_bar()
         device = lm.model.device
         loader = transformers.AutoModelForCausalLM
-        self._model = loader.from_pretrained(folder_of(lm), dtype=lm.model.dtype).to(device).eval()
+        if is_gguf(folder := folder_of(lm)):
+            raise DynexitError("the peer transformers takes no GGUF file: leave it out.")
+        self._model = loader.from_pretrained(folder, dtype=lm.model.dtype).to(device).eval()
         self._eos = lm.eos
         self._options: Mapping[str, dict[str, Any]] = {
             "": {},

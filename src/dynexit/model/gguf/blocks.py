@@ -33,6 +33,7 @@ def floats_of(tensor: Tensor) -> torch.Tensor:
     if tensor.type in FLOATS:
         return torch.from_numpy(rows.copy()).view(FLOATS[tensor.type]).view(tensor.shape)
     result = np.empty((rows.shape[0], tensor.shape[-1]), np.float32)
-    for start in range(0, len(rows), ROWS):
-        result[start : start + ROWS] = dequantize(rows[start : start + ROWS], tensor.type)
+    with np.errstate(all="ignore"):  # numbers that are none stay so, and decoding says it
+        for start in range(0, len(rows), ROWS):
+            result[start : start + ROWS] = dequantize(rows[start : start + ROWS], tensor.type)
     return torch.from_numpy(result).view(tensor.shape)

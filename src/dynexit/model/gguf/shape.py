@@ -1,12 +1,15 @@
 """What model a GGUF file holds, as a `config.json` would say it, and what ends its texts."""
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any
+
+import numpy as np
 
 from dynexit.errors import DynexitError
 from dynexit.model.config import Json, ModelConfig
 from dynexit.model.families import families, parse_config
-from dynexit.model.gguf.blocks import floats_of
+from dynexit.model.gguf.blocks import check_type, floats_of
 from dynexit.model.gguf.header import Header
 
 EMBEDDING, HEAD, FREQUENCIES = "token_embd.weight", "output.weight", "rope_freqs.weight"
@@ -20,9 +23,10 @@ SIZES = {
     "num_attention_heads": "attention.head_count",
     "num_key_value_heads": "attention.head_count_kv",
     "head_dim": "attention.key_length",
-    "rms_norm_eps": "attention.layer_norm_rms_epsilon",
-    "rope_theta": "rope.freq_base",
 }
+NUMBERS = {"rms_norm_eps": "attention.layer_norm_rms_epsilon", "rope_theta": "rope.freq_base"}
+FACTORS = ("rope.scaling.factor", "rope.scale_linear")
+MOST = 2**31
 
 
 def shape_of(header: Header) -> ModelConfig:
@@ -35,6 +39,8 @@ def shape_of(header: Header) -> ModelConfig:
         return parse_config(config_of(header))
     except DynexitError as error:
         raise DynexitError(str(error).replace("config.json", str(header.file))) from error
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise DynexitError(f"{header.file} has metadata of the wrong kind: {error}.") from error
 
 
 def config_of(header: Header) -> Json:
@@ -45,14 +51,15 @@ def config_of(header: Header) -> Json:
     """
     metadata, tensors = header.metadata, header.tensors
     family = metadata.get("general.architecture")
-    if family not in families():
+    if not isinstance(family, str) or family not in families():
         known = ", ".join(families())
         raise DynexitError(f"{header.file} holds a {family!r}, which does not run: {known} do.")
     if EMBEDDING not in tensors:
         raise DynexitError(f"{header.file} has no tensor {EMBEDDING!r}: it holds no whole model.")
     own = {k.removeprefix(f"{family}."): v for k, v in metadata.items()}
+    _check_kinds(header, own)
     _refuse(header, own)
-    sizes = {ours: own[theirs] for ours, theirs in SIZES.items() if theirs in own}
+    sizes = {ours: own[key] for ours, key in {**SIZES, **NUMBERS}.items() if key in own}
     biases = "blk.0.attn_q.bias" in tensors
     return {
         **sizes,
@@ -65,38 +72,42 @@ def config_of(header: Header) -> Json:
     }
 
 
+def _check_kinds(header: Header, own: Mapping[str, Any]) -> None:
+    """Metadata that is used is a count or a number, as it should be."""
+    for key in (*SIZES.values(), "rope.dimension_count", "attention.value_length"):
+        value = own.get(key, 1)
+        if isinstance(value, np.ndarray):
+            raise DynexitError(f"{header.file} has another {key!r} in each layer: it does not run.")
+        if type(value) is not int or not 0 < value < MOST:
+            raise DynexitError(f"{header.file} says that {key!r} is {value!r}, which is no count.")
+    for key in (*NUMBERS.values(), *FACTORS):
+        value = own.get(key, 1.0)
+        if type(value) not in (int, float) or not 0 < value < inf:
+            raise DynexitError(f"{header.file} says that {key!r} is {value!r}, which cannot be.")
+
+
 def _refuse(header: Header, own: Mapping[str, Any]) -> None:
-    """What would run wrongly."""
+    """What would run wrongly, or take memory for layers that are not there."""
+    layers = {name.split(".")[1] for name in header.tensors if name.startswith("blk.")}
+    if (claimed := own.get("block_count")) != len(layers):
+        raise DynexitError(f"{header.file} claims {claimed} layers and holds {len(layers)}.")
     if own.get("expert_count"):
         raise DynexitError(f"{header.file} holds a mixture of experts, which does not run.")
-    length = own.get("attention.key_length")
+    heads, width = own.get("attention.head_count", 1), own.get("embedding_length", 1)
+    length = own.get("attention.key_length", width // heads)
     if own.get("attention.value_length", length) != length:
-        raise DynexitError(
-            f"{header.file} has keys and values of different lengths: it does not run."
-        )
-    heads = own.get("attention.head_count")
-    derived = own["embedding_length"] // heads if _counts(own, heads) else None
-    if own.get("rope.dimension_count", head_dim := length or derived) != head_dim:
-        raise DynexitError(f"{header.file} rotates a part of each head only, which does not run.")
-    many = [
-        key for key, value in own.items() if key in SIZES.values() and hasattr(value, "__len__")
-    ]
-    if many:
-        raise DynexitError(
-            f"{header.file} has another {many[0]!r} in each layer, which does not run."
-        )
-
-
-def _counts(own: Mapping[str, Any], heads: Any) -> bool:
-    return isinstance(own.get("embedding_length"), int) and isinstance(heads, int) and heads > 0
+        raise DynexitError(f"{header.file} has values of other lengths than keys: it does not run.")
+    if own.get("rope.dimension_count", length) != length:
+        raise DynexitError(f"{header.file} rotates a part of each head only: it does not run.")
 
 
 def _rope(header: Header, own: Mapping[str, Any]) -> Json:
     """Factors of their own for each pair of dimensions come before a factor for all."""
     if FREQUENCIES in header.tensors:
+        check_type(header.tensors[FREQUENCIES])
         factors = floats_of(header.tensors[FREQUENCIES]).float().flatten().tolist()
         return {"rope_type": "factors", "factors": factors}
-    factor = own.get("rope.scaling.factor", own.get("rope.scale_linear"))
+    factor = next((own[key] for key in FACTORS if key in own), None)
     kind = own.get("rope.scaling.type", "none" if factor is None else "linear")
     return {"rope_type": "default"} if kind == "none" else {"rope_type": kind, "factor": factor}
 
@@ -104,4 +115,4 @@ def _rope(header: Header, own: Mapping[str, Any]) -> Json:
 def ends_of(header: Header) -> frozenset[int]:
     """Ids that end a text."""
     found = (header.metadata.get(f"tokenizer.ggml.{name}") for name in ENDS)
-    return frozenset(token for token in found if isinstance(token, int))
+    return frozenset(token for token in found if type(token) is int)

@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from dynexit.errors import DynexitError
@@ -69,6 +70,11 @@ class GgufWeights:
         check_type(tensor)
         return tensor
 
+    def rows(self, name: str) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+        """Its rows as they lie in the file, in our order, [rows, bytes]."""
+        rows, order = self.tensor(name).read(), self.row_order(name)
+        return rows if order is None else rows[order.numpy()]
+
     def row_order(self, name: str) -> torch.Tensor | None:
         """Which of the file's rows is each of ours; None where they are in order.
 
@@ -83,7 +89,9 @@ class GgufWeights:
         count = metadata.get(f"{family}.attention.head_count")
         count = metadata.get(f"{family}.attention.{heads[projection]}", count)
         rows = torch.arange(self._tensors[name].shape[0])
-        return rows.view(int(count), -1, 2).transpose(1, 2).flatten()
+        if not isinstance(count, int) or count < 1 or len(rows) % (2 * count):
+            raise DynexitError(f"tensor {name!r} has {len(rows)} rows, not those of {count} heads.")
+        return rows.view(count, -1, 2).transpose(1, 2).flatten()
 
 
 def _named(header: Header) -> Iterator[tuple[str, Tensor]]:
@@ -116,7 +124,7 @@ def _joined(parts: tuple[tuple[Path, int, int], ...]) -> Header:
 
 def _checked(metadata: Mapping[str, Any], parts: int, file: Path) -> Mapping[str, Any]:
     count = metadata.get("split.count", 1)
-    if not isinstance(count, int) or max(count, 1) != parts:
+    if type(count) is not int or max(count, 1) != parts:
         raise DynexitError(
             f"{file} is one of {count} parts, and {parts} are named: parts are called "
             "NAME-00001-of-00003.gguf and so on."

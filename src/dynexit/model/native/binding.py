@@ -33,6 +33,7 @@ class Format(IntEnum):
     BF16 = 0
     FP32 = 1
     INT8 = 2
+    AS_GIVEN = 3
 
 
 class Matrix(IntEnum):
@@ -43,6 +44,7 @@ class Matrix(IntEnum):
     GATE_UP = 2
     DOWN = 3
     HEAD = 4
+    EMBEDDING = 5
 
 
 class Vector(IntEnum):
@@ -63,6 +65,12 @@ class Shape(Structure):
         *((name, c_int32) for name in ("head_dim", "weights", "cached")),
         ("epsilon", c_float),
     ]
+
+
+class NativeBlocks(Structure):
+    """`dx_blocks`."""
+
+    _fields_ = [("rows", pointer), ("outputs", c_int32), ("type", c_int32)]
 
 
 class NativeAngles(Structure):
@@ -125,6 +133,13 @@ class Runtime(Structure):
         (
             "set_matrix",
             CFUNCTYPE(c_int, pointer, c_int, c_int, pointer, c_int, c_int, c_int, pointer),
+        ),
+        ("has_format", CFUNCTYPE(c_int, c_int)),
+        (
+            "set_blocks",
+            CFUNCTYPE(
+                *(c_int, pointer, c_int, c_int, POINTER(NativeBlocks), c_int, c_int, pointer),
+            ),
         ),
         ("set_vector", CFUNCTYPE(c_int, pointer, c_int, c_int, pointer, c_int)),
         ("set_embedding", CFUNCTYPE(c_int, pointer, pointer, c_int, c_int)),

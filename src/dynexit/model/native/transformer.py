@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from ctypes import byref, c_double, c_float, c_int64
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from dynexit.model.native.binding import (
     Format,
     Held,
     Matrix,
+    NativeBlocks,
     Shape,
     Uncopied,
     Vector,
@@ -34,8 +35,17 @@ from dynexit.model.weights import weight_map
 
 LIKE = torch.empty(0)
 FORMATS = {torch.bfloat16: Format.BF16, torch.float32: Format.FP32}
+WEIGHTS = {"int8": Format.INT8, "given": Format.AS_GIVEN}
 MATRICES = {matrix.name.lower(): matrix for matrix in Matrix}
 VECTORS = {vector.name.lower(): vector for vector in Vector}
+
+
+class Blocks(NamedTuple):
+    """Outputs of a matrix as a GGUF file has them: [outputs, bytes of a row], and their type."""
+
+    rows: np.ndarray[tuple[int, int], np.dtype[np.uint8]]
+    inputs: int
+    type: int
 
 
 class NativeTransformer(Uncopied):
@@ -48,7 +58,8 @@ class NativeTransformer(Uncopied):
         dtype: of the weights and of keys and values, bf16 or fp32.
         threads: that run a segment together.
         isa: instruction set; None is the fastest that this machine has.
-        weights: "int8" packs matrices as int8 with a scale per output, whatever `dtype`.
+        weights: "int8" packs matrices as int8 with a scale per output, whatever `dtype`; "given"
+            keeps each in the format that it comes in, so that `dtype` is that of the cache.
     """
 
     device = torch.device("cpu")
@@ -70,10 +81,13 @@ class NativeTransformer(Uncopied):
         self.runtime_name = f"native, {self.isa}"
         self.config, self.dtype = config, dtype
         self.threads = threads or torch.get_num_threads()
+        self.layer_bytes = self.head_bytes = 0  # of matrices: what one pass reads
+        self.embedding_bytes = 0  # of a table beside the head
+        self._size = 1 if weights == "int8" else dtype.itemsize if weights is None else None
         shape = Shape(
             *(config.hidden_size, config.intermediate_size, config.num_layers, config.num_heads),
             *(config.num_kv_heads, config.head_dim),
-            *(Format.INT8 if weights == "int8" else FORMATS[dtype], FORMATS[dtype]),
+            *(WEIGHTS[weights] if weights else FORMATS[dtype], FORMATS[dtype]),
             config.norm_eps,
         )
         self._held = Held.of(self.runtime, "model", byref(shape), self.threads)
@@ -150,14 +164,47 @@ class NativeTransformer(Uncopied):
             self._set_matrix(layer, Matrix.HEAD, module)
         else:
             table = module.get_parameter("weight").detach().contiguous()
-            self._embedding = table
+            self._embedding, self.embedding_bytes = table, table.nbytes
             given = table.data_ptr(), len(table), FORMATS[table.dtype]
             self.call("set_embedding", self.handle, *given)
+
+    def has_format(self, kind: int) -> bool:
+        """Whether matrices may stay in blocks of this GGUF type."""
+        return bool(self.runtime.has_format(kind))
+
+    def pack_blocks(self, name: str, blocks: Sequence[Blocks], bias: Tensor | None = None) -> None:
+        """Take over a matrix, by its name in `Transformer`, as blocks that a file holds.
+
+        Args:
+            blocks: parts of its outputs; where these differ in type, all but the last have a
+                multiple of 32. A tied embedding is the head.
+        """
+        *at, which = name.split(".")
+        tied = which == "embedding" and self.config.tie_embeddings
+        parts = (NativeBlocks * len(blocks))(
+            *(NativeBlocks(b.rows.ctypes.data, len(b.rows), b.type) for b in blocks)
+        )
+        self._count(Matrix.HEAD if tied else MATRICES[which], sum(b.rows.nbytes for b in blocks))
+        self.call(
+            "set_blocks",
+            *(self.handle, int(at[1]) if at else 0, Matrix.HEAD if tied else MATRICES[which]),
+            *(parts, len(blocks), blocks[0].inputs),
+            None if bias is None else bias.data_ptr(),
+        )
+
+    def _count(self, which: Matrix, size: int) -> None:
+        if which == Matrix.HEAD:
+            self.head_bytes += size
+        elif which == Matrix.EMBEDDING:
+            self.embedding_bytes += size
+        else:
+            self.layer_bytes += size
 
     def _set_matrix(self, layer: int, which: Matrix, module: torch.nn.Module) -> None:
         parameters = {name: p.detach().contiguous() for name, p in module.named_parameters()}
         weight, bias = parameters["weight"], parameters.get("bias")
         bias = None if bias is None else bias.float()
+        self._count(which, weight.numel() * (self._size or weight.itemsize))
         self.call(
             "set_matrix",
             *(self.handle, layer, which, weight.data_ptr(), *weight.shape),

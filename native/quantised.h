@@ -1,0 +1,221 @@
+// Weights that stay as a GGUF file has them, and their product with n rows.
+//
+// As many outputs as a vector has lanes are a strip, read in one stream. For each block of 32 inputs a strip's
+// weights are unpacked once for all rows of a tile. A row's result is one sum over blocks in ascending order,
+// whatever rows run beside it.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "formats/k.h"
+#include "formats/q4.h"
+#include "formats/q5.h"
+#include "formats/q8.h"
+#include "matrix.h"
+
+namespace DYNEXIT_ISA {
+
+// Rows of inputs: `InputBlock`s, so many bytes apart.
+struct Rows {
+    const char* at;
+    size_t stride;
+};
+
+template <class Format>
+Place after(Place at) {
+    return {at.words + Format::kWords * sizeof(Words), at.rest + Format::kRest * kLanes};
+}
+
+// Bytes as `dots` takes them.
+template <class Format>
+void unsign(Block& block) {
+    if constexpr (Format::kSigned && kBiased) {
+        for (Words& bytes : block.bytes) bytes ^= 0x80808080u;
+        for (int i = 0; i < Format::kScales; ++i) block.offsets[i] -= block.scales[i] * 128.0f;
+    }
+}
+
+template <class Format>
+Floats plus(Floats sum, const Block& block, const InputBlock& inputs) {
+    constexpr int kQuadsEach = kQuads / Format::kScales;
+    for (int i = 0; i < Format::kScales; ++i) {
+        const Ints dot = dots<Format::kBits, Format::kSigned>(block.bytes + i * kQuadsEach,
+                                                              inputs.values + i * kQuadsEach * 4, kQuadsEach);
+        sum += __builtin_convertvector(dot, Floats) * (block.scales[i] * inputs.scale);
+        sum += block.offsets[i] * (Format::kScales == 1 ? inputs.sum : inputs.halves[i]);
+    }
+    return sum;
+}
+
+// Sums of kRows rows over a strip.
+template <class Format, int kRows>
+void sum_strip(Place at, Rows rows, int inputs, Floats* results) {
+    constexpr int kBlocks = Format::kInputs / kBlock, kBlockBytes = Format::kWords * int(sizeof(Words)) / kBlocks;
+    Floats sums[kRows];
+    for (int r = 0; r < kRows; ++r) sums[r] = Floats{};
+    const char* row = rows.at;
+    for (int i = 0; i < inputs; i += Format::kInputs, at = after<Format>(at)) {
+        prefetch(at.rest + kAhead, Format::kRest * kLanes);
+        for (int b = 0; b < kBlocks; ++b, row += sizeof(InputBlock)) {
+            prefetch(at.words + b * kBlockBytes + kAhead, kBlockBytes);
+            Block block;
+            Format::take(at, b, block);
+            unsign<Format>(block);
+            for (int r = 0; r < kRows; ++r)
+                sums[r] = plus<Format>(sums[r], block, *reinterpret_cast<const InputBlock*>(row + r * rows.stride));
+        }
+    }
+    for (int r = 0; r < kRows; ++r) results[r] = sums[r];
+}
+
+// The weights of one output of a strip.
+template <class Format>
+void take_output(Place at, int lane, int inputs, float* to) {
+    for (int i = 0; i < inputs; i += Format::kInputs, at = after<Format>(at))
+        for (int b = 0; b < Format::kInputs / kBlock; ++b) {
+            Block block;
+            Format::take(at, b, block);
+            for (int k = 0; k < kBlock; ++k) {
+                const char byte = reinterpret_cast<const char*>(&block.bytes[k / 4])[lane * 4 + k % 4];
+                const float value = Format::kSigned ? float(int8_t(byte)) : float(uint8_t(byte));
+                const int part = k * Format::kScales / kBlock;
+                *to++ = value * block.scales[part][lane] + block.offsets[part][lane];
+            }
+        }
+}
+
+#if defined(__AVX512F__)
+constexpr int kMostQuantisedRows = 8;
+#else
+constexpr int kMostQuantisedRows = 4;
+#endif
+
+// What a matrix knows of its groups' format.
+struct Codec {
+    using Sum = void (*)(Place, Rows, int inputs, Floats*);
+    int type, inputs, bytes, words, rest;  // of a block: inputs, bytes in a file, words and other bytes in a strip
+    void (*put)(const uint8_t* from, Slot to);
+    void (*take)(Place at, int lane, int inputs, float* to);
+    Sum sums[kMostQuantisedRows];  // of 1, 2, ... rows
+
+    size_t words_bytes(int count) const { return size_t(count / inputs) * words * sizeof(Words); }
+    size_t strip_bytes(int count) const {
+        return (words_bytes(count) + size_t(count / inputs) * rest * kLanes + 63) / 64 * 64;
+    }
+};
+
+template <class Format>
+Codec codec_of() {
+    Codec codec{Format::kType, Format::kInputs,     Format::kBytes,      Format::kWords,
+                Format::kRest, Format::put, take_output<Format>, {}};
+    const auto fill = [&]<int... kRows>(std::integer_sequence<int, kRows...>) {
+        ((codec.sums[kRows] = sum_strip<Format, kRows + 1>), ...);
+    };
+    fill(std::make_integer_sequence<int, kMostQuantisedRows>());
+    return codec;
+}
+
+// The codec of a GGUF type; null where there is none.
+inline const Codec* find_codec(int type) {
+    static const Codec codecs[] = {codec_of<Q4_0>(), codec_of<Q4_1>(), codec_of<Q5_0>(),   codec_of<Q5_1>(),
+                                   codec_of<Q8_0>(), codec_of<Q2_K>(), codec_of<Q3_K>(),   codec_of<Q4_K>(),
+                                   codec_of<Q5_K>(), codec_of<Q6_K>(), codec_of<IQ4_NL>(), codec_of<IQ4_XS>()};
+    for (const Codec& codec : codecs)
+        if (codec.type == type) return &codec;
+    return nullptr;
+}
+
+// Groups of 32 outputs, each in a format of its own.
+class Quantised {
+  public:
+    // Rows as a file has them of the output in `slot`: null for padding.
+    struct Output {
+        const uint8_t* row;
+        const Codec* codec;
+    };
+
+    // `output(slot)` for slots in ascending order; all of a group have one codec. Throws std::bad_alloc.
+    template <class At>
+    void pack(int groups, int inputs, At&& output, int threads) {
+        inputs_ = inputs;
+        groups_.resize(groups);
+        bytes_ = 0;
+        for (int g = 0; g < groups; ++g) {
+            groups_[g] = {output(g * kGroup).codec, bytes_};
+            bytes_ += groups_[g].codec->strip_bytes(inputs) * kPerGroup;
+        }
+        memory_ = Memory(bytes_);
+        Pool::lead(threads, [&](Pool& pool) {
+            pool.each(groups, [&](int, int g) {
+                for (int slot = g * kGroup; slot < (g + 1) * kGroup; ++slot)
+                    if (const uint8_t* row = output(slot).row) put(slot, row);
+            });
+        });
+    }
+
+    explicit operator bool() const { return !groups_.empty(); }
+    size_t bytes() const { return bytes_; }  // that a product reads
+
+    // The weights of an output.
+    void take(int slot, float* to) const {
+        groups_[slot / kGroup].codec->take(strip(slot / kLanes), slot % kLanes, inputs_, to);
+    }
+
+    // Rows of prepared inputs, spaced, times groups [first, last), as `Matrix::times`: `take(row, vector, sums)`.
+    template <class Take>
+    void times(const float* x, int rows, int first, int last, Take&& take) const {
+        constexpr size_t kBlockBytes = size_t(3) << 18;  // that stay in the second-level cache for all rows
+        const size_t stride = spaced(inputs_) * sizeof(float);
+        for (int start = first, stop; start < last; start = stop) {
+            stop = rows <= kMostQuantisedRows ? last : within(start, last, kBlockBytes);
+            for (int row = 0, count; row < rows; row += count) {
+                const int left = (rows - row + kMostQuantisedRows - 1) / kMostQuantisedRows;
+                count = (rows - row + left - 1) / left;
+                const Rows some{reinterpret_cast<const char*>(x) + row * stride, stride};
+                for (int v = start * kPerGroup; v < stop * kPerGroup; ++v) {
+                    Floats sums[kMostQuantisedRows];
+                    groups_[v / kPerGroup].codec->sums[count - 1](strip(v), some, inputs_, sums);
+                    for (int r = 0; r < count; ++r) take(row + r, v, sums[r]);
+                }
+            }
+        }
+    }
+
+  private:
+    struct Group {
+        const Codec* codec = nullptr;
+        size_t start = 0;
+    };
+
+    // The end of as many groups from `start` on as are within so many bytes: one at least.
+    int within(int start, int last, size_t bytes) const {
+        int stop = start + 1;
+        while (stop < last && groups_[stop].start - groups_[start].start < bytes) ++stop;
+        return stop;
+    }
+
+    Place strip(int vector) const {
+        const Group& group = groups_[vector / kPerGroup];
+        const char* at = memory_.at() + group.start + vector % kPerGroup * group.codec->strip_bytes(inputs_);
+        return {at, at + group.codec->words_bytes(inputs_)};
+    }
+
+    void put(int slot, const uint8_t* row) {
+        const Codec& codec = *groups_[slot / kGroup].codec;
+        const Place at = strip(slot / kLanes);
+        Slot to{const_cast<char*>(at.words), const_cast<char*>(at.rest), slot % kLanes};
+        for (int i = 0; i < inputs_; i += codec.inputs, row += codec.bytes) {
+            codec.put(row, to);
+            to.words += codec.words * sizeof(Words);
+            to.rest += codec.rest * kLanes;
+        }
+    }
+
+    int inputs_ = 0;
+    size_t bytes_ = 0;
+    std::vector<Group> groups_;
+    Memory memory_;
+};
+
+}  // namespace DYNEXIT_ISA

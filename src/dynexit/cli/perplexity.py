@@ -1,0 +1,51 @@
+"""`dynexit perplexity`: how surprised a model is by a text."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dynexit.cli.generate import read_prompt
+from dynexit.cli.options import AsJson, Loading
+from dynexit.cli.printing import print_json, say
+from dynexit.cli.spreading import spread
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(perplexity)
+
+
+@spread
+def perplexity(
+    model: Annotated[str, typer.Argument(help="Folder, GGUF file or hub id.")],
+    file: Annotated[Path, typer.Argument(help="Text to read.")],
+    window: Annotated[int, typer.Option(help="Tokens that are read together.")] = 512,
+    as_json: AsJson = False,
+    *,
+    how: Loading,
+) -> None:
+    """Read a text in windows, as llama.cpp's tool does; the second half of each counts."""
+    from dynexit.perplexity import measure
+
+    text = read_prompt(None, file)
+    lm = how.load(model)
+    found = measure(lm, text, window)
+    if as_json:
+        print_json(
+            {
+                "model": lm.name,
+                "runtime": lm.model.runtime_name,
+                "dtype": str(lm.model.dtype).removeprefix("torch."),
+                "window": window,
+                "windows": found.windows,
+                "tokens": found.tokens,
+                "nats": found.nats,
+                "perplexity": found.perplexity,
+            }
+        )
+        return
+    say(
+        f"perplexity {found.perplexity:.4f} over {found.tokens} tokens in {found.windows} windows "
+        f"of {window} ({lm.model.runtime_name})"
+    )
