@@ -262,3 +262,16 @@ def test_a_model_with_odd_sizes_runs_in_pytorch(checkpoint):
     assert "33" in obstacle(odd, torch.float32, cpu)
     assert "cuda" in obstacle(odd, torch.float32, torch.device("cuda"))
     assert obstacle(load_shape(checkpoint), torch.float32, cpu) is None
+
+
+class Emptied(list):
+    """Was full when it was looked at, and has been emptied since: by another thread."""
+
+    def __bool__(self):
+        return True
+
+
+def test_a_cache_does_not_count_on_what_another_thread_may_take(eager):
+    native = NativeTransformer.packing(eager())
+    native.spare = Emptied()
+    assert native.new_cache().workspace(1).rows >= 1

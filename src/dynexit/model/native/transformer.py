@@ -1,6 +1,7 @@
 """A checkpoint whose layers run in the native library."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from ctypes import byref, c_double, c_float, c_int64
 from typing import Any, NamedTuple, cast
 
@@ -218,6 +219,12 @@ class NativeTransformer(Uncopied):
     def new_cache(self) -> NativeCache:
         """An empty cache for one sequence."""
         return NativeCache(self)
+
+    def workspace(self) -> Workspace:
+        """One that a sequence has left behind, or a new one; asked for by any thread."""
+        with suppress(IndexError):  # there is none, or another thread was quicker
+            return self.spare.pop()
+        return self.new_workspace()
 
     def new_workspace(self, rows: int = ROWS) -> Workspace:
         """Room for the rows of a sequence's rounds."""
