@@ -71,14 +71,24 @@ typedef struct {
     int32_t choosable;
 } dx_readings;
 
+// Memory to read with all threads of a model, units of 256 bytes: each reads at so many places at once (1, 2, 4
+// or 8), and asks for what lies so many bytes ahead of each, where that is not 0. `mixed` is all words of 32
+// bits, combined by exclusive or.
+typedef struct {
+    const void* memory;
+    int64_t bytes, ahead;
+    int32_t streams;
+} dx_reading;
+
 // One instruction set's runtime. `verify` embeds `tokens` where they are given, else goes on with `hidden`,
 // which it overwrites: layers [first, last) for the rows of one span, then the head. Functions that return
 // int give a `dx_result`: sizes, ids, layers, positions and slots are checked before anything is touched,
 // and no exception leaves them. What pointers point to is the caller's to make large enough. `problem` is
 // the sentence of the calling thread's last refusal. A matrix's rows are outputs, [outputs, inputs], bf16
 // or fp32; or parts of it are in blocks of types for which `has_format`, which stay so. Where parts differ in
-// type, all but the last have a multiple of 32 outputs. Hidden states and logits are fp32. A copy that `convert` has filled reads its original's
-// embeddings, and must not outlive it.
+// type, all but the last have a multiple of 32 outputs. Hidden states and logits are fp32. A copy that `convert`
+// has filled reads its original's embeddings, and must not outlive it. `multiplied` is the dtype of products by
+// such weights; a `tuned` runtime has vectors of this machine's own, not those that any of its kind has.
 typedef struct {
     const char* name;
     const char* (*problem)(void);
@@ -104,7 +114,9 @@ typedef struct {
                    float* best_logit, float* log_sum);
     int (*verify)(void*, const dx_span*, const int64_t* tokens, float* hidden, int first, int last,
                   const dx_angles*, dx_readings*);
-    int (*stream)(void* model, const void* memory, int64_t bytes, double* sum);
+    int (*read)(const void* model, const dx_reading*, uint32_t* mixed);
+    int (*multiplied)(int weights);
+    int32_t tuned;
 } dx_runtime;
 
 // The runtimes that this machine can run, fastest first; null after the last.

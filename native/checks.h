@@ -39,6 +39,13 @@ inline void check_tensor(const void* numbers, int from) {
     require(numbers && (from == DX_BF16 || from == DX_FP32), "a tensor is neither bf16 nor fp32.");
 }
 
+inline void check_reading(const dx_reading& how) {
+    const int32_t streams = how.streams;
+    require(how.memory && how.bytes >= 0 && how.ahead >= 0, "memory to read is missing.");
+    require(streams == 1 || streams == 2 || streams == 4 || streams == 8, "memory is read at 1, 2, 4 or 8 places, not ",
+            streams, ".");
+}
+
 inline void check_layer(const Model& m, int layer) {
     require(layer >= 0 && layer < m.shape.layers, "layer ", layer, " is not one of ", m.shape.layers, ".");
 }

@@ -3,6 +3,7 @@
 
 #include "checks.h"
 #include "drafting.h"
+#include "reading.h"
 
 namespace DYNEXIT_ISA {
 namespace {
@@ -219,25 +220,18 @@ int verify(void* model, const dx_span* span, const int64_t* tokens, float* hidde
     });
 }
 
-// Reads `bytes` of memory as fast as the model's threads can, for the roofline.
-void read_all(int threads, const void* memory, int64_t lines, double* total) {
-    std::vector<double> sums(threads);
-    Pool::lead(threads, [&](Pool& pool) {
-        pool.each(threads, [&](int, int t) {
-            const float* from = static_cast<const float*>(memory);
-            Floats part[4] = {};
-            for (int64_t i = lines * t / threads; i < lines * (t + 1) / threads; ++i)
-                for (int v = 0; v < 4; ++v)
-                    for (int lane = 0; lane < 16; lane += kLanes) part[v] += load(from + i * 64 + v * 16 + lane);
-            sums[t] = sum(part[0] + part[1] + part[2] + part[3]);
-        });
+int read(const void* model, const dx_reading* how, uint32_t* mixed) {
+    return guarded([&] {
+        check_reading(*how);
+        *mixed = mixed_by(model_of(model).threads, static_cast<const char*>(how->memory), how->bytes / kUnit,
+                          how->streams, how->ahead);
     });
-    *total = 0.0;
-    for (const double value : sums) *total += value;
 }
 
-int stream(void* model, const void* memory, int64_t bytes, double* sum) {
-    return guarded([&] { read_all(model_of(model).threads, memory, bytes / 256, sum); });
+// In what a matrix of such weights is multiplied: what they are widened to, or their inputs narrowed to.
+int multiplied(int weights) {
+    if (weights == DX_AS_GIVEN) return DX_INT8;
+    return weights == DX_BF16 && kDots ? DX_BF16 : DX_FP32;
 }
 
 }  // namespace
@@ -248,7 +242,8 @@ int stream(void* model, const void* memory, int64_t bytes, double* sum) {
 extern const dx_runtime runtime = {
     DYNEXIT_TEXT(DYNEXIT_ISA), problem, model_new, model_free, model_bytes, set_matrix, has_format, set_blocks,
     set_vector, set_embedding, convert,
-    cache_new, cache_free, cache_bytes, cache_move, gather, run, draft, unembed, verify, stream,
+    cache_new, cache_free, cache_bytes, cache_move, gather, run, draft, unembed, verify, read,
+    multiplied, kTuned,
 };
 
 }  // namespace DYNEXIT_ISA

@@ -26,6 +26,13 @@ typedef uint32_t Words __attribute__((vector_size(kLanes * 4), aligned(4)));
 typedef uint16_t Halves __attribute__((vector_size(kLanes * 2), aligned(2)));
 typedef int8_t Bytes __attribute__((vector_size(kLanes), aligned(1)));
 
+// Whether the machine's own vectors are known here; else the compiler's for any machine of its kind.
+#if defined(__AVX2__) || defined(__aarch64__)
+constexpr bool kTuned = true;
+#else
+constexpr bool kTuned = false;
+#endif
+
 // Whether two pairs of bf16 numbers are multiplied and added in one instruction. Emulated, it is only
 // for tests, on machines that lack it.
 #if defined(__AVX512BF16__) || defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC) || defined(DYNEXIT_EMULATE_DOTS)

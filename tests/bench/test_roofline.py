@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from dynexit import load
 from dynexit.bench import roofline
@@ -14,7 +15,9 @@ from dynexit.bench.roofline import measure
 def quick_looks(monkeypatch):
     """At the machine: what is read of it here is not judged."""
     monkeypatch.setattr(roofline, "LARGE", 2**22)
+    monkeypatch.setattr(roofline, "SIDES", (64,))
     monkeypatch.setattr(roofline, "REPEATS", 3)
+    monkeypatch.setattr(roofline, "ATTEMPTS", 1)
 
 
 def test_the_floor_is_bytes_or_arithmetic_whichever_is_more():
@@ -37,6 +40,48 @@ def test_every_shape_is_timed(checkpoint, runtime):
         assert point["floor_ms"] > 0
         measured = point["layers_ms"] + point["head_ms"]
         assert point["share"] == pytest.approx(point["floor_ms"] / measured)
+
+
+class Clock:
+    """Every way to do it takes as long as it says, the first times longer."""
+
+    def __init__(self, monkeypatch):
+        self.now, self.delay = 0.0, 1.0
+        monkeypatch.setattr(roofline, "perf_counter", lambda: self.now)
+
+    def taking(self, seconds):
+        def action():
+            self.delay *= 0.5
+            self.now += seconds * (1.0 + self.delay)
+
+        return action
+
+
+def test_a_limit_is_what_the_best_of_several_ways_reaches(checkpoint, monkeypatch):
+    monkeypatch.setattr(roofline, "ATTEMPTS", 20)
+    model, clock = load(checkpoint, check=False).model, Clock(monkeypatch)
+    ways = [clock.taking(seconds) for seconds in (3.0, 2.0, 4.0)]
+    assert roofline._seconds(model, ways) == pytest.approx(2.0, rel=1e-3)
+
+
+@pytest.mark.parametrize("runtime", ["native", "eager"])
+def test_all_memory_is_read_in_every_way(checkpoint, runtime):
+    model = load(checkpoint, "fp32", check=False, runtime=runtime).model
+    memory = roofline._memory(2**16, model.device)
+    assert bool((memory == 1.0).all())
+    ways = roofline._readers(model, memory)
+    assert len(ways) > 2
+    for way in ways:
+        way()
+
+
+@pytest.mark.parametrize("multiplied", [torch.bfloat16, torch.int8, torch.float32])
+def test_arithmetic_is_what_the_runtime_multiplies_in(checkpoint, monkeypatch, multiplied):
+    model = load(checkpoint, "fp32", check=False, runtime="native").model
+    monkeypatch.setattr(type(model), "multiplied", multiplied)
+    rates = {torch.float32: 100.0, torch.bfloat16: 200.0, torch.int8: 50.0}
+    monkeypatch.setattr(roofline, "_product", lambda model, dtype, side: rates[dtype])
+    assert roofline._arithmetic(model) == max(100.0, rates[multiplied])
 
 
 def test_the_command(dynexit, checkpoint, tmp_path):

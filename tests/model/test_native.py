@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from tiny_checkpoints import VARIANTS, forward, random_model, read, refusal, tokens_for
@@ -237,3 +238,48 @@ def test_a_model_with_odd_sizes_runs_in_pytorch(checkpoint):
     assert "33" in obstacle(odd, torch.float32, cpu)
     assert "cuda" in obstacle(odd, torch.float32, torch.device("cuda"))
     assert obstacle(load_shape(checkpoint), torch.float32, cpu) is None
+
+
+class Emptied(list):
+    """Was full when it was looked at, and has been emptied since: by another thread."""
+
+    def __bool__(self):
+        return True
+
+
+def test_a_cache_does_not_count_on_what_another_thread_may_take(eager):
+    native = NativeTransformer.packing(eager())
+    native.spare = Emptied()
+    assert native.new_cache().workspace(1).rows >= 1
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("streams", [1, 2, 4, 8])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_memory_is_read_whole_in_every_pattern(eager, isa, streams, threads):
+    native = NativeTransformer.packing(eager(), isa=isa, threads=threads)
+    units = 64 * 37  # of 256 bytes, which neither threads nor streams share out evenly
+    generator = torch.Generator().manual_seed(streams)
+    memory = torch.randint(2**31 - 1, (units,), generator=generator, dtype=torch.int32)
+    for ahead in (0, 2_048):
+        read = native.read_memory(memory, streams, ahead)
+        assert read == int(np.bitwise_xor.reduce(memory.numpy()))
+
+
+def test_memory_is_read_in_known_patterns_only(eager):
+    with pytest.raises(DynexitError, match="1, 2, 4 or 8 places, not 3"):
+        NativeTransformer.packing(eager()).read_memory(torch.ones(64), streams=3)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_an_instruction_set_says_in_what_it_multiplies(eager, isa):
+    dots = isa.endswith("bf16")
+    for dtype, weights, expected in (
+        (torch.bfloat16, None, torch.bfloat16 if dots else torch.float32),
+        (torch.float32, None, torch.float32),
+        (torch.bfloat16, "int8", torch.float32),
+        (torch.bfloat16, "given", torch.int8),
+    ):
+        native = NativeTransformer(eager().config, dtype, isa=isa, weights=weights)
+        assert native.multiplied == expected
+    assert bool(native.runtime.tuned) == (isa != "portable")

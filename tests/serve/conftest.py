@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import openai
 import pytest
-from running import METHOD, Running
+from running import METHOD, Running, Unhurried
 
 import dynexit
 from dynexit.serve.settings import Settings
@@ -15,6 +15,12 @@ from dynexit.serve.settings import Settings
 def lm() -> dynexit.LanguageModel:
     """The model that comes along, in the default runtime."""
     return dynexit.load(device="cpu", check=False)
+
+
+@pytest.fixture(scope="session")
+def unhurried(lm) -> dynexit.LanguageModel:
+    """The same, slow enough on any machine: the text of `LONG` takes seconds."""
+    return dynexit.LanguageModel(Unhurried(lm.model), lm.tokenizer, lm.eos, lm.name, lm.folder)
 
 
 @pytest.fixture(scope="session")

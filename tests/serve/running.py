@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 
 import openai
 
@@ -15,6 +16,27 @@ PROMPTS = (
     "def area(width, height):\n",
     "The old house stood at the end of the lane, and",
 )
+
+
+class Unhurried:
+    """A model whose whole passes take their time, so that no machine is through with a long text
+    before a test has looked.
+    """
+
+    def __init__(self, model, seconds: float = 0.01) -> None:
+        self._model, self._seconds = model, seconds
+
+    def __getattr__(self, name):
+        return getattr(self._model, name)
+
+    def run_layers(self, hidden, rows, start, stop, *rest):
+        if stop == self.config.num_layers:
+            time.sleep(self._seconds)
+        return self._model.run_layers(hidden, rows, start, stop, *rest)
+
+    def verify(self, *arguments):
+        time.sleep(self._seconds)
+        return self._model.verify(*arguments)
 
 
 class Running:

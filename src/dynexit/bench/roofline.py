@@ -3,13 +3,17 @@
 Not responsible for whole texts: it times passes over a filled cache, without a decoding loop.
 """
 
+import mmap
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dynexit.bench.passes import Limits, Point, Roofline
 from dynexit.environment import environment
@@ -19,8 +23,13 @@ from dynexit.model.interface import Model, Span
 from dynexit.model.native.transformer import NativeTransformer
 
 LARGE = 2**29  # bytes: larger than any cache
-SIDE = 1024  # of the square matrices whose product gives the arithmetic rate
-REPEATS = 15
+PAGE = 4096  # bytes that memory comes in
+STREAMS, AHEAD = (
+    (1, 2, 4, 8),
+    (0, 2_048, 8_192),
+)  # places that a thread reads at, bytes that it asks for
+SIDES = 512, 1_024, 2_048  # of the square matrices whose product gives the arithmetic rate
+REPEATS, ATTEMPTS = 15, 6  # of a pass, and of each way to reach a limit
 
 
 @torch.inference_mode()
@@ -82,26 +91,49 @@ def _limits(model: Model) -> Limits:
 
 
 def _reading(model: Model, size: int) -> float:
-    """GB/s of reading `size` bytes, by whoever reads the weights."""
-    memory = torch.ones(size // 4, device=model.device)
+    """GB/s of reading about `size` bytes, by whoever reads the weights, in the best of ways."""
+    memory = _memory(size // PAGE * PAGE, model.device)
+    return memory.nbytes / _seconds(model, _readers(model, memory)) / 1e9
+
+
+def _memory(size: int, device: torch.device) -> Tensor:
+    """Numbers to read, of so many bytes; on a CPU on huge pages, as weights are."""
+    if device.type != "cpu":
+        return torch.ones(size // 4, device=device)
+    mapped = mmap.mmap(-1, size)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        mapped.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(mapped, dtype=torch.float32).fill_(1.0)  # so that every page is there
+
+
+def _readers(model: Model, memory: Tensor) -> list[Callable[[], object]]:
+    """Ways to read it all: none is the fastest on every machine."""
     if isinstance(model, NativeTransformer):
-        seconds = _seconds(model, lambda: model.read_memory(memory))
-    else:
-        seconds = _seconds(model, memory.sum)
-    return size / seconds / 1e9
+        return [partial(model.read_memory, memory, *one) for one in product(STREAMS, AHEAD)]
+    matrix = memory.view(-1, PAGE // 4)
+    row = torch.ones(matrix.shape[1], device=memory.device)
+    return [memory.sum, memory.amax, lambda: matrix @ row]
 
 
 def _arithmetic(model: Model) -> float:
-    """GFLOP/s of a square product, in fp32 where the runtime multiplies in fp32."""
-    widened = isinstance(model, NativeTransformer) and model.isa != "avx512bf16"
-    dtype = torch.float32 if widened else model.dtype
-    square = torch.ones(SIDE, SIDE, device=model.device, dtype=dtype)
-    return 2 * SIDE**3 / _seconds(model, lambda: square @ square) / 1e9
+    """GFLOP/s of the best of square products, in what the runtime multiplies in; fp32 counts where
+    it is faster.
+    """
+    dtypes = {model.dtype}
+    if isinstance(model, NativeTransformer):
+        dtypes = {torch.float32, model.multiplied}
+    return max(_product(model, dtype, side) for dtype in dtypes for side in SIDES)
 
 
-def _seconds(model: Model, action: Callable[[], object]) -> float:
-    """The quickest of several: limits are what the machine can do."""
-    return min(_timed(model, action) for _ in range(REPEATS))
+def _product(model: Model, dtype: torch.dtype, side: int) -> float:
+    square = torch.ones(side, side, device=model.device, dtype=dtype)
+    multiply = torch._int_mm if dtype == torch.int8 else torch.mm
+    return 2 * side**3 / _seconds(model, [lambda: multiply(square, square)]) / 1e9
+
+
+def _seconds(model: Model, actions: Sequence[Callable[[], object]]) -> float:
+    """The quickest of several, each several times: limits are what the machine can do."""
+    return min(_timed(model, action) for _ in range(ATTEMPTS) for action in actions)
 
 
 def _timed(model: Model, action: Callable[[], object]) -> float:
@@ -127,7 +159,7 @@ def _time(model: Model, cache: Any, context: int, count: int) -> Point:
     config, hidden = model.config, model.embed(list(range(count)))
     rows = model.rows([Span(cache, context, count)])
 
-    def layers() -> torch.Tensor:
+    def layers() -> Tensor:
         return model.run_layers(hidden, rows, 0, config.num_layers)
 
     left = layers()

@@ -9,11 +9,11 @@ from ctypes import (
     Structure,
     byref,
     c_char_p,
-    c_double,
     c_float,
     c_int,
     c_int32,
     c_int64,
+    c_uint32,
 )
 from ctypes import c_void_p as pointer
 from enum import IntEnum
@@ -121,6 +121,15 @@ class NativeReadings(Structure):
     ]
 
 
+class NativeReading(Structure):
+    """`dx_reading`."""
+
+    _fields_ = [
+        *(("memory", pointer), ("bytes", c_int64), ("ahead", c_int64)),
+        ("streams", c_int32),
+    ]
+
+
 class Runtime(Structure):
     """`dx_runtime`: one instruction set's functions. A call releases the interpreter's lock."""
 
@@ -177,7 +186,9 @@ class Runtime(Structure):
                 *(POINTER(NativeAngles), POINTER(NativeReadings)),
             ),
         ),
-        ("stream", CFUNCTYPE(c_int, pointer, pointer, c_int64, POINTER(c_double))),
+        ("read", CFUNCTYPE(c_int, pointer, POINTER(NativeReading), POINTER(c_uint32))),
+        ("multiplied", CFUNCTYPE(c_int, c_int)),
+        ("tuned", c_int32),
     ]
 
 
@@ -239,8 +250,8 @@ def find_library() -> Path | None:
 
 
 def is_fast() -> bool:
-    """Whether the library has wide vectors to work with here."""
-    return next(iter(runtimes()), "portable") != "portable"
+    """Whether the library knows this machine's vectors."""
+    return any(runtime.tuned for runtime in runtimes().values())
 
 
 @cache

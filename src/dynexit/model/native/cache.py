@@ -16,7 +16,7 @@ class NativeCache(Uncopied):
         self._model = model  # outlives this cache
         self._held = Held.of(model.runtime, "cache", model.handle)
         self.handle = self._held.handle
-        self._workspace = model.spare.pop() if model.spare else model.new_workspace()
+        self._workspace = model.workspace()
         self.length = 0
 
     def __del__(self) -> None:

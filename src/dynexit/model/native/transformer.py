@@ -1,7 +1,8 @@
 """A checkpoint whose layers run in the native library."""
 
 from collections.abc import Sequence
-from ctypes import byref, c_double, c_float, c_int64
+from contextlib import suppress
+from ctypes import byref, c_float, c_int64, c_uint32
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -19,6 +20,7 @@ from dynexit.model.native.binding import (
     Held,
     Matrix,
     NativeBlocks,
+    NativeReading,
     Shape,
     Uncopied,
     Vector,
@@ -35,6 +37,7 @@ from dynexit.model.weights import weight_map
 
 LIKE = torch.empty(0)
 FORMATS = {torch.bfloat16: Format.BF16, torch.float32: Format.FP32}
+MULTIPLIED = {**{number: dtype for dtype, number in FORMATS.items()}, Format.INT8: torch.int8}
 WEIGHTS = {"int8": Format.INT8, "given": Format.AS_GIVEN}
 MATRICES = {matrix.name.lower(): matrix for matrix in Matrix}
 VECTORS = {vector.name.lower(): vector for vector in Vector}
@@ -84,10 +87,11 @@ class NativeTransformer(Uncopied):
         self.layer_bytes = self.head_bytes = 0  # of matrices: what one pass reads
         self.embedding_bytes = 0  # of a table beside the head
         self._size = 1 if weights == "int8" else dtype.itemsize if weights is None else None
+        self._packed = WEIGHTS[weights] if weights else FORMATS[dtype]
         shape = Shape(
             *(config.hidden_size, config.intermediate_size, config.num_layers, config.num_heads),
             *(config.num_kv_heads, config.head_dim),
-            *(WEIGHTS[weights] if weights else FORMATS[dtype], FORMATS[dtype]),
+            *(self._packed, FORMATS[dtype]),
             config.norm_eps,
         )
         self._held = Held.of(self.runtime, "model", byref(shape), self.threads)
@@ -219,6 +223,12 @@ class NativeTransformer(Uncopied):
         """An empty cache for one sequence."""
         return NativeCache(self)
 
+    def workspace(self) -> Workspace:
+        """One that a sequence has left behind, or a new one; asked for by any thread."""
+        with suppress(IndexError):  # there is none, or another thread was quicker
+            return self.spare.pop()
+        return self.new_workspace()
+
     def new_workspace(self, rows: int = ROWS) -> Workspace:
         """Room for the rows of a sequence's rounds."""
         return Workspace(self.config.hidden_size, rows)
@@ -332,11 +342,22 @@ class NativeTransformer(Uncopied):
         self._unembed(hidden, self._limited(limit), None, best, top, log_sum)
         return Readings(np.asarray(best), np.asarray(top), np.asarray(log_sum))
 
-    def read_memory(self, memory: Tensor) -> float:
-        """Read all of a contiguous tensor with this model's threads, as fast as they can."""
-        total = c_double()
-        self.call("stream", self.handle, memory.data_ptr(), memory.nbytes, byref(total))
-        return total.value
+    def read_memory(self, memory: Tensor, streams: int = 1, ahead: int = 0) -> int:
+        """Read a contiguous tensor with this model's threads, each at so many places at once and
+        asking for what lies so many bytes ahead. All whole units of 256 bytes are read.
+
+        Returns:
+            Their words of 32 bits, combined by exclusive or.
+        """
+        mixed = c_uint32()
+        how = NativeReading(memory.data_ptr(), memory.nbytes, ahead, streams)
+        self.call("read", self.handle, byref(how), byref(mixed))
+        return mixed.value
+
+    @property
+    def multiplied(self) -> torch.dtype:
+        """In what products are computed: not always the dtype of the weights."""
+        return MULTIPLIED[Format(self.runtime.multiplied(self._packed))]
 
     def _limited(self, limit: int | None) -> int:
         most = min(self.choosable, self.kept_tokens)
