@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.colors import hsv_to_rgb, to_hex, to_rgb
+from matplotlib.colors import hsv_to_rgb, rgb_to_hsv, to_hex, to_rgb
 from matplotlib.figure import Figure as Canvas
 
 from dynexit.bench.report.naming import VANILLA
@@ -34,6 +34,7 @@ OWN = {  # a method's own colour, in every figure of every report
     "peer:llama.cpp": "#4D4D4D",
 }
 SHADES = 0.45  # how far settings may move a colour towards black or white
+TURN = 0.04  # and along the circle of hues
 HEAT = "cividis"  # of areas
 SEQUENCE = "viridis"  # of curves: its middle is no grey
 
@@ -80,7 +81,7 @@ def colour_of(method: str) -> str:
         return GREY
     name = max((own for own in OWN if _names(own, method)), key=len, default="")
     base = OWN.get(name) or _hashed_colour(name := method.split(":")[0])
-    return base if method == name else _shade(base, _share(method))
+    return base if method == name else _shade(base, method)
 
 
 def colours(study: Study) -> dict[str, str]:
@@ -112,11 +113,13 @@ def _hashed_colour(name: str) -> str:
     return to_hex(hsv_to_rgb((_share(name), 0.7, 0.7)))
 
 
-def _shade(colour: str, share: float) -> str:
-    """Towards black below a half, towards white above."""
-    far = SHADES * (2 * share - 1)
+def _shade(colour: str, name: str) -> str:
+    """A little along the hues, and towards black or white."""
+    hue, saturation, value = rgb_to_hsv(to_rgb(colour))
+    turned = hsv_to_rgb(((hue + TURN * (2 * _share(f"hue {name}") - 1)) % 1, saturation, value))
+    far = SHADES * (2 * _share(name) - 1)
     towards = 1.0 if far > 0 else 0.0
-    return to_hex([part + abs(far) * (towards - part) for part in to_rgb(colour)])
+    return to_hex([part + abs(far) * (towards - part) for part in turned])
 
 
 def broken(name: str, width: int) -> str:
