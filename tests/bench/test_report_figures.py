@@ -4,15 +4,17 @@ import itertools
 import re
 
 import pytest
-from reporting import all_records, del_records, two_models, vanilla_records
+from matplotlib.text import Text
+from reporting import all_records, del_records, grid_records, two_models, vanilla_records
 
 from dynexit.bench.report import writing
 from dynexit.bench.report.figures import figures
-from dynexit.bench.report.figures.base import draw_all
+from dynexit.bench.report.figures.base import draw_all, styled
 from dynexit.bench.report.figures.heatmap import ETPL, SPEED, heat_values
-from dynexit.bench.report.figures.style import COLOURS, colours, spread
+from dynexit.bench.report.figures.style import GREY, OWN, colour_of, colours, spread
 from dynexit.bench.report.gathering import gather
 from dynexit.bench.report.sections import SECTIONS
+from dynexit.decoding.controllers import methods
 
 
 def test_every_figure_of_the_report_is_there(whole):
@@ -67,10 +69,37 @@ def test_heat_maps_hold_the_rates_of_their_rounds():
     assert speeds[2, 1, 1] != speeds[2, 1, 1]  # no round begins there: NaN
 
 
-def test_a_method_s_colour_does_not_depend_on_its_neighbours():
+def test_a_method_s_colour_depends_on_its_name_alone():
     (study,) = gather([*vanilla_records(), *del_records(), *del_records("del-e")]).studies
-    assert colours(study)["del"] == COLOURS[0]
-    assert len(set(colours(study).values())) == 3
+    (other,) = gather([*vanilla_records(), *del_records("mine"), *del_records("del-e")]).studies
+    assert colours(study)["del-e"] == colours(other)["del-e"] == OWN["del-e"]
+    assert colours(other)["mine"] == colour_of("mine") == "#75b236"
+    assert colours(study)["vanilla"] == GREY
+
+
+def test_every_method_of_the_package_has_a_colour_of_its_own():
+    own = {name: colour_of(name) for name in methods()}
+    assert set(own) - {"vanilla"} <= set(OWN)
+    assert len(set(own.values())) == len(own)
+    assert GREY not in OWN.values()
+
+
+def test_settings_make_a_shade_of_a_method_s_colour():
+    names = [f"layerskip:exit_layer={layer}" for layer in range(1, 9)]
+    assert len({colour_of(name) for name in ("layerskip", *names)}) == 9
+    assert colour_of("peer:llama.cpp:7") != colour_of("peer:transformers:7")
+
+
+@pytest.mark.parametrize("name", ["adaptation", "oracle", "threshold"])
+def test_figures_show_the_methods_that_were_run(name):
+    (figure,) = (figure for figure in figures() if figure.name == name)
+    assert "del" not in (figure.title + figure.caption + figure.needs).lower().split()
+    records = [*vanilla_records(), *del_records("auto"), *del_records("mine"), *grid_records()]
+    with styled():
+        canvas = figure.draw(gather(records).studies)
+    texts = {text.get_text() for text in canvas.findobj(Text)}
+    assert {"auto", "mine"} <= texts
+    assert "del" not in texts
 
 
 def test_names_beside_curves_are_pushed_apart():

@@ -188,7 +188,7 @@ def test_methods_stand_in_the_paper_s_order():
         "layerskip:exit_layer=2",
     ]
     assert sorted(names, key=rank) == [
-        "layerskip:exit_layer=2", "draft-verify", "del", "del-e", "del:cap=planned", "two-model"
+        "layerskip:exit_layer=2", "draft-verify", "del", "del:cap=planned", "del-e", "two-model"
     ]  # fmt: skip
     assert fixed_pair("layerskip:exit_layer=5,speculation_length=3") == (5, 3)
     assert fixed_pair("layerskip:exit_layer=5") == (5, 6)

@@ -69,8 +69,8 @@ def test_texts_that_differ_are_counted_and_named():
     assert row_of(table, "del")["identical to vanilla"] == "2/3"
     assert row_of(table, "del")["differing examples"] == "`beta b1`"
     assert table[3][0] == "`early-exit:exit_layer=2` (lossy by design)"
-    assert table[3][1:] == ["`alpha a1`", "**0/1**"]
-    assert "**2 of 3** texts are vanilla's" in text
+    assert table[3][1:] == ["`alpha a1`", "0/1"]
+    assert "2 of 3 texts are vanilla's" in text
 
 
 def test_identical_texts_are_counted_over_the_grid_as_well(found):
@@ -109,16 +109,15 @@ def test_the_table_of_time_and_memory(found):
         "prefill, ms (median)": "50.0",
         "peak memory": "3.00 MB",
     }
-    assert [any("**" in cell for cell in row) for row in table[2:]][:2] == [False, True]
 
 
 def test_the_table_of_hindsight(found):
     table, pairs = found["Fixed pairs and the oracle"]
     assert [row[1:] for row in table[2:]] == [
-        ["1.60x (1-1)", "3.20x (1-1)", "2.13x (1-1)", "**33.3 %**"],
-        ["1.78x (1-2)", "4.00x (2-2)", "2.46x", "**23.1 %**"],
-        ["2.67x", "4.00x (2-2)", "3.20x", "**0.0 %**"],
-        ["2.00x", "4.00x", "2.67x", "**16.7 %**"],
+        ["1.60x (1-1)", "3.20x (1-1)", "2.13x (1-1)", "33.3 %"],
+        ["1.78x (1-2)", "4.00x (2-2)", "2.46x", "23.1 %"],
+        ["2.67x", "4.00x (2-2)", "3.20x", "0.0 %"],
+        ["**2.00x**", "**4.00x**", "**2.67x**", "**16.7 %**"],
     ]
     assert pairs[2:] == [["1", "**2.13x**", "1.88x"], ["2", "1.60x", "1.60x"]]
 

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from dynexit import DynexitError
 from dynexit.bench.executors import Cluster, Inline, Processes
+from dynexit.bench.provenance import command_line
 from dynexit.bench.records import Record, read_records
 from dynexit.bench.report.gathering import gather
 from dynexit.bench.run import run
@@ -62,6 +63,9 @@ def test_one_record_for_every_example_and_method(whole, options):
         assert record.prompt_tokens > 20
         assert set(record.scores) == {"exact_match"}
         assert record.environment["dtype"] == "float32"
+        assert record.environment["command"] == command_line(sys.argv)
+        assert record.environment["date"] == records[0].environment["date"]
+        assert {"commit", "transformers", "torch"} <= set(record.environment)
         assert record.options == json.loads(json.dumps(options.as_dict()))
 
 

@@ -33,7 +33,7 @@ class Record:
         shape: num_layers, layer_parameters, head_parameters and parameters; where a second model
             drafted, its own with "draft_" before each name.
         options: everything that was asked for and decides the text or its timing.
-        environment: versions and machine.
+        environment: versions, machine, and the run that it comes from (`provenance.py`).
         error: why the example failed; then everything about its text is empty.
         prompt: `Example.content`, so that a record belongs to what was asked and not to its place.
         checkpoint: `fingerprint` of the weights.

@@ -9,6 +9,7 @@ from dynexit.bench.executors import Executor
 from dynexit.bench.journal import Journal
 from dynexit.bench.options import Options, Shard
 from dynexit.bench.peers import find_peer, is_peer
+from dynexit.bench.provenance import provenance
 from dynexit.bench.records import Key, Record, conditions
 from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.errors import DynexitError
@@ -48,7 +49,9 @@ def run(options: Options, out: Path, executor: Executor, watch: Watcher) -> Outc
         gone = journal.set_aside(wanted)
         shards = plan_shards(options, examples, journal.done, executor.shard_size)
         watch(None, len(journal.done), total)
+        origin = provenance()
         for record in executor.run(options, shards):
+            record.environment = origin | record.environment
             journal.append(record)
             watch(record, len(journal.done), total)
         failed = sum(record.error is not None for record in journal.done.values())

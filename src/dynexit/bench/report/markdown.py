@@ -1,6 +1,7 @@
 """Pieces of markdown, and how numbers are written in them."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from dynexit.bench.report.timing import Interval
 
@@ -20,8 +21,35 @@ def code(text: str) -> str:
 
 
 def bold(text: str) -> str:
-    """Set off."""
+    """Set off: of numbers the best, and no other."""
     return f"**{text}**"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What stands in a table, and what it is compared by; None takes no part."""
+
+    text: str
+    value: float | None = None
+
+
+def best_in_bold(rows: Iterable[Sequence[Cell]]) -> list[list[str]]:
+    """Rows as text, the highest values of each column bold."""
+    found = list(rows)
+    best = [
+        max((c.value for c in column if c.value is not None), default=None)
+        for column in zip(*found, strict=True)
+    ]
+    return [[_marked(cell, top) for cell, top in zip(row, best, strict=True)] for row in found]
+
+
+def _marked(cell: Cell, best: float | None) -> str:
+    return bold(cell.text) if best is not None and cell.value == best else cell.text
+
+
+def gain(value: float | None) -> float | None:
+    """A speedup that is one: what is no faster than vanilla is the best of nothing."""
+    return value if value is not None and value > 1 else None
 
 
 def bullets(items: Iterable[str]) -> str:

@@ -12,36 +12,24 @@ from dynexit.methods import split_method
 FixedPair = tuple[int, int]  # exit layer, speculation length
 
 VANILLA = "vanilla"
-DEL = "del"
-AUTO = "auto"
 LETTERS = {
     "exit_layer": "E",
     "speculation_length": "d",
     "draft_vocabulary": "V",
     "max_layer": "max",
 }
-FIRST = (VANILLA, "layerskip", "finite-state", "draft-verify")
+ORDER = (  # of this package's methods, each with its variants
+    VANILLA,
+    *("layerskip", "finite-state", "draft-verify"),
+    *("del", "del-e", "del-e-lim", "del-d"),
+    *("auto", "two-model", "early-exit"),
+)
 
 
-def rank(method: str) -> int:
-    """Place in a table: the baselines, DEL, its ablations, everything else."""
+def rank(method: str) -> tuple[int, bool]:
+    """Place in a table: the package's methods, then all others; settings after none."""
     name = split_method(method)[0]
-    if name in FIRST:
-        return FIRST.index(name)
-    if method == DEL:
-        return len(FIRST)
-    return len(FIRST) + (1 if is_del(method) else 2)
-
-
-def is_del(method: str) -> bool:
-    """DEL or one of its ablations."""
-    name = split_method(method)[0]
-    return name == DEL or name.startswith(f"{DEL}-")
-
-
-def is_adaptive(method: str) -> bool:
-    """Whether DEL or `auto` chooses exit layers and lengths, with whatever parts."""
-    return is_del(method) or split_method(method)[0] == AUTO
+    return ORDER.index(name) if name in ORDER else len(ORDER), name != method
 
 
 def fixed_pair(method: str) -> FixedPair | None:
@@ -98,6 +86,11 @@ def reads_shadow(method: str) -> bool:
 def lossless(method: str) -> bool:
     """Whether the method promises vanilla's text; a method of a user's own is not asked."""
     return bool(_trait(method, "lossless", True))
+
+
+def contends(method: str) -> bool:
+    """Whether it may be called the best: vanilla is the measure, a lossy text is another."""
+    return method != VANILLA and lossless(method)
 
 
 @cache

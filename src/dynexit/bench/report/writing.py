@@ -15,6 +15,7 @@ from dynexit.bench.report.markdown import bullets, code, counted, table
 from dynexit.bench.report.naming import model_label, prompt_label
 from dynexit.bench.report.page import page
 from dynexit.bench.report.sections import SECTIONS
+from dynexit.bench.report.sections.origin import origin
 from dynexit.bench.report.study import Evidence
 from dynexit.errors import DynexitError
 
@@ -79,6 +80,7 @@ def markdown_of(evidence: Evidence, drawn: Sequence[Drawn], missing: Sequence[Fi
 
 def _blocks(evidence: Evidence, drawn: Sequence[Drawn], missing: Sequence[Figure]) -> Iterator[str]:
     yield f"# {TITLE}"
+    yield origin(evidence)
     for section in SECTIONS:
         own = [one for one in drawn if one.figure.section == section.title]
         blocks = section.write(evidence)

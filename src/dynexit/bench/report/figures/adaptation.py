@@ -1,41 +1,61 @@
-"""What DEL chooses as a text goes on, and how often its drafts are accepted."""
+"""What methods choose as a text goes on, and how often their drafts are accepted."""
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.figure import Figure as Canvas
 
 from dynexit.bench.report.figures.base import Figure
 from dynexit.bench.report.figures.curves import curves
 from dynexit.bench.report.figures.style import canvas
-from dynexit.bench.report.naming import DEL
+from dynexit.bench.report.naming import short
 from dynexit.bench.report.rounds import pooled
 from dynexit.bench.report.study import Study
+
+SHOWN = 3  # methods
+LONG_NAME = 30
 
 
 def _draw(studies: Sequence[Study]) -> Canvas | None:
     study = studies[0]
-    if not (samples := study.of(DEL)) or not pooled(samples).drafted.any():
+    methods = _adapting(study)
+    if not methods:
         return None
     figure = canvas(4.2)
-    above, below = figure.subplots(2, 1, sharex=True)
-    curves(above, study, DEL, lambda r: r.mean_exit_layer, (0, None))
-    above.set_ylabel("exit layer")
-    curves(below, study, DEL, lambda r: r.acceptance_rate, (0, 1))
-    below.set_ylabel("accepted / drafted")
-    below.set_xlabel("round")
+    panels = figure.subplots(2, len(methods), squeeze=False, sharex="col", sharey="row")
+    for (above, below), method in zip(panels.T, methods, strict=True):
+        last = method == methods[-1]
+        curves(above, study, method, lambda r: r.mean_exit_layer, (0, None), named=last)
+        curves(below, study, method, lambda r: r.acceptance_rate, (0, 1), named=last)
+        above.set_title(short(method)[:LONG_NAME])
+        below.set_xlabel("round")
+    panels[0, 0].set_ylabel("exit layer")
+    panels[1, 0].set_ylabel("accepted / drafted")
     return figure
+
+
+def _adapting(study: Study) -> list[str]:
+    """Those that draft by more than one exit layer, in the tables' order."""
+    exits = {method: _exit_layers(study, method) for method in study.methods}
+    return [method for method in study.methods if exits[method] > 1][:SHOWN]
+
+
+def _exit_layers(study: Study, method: str) -> int:
+    rounds = pooled(study.of(method))
+    return len(np.unique(rounds.exit_layer[(rounds.drafted > 0) & (rounds.exit_layer > 0)]))
 
 
 FIGURES = (
     Figure(
         name="adaptation",
-        title="Exit layer and acceptance over rounds, DEL",
+        title="Exit layer and acceptance over rounds",
         section="Exit layers and drafts",
         caption=(
             "Means over the texts of a task, while at least half of them go on. Exit layer: over "
-            "the rounds that drafted. Neighbouring rounds are averaged to at most 24 points."
+            "the rounds that drafted. Neighbouring rounds are averaged to at most 24 points. "
+            "At most three methods are drawn."
         ),
-        needs="records of method `del`",
+        needs="records of a method that drafts by more than one exit layer",
         draw=_draw,
     ),
 )

@@ -1,4 +1,4 @@
-"""DEL beside the best that a fixed pair could have done."""
+"""Methods beside the best that a fixed pair could have done."""
 
 from collections.abc import Sequence
 
@@ -8,34 +8,38 @@ from matplotlib.figure import Figure as Canvas
 from dynexit.bench.report.figures.base import Figure
 from dynexit.bench.report.figures.style import (
     BLACK,
-    COLOURS,
     FAINT,
     GREY,
     canvas,
+    colours,
     grid_lines,
+    markers,
     note,
 )
 from dynexit.bench.report.grid import Grid, Strategy
-from dynexit.bench.report.naming import DEL, VANILLA, task_label
+from dynexit.bench.report.naming import VANILLA, short, task_label
 from dynexit.bench.report.study import Study
 
-MARKS = (("|", GREY), ("D", COLOURS[5]), ("s", BLACK), ("o", COLOURS[0]))
+HINDSIGHT = (("|", GREY), ("d", GREY), ("|", BLACK))  # best pair, best of each task, oracle
+SHOWN = 5  # methods
 
 
 def _draw(studies: Sequence[Study]) -> Canvas | None:
     study = studies[0]
     grid = Grid.of(study)
-    made = grid.method(study, DEL) if grid else None
-    if made is None:
+    made = _methods(study, grid)
+    if not made:
         return None
-    strategies = [grid.best_overall, grid.best_per_task, grid.oracle, made]
+    hindsight = (grid.best_overall, grid.best_per_task, grid.oracle)
+    strategies = [*hindsight, *made]
+    marks = [*HINDSIGHT, *((markers(study)[m.name], colours(study)[m.name]) for m in made)]
     groups: list[str | None] = [*grid.tasks, *([None] if len(grid.tasks) > 1 else [])]
     figure = canvas(1.1 + 0.3 * len(groups))
     axes = figure.subplots()
     for place, task in enumerate(groups):
         found = [s for one in strategies if (s := one.speedup(task)) is not None]
         axes.plot([min(found), max(found)], [place] * 2, color=FAINT, linewidth=4, zorder=1)
-    for strategy, (marker, colour) in zip(strategies, MARKS, strict=True):
+    for strategy, (marker, colour) in zip(strategies, marks, strict=True):
         _marks(axes, strategy, groups, marker, colour)
     axes.axvline(1, color=GREY, linewidth=1)
     note(axes, VANILLA, (1, 1), ("data", "axes fraction"), (0, 2), color=GREY, ha="center")
@@ -48,6 +52,14 @@ def _draw(studies: Sequence[Study]) -> Canvas | None:
     return figure
 
 
+def _methods(study: Study, grid: Grid) -> list[Strategy]:
+    """Those that have finished the grid's prompts, in the tables' order."""
+    if not grid:
+        return []
+    others = (grid.method(study, method) for method in study.methods if method != VANILLA)
+    return [strategy for strategy in others if strategy is not None][:SHOWN]
+
+
 def _marks(
     axes: Axes, strategy: Strategy, groups: Sequence[str | None], marker: str, colour: str
 ) -> None:
@@ -58,7 +70,7 @@ def _marks(
         marker=marker,
         linestyle="",
         color=colour,
-        label=strategy.name,
+        label=short(strategy.name),
         markersize=size,
         markeredgewidth=edge,
     )
@@ -67,13 +79,14 @@ def _marks(
 FIGURES = (
     Figure(
         name="oracle",
-        title="DEL against fixed pairs",
+        title="Methods against fixed pairs",
         section="Fixed pairs and the oracle",
         caption=(
-            "Speedup over vanilla of DEL, of the best fixed pair overall, of each task's best, and "
-            "of the oracle, which takes the best pair of every prompt after the fact."
+            "Speedup over vanilla of methods, of the best fixed pair overall, of each task's best, "
+            "and of the oracle, which takes the best pair of every prompt after the fact. At most "
+            "five methods are drawn."
         ),
-        needs="records of `dynexit sweep`, with `del` on the same prompts",
+        needs="records of `dynexit sweep`, and of any other method on the same prompts",
         draw=_draw,
     ),
 )

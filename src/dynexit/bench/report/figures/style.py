@@ -1,9 +1,11 @@
 """How every figure looks: 700 px wide on a page, colour-blind safe, nothing that says nothing."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.colors import hsv_to_rgb, rgb_to_hsv, to_hex, to_rgb
 from matplotlib.figure import Figure as Canvas
 
 from dynexit.bench.report.naming import VANILLA
@@ -17,7 +19,22 @@ BLACK = "#1a1a1a"
 # Okabe and Ito's, without the yellow, which vanishes on white.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-FIXED = {"del": 0, "layerskip": 1, "finite-state": 2, "draft-verify": 3}  # a method's own colour
+OWN = {  # a method's own colour, in every figure of every report
+    "layerskip": "#0072B2",
+    "finite-state": "#009E73",
+    "draft-verify": "#E69F00",
+    "del": "#D55E00",
+    "del-e": "#8C3A00",
+    "del-e-lim": "#A6761D",
+    "del-d": "#F0A27A",
+    "auto": "#CC79A7",
+    "two-model": "#56B4E9",
+    "early-exit": "#7B5EA7",
+    "peer:transformers": "#8A8D00",
+    "peer:llama.cpp": "#4D4D4D",
+}
+SHADES = 0.45  # how far settings may move a colour towards black or white
+TURN = 0.04  # and along the circle of hues
 HEAT = "cividis"  # of areas
 SEQUENCE = "viridis"  # of curves: its middle is no grey
 
@@ -55,16 +72,27 @@ def canvas(height: float) -> Canvas:
     return Canvas(figsize=(WIDTH, height))
 
 
+def colour_of(method: str) -> str:
+    """The same in all figures and all reports: of the name, its settings make a shade of it.
+
+    A method of a user's own has the hue that its name's hash gives.
+    """
+    if method == VANILLA:
+        return GREY
+    name = max((own for own in OWN if _names(own, method)), key=len, default="")
+    base = OWN.get(name) or _hashed_colour(name := method.split(":")[0])
+    return base if method == name else _shade(base, method)
+
+
 def colours(study: Study) -> dict[str, str]:
-    """A colour for each method, the same in all figures of a study; vanilla is grey."""
-    return {method: COLOURS[i % len(COLOURS)] for method, i in _places(study).items()} | {
-        VANILLA: GREY
-    }
+    """A colour for each method of the tables; vanilla is grey."""
+    return {method: colour_of(method) for method in study.methods}
 
 
 def markers(study: Study) -> dict[str, str]:
     """A marker for each method, so that colour is not all that tells them apart."""
-    return {method: MARKERS[i % len(MARKERS)] for method, i in _places(study).items()}
+    others = [method for method in study.methods if method != VANILLA]
+    return {method: MARKERS[i % len(MARKERS)] for i, method in enumerate(others)}
 
 
 def task_colours(study: Study) -> dict[str, str]:
@@ -72,11 +100,26 @@ def task_colours(study: Study) -> dict[str, str]:
     return {task: COLOURS[i % len(COLOURS)] for i, task in enumerate(study.tasks)}
 
 
-def _places(study: Study) -> dict[str, int]:
-    others = [method for method in study.methods if method != VANILLA]
-    own = {method: FIXED[method] for method in others if method in FIXED}
-    free = (i for i in range(len(others) + len(FIXED)) if i not in own.values())
-    return {method: own[method] if method in own else next(free) for method in others}
+def _names(own: str, method: str) -> bool:
+    return method == own or method.startswith(f"{own}:")
+
+
+def _share(name: str) -> float:
+    """From 0 to 1, by the name alone."""
+    return int.from_bytes(hashlib.sha256(name.encode(errors="replace")).digest()[:4]) / 2**32
+
+
+def _hashed_colour(name: str) -> str:
+    return to_hex(hsv_to_rgb((_share(name), 0.7, 0.7)))
+
+
+def _shade(colour: str, name: str) -> str:
+    """A little along the hues, and towards black or white."""
+    hue, saturation, value = rgb_to_hsv(to_rgb(colour))
+    turned = hsv_to_rgb(((hue + TURN * (2 * _share(f"hue {name}") - 1)) % 1, saturation, value))
+    far = SHADES * (2 * _share(name) - 1)
+    towards = 1.0 if far > 0 else 0.0
+    return to_hex([part + abs(far) * (towards - part) for part in turned])
 
 
 def broken(name: str, width: int) -> str:

@@ -7,16 +7,17 @@ from matplotlib.figure import Figure as Canvas
 from dynexit.bench.report.figures.base import Figure
 from dynexit.bench.report.figures.curves import curves
 from dynexit.bench.report.figures.style import canvas
-from dynexit.bench.report.naming import DEL, short
+from dynexit.bench.report.naming import short
 from dynexit.bench.report.rounds import pooled
 from dynexit.bench.report.study import Study
 
-SHOWN = (DEL, "draft-verify")
+SHOWN = 3  # methods
 
 
 def _draw(studies: Sequence[Study]) -> Canvas | None:
     study = studies[0]
-    methods = [method for name in SHOWN if (method := _first(study, name)) is not None]
+    found = (m for m in study.methods if pooled(study.of(m)).mean_threshold is not None)
+    methods = list(found)[:SHOWN]
     if not methods:
         return None
     figure = canvas(2.8)
@@ -30,12 +31,6 @@ def _draw(studies: Sequence[Study]) -> Canvas | None:
     return figure
 
 
-def _first(study: Study, name: str) -> str | None:
-    """The first method of this name that had a threshold."""
-    own = (method for method in study.methods if method.split(":")[0] == name)
-    return next((m for m in own if pooled(study.of(m)).mean_threshold is not None), None)
-
-
 FIGURES = (
     Figure(
         name="threshold",
@@ -43,9 +38,9 @@ FIGURES = (
         section="Exit layers and drafts",
         caption=(
             "Drafting stops after the first token whose probability is below it. Mean over the "
-            "texts of a task, of the rounds that had a threshold."
+            "texts of a task, of the rounds that had a threshold. At most three methods are drawn."
         ),
-        needs="records of `del` or `draft-verify` long enough for a threshold to be set",
+        needs="texts long enough for a method to set a threshold in them",
         draw=_draw,
     ),
 )

@@ -1,9 +1,17 @@
-"""What the parts of DEL and `auto` are worth, and what each variant does in a round."""
+"""What every method that drafts does in a round, and what it is worth."""
 
 from collections.abc import Iterable
 
-from dynexit.bench.report.markdown import code, fixed, percent, table, within
-from dynexit.bench.report.naming import is_adaptive
+from dynexit.bench.report.markdown import (
+    Cell,
+    best_in_bold,
+    code,
+    fixed,
+    gain,
+    percent,
+    table,
+    within,
+)
 from dynexit.bench.report.rounds import pooled
 from dynexit.bench.report.sections.base import Section, per_model
 from dynexit.bench.report.study import Study
@@ -20,22 +28,26 @@ HEADINGS = (
 
 
 def _write(study: Study) -> Iterable[str]:
-    variants = [method for method in study.methods if is_adaptive(method)]
-    if variants:
-        yield table(HEADINGS, (_row(study, method) for method in variants))
-        yield "Mean exit layer: over the rounds that drafted; the others are over all rounds."
+    drafting = [method for method in study.methods if pooled(study.of(method)).drafted.any()]
+    if drafting:
+        yield table(HEADINGS, best_in_bold([_row(study, method) for method in drafting]))
+        yield (
+            "Mean exit layer: over the rounds that drafted; the others are over all rounds. "
+            "Bold: the best of a column."
+        )
 
 
-def _row(study: Study, method: str) -> list[str]:
-    rounds = pooled(study.of(method))
+def _row(study: Study, method: str) -> list[Cell]:
+    rounds, speedup = pooled(study.of(method)), study.total(method).speedup
+    accepted, kept = rounds.acceptance_rate, rounds.mean_acceptance_length
     return [
-        code(method),
-        within(study.total(method).speedup, study.interval(method)),
-        fixed(rounds.etpl, 4),
-        percent(rounds.acceptance_rate, 1),
-        fixed(rounds.mean_acceptance_length),
-        fixed(rounds.mean_exit_layer, 1),
-        fixed(rounds.mean_drafted),
+        Cell(code(method)),
+        Cell(within(speedup, study.interval(method)), gain(speedup)),
+        Cell(fixed(rounds.etpl, 4), rounds.etpl),
+        Cell(percent(accepted, 1), accepted),
+        Cell(fixed(kept), kept),
+        Cell(fixed(rounds.mean_exit_layer, 1)),
+        Cell(fixed(rounds.mean_drafted)),
     ]
 
 

@@ -1,17 +1,29 @@
-"""The grid of fixed pairs: how fast each is, the best with hindsight, DEL and `auto` against it."""
+"""The grid of fixed pairs: how fast each is, the best with hindsight, methods against it."""
 
 from collections.abc import Iterable
 
 from dynexit.bench.report.grid import Grid, Strategy
-from dynexit.bench.report.markdown import bold, code, counted, percent, table, times, within
-from dynexit.bench.report.naming import is_adaptive, pair_label, task_label
+from dynexit.bench.report.markdown import (
+    Cell,
+    best_in_bold,
+    bold,
+    code,
+    counted,
+    gain,
+    percent,
+    table,
+    times,
+    within,
+)
+from dynexit.bench.report.naming import VANILLA, contends, pair_label, task_label
 from dynexit.bench.report.sections.base import Section, per_model
 from dynexit.bench.report.study import Study
 
 NOTE = (
     "Brackets hold (exit layer-speculation length). Regret = 1 - speedup / the oracle's speedup. "
     "The oracle takes the fastest pair of each prompt after the fact, and so profits from noise in "
-    "as many timings: it bounds what choosing once a prompt can win, from above."
+    "as many timings: it bounds what choosing once a prompt can win, from above. Bold: the best "
+    "method of a column, where it is faster than vanilla; hindsight is no method."
 )
 
 
@@ -20,8 +32,8 @@ def _write(study: Study) -> Iterable[str]:
     if not grid:
         return
     hindsight = [grid.best_overall, grid.best_per_task, grid.oracle]
-    made = (grid.method(study, method) for method in study.methods if is_adaptive(method))
-    rows = [_row(grid, one) for one in (*hindsight, *filter(None, made))]
+    made = (grid.method(study, method) for method in study.methods if method != VANILLA)
+    rows = best_in_bold(_row(grid, one) for one in (*hindsight, *filter(None, made)))
     headings = ["choice", *(code(task_label(task)) for task in grid.tasks)]
     yield (
         f"{len(grid.timings)} fixed pairs, on the {counted(len(grid.prompts), 'prompt')} that all "
@@ -33,11 +45,17 @@ def _write(study: Study) -> Iterable[str]:
     yield _pairs(grid)
 
 
-def _row(grid: Grid, strategy: Strategy) -> list[str]:
+def _row(grid: Grid, strategy: Strategy) -> list[Cell]:
+    contending = not strategy.pairs and contends(strategy.name)
+    groups: list[str | None] = [*grid.tasks, None]
+    speeds = [strategy.speedup(task) for task in groups]
+    texts = [times(speed) for speed in speeds[:-1]] + [within(speeds[-1], strategy.interval)]
+    cells = [
+        Cell(text + _chosen(strategy, task), gain(speed) if contending else None)
+        for text, task, speed in zip(texts, groups, speeds, strict=True)
+    ]
     name = strategy.name if strategy.pairs else code(strategy.name)
-    cells = [times(strategy.speedup(task)) + _chosen(strategy, task) for task in grid.tasks]
-    overall = within(strategy.speedup(), strategy.interval) + _chosen(strategy, None)
-    return [name, *cells, overall, bold(percent(grid.regret(strategy), 1))]
+    return [Cell(name), *cells, Cell(percent(grid.regret(strategy), 1), cells[-1].value)]
 
 
 def _chosen(strategy: Strategy, task: str | None) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from dynexit.bench.report.markdown import bold, code, fixed, percent, table
+from dynexit.bench.report.markdown import code, fixed, percent, table
 from dynexit.bench.report.naming import VANILLA, lossless, prompt_label, task_label
 from dynexit.bench.report.scores import GRAM, repeated, task_scores
 from dynexit.bench.report.sections.base import Section, per_model
@@ -42,7 +42,7 @@ def _row(name: str, samples: Sequence[Sample], promised: bool) -> list[str]:
     more = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
     same = sum(sample.identical for sample in samples)
     lossy = "" if promised else " (lossy by design)"
-    return [name + lossy, (shown + more) or "none", bold(f"{same}/{len(samples)}")]
+    return [name + lossy, (shown + more) or "none", f"{same}/{len(samples)}"]
 
 
 def _scores(study: Study) -> Iterable[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from dynexit.bench.passes import Roofline
-from dynexit.bench.report.markdown import bold, code, fixed, percent, scaled, table, times
+from dynexit.bench.report.markdown import code, fixed, percent, scaled, table, times
 from dynexit.bench.report.naming import roofline_label
 from dynexit.bench.report.sections.base import Blocks, Section
 from dynexit.bench.report.study import Evidence
@@ -39,7 +39,7 @@ def _rows(found: Roofline, context: int) -> Iterator[list[str]]:
         yield [
             *(f"{context:,}", str(point.rows), *map(fixed, parts)),
             *(times(point.total_ms / points[0].total_ms), fixed(floor)),
-            bold(percent(floor / point.total_ms)),
+            percent(floor / point.total_ms),
         ]
 
 

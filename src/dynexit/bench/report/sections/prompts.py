@@ -4,8 +4,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
 from dynexit.bench.report.grid import Grid
-from dynexit.bench.report.markdown import code, counted, percent, table, times, within
-from dynexit.bench.report.naming import AUTO, DEL, VANILLA, pair_label, task_label
+from dynexit.bench.report.markdown import (
+    Cell,
+    best_in_bold,
+    code,
+    counted,
+    gain,
+    percent,
+    table,
+    times,
+    within,
+)
+from dynexit.bench.report.naming import VANILLA, contends, pair_label, task_label
 from dynexit.bench.report.scores import repeated
 from dynexit.bench.report.sections.base import Section, per_model
 from dynexit.bench.report.study import Prompt, Study
@@ -16,7 +26,8 @@ Ratios = Mapping[Prompt, float]
 
 NOTE = (
     "Medians over prompts of the speed over vanilla's on the same prompt. The last column leaves "
-    f"out prompts whose plain text repeats more than {percent(REPEATING)} of its 4-grams."
+    f"out prompts whose plain text repeats more than {percent(REPEATING)} of its 4-grams. "
+    "Bold: the best of a column, where it is faster than vanilla."
 )
 
 
@@ -30,18 +41,25 @@ def _write(study: Study) -> Iterable[str]:
     tasks = [code(task_label(task)) for task in study.tasks]
     yield table(
         ["method", *tasks, "all [95 %]", f"not repeating ({counted(len(steady), 'prompt')})"],
-        ([*_row(study, code(m), ratios), _middle(ratios, steady)] for m, ratios in every.items()),
+        best_in_bold(_speed_row(study, method, every[method], steady) for method in every),
     )
     yield NOTE
-    subject = next((m for m in (AUTO, DEL) if m in others), None)
-    if subject is None or len(every) == 1:
+    fastest = max(filter(contends, others), key=lambda m: _middle_of_all(every[m]), default=None)
+    if fastest is None or len(every) == 1:
         return
-    own = every.pop(subject)
+    own = every.pop(fastest)
     rows = [_row(study, code(m), _against(own, ratios)) for m, ratios in every.items()]
     if grid := Grid.of(study):
         rows.append(_best_pairs(study, own, grid))
-    yield f"The speed of {code(subject)} over each method's, prompt by prompt; medians again:"
+    yield (
+        f"The speed of {code(fastest)}, the fastest by the median, over each method's, prompt by "
+        "prompt; medians again:"
+    )
     yield table(["against", *tasks, "all [95 %]"], rows)
+
+
+def _middle_of_all(ratios: Ratios) -> float:
+    return _median(ratios, ratios) or 0.0
 
 
 def _speeds(timings: Mapping[Prompt, Timing]) -> Ratios:
@@ -56,6 +74,13 @@ def _steady(study: Study) -> set[Prompt]:
     """Prompts whose plain text does not go in circles."""
     plain = {sample.prompt: sample.plain for m in study.methods for sample in study.of(m)}
     return {prompt for prompt, one in plain.items() if (repeated([one]) or 0.0) <= REPEATING}
+
+
+def _speed_row(study: Study, method: str, ratios: Ratios, steady: set[Prompt]) -> list[Cell]:
+    texts = [*_row(study, code(method), ratios), _middle(ratios, steady)]
+    groups = (*(_of(ratios, task) for task in study.tasks), list(ratios), list(steady))
+    medians = [gain(_median(ratios, g)) if contends(method) else None for g in groups]
+    return [Cell(text, value) for text, value in zip(texts, (None, *medians), strict=True)]
 
 
 def _row(study: Study, name: str, ratios: Ratios) -> list[str]:

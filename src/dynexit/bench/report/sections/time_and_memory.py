@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 from statistics import median
 
-from dynexit.bench.report.markdown import NONE, bold, code, fixed, percent, scaled, table
-from dynexit.bench.report.naming import VANILLA
+from dynexit.bench.report.markdown import NONE, code, fixed, percent, scaled, table
 from dynexit.bench.report.rounds import Split, pooled, split
 from dynexit.bench.report.sections.base import Section, per_model
 from dynexit.bench.report.study import Study
@@ -37,18 +36,17 @@ def _row(study: Study, method: str) -> list[str]:
     peak = max(one.peak_memory for one in own)
     return [
         code(method),
-        *_phases(split(pooled(study.of(method))), plain=method == VANILLA),
+        *_phases(split(pooled(study.of(method)))),
         fixed(1e3 * median(one.prefill_seconds for one in own), 1),
         scaled(peak, "B") if peak else NONE,
     ]
 
 
-def _phases(parts: Split | None, plain: bool) -> list[str]:
+def _phases(parts: Split | None) -> list[str]:
     if parts is None:
         return [NONE] * 6
     spent = (parts.draft, parts.verify, parts.control, parts.text, parts.round)
-    share = percent(parts.control_share, 1)
-    return [*(fixed(ms) for ms in spent), share if plain else bold(share)]
+    return [*(fixed(ms) for ms in spent), percent(parts.control_share, 1)]
 
 
 SECTION = Section("Time and memory", per_model(_write))
