@@ -42,7 +42,7 @@ def test_every_exit_that_auto_takes(family, exit_layer):
     lm = LanguageModel(model)
     method = f"auto:int8=true,exit_layer={exit_layer}"
     assert lm.generate(PROMPT, method, max_new_tokens=LENGTH).token_ids == vanillas(family)
-    assert model.draft_copy.kept_layers == max(2, exit_layer)
+    assert model.draft_copy.kept_layers == 2  # deeper exits draft with the model itself
 
 
 @pytest.mark.parametrize("company", [1, 3])
@@ -57,19 +57,15 @@ def test_exits_deeper_than_the_copy_draft_with_the_model_itself(exit_layer, comp
     assert model.draft_copy.kept_layers == 2
 
 
-def test_what_one_text_asks_of_the_copy_never_makes_it_smaller():
+def test_the_copy_is_the_same_whatever_texts_ask():
     model = native()
     lm = LanguageModel(model)
     lm.generate(PROMPT, "auto:int8=true,draft_vocabulary=1", max_new_tokens=2)
-    assert (model.draft_copy.kept_layers, model.draft_copy.kept_tokens) == (2, 29)
-    first = model.draft_copy
-    lm.generate(PROMPT, "auto:int8=true,exit_layer=4", max_new_tokens=2)
-    deeper = model.draft_copy
-    assert (deeper.kept_layers, deeper.kept_tokens) == (4, 29)
-    assert deeper is not first
-    for method in ("auto:int8=true", "auto:int8=true,draft_vocabulary=99999999999"):
+    copy = model.draft_copy
+    assert (copy.kept_layers, copy.kept_tokens) == (2, 29)
+    for method in ("auto:int8=true,exit_layer=4", "auto:int8=true,draft_vocabulary=33554432"):
         lm.generate(PROMPT, method, max_new_tokens=2)
-        assert model.draft_copy is deeper
+        assert model.draft_copy is copy
 
 
 def test_a_copy_that_outlives_its_model_still_drafts():
