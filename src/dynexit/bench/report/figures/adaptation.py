@@ -25,9 +25,9 @@ def _draw(studies: Sequence[Study]) -> Canvas | None:
     figure = canvas(4.2)
     panels = figure.subplots(2, len(methods), squeeze=False, sharex="col", sharey="row")
     for (above, below), method in zip(panels.T, methods, strict=True):
-        last = method == methods[-1]
-        curves(above, study, method, _mean_exit, (0, None) if last else None, named=last)
+        last = method == methods[-1]  # below first: it has all rounds, and both share their x
         curves(below, study, method, lambda r: r.acceptance_rate, (0, 1), named=last)
+        curves(above, study, method, _mean_exit, (0, None) if last else None, named=last)
         above.set_title(short(method)[:LONG_NAME])
         below.set_xlabel("round")
     panels[0, 0].set_ylabel("exit layer")
