@@ -23,7 +23,7 @@ def curves(
         named: whether the tasks' names stand at the curves' ends.
     """
     ends = []
-    for task, colour in task_colours(study).items():
+    for task, colour in task_colours(study, method).items():
         rounds, values = over_rounds(study.of(method, task), value)
         if rounds:
             axes.plot(rounds, values, color=colour, marker="o" if len(rounds) == 1 else "")

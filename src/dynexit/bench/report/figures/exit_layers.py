@@ -2,17 +2,14 @@
 
 from collections.abc import Sequence
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
 from dynexit.bench.report.figures.base import Figure
-from dynexit.bench.report.figures.style import GREY, SEQUENCE, canvas, grid_lines, label_ends
+from dynexit.bench.report.figures.style import GREY, canvas, grid_lines, label_ends, scale_colours
 from dynexit.bench.report.naming import VANILLA
 from dynexit.bench.report.study import Study
-
-PALEST = 0.85  # of the scale of colours that is seen on white
 
 
 def _draw(studies: Sequence[Study]) -> Canvas | None:
@@ -64,9 +61,7 @@ def speed_over_exits(study: Study, length: int) -> dict[int, float]:
 
 def _colours(study: Study) -> dict[int, str]:
     lengths = [d for d in sorted({d for _, d in study.grid}) if speed_over_exits(study, d)]
-    steps = max(1, len(lengths) - 1)
-    scale = mpl.colormaps[SEQUENCE]
-    return {d: mpl.colors.to_hex(scale(PALEST * i / steps)) for i, d in enumerate(lengths)}
+    return dict(zip(lengths, scale_colours(len(lengths)), strict=True))
 
 
 FIGURES = (

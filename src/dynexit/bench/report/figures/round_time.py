@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Canvas
 
 from dynexit.bench.report.figures.base import Figure
-from dynexit.bench.report.figures.style import COLOURS, canvas, grid_lines, note
+from dynexit.bench.report.figures.style import HEAT, canvas, grid_lines, note
 from dynexit.bench.report.naming import VANILLA, short
 from dynexit.bench.report.rounds import pooled, split
 from dynexit.bench.report.study import Study
 
-PHASES = {"draft": COLOURS[1], "verify": COLOURS[5], "control": COLOURS[0], "text": COLOURS[2]}
+SHADES = {"draft": 0.0, "verify": 0.45, "control": 1.0, "text": 0.75}
+PHASES = {phase: to_hex(colormaps[HEAT](shade)) for phase, shade in SHADES.items()}
 LABELS = {"control": "controller"}
 
 

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import hsv_to_rgb, rgb_to_hsv, to_hex, to_rgb
 from matplotlib.figure import Figure as Canvas
@@ -37,6 +38,7 @@ SHADES = 0.45  # how far settings may move a colour towards black or white
 TURN = 0.04  # and along the circle of hues
 HEAT = "cividis"  # of areas
 SEQUENCE = "viridis"  # of curves: its middle is no grey
+PALEST = 0.85  # of its colours, that is seen on white
 
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -95,9 +97,17 @@ def markers(study: Study) -> dict[str, str]:
     return {method: MARKERS[i % len(MARKERS)] for i, method in enumerate(others)}
 
 
-def task_colours(study: Study) -> dict[str, str]:
-    """A colour for each task."""
-    return {task: COLOURS[i % len(COLOURS)] for i, task in enumerate(study.tasks)}
+def task_colours(study: Study, method: str) -> dict[str, str]:
+    """A colour for each task, on a scale apart from the methods'; of one task the method's."""
+    if len(study.tasks) == 1:
+        return {task: colour_of(method) for task in study.tasks}
+    return dict(zip(study.tasks, scale_colours(len(study.tasks)), strict=True))
+
+
+def scale_colours(count: int) -> list[str]:
+    """So many colours along the scale of curves."""
+    scale = colormaps[SEQUENCE]
+    return [to_hex(scale(PALEST * i / max(1, count - 1))) for i in range(count)]
 
 
 def _names(own: str, method: str) -> bool:
