@@ -151,8 +151,8 @@ def test_one_new_token_takes_no_round(model, text, method):
     assert sequence.stats.rounds == []
 
 
-@pytest.mark.parametrize("wrong", [0, -3])
-def test_fewer_than_one_new_token_is_refused(model, wrong):
+@pytest.mark.parametrize("wrong", [-1, -3])
+def test_fewer_than_no_new_token_is_refused(model, wrong):
     with pytest.raises(DynexitError, match=f"max_new_tokens is {wrong}"):
         new_tokens(model, PROMPT, max_new_tokens=wrong)
 
@@ -181,7 +181,7 @@ def test_a_speculation_length_of_zero_is_plain_decoding(model, text):
 @pytest.mark.parametrize("exit_layer", [0, 5, 6])
 @pytest.mark.parametrize("method", [m for m in DRAFTING if m != "del-e-lim"])
 def test_exit_layers_outside_the_model_are_refused(model, method, exit_layer):
-    with pytest.raises(DynexitError, match=f"exit layer {exit_layer} is not between 1 and 4"):
+    with pytest.raises(DynexitError, match=f"exit.layer (is )?{exit_layer}"):
         new_tokens(model, PROMPT, method, exit_layer=exit_layer)
 
 

@@ -118,7 +118,7 @@ def test_several_devices_run_in_pytorch(checkpoint):
         (",".join(["cpu"] * 13), "13 devices are given for 12 layers"),
         ("cpu,tpu", "'tpu' is not known"),
         ("cpu,", "'' is not known"),
-        ("cpu,meta", "'meta' is not supported"),
+        ("cpu,meta", "'meta' is not known"),
     ],
 )
 def test_what_cannot_be_placed_is_told(checkpoint, devices, told):
