@@ -19,6 +19,7 @@ from dynexit.decoding.records import ShadowTokens
 from dynexit.methods import make_controller
 from dynexit.replay.running import replay
 from dynexit.replay.trace import TracedText, TraceInfo
+from dynexit.shapes import SHAPES
 
 # A layer is 1, a row more of it 0.1; the whole head 4, a call of it 0.5; a round 2 around passes.
 TABLE = Costs((1, 2), (1.0, 1.1), (4.0, 4.4), (0.5, 0.5), 0.8, 0.0, 2.0, 100, draft_call=0.3)
@@ -86,7 +87,7 @@ def useless(tmp_path_factory):
     Attention adds nothing, or all that such a model says would soon be one token.
     """
     folder = tmp_path_factory.mktemp("useless") / "model"
-    tiny = replace(synth.SHAPES["tiny"], vocab_size=8_192, hidden_size=64, num_layers=24)
+    tiny = replace(SHAPES["tiny"], vocab_size=8_192, hidden_size=64, num_layers=24)
     shape = replace(tiny, intermediate_size=192, num_heads=2, num_kv_heads=1, head_dim=32)
     random_model = synth._random_model
 
@@ -97,7 +98,7 @@ def useless(tmp_path_factory):
         return model
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(synth.SHAPES, "large head", shape)
+        patch.setitem(SHAPES, "large head", shape)
         patch.setattr(synth, "_random_model", unmixed)
         synth.synthesise(folder, "large head", {1: 0.11, 23: 0.13}, torch.float32, zipf=0.8)
     return folder
@@ -107,7 +108,9 @@ def useless(tmp_path_factory):
 def unmeasured(tmp_path: Path, monkeypatch):
     """Nothing is known of any model, and what is measured is a table."""
     monkeypatch.setenv("DYNEXIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(store, "measure_costs", lambda model: rough_costs(12.0, model.choosable))
+    monkeypatch.setattr(
+        store, "measure_costs", lambda model, copied: rough_costs(12.0, model.choosable)
+    )
 
 
 @pytest.mark.usefixtures("unmeasured")
