@@ -77,8 +77,8 @@ typedef struct {
 // and no exception leaves them. What pointers point to is the caller's to make large enough. `problem` is
 // the sentence of the calling thread's last refusal. A matrix's rows are outputs, [outputs, inputs], bf16
 // or fp32; or parts of it are in blocks of types for which `has_format`, which stay so. Where parts differ in
-// type, all but the last have a multiple of 32 outputs. Hidden states and logits are fp32. A copy that `convert` has filled reads its original's
-// embeddings, and must not outlive it.
+// type, all but the last have a multiple of 32 outputs. Hidden states and logits are fp32. A copy that
+// `convert` has filled reads its original's embeddings, and must not outlive it.
 typedef struct {
     const char* name;
     const char* (*problem)(void);
