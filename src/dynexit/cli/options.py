@@ -41,7 +41,10 @@ Runtime = Annotated[
     str | None,
     typer.Option(help="native (C++), graphs (CUDA) or eager [default: the first that can]."),
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads [default: all cores].")]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, help="CPU threads, as many as cores at most [default: all cores]."),
+]
 Tasks = Annotated[
     list[str] | None,
     typer.Option("--task", "-t", help="May repeat [default: all]; jsonl:FILE is your own prompts."),
