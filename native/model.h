@@ -112,11 +112,12 @@ struct PackedMatrix : Matrix {
         scales.assign(to == Dtype::int8 ? padded() : 0, 1.0f);
         scale = scales.empty() ? nullptr : scales.data();
         bias = biases.empty() ? nullptr : biases.data();
+        std::vector<float> rows(size_t(threads) * inputs);  // here, since the pool's work may not throw
         Pool::lead(threads, [&](Pool& pool) {
-            pool.each(groups(), [&](int, int group) {
-                std::vector<float> row(inputs);
+            pool.each(groups(), [&](int thread, int group) {
+                float* row = &rows[size_t(thread) * inputs];
                 for (int slot = group * kGroup; slot < (group + 1) * kGroup; ++slot) {
-                    from.take(slot, row.data());
+                    from.take(slot, row);
                     put_row(slot, inputs, [&](int i) { return row[i]; });
                 }
             });

@@ -24,9 +24,11 @@ from dynexit.decoding.text import NoText, TextSink, TextStream
 from dynexit.errors import DynexitError
 from dynexit.methods import DEFAULT_METHOD, UnknownSettingError, make_controller
 from dynexit.model.dtypes import parse_devices
+from dynexit.model.forking import prepare_forks
 from dynexit.model.interface import Model
 from dynexit.model.loading import find_checkpoint, load_eos, load_shape
 from dynexit.model.runtimes import load_into
+from dynexit.model.threads import use_threads
 from dynexit.model.tokenizer import CheckpointTokenizer, load_tokenizer
 
 BUNDLED = Path(__file__).parent / "bundled"
@@ -327,6 +329,8 @@ def load(
     """
     from dynexit.agreement import warn_if_useless
 
+    use_threads(None)
+    prepare_forks()
     folder = BUNDLED if model is None else find_checkpoint(model)
     devices = parse_devices(device)
     config = load_shape(folder)

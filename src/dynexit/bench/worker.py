@@ -4,8 +4,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from dynexit.bench.options import BUNDLED, Options, Shard
 from dynexit.bench.peers import Peer, find_peer, is_peer
 from dynexit.bench.records import Record, conditions
@@ -18,6 +16,7 @@ from dynexit.language_model import Generation, LanguageModel, load
 from dynexit.methods import make_controller
 from dynexit.model.fingerprint import fingerprint
 from dynexit.model.loading import parameters
+from dynexit.model.threads import use_threads
 from dynexit.tasks import make_task
 from dynexit.tasks.base import Example
 
@@ -133,8 +132,7 @@ class Worker:
             self._controllers.clear()
             self._peers.clear()
             self._warm.clear()
-            if self.options.threads is not None:
-                torch.set_num_threads(self.options.threads)
+            use_threads(self.options.threads)
             self._target = (name, self._load_one(name))
         if self.options.draft_model is not None and self._second is None:
             self._second = self._load_one(self.options.draft_model)

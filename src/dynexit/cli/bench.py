@@ -97,7 +97,7 @@ def bench(
     from dynexit.bench.options import TABLE_1
 
     settings = {**locals(), "method": (*(method or TABLE_1), *peer_methods(peer or []))}
-    _run(make_options(settings), out, make_executor(workers, ray, gpus_per_worker))
+    _run(make_options(settings), out, make_executor(workers, ray, gpus_per_worker, threads))
 
 
 def sweep(
@@ -130,7 +130,7 @@ def sweep(
     pairs = [(e, d) for e in parse_range(exit_layers) for d in parse_range(lengths)]
     grid = [f"layerskip:exit_layer={e},speculation_length={d}" for e, d in pairs]
     settings = {**locals(), "method": (*(method or ["del"]), *grid)}
-    _run(make_options(settings), out, make_executor(workers, ray, gpus_per_worker))
+    _run(make_options(settings), out, make_executor(workers, ray, gpus_per_worker, threads))
 
 
 def make_options(settings: dict[str, Any]) -> "Options":
@@ -157,14 +157,18 @@ def peer_methods(names: list[str]) -> list[str]:
     return [method for name in names for method in find_peer(name)[0].methods]
 
 
-def make_executor(workers: int, ray: str | None, gpus: float) -> "Executor":
-    """Where the shards run."""
+def make_executor(
+    workers: int, ray: str | None, gpus: float, threads: int | None = None
+) -> "Executor":
+    """Where the shards run, with so many threads each."""
     from dynexit.bench.executors import Cluster, Inline, Processes
+    from dynexit.model.threads import check_threads
 
     if ray is not None and workers > 1:
         raise DynexitError("give --workers for this machine or --ray for a cluster, not both.")
     if ray is not None:
         return Cluster(ray, gpus)
+    check_threads(threads)
     return Processes(workers) if workers > 1 else Inline()
 
 

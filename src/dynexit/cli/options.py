@@ -13,6 +13,7 @@ from dynexit.__main__ import INTERRUPTED
 from dynexit.cli.printing import note, notes
 from dynexit.errors import DynexitError
 from dynexit.model.names import check_names
+from dynexit.model.threads import check_threads, use_threads
 
 if TYPE_CHECKING:
     from dynexit.language_model import LanguageModel
@@ -40,7 +41,10 @@ Runtime = Annotated[
     str | None,
     typer.Option(help="native (C++), graphs (CUDA) or eager [default: the first that can]."),
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads [default: all cores].")]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, help="CPU threads, as many as cores at most [default: all cores]."),
+]
 Tasks = Annotated[
     list[str] | None,
     typer.Option("--task", "-t", help="May repeat [default: all]; jsonl:FILE is your own prompts."),
@@ -100,14 +104,12 @@ class Loading:
 
     def load(self, model: str | None) -> "LanguageModel":
         """Load a model; its warnings go to the terminal as one line each."""
+        check_threads(self.threads)
         with starting():
-            import torch
-
             from dynexit.language_model import load
             from dynexit.model.loading import find_checkpoint
 
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
+        use_threads(self.threads)
         if model is not None:
             find_checkpoint(model)  # a download shows bars, which a spinner would hide
         with starting(f"loading {model or 'the bundled model'}"), noted_warnings():

@@ -43,23 +43,22 @@ def train(
     """
     from dynexit.methods import parse_settings
     from dynexit.model.names import check_names
+    from dynexit.model.threads import check_threads, use_threads
     from dynexit.training.recipe import load_recipe
 
     check_names(None, device, None)
+    check_threads(threads)
     if not data_dir.is_dir():
         raise DynexitError(f"--data-dir {data_dir}: there is no such folder.")
     if out.exists() and not out.is_dir():
         raise DynexitError(f"--out {out} is a file: give a folder.")
     chosen = load_recipe(recipe, parse_settings(change or []))
     with starting():
-        import torch
-
         from dynexit.model.dtypes import parse_device
         from dynexit.training.trainer import Progress as State
         from dynexit.training.trainer import Trainer
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     with starting("reading texts"):
         trainer = Trainer(chosen, data_dir, out, parse_device(device))
     columns = (

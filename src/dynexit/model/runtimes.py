@@ -11,7 +11,6 @@ import torch
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig
 from dynexit.model.dtypes import fast_dtype, parse_dtype
-from dynexit.model.forking import prepare_forks
 from dynexit.model.gguf.files import is_gguf
 from dynexit.model.gguf.summary import dequantised
 from dynexit.model.graphs import trial
@@ -42,7 +41,6 @@ def load_into(
         DynexitError: a runtime that is not known or cannot run this, or as `load_model`.
     """
     check_runtime(runtime)
-    prepare_forks()
     native = runtime in (None, "native")
     chosen = fast_dtype(devices[0]) if dtype is None else parse_dtype(dtype)
     if dtype is None and native and is_fast() and not obstacle(config, torch.bfloat16, *devices):

@@ -83,13 +83,11 @@ def application(checkpoint: Checkpoint, settings: Settings, replicas: Replicas) 
 
 def _built(checkpoint: Checkpoint, settings: Settings) -> "FastAPI":
     """In a replica: its model and its application."""
-    import torch
-
     from dynexit.language_model import load
+    from dynexit.model.threads import use_threads
     from dynexit.serve.app import create_app
 
-    if checkpoint.threads is not None:
-        torch.set_num_threads(checkpoint.threads)
+    use_threads(checkpoint.threads)
     where = (checkpoint.dtype, checkpoint.device)
     lm = load(checkpoint.model, *where, runtime=checkpoint.runtime)
     name = checkpoint.draft_model

@@ -11,7 +11,22 @@
 - `hub.py` writes the `custom_generate` folder of a checkpoint repository.
 """
 
-from dynexit.integrations.transformers.generation import generate_hf
-from dynexit.integrations.transformers.runtimes import accelerate
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dynexit.integrations.transformers.generation import generate_hf
+    from dynexit.integrations.transformers.runtimes import accelerate
 
 __all__ = ["accelerate", "generate_hf"]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Both when they are asked for: exporting a checkpoint's folder needs no transformers."""
+        if name == "generate_hf":
+            from dynexit.integrations.transformers.generation import generate_hf as found
+        elif name == "accelerate":
+            from dynexit.integrations.transformers.runtimes import accelerate as found
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return found

@@ -32,6 +32,7 @@ from dynexit.model.native.rows import Angles, NativeRows
 from dynexit.model.native.workspace import ROWS, Workspace
 from dynexit.model.readings import Readings
 from dynexit.model.rope import RotaryTable
+from dynexit.model.threads import cores
 from dynexit.model.transformer import Transformer
 from dynexit.model.weights import weight_map
 
@@ -83,7 +84,7 @@ class NativeTransformer(Uncopied):
         self.runtime: Any = available[self.isa]
         self.runtime_name = f"native, {self.isa}"
         self.config, self.dtype = config, dtype
-        self.threads = threads or torch.get_num_threads()
+        self.threads = threads or min(torch.get_num_threads(), cores())
         self.layer_bytes = self.head_bytes = 0  # of matrices: what one pass reads
         self.embedding_bytes = 0  # of a table beside the head
         self._size = 1 if weights == "int8" else dtype.itemsize if weights is None else None
