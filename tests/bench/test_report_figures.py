@@ -1,5 +1,6 @@
 """The figures of a report, and what is said where one is missing."""
 
+import dataclasses
 import itertools
 import re
 
@@ -10,7 +11,7 @@ from reporting import all_records, del_records, grid_records, two_models, vanill
 from dynexit.bench.report import writing
 from dynexit.bench.report.figures import figures
 from dynexit.bench.report.figures.base import draw_all, styled
-from dynexit.bench.report.figures.heatmap import ETPL, SPEED, heat_values
+from dynexit.bench.report.figures.heatmap import ETPL, SPEED, compared, heat_values
 from dynexit.bench.report.figures.style import GREY, OWN, colour_of, colours, spread
 from dynexit.bench.report.gathering import gather
 from dynexit.bench.report.sections import SECTIONS
@@ -107,3 +108,18 @@ def test_names_beside_curves_are_pushed_apart():
     placed = spread([0.5, 0.5, 0.52], 0.1)
     assert all(b - a >= 0.1 - 1e-9 for a, b in itertools.pairwise(placed))
     assert spread([], 0.1) == []
+
+
+def test_what_a_figure_has_no_room_for_is_the_slowest():
+    slow = [dataclasses.replace(r, method="finite-state") for r in vanilla_records()]
+    (study,) = gather([*vanilla_records(), *slow, *del_records()]).studies
+    assert study.fastest(study.methods, 1) == ["del"]
+    assert study.fastest(["vanilla", "del"], 2) == ["vanilla", "del"]
+
+
+def test_a_task_that_one_pair_alone_ran_on_has_no_row_of_heat():
+    pair = "layerskip:exit_layer=1,speculation_length=1"
+    alone = [dataclasses.replace(r, task="gamma") for r in all_records()]
+    alone = [r for r in alone if r.method in ("vanilla", pair)]
+    (study,) = gather([*all_records(), *alone]).studies
+    assert [task for task in study.tasks if compared(study, task)] == ["alpha", "beta"]

@@ -1,5 +1,7 @@
 """Methods compared prompt by prompt, against medians worked out by hand."""
 
+import dataclasses
+
 import pytest
 from reporting import (
     DEL,
@@ -63,6 +65,12 @@ def test_the_best_fixed_pair_is_that_of_each_task():
         "beta": "1.00x (2-2)",
         "all [95 %]": "1.75x (1-2)",
     }
+
+
+def test_no_pair_is_named_for_a_task_that_none_ran_on():
+    other = [dataclasses.replace(r, task="gamma") for r in [*vanilla_records(), *del_records()]]
+    _, against = found([*all_records(), *other])
+    assert row_of(against, "best fixed pair")["gamma"] == "-"
 
 
 def test_texts_that_go_in_circles_are_left_out_of_the_last_column():

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from dynexit import __version__
+from dynexit.costs import store
+from dynexit.costs.table import rough_costs
 from dynexit.methods import DEFAULT_METHOD
 from dynexit.synth import synthesise
 
@@ -176,7 +178,9 @@ def test_version_says_name_and_version(dynexit) -> None:
     assert (code, out) == (0, f"dynexit {__version__}\n")
 
 
-def test_info_measures_every_exit(dynexit, checkpoint: Path) -> None:
+def test_info_measures_every_exit(dynexit, checkpoint: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("DYNEXIT_CACHE", str(tmp_path))
+    monkeypatch.setattr(store, "measure_costs", lambda model, copied: rough_costs(2.0, 2_048))
     code, out, _ = dynexit("info", checkpoint, "--json")
     record = json.loads(out)
     assert code == 0

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from time import perf_counter
 
 import torch
 
@@ -144,6 +145,35 @@ def settings_of(method: str, exits: Sequence[int], lengths: Sequence[int]) -> li
     return grid
 
 
+class Priced:
+    """A model whose passes take what a table says, by a clock of its own: no machine is faster."""
+
+    def __init__(self, model: Transformer, costs: Costs) -> None:
+        self._model, self._costs, self.seconds = model, costs, 0.0
+        self._depth = model.config.num_layers
+
+    def __getattr__(self, name):
+        return getattr(self._model, name)
+
+    def clock(self) -> float:
+        return self.seconds
+
+    def run_layers(self, hidden, rows, start, stop, *rest):
+        costs, drafted = self._costs, start == 0 and stop < self._depth and len(hidden) == 1
+        around = costs.round if stop == self._depth else 0.0
+        layers = costs.draft(stop) if drafted else costs.layers(stop - start, len(hidden))
+        self.seconds += around + layers
+        return self._model.run_layers(hidden, rows, start, stop, *rest)
+
+    def unembed(self, hidden, limit=None):
+        self.seconds += self._costs.unembed(len(hidden), limit)
+        return self._model.unembed(hidden, limit)
+
+    def read(self, hidden, limit=None):
+        self.seconds += self._costs.unembed(len(hidden), limit)
+        return self._model.read(hidden, limit)
+
+
 def decode(
     model: Transformer,
     prompt: Sequence[int],
@@ -154,13 +184,20 @@ def decode(
     second: Transformer | None = None,
     **settings,
 ) -> tuple[Decoding, list[Chunk]]:
-    """A finished sequence, whose inside tests may read, and its chunks."""
+    """A finished sequence, whose inside tests may read, and its chunks.
+
+    Methods that go by costs have some, and rounds take what these say.
+    """
     limits = Limits(max_new_tokens, model.config.max_positions, eos)
     controller = make_controller(method, **settings)
     if controller.reads_costs:
         controller.costs = CHEAP_DRAFTS
-    rule = sampling or Sampling()
-    sequence = Decoding(model, list(prompt), controller, rule, limits, NoText(), second)
+    rule, text, clock = sampling or Sampling(), NoText(), perf_counter
+    if controller.costs is not None:
+        model = Priced(model, controller.costs)
+        clock = model.clock
+    tokens = list(prompt)
+    sequence = Decoding(model, tokens, controller, rule, limits, text, second, clock=clock)
     return sequence, list(generate(sequence))
 
 

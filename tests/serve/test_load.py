@@ -17,6 +17,7 @@ import dynexit
 from dynexit.decoding.sequence import COURTEOUS
 from dynexit.model.cache import KVCache
 from dynexit.model.native.transformer import NativeCache
+from dynexit.serve import engine as serving_engine
 from dynexit.serve.app import create_app
 from dynexit.serve.server import open_socket
 from dynexit.serve.settings import Settings
@@ -257,13 +258,14 @@ def test_a_fault_of_ours_is_500_without_details(lm, server, caplog, monkeypatch)
     assert answer.usage.completion_tokens == 2
 
 
-def test_shutting_down_finishes_what_it_can_and_fails_the_rest(lm):
+def test_shutting_down_finishes_what_it_can_and_fails_the_rest(lm, monkeypatch):
     engine = create_app(lm, Settings(grace=1.0)).state.service.engine
-    told = {"short": [], "long": []}
+    told, passed = {"short": [], "long": []}, [0.0]
+    monkeypatch.setattr(serving_engine, "monotonic", lambda: passed[0])
 
     def steps(count):
         for _ in range(count):
-            time.sleep(0.01)
+            passed[0] += 0.01
             yield from lm.sequence("Hello", "vanilla", max_new_tokens=1).prefill()
         return count
 

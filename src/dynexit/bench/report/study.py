@@ -4,7 +4,7 @@ A run is the records with equal options, in practice one file. A prompt that sev
 counts with the sum of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -72,6 +72,12 @@ class Study:
         for sample in self.of(method, task):
             found[sample.prompt] = found.get(sample.prompt, Timing()) + sample.timing
         return found
+
+    def fastest(self, methods: Iterable[str], count: int) -> list[str]:
+        """Of these methods, in their order, so many: what a figure has room for."""
+        listed = list(methods)
+        kept = sorted(listed, key=lambda method: -(self.total(method).speedup or 0.0))[:count]
+        return [method for method in listed if method in kept]
 
     def total(self, method: str, task: str | None = None) -> Timing:
         """Timing over all prompts."""

@@ -20,7 +20,8 @@ LONG_NAME = 30
 
 def _draw(studies: Sequence[Study]) -> Canvas | None:
     study = studies[0]
-    drafting = [m for m in study.methods if pooled(study.of(m)).drafted.any()][:SHOWN]
+    drafting = [m for m in study.methods if pooled(study.of(m)).drafted.any()]
+    drafting = study.fastest(drafting, SHOWN)
     if not drafting:
         return None
     columns = min(COLUMNS, len(drafting))
@@ -58,7 +59,7 @@ FIGURES = (
         section="Exit layers and drafts",
         caption=(
             "Share of all rounds, plain steps among them, that keep so many drafted tokens (each "
-            "adds one token of the target's). At most six methods are drawn."
+            "adds one token of the target's). Of more than six methods the fastest are drawn."
         ),
         needs="records of any method that drafts",
         draw=_draw,

@@ -40,7 +40,8 @@ def _draw(studies: Sequence[Study], heat: Heat) -> Canvas | None:
     study = studies[0]
     if not study.grid:
         return None
-    rows: list[str | None] = [*([None] if len(study.tasks) > 1 else []), *study.tasks]
+    tasks = [task for task in study.tasks if compared(study, task)]
+    rows: list[str | None] = [*([None] if len(tasks) != 1 else []), *tasks]
     longest = _longest(study)
     figure = canvas(0.7 + 1.35 * len(rows))
     panels = figure.subplots(len(rows), SEGMENTS, squeeze=False, sharex=True, sharey=True)
@@ -52,6 +53,11 @@ def _draw(studies: Sequence[Study], heat: Heat) -> Canvas | None:
         axes.set_xlabel("speculation length")
     _ticks(panels[0, 0], *axes_of(study))
     return figure
+
+
+def compared(study: Study, task: str) -> bool:
+    """Whether more than one pair ran on it."""
+    return sum(bool(study.of(method, task)) for method in study.grid.values()) > 1
 
 
 def _row(figure: Canvas, row: Sequence[Axes], study: Study, task: str | None, heat: Heat) -> None:

@@ -1,6 +1,6 @@
 """Passes over the rows computed at once: what they took, and the least that they could take."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +8,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import PercentFormatter
 
-from dynexit.bench.passes import Roofline
+from dynexit.bench.passes import Point, Roofline
 from dynexit.bench.report.figures.base import Figure, rooflines, styled
-from dynexit.bench.report.figures.style import COLOURS, DPI, GREY, MARKERS, canvas, grid_lines
+from dynexit.bench.report.figures.style import (
+    DPI,
+    GREY,
+    MARKERS,
+    canvas,
+    grid_lines,
+    label_ends,
+    note,
+    scale_colours,
+)
 from dynexit.bench.report.naming import roofline_label
 from dynexit.model.files import replacing
 
@@ -34,7 +43,7 @@ def draw_rooflines(found: Sequence[Roofline]) -> Canvas:
     for one, (times, shares) in zip(found, panels, strict=True):
         _times(times, one)
         _shares(shares, one)
-        times.set_title(roofline_label(one))
+        times.set_title(roofline_label(one), pad=16)
     for axes in panels[-1]:
         axes.set_xlabel("rows computed at once")
     return figure
@@ -42,34 +51,34 @@ def draw_rooflines(found: Sequence[Roofline]) -> Canvas:
 
 def _times(axes: Axes, found: Roofline) -> None:
     """Milliseconds, each context's floor in its colour."""
-    for place, context in enumerate(found.contexts):
-        points = found.at(context)
+    for _, points, colour, marker in _lines(found):
         rows, floors = [p.rows for p in points], [p.floor_ms(found.limits) for p in points]
-        _measured(axes, rows, [p.total_ms for p in points], place, f"{context:,} positions")
-        axes.plot(rows, floors, color=COLOURS[place % len(COLOURS)], **FLOOR)
-    axes.plot([], [], color=GREY, label="least possible", **FLOOR)
+        axes.plot(rows, [p.total_ms for p in points], color=colour, marker=marker)
+        axes.plot(rows, floors, color=colour, **FLOOR)
     axes.set_ylabel("ms a pass")
     _furnish(axes, found)
-    axes.legend()
+    note(axes, "dashed: least possible", (1, 1), offset=(0, 4), color=GREY, ha="right")
 
 
 def _shares(axes: Axes, found: Roofline) -> None:
     """The floor over what was measured."""
-    for place, context in enumerate(found.contexts):
-        points = found.at(context)
+    ends = []
+    for context, points, colour, marker in _lines(found):
         shares = [p.floor_ms(found.limits) / p.total_ms for p in points]
-        _measured(axes, [p.rows for p in points], shares, place, f"{context:,} positions")
+        axes.plot([p.rows for p in points], shares, color=colour, marker=marker)
+        ends.append((shares[-1], f"{context:,} positions", colour))
     axes.axhline(1, color=GREY, **FLOOR)
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     axes.set_ylabel("least possible / measured")
     _furnish(axes, found)
+    label_ends(axes, ends)
 
 
-def _measured(
-    axes: Axes, rows: Sequence[int], values: Sequence[float], place: int, label: str
-) -> None:
-    colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
-    axes.plot(rows, values, color=colour, marker=marker, label=label)
+def _lines(found: Roofline) -> Iterator[tuple[int, list[Point], str, str]]:
+    """Contexts, their points, and how they are drawn."""
+    colours = scale_colours(len(found.contexts))
+    for place, context in enumerate(found.contexts):
+        yield context, found.at(context), colours[place], MARKERS[place % len(MARKERS)]
 
 
 def _furnish(axes: Axes, found: Roofline) -> None:

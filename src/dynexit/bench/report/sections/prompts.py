@@ -96,7 +96,8 @@ def _best_pairs(study: Study, own: Ratios, grid: Grid) -> list[str]:
         middles = {pair: _median(ratios, _of(ratios, task)) for pair, ratios in speeds.items()}
         best = max(middles, key=lambda pair: middles[pair] or 0.0)
         ratios = _against(own, speeds[best])
-        cells.append(f"{_middle(ratios, _of(ratios, task))} {pair_label(best)}")
+        middle = _median(ratios, _of(ratios, task))
+        cells.append(times(middle) if middle is None else f"{times(middle)} {pair_label(best)}")
     return ["best fixed pair", *cells]
 
 
