@@ -59,7 +59,7 @@ def test_a_prompt_that_is_none(lm, prompt, sentence):
         ({"max_new_tokens": 1.5}, "max_new_tokens is 1.5: it must be a whole number"),
         ({"max_new_tokens": float("nan")}, "max_new_tokens is nan: it must be a whole number"),
         ({"max_new_tokens": None}, "max_new_tokens is None: it must be a whole number"),
-        ({"max_new_tokens": -1}, "max_new_tokens is -1: it must be at least 1"),
+        ({"max_new_tokens": -1}, "max_new_tokens is -1: it must be at least 0"),
         ({"max_tokens": 5}, r"'max_tokens' \(is max_new_tokens meant\?\), and method 'auto' has"),
         ({"temprature": 1}, r"no argument 'temprature' \(is temperature meant\?\)"),
         ({"num_beams": 5}, "no setting 'num_beams'"),

@@ -52,7 +52,7 @@ def test_what_fits_is_taken():
         ({"count": None}, "it.count is None: it must be a whole number"),
         ({"count": 1, "share": float("nan")}, "it.share is nan: it must be a number"),
         ({"count": 1, "share": float("inf")}, "it.share is inf: it must be a number"),
-        ({"count": 1, "share": 10**400}, r"it.share is 10+\.\.\.: it must be a number"),
+        ({"count": 1, "share": 10**400}, "it.share is a number of 1329 bits: it must be a number"),
         ({"count": 1, "share": False}, "it.share is False: it must be a number"),
         ({"count": 1, "kind": "c"}, "it.kind is 'c': it must be 'a' or 'b'"),
         ({"count": 1, "maybe": "x"}, "it.maybe is 'x': it must be a whole number"),

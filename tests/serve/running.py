@@ -1,6 +1,7 @@
 """A real server on loopback, in this process."""
 
 import asyncio
+import logging
 import threading
 import time
 
@@ -49,6 +50,8 @@ class Running:
         self._socket = open_socket("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._server = make_server(self.app, "warning")
+        for name in ("uvicorn", "dynexit.serve"):
+            logging.getLogger(name).propagate = True  # to `caplog`
         self.crowd = self._server.config.http.crowd
         self._thread = threading.Thread(target=self._run)
 

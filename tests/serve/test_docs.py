@@ -17,7 +17,7 @@ from dynexit.serve.settings import Settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
 ADDRESS = "http://127.0.0.1:8000"
-NOT_ASKED_FOR = {"model", "prompt", "messages", "stream", "dynexit"}
+REPEATED = {"methods": "allow_method", "hosts": "allowed_host"}  # options of one value each
 
 
 def blocks(language):
@@ -46,13 +46,14 @@ def test_every_option_is_described_and_every_setting_is_an_option():
     options = set(inspect.signature(serve).parameters) - {"model"}
     for option in options:
         assert f"--{option.replace('_', '-')}`" in PAGE, option
-    assert {field.name for field in dataclasses.fields(Settings)} <= options
+    settings = {field.name for field in dataclasses.fields(Settings)}
+    assert {REPEATED.get(name, name) for name in settings} <= options
 
 
 def test_defaults_of_options_are_those_of_settings():
     options = inspect.signature(serve).parameters
     for field in dataclasses.fields(Settings):
-        if field.name != "method":
+        if field.name not in ("method", *REPEATED):
             assert options[field.name].default == field.default, field.name
 
 
