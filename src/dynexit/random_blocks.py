@@ -1,4 +1,4 @@
-"""Q4_K_M, which the gguf package cannot round to, as random blocks of its types: for speed alone."""
+"""Q4_K_M, to which the gguf package cannot round, as random blocks of its types: for speed alone."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class Mix:
     name: str = NAME
 
     def __call__(self, tensor: Outgoing, tied: bool) -> Type:
-        """See `writing.Types`."""
+        """See `writing.Mixture`."""
         if len(tensor.shape) == 1:
             return Type.F32
         if tensor.name == HEAD:
@@ -33,9 +33,7 @@ class Mix:
     def _more(self, layer: int) -> bool:
         """The first and last eighths of all layers, and every third between them."""
         eighth = self.layers // 8
-        return (
-            layer < eighth or layer >= 7 * self.layers // 8 or (layer - eighth) % 3 == 2
-        )
+        return layer < eighth or layer >= 7 * self.layers // 8 or (layer - eighth) % 3 == 2
 
 
 class RandomBlocks:
@@ -68,6 +66,6 @@ def _deviation(steps: int) -> float:
     return float(((steps**2 - 1) / 12) ** 0.5)
 
 
-def _put(blocks: NDArray[np.uint8], place: int, scales: NDArray[np.float32]) -> None:
+def _put(blocks: NDArray[np.uint8], place: int, scales: NDArray[np.floating]) -> None:
     """A row's fp16 number into each of its blocks."""
     blocks[..., place : place + 2] = scales.astype(np.float16)[:, None, None].view(np.uint8)

@@ -22,7 +22,7 @@ from transformers import PreTrainedTokenizerFast
 from dynexit.model.config import ModelConfig
 from dynexit.model.files import make_folder
 from dynexit.model.gguf.files import is_gguf
-from dynexit.model.gguf.writing import Types, in_memory, write
+from dynexit.model.gguf.writing import Mixture, Types, in_memory, write
 from dynexit.model.interface import Span
 from dynexit.model.loading import load_shape
 from dynexit.model.probe import read_layers
@@ -101,7 +101,7 @@ def _save(model: Transformer, out: Path, dtype: torch.dtype) -> None:
 def _save_gguf(model: Transformer, out: Path, kind: str, seed: int) -> None:
     tokenizer = byte_tokenizer(model.config.vocab_size)
     loaded = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END_OF_TEXT)
-    types = Mix(model.config.num_layers) if kind == NAME else Types.of(kind)
+    types: Mixture = Mix(model.config.num_layers) if kind == NAME else Types.of(kind)
     write(in_memory(model, loaded, out.stem), out, types, RandomBlocks(seed))
 
 

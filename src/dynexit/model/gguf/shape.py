@@ -60,7 +60,7 @@ def config_of(header: Header) -> Json:
     _check_kinds(header, own)
     _refuse(header, own)
     sizes = {ours: own[key] for ours, key in SIZES.items() if key in own}
-    # 1e-5 is 9.99999974e-06 in the file's fp32: the shortest number that is the same in fp32 is meant
+    # 1e-5 is 9.99999974e-06 in the file's fp32: meant is the shortest number that is the same there
     sizes |= {k: float(str(np.float32(own[key]))) for k, key in NUMBERS.items() if key in own}
     biases = {
         "attention_bias": "blk.0.attn_q.bias" in tensors,

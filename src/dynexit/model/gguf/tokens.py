@@ -24,8 +24,8 @@ def _by(pattern: str) -> PreTokenizer:
 
 
 _PLAIN = ByteLevel(add_prefix_space=False)
-# llama.cpp's name -> how a byte-level tokenizer splits a text, and whether a word that is a token is
-# one whatever the merges say
+# llama.cpp's name -> how a byte-level tokenizer splits a text, and whether a word that is a token
+# is one whatever the merges say
 SPLITTINGS: dict[str, tuple[PreTokenizer, bool]] = {
     "gpt-2": (_PLAIN, False),
     "smollm": (Sequence([Digits(individual_digits=True), _PLAIN]), False),
@@ -62,7 +62,7 @@ def from_file(file: Path) -> Any:
         loaded: Any = PreTrainedTokenizerFast.from_pretrained(
             folder, gguf_file=link.name, local_files_only=True
         )
-    name = header.metadata.get(SPLITTING)
+    name = str(header.metadata.get(SPLITTING))
     if known := SPLITTINGS.get(ALIASES.get(name, name)):
         loaded.backend_tokenizer.pre_tokenizer, loaded.backend_tokenizer.model.ignore_merges = known
     return loaded

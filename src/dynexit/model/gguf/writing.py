@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -70,9 +70,18 @@ class Source:
     tensors: Sequence[Outgoing]
 
 
+class Mixture(Protocol):
+    """Which type each matrix gets. `name` is llama.cpp's for the whole."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    def __call__(self, tensor: Outgoing, tied: bool) -> Type: ...  # noqa: D102
+
+
 @dataclass(frozen=True)
 class Types:
-    """The types of a file's matrices. A head that is the embedding, too, is a head."""
+    """One type for all matrices but the head. A head that is the embedding, too, is a head."""
 
     matrices: Type
     head: Type
@@ -139,7 +148,7 @@ def check_unquantised(file: Path) -> None:
         )
 
 
-def write(source: Source, file: Path, types: Types, encode: Encode | None = None) -> None:
+def write(source: Source, file: Path, types: Mixture, encode: Encode | None = None) -> None:
     """Write a model, all of it or nothing.
 
     Args:
@@ -157,21 +166,21 @@ def write(source: Source, file: Path, types: Types, encode: Encode | None = None
                 f"tensor {tensor.name!r} has rows of {tensor.shape[-1]}, no whole blocks of {size} "
                 f"as {kind.name} needs: use f16, bf16 or f32."
             )
-    with replacing(file) as unfinished:
-        with closing(GGUFWriter(unfinished, source.architecture)) as writer:
-            source.describe(writer)
-            writer.add_quantization_version(GGML_QUANT_VERSION)
-            writer.add_file_type(_file_type(types.name))
-            for tensor, kind in chosen:
-                shape = (*tensor.shape[:-1], _bytes(tensor.shape[-1], kind))
-                writer.add_tensor_info(
-                    tensor.name, shape, np.dtype(np.uint8), prod(shape), raw_dtype=kind
-                )
-            writer.write_header_to_file()
-            writer.write_kv_data_to_file()
-            writer.write_ti_data_to_file()
-            for tensor, kind in chosen:
-                writer.write_tensor_data(_encoded(tensor, kind, encode or rounded))
+    with (
+        replacing(file) as unfinished,
+        closing(GGUFWriter(unfinished, source.architecture)) as writer,
+    ):
+        source.describe(writer)
+        writer.add_quantization_version(GGML_QUANT_VERSION)
+        writer.add_file_type(_file_type(types.name))
+        for tensor, kind in chosen:
+            shape = (*tensor.shape[:-1], _bytes(tensor.shape[-1], kind))
+            writer.add_tensor_info(tensor.name, shape, np.dtype(np.uint8), prod(shape), kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        for tensor, kind in chosen:
+            writer.write_tensor_data(_encoded(tensor, kind, encode or rounded))
 
 
 def rounded(values: Tensor, kind: Type) -> Rows:
@@ -216,7 +225,7 @@ def _described(
     first: int | None,
     name: str,
 ) -> Source:
-    """What `reads` give, in the order of `weight_map`, as llama.cpp's converter would lay it out."""
+    """What `reads` give, in the order of `weight_map`, laid out as by llama.cpp's converter."""
     if config.family == "qwen3" and config.out_bias:
         raise DynexitError("llama.cpp knows no bias on the output of Qwen3's attention.")
 
