@@ -1,4 +1,4 @@
-"""Q4_K_M, to which the gguf package cannot round, as random blocks of its types: for speed alone."""
+"""Q4_K_M, to which the gguf package cannot round, as random blocks of its types, for speed."""
 
 from dataclasses import dataclass
 
