@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import nn
 from torch.special import erfc
-from transformers import PreTrainedTokenizerFast
 
 from dynexit.model.config import ModelConfig
 from dynexit.model.files import make_folder
@@ -99,6 +98,8 @@ def _save(model: Transformer, out: Path, dtype: torch.dtype) -> None:
 
 
 def _save_gguf(model: Transformer, out: Path, kind: str, seed: int) -> None:
+    from transformers import PreTrainedTokenizerFast
+
     tokenizer = byte_tokenizer(model.config.vocab_size)
     loaded = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END_OF_TEXT)
     types: Mixture = Mix(model.config.num_layers) if kind == NAME else Types.of(kind)

@@ -17,6 +17,7 @@ from tiny_checkpoints import VARIANTS
 import dynexit as package
 from dynexit.language_model import BUNDLED
 from dynexit.model.interface import Span
+from dynexit.model.names import WRITTEN
 from dynexit.model.native.binding import runtimes
 
 PROMPTS = [
@@ -26,8 +27,8 @@ PROMPTS = [
     "def mean(numbers):\n    ",
 ]
 TOKENS = 48
-# Between the best logit and the one that llama.cpp took: sums are rounded in another order.
-NEAR = {"f32": 1e-3, "f16": 0.05, "bf16": 0.05, "q8_0": 0.05, "q5_1": 0.05, "q4_0": 0.05}
+EXACT = ("f32", "f16")  # in the others, llama.cpp rounds hidden states in its own places
+NEAR = 0.05  # so that it may take a token whose logit is this much below the best one
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("llama_cpp") is None,
@@ -59,9 +60,8 @@ def shortfalls(model, prompt, following):
 
 
 @pytest.mark.skipif(not runtimes(), reason="needs the native library")
-@pytest.mark.parametrize("kind", NEAR)
+@pytest.mark.parametrize("kind", WRITTEN)
 def test_it_continues_the_bundled_models_texts_as_we_do(tmp_path, kind):
-    """The same text; where it is another, the two best tokens are as good as equal."""
     file = write(BUNDLED, tmp_path / "m.gguf", kind)
     lm = package.load(file, device="cpu", check=False)
     for prompt, (tokens, following) in zip(
@@ -69,10 +69,9 @@ def test_it_continues_the_bundled_models_texts_as_we_do(tmp_path, kind):
     ):
         assert tokens == lm.tokenizer.encode(prompt)
         ours = lm.generate(prompt, "vanilla", max_new_tokens=TOKENS, ignore_eos=True).token_ids
-        short = shortfalls(lm.model, tokens, following)
-        assert float(short.max()) <= NEAR[kind]
-        if kind in ("f32", "bf16"):
+        if kind in EXACT:
             assert following == ours
+        assert float(shortfalls(lm.model, tokens, following).max()) <= NEAR
 
 
 CASES = [
@@ -86,7 +85,7 @@ CASES = [
 def test_it_runs_every_family(tmp_path, family, variant):
     assert variant in VARIANTS[family]
     tokenizer = byte_level()
-    sizes = {**WIDE, "vocab_size": len(tokenizer) + 3, "eos_token_id": tokenizer.eos_token_id}
+    sizes = {**WIDE, "vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id}
     folder = saved(tmp_path / "folder", family, variant, **sizes)
     tokenizer.save_pretrained(folder)
     file = write(folder, tmp_path / "m.gguf")
