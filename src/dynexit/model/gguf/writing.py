@@ -196,7 +196,8 @@ def _encoded(tensor: Outgoing, kind: Type, encode: Encode) -> Rows:
     rows = np.empty((len(values), _bytes(tensor.shape[-1], kind)), np.uint8)
     for start in range(0, len(rows), ROWS):
         part = values[start : start + ROWS].float()
-        if not float(part.abs().max()) <= most:
+        least, largest = map(float, part.aminmax())
+        if not -most <= least <= largest <= most:  # nor if one is no number
             raise DynexitError(f"tensor {tensor.name!r} has numbers that {kind.name} cannot hold.")
         rows[start : start + ROWS] = encode(part, kind)
     return rows
