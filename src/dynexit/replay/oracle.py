@@ -38,7 +38,7 @@ class _Rounds:
     def __init__(self, trace: Trace, text: TracedText, costs: Costs) -> None:
         depth = trace.info.num_layers
         first = text.prompt_length - text.first
-        trimmed = text.trimmed[: depth // 2, first:]
+        trimmed = text.trimmed[: depth // 2, first:, 0]
         self.count = text.generated - 1
         self.runs = _runs(np.equal(trimmed, text.best[-1, first:, 0])[:, : self.count])
         self.found = _found(text)

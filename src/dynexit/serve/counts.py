@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from dynexit.decoding.records import Draft
 from dynexit.serve.replies import Counts, RejectedToken, Trace, TracedToken, Usage
 from dynexit.serve.service import Ongoing
 from dynexit.serve.work import Progress
@@ -41,17 +42,18 @@ def trace_of(
 ) -> Trace:
     """What a round did, token by token; round 0 is the prefill."""
     done = progress.round
-    drafted = list(done.draft_tokens) if done else []
-    likely: list[float | None] = list(done.confidences) if done else []
-    likely += [None] * (len(drafted) - len(likely))
-    accepted = done.accepted if done else 0
-    sure = [*likely[:accepted], None, None, None]  # a leaf, the target's token, a held-back rest
+    draft = (done.draft if done else None) or Draft()
+    drafted, path = draft.tokens, done.path if done else ()
+    likely: list[float | None] = [*draft.confidences] or [None] * len(drafted)
+    if draft.ranks is not None:  # only the best children's are known
+        likely = [None if rank else sure for sure, rank in zip(likely, draft.ranks, strict=True)]
+    sure = [*(likely[row - 1] for row in path), None, None]  # the target's, a held-back rest
     return Trace(
         round=index,
         drafter=done.plan.drafter if done and drafted else None,
         exit_layer=done.plan.exit_layer if done and drafted else None,
-        drafted=done.all_drafted if done else 0,
-        accepted=done.all_accepted if done else 0,
+        drafted=done.drafted if done else 0,
+        accepted=done.accepted if done else 0,
         tokens=[
             TracedToken(
                 id=chunk.token_ids[0] if chunk.token_ids else -1,
@@ -63,7 +65,8 @@ def trace_of(
         ],
         rejected=[
             RejectedToken(id=token, text=piece(token), confidence=confidence)
-            for token, confidence in zip(drafted[accepted:], likely[accepted:], strict=True)
+            for row, (token, confidence) in enumerate(zip(drafted, likely, strict=True), 1)
+            if row not in path
         ],
         draft_seconds=done.draft_seconds if done else 0.0,
         verify_seconds=done.verify_seconds if done else 0.0,

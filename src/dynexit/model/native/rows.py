@@ -32,12 +32,12 @@ class NativeRows:
     def __init__(self, spans: Sequence[Span], model: "NativeTransformer") -> None:
         self._alive = tuple(spans)  # their caches must outlive this pass
         self.angles = model.angles(max(span.stop for span in spans))
-        self.count = sum(span.length + len(span.leaves) for span in spans)
+        self.count = sum(span.length for span in spans)
         self.spans = (NativeSpan * len(spans))(
             *(
                 NativeSpan(
-                    *(cast(NativeCache, s.cache).handle, s.start, s.length, len(s.leaves), s.slot),
-                    (c_int32 * len(s.leaves))(*s.leaves),
+                    *(cast(NativeCache, s.cache).handle, s.start, 0, s.length, s.slot),
+                    None if s.parents is None else (c_int32 * len(s.parents))(*s.parents),
                 )
                 for s in spans
             )

@@ -274,8 +274,11 @@ class NativeTransformer(Uncopied):
         self, cache: Cache, start: int, token: int, rule: DraftingRule, states: bool
     ) -> Drafted:
         """See `DraftsAlone`. Its states are there until the cache's next draft or verification."""
-        held, rows = cast(NativeCache, cache), rule.length + 1
-        work, angles = held.workspace(rows + rule.length), self.angles(start + rows)
+        held, rows = cast(NativeCache, cache), rule.nodes + 1
+        work = held.workspace(rows)
+        angles = self.angles(start + 1 + min(rule.depth, rule.nodes))
+        if states and rule.ranks > 1:
+            raise DynexitError("a draft that keeps the states of each layer has no branches.")
         left = torch.empty(rows, rule.exit_layer, self.config.hidden_size) if states else None
         work.drafted.states = None if left is None else left.data_ptr()
         drafting = work.drafting(rule)
@@ -285,14 +288,13 @@ class NativeTransformer(Uncopied):
             *(self.handle, byref(drafting), held.handle, start, token),
             *(byref(angles.at), byref(work.drafted)),
         )
-        told, leaves = work.told()
-        count = len(told[0]) + 1
-        kept = None if left is None else left[:count]
-        return Drafted(work.states[count + len(leaves)], kept, lambda: told, leaves)
+        told = work.told()
+        count = len(told.tokens) + 1
+        return Drafted(work.states[count], None if left is None else left[:count], lambda: told)
 
     def verify(self, given: list[int] | Tensor, span: Span, start: int, stop: int) -> Readings:
         """See `VerifiesAlone`."""
-        held, rows = cast(NativeCache, span.cache), span.length + len(span.leaves)
+        held, rows = cast(NativeCache, span.cache), span.length
         work, angles = held.workspace(rows), self.angles(span.stop)
         tokens, address = None, work.address
         if isinstance(given, Tensor):
