@@ -19,6 +19,7 @@ ROOMS = {
         "dynexit.decoding.records",
         "dynexit.costs.paying",
         "dynexit.costs.table",
+        "dynexit.model.drafting_rule",
         "dynexit.errors",
         "dynexit.plain",
         "dynexit.setting_types",

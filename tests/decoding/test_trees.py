@@ -9,7 +9,7 @@ from tiny import FAMILIES, Fixed, decode, random_model
 from dynexit import Sampling
 from dynexit.costs.table import Costs
 from dynexit.decoding.acceptance import accept
-from dynexit.decoding.controllers.auto import Auto
+from dynexit.decoding.controllers.auto import FIRST, Auto
 from dynexit.decoding.controllers.estimates import OTHERS, OtherEstimates
 from dynexit.decoding.records import Draft, Plan, Round
 from dynexit.decoding.sampling import Chooser
@@ -51,7 +51,9 @@ def test_the_text_is_plain_decodings(family, drafter):
         assert sequence.new_tokens == plain.new_tokens
         assert sequence.finish_reason == plain.finish_reason
         check(sequence, chunks)
-        off_the_chain += sum(list(r.path) != list(range(1, r.accepted + 1)) for r in sequence.stats.rounds)
+        off_the_chain += sum(
+            list(r.path) != list(range(1, r.accepted + 1)) for r in sequence.stats.rounds
+        )
     assert off_the_chain > 10
 
 
@@ -124,6 +126,7 @@ def test_auto_branches_where_rows_are_cheap(costs, branches):
     auto = Auto(lookup=False)
     auto.costs = costs
     auto.start(8)
+    auto._rounds = FIRST
     pricing = auto._with_layer(2, auto._pace.rate).plan.pricing
     assert (max(pricing.odds[1]) >= pricing.rows[0]) == branches
     auto.share(2)

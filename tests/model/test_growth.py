@@ -26,7 +26,13 @@ def told(model, start, newest, rule):
             chances = model.unembed(state)[0, : rule.limit].softmax(-1)
             best = chances.topk(rule.ranks)
             children += [
-                Child(row, rank, int(best.indices[rank]), float(best.values[rank]), float(best.values[0]))
+                Child(
+                    row,
+                    rank,
+                    int(best.indices[rank]),
+                    float(best.values[rank]),
+                    float(best.values[0]),
+                )
                 for rank in range(rule.ranks)
             ]
         growth.grow(children)
@@ -61,7 +67,11 @@ def test_python_and_the_library_grow_the_same_draft(native, seed):
         drafted = model.draft(prefilled(model, start), start, newest, rule, False)
         expected = told(model, start, newest, rule)
         got = drafted.nodes
-        assert (got.tokens, got.parents, got.ranks) == (expected.tokens, expected.parents, expected.ranks)
+        assert (got.tokens, got.parents, got.ranks) == (
+            expected.tokens,
+            expected.parents,
+            expected.ranks,
+        )
         assert got.confidences == pytest.approx(expected.confidences, rel=1e-4)
         assert drafted.hidden.shape[0] == len(got.tokens) + 1
 

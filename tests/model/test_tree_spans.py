@@ -58,7 +58,10 @@ def test_a_row_is_what_its_path_would_be_as_a_text(native, dtype, weights, shape
 @pytest.mark.parametrize("seed", range(6))
 def test_any_tree(native, seed):
     draw = random.Random(seed)
-    parents = [draw.randint(max(0, row - draw.choice((1, 3, 60))), row) for row in range(draw.randint(1, 40))]
+    parents = [
+        draw.randint(max(0, row - draw.choice((1, 3, 60))), row)
+        for row in range(draw.randint(1, 40))
+    ]
     check(native(torch.bfloat16), parents, draw.choice((1, 30, 490, 509)), draw)
 
 

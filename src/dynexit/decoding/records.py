@@ -195,6 +195,11 @@ class Round:
         parents = None if self.draft is None else self.draft.parents
         return self.drafted if parents is None else depth_of(parents)
 
+    @property
+    def confidences(self) -> Sequence[float]:
+        """Of each drafted token, where the plan reads them: see `Draft`."""
+        return () if self.draft is None else self.draft.confidences
+
     def judged(self) -> Iterator[tuple[int, float, bool]]:
         """Of drafted tokens whose parent stayed: rank, confidence of the best child there, and
         whether the token was accepted. Nothing is known of the others.

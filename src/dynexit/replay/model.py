@@ -132,8 +132,10 @@ class TraceModel:
         """Of a level of a draft."""
         begun, self.drafting = self.drafting, True
         more = layers * (self.costs.layers(1, rows) - self.costs.layers(1, 1))
-        return self.costs.draft(layers, context) + more + (
-            0.0 if begun else self.costs.draft_start(layers)
+        return (
+            self.costs.draft(layers, context)
+            + more
+            + (0.0 if begun else self.costs.draft_start(layers))
         )
 
     def verify(self, given: list[int] | Tensor, span: Span, start: int, stop: int) -> Readings:
@@ -191,7 +193,9 @@ class TraceModel:
                 places.append(self._place(position, nodes.tokens[row - 1], place >= 0))
         nodes = growth.nodes
         span = Span(held, start, len(places), nodes.parents, rule.slot(start))
-        hidden = torch.tensor([[place, layer] for place in self._placed([token, *nodes.tokens], span)])
+        hidden = torch.tensor(
+            [[place, layer] for place in self._placed([token, *nodes.tokens], span)]
+        )
         left = self._after(hidden, 1, layer).transpose(0, 1) if states else None
         return Drafted(hidden, left, lambda: nodes)
 
@@ -204,7 +208,13 @@ class TraceModel:
             tokens, chances = self._recorded(rule.exit_layer - 1, at, rule.limit)
             on = places[row] >= 0
             found += [
-                Child(row, rank, int(tokens[rank]) if on else -1, float(chances[rank]), float(chances[0]))
+                Child(
+                    row,
+                    rank,
+                    int(tokens[rank]) if on else -1,
+                    float(chances[rank]),
+                    float(chances[0]),
+                )
                 for rank in range(min(rule.ranks, len(tokens)))
             ]
         return found

@@ -6,13 +6,13 @@ helps, little is tried.
 """
 
 from dataclasses import dataclass, replace
-from itertools import accumulate, compress, pairwise
+from itertools import compress, pairwise
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from dynexit.costs.paying import DraftPrice, best_promise, copy_price, draft_price, pays
-from dynexit.costs.table import ROUGH
+from dynexit.costs.table import ROUGH, rising
 from dynexit.decoding.controllers.base import LONGEST, Controller, Layer, check_exit_layer
 from dynexit.decoding.controllers.estimates import (
     Drift,
@@ -35,7 +35,6 @@ LOYALTY = 0.05  # tokens a round that another exit must be worth more to replace
 CANDIDATES = 8  # exit layers at most
 WAITING = 0.3  # tokens that a draft must be worth more where others would wait for it
 NODES = 24  # tokens of a draft: its rows, and one more
-WIDE = 8  # rows: one of a few is taken to cost their mean, since single timings are not exact
 HOPE = 1.3  # of plain decoding's pace: the pace before anything is known
 NO_DRAFT = Plan(0, shadow=())
 
@@ -277,16 +276,16 @@ class Auto(Controller):
 
     @property
     def _trees(self) -> bool:
-        """Whether drafts may branch: not where several texts share passes."""
-        return self.tree and self._company == 1
+        """Whether drafts may branch: not before the first lesson, when nothing is known of the
+        text, and not where several texts share passes.
+        """
+        return self.tree and self._company == 1 and self._rounds >= FIRST
 
     @property
     def _rows(self) -> list[float]:
         """Seconds of the rows of a draft, from the first on, through all layers; never falling."""
-        through = self._verify(0)
-        mean = (through[WIDE + 1] - through[1]) / WIDE
-        single = (max(after - now, mean) for now, after in pairwise(through[1 : NODES + 2]))
-        return list(accumulate(single, max))
+        through = self._verify(0)[1 : NODES + 2]
+        return rising(after - now for now, after in pairwise(through))
 
     def _beside_price(self, layer: int) -> float:
         """Seconds of one more row in a level of a draft."""

@@ -173,7 +173,7 @@ def tenth(confidence: float) -> int:
 
 @dataclass
 class OtherEstimates:
-    """How often a token's second, third ... choice is right, by how sure the layer was of its first.
+    """How often a second or third choice is right, by how sure the layer was of its first.
 
     Layers hardly differ in that, so all are counted together; but the other choices of a layer
     that is not to be trusted are worth no more than its first.
