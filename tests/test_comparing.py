@@ -11,9 +11,9 @@ from dynexit.comparing import (
     run_in_turn,
     shown_speed,
     shown_speedup,
-    speedup,
 )
 from dynexit.decoding.records import PLAIN_STEP, Round
+from dynexit.rates import speedup
 
 
 def run_of(tokens: int, seconds: float) -> dynexit.Generation:

@@ -20,28 +20,25 @@ from reporting import (
 
 from dynexit import DynexitError
 from dynexit.bench.records import Record
-from dynexit.bench.report.columns import Rounds
-from dynexit.bench.report.flops import Rows, count_rows, decoding_flops
-from dynexit.bench.report.gathering import gather
-from dynexit.bench.report.generation import Reader
-from dynexit.bench.report.grid import Grid
-from dynexit.bench.report.markdown import code, scaled, within
-from dynexit.bench.report.naming import fixed_pair, model_label, rank, task_label
-from dynexit.bench.report.rounds import (
-    bounds,
-    over_rounds,
-    pooled,
-    segments,
-    split,
+from dynexit.bench.report.gathering import gather, generation
+from dynexit.bench.report.rounds import Rounds, Rows, bounds, over_rounds, segments
+from dynexit.bench.report.speeds import Timing, interval
+from dynexit.bench.report.study import task_scores
+from dynexit.bench.report.wording import (
+    code,
+    fixed_pair,
+    model_label,
+    rank,
+    scaled,
+    task_label,
+    within,
 )
-from dynexit.bench.report.scores import task_scores
-from dynexit.bench.report.timing import Timing, interval
 from dynexit.decoding.records import Statistics
 
 
 def read(one):
     """A record as the report holds it."""
-    return Reader().read(one)
+    return generation(one, one.stats, {})
 
 
 def columns(rounds):
@@ -85,29 +82,35 @@ def test_a_speedup_is_per_token_where_texts_differ_in_length():
     assert Timing().tokens_per_second is None
 
 
+SLOW, FAST = Timing(2.0, 10, 1.0, 10), Timing(3.0, 10, 1.0, 10)
+
+
+def interval_of(*tasks):
+    """Of so many tasks, each with these timings of its prompts."""
+    return interval({(str(i), str(j)): t for i, own in enumerate(tasks) for j, t in enumerate(own)})
+
+
 def test_the_interval_of_two_prompts_spans_from_one_to_the_other():
     """Drawn with replacement, the slower stands alone in a quarter of the resamples."""
-    slow, fast = Timing(2.0, 10, 1.0, 10), Timing(3.0, 10, 1.0, 10)
     nothing = [[Timing()]] * 3
-    assert interval([[slow, fast], *nothing]) == pytest.approx((2.0, 3.0))
-    assert interval([[slow, fast], *nothing]) == interval([[slow, fast], *nothing])
+    assert interval_of([SLOW, FAST], *nothing) == pytest.approx((2.0, 3.0))
+    assert interval_of([SLOW, FAST], *nothing) == interval_of([SLOW, FAST], *nothing)
 
 
 def test_prompts_are_drawn_within_their_task():
-    slow, fast = Timing(2.0, 10, 1.0, 10), Timing(3.0, 10, 1.0, 10)
-    assert interval([[slow], [fast], [slow, slow], [fast]]) == pytest.approx((2.4, 2.4))
+    assert interval_of([SLOW], [FAST], [SLOW, SLOW], [FAST]) == pytest.approx((2.4, 2.4))
 
 
 def test_few_prompts_have_no_interval():
-    slow, fast = Timing(2.0, 10, 1.0, 10), Timing(3.0, 10, 1.0, 10)
-    assert interval([[slow, fast], [slow, fast]]) is None
-    assert interval([[slow, fast], [slow, fast, slow]]) is not None
+    assert interval_of([SLOW, FAST], [SLOW, FAST]) is None
+    assert interval_of([SLOW, FAST], [SLOW, FAST, SLOW]) is not None
+    assert interval_of([Timing()] * 5) is None  # nor has what decoded nothing
 
 
 def test_the_interval_narrows_with_more_prompts():
     prompts = [Timing(1 + 0.1 * (i % 5), 10, 1.0, 10) for i in range(200)]
-    low, high = interval([prompts])
-    wide_low, wide_high = interval([prompts[:10]])
+    low, high = interval_of(prompts)
+    wide_low, wide_high = interval_of(prompts[:10])
     assert wide_low < low < 1.2 < high < wide_high
 
 
@@ -158,10 +161,6 @@ def test_failures_and_records_without_vanilla_enter_no_number():
             [*vanilla_records(), *vanilla_records(options={"max_new_tokens": 99})],
             "made with max_new_tokens 9 and 99: report them apart",
         ),
-        (
-            [dataclasses.replace(vanilla_records()[0], stats={"num_layers": 4})],
-            "the statistics of alpha a1 vanilla cannot be read",
-        ),
     ],
 )
 def test_what_cannot_be_reported_is_refused(records, message):
@@ -198,7 +197,7 @@ def test_methods_stand_in_the_paper_s_order():
 
 def test_the_best_pairs_with_hindsight():
     study = study_of(all_records())
-    grid = Grid.of(study)
+    grid = study.fixed_pairs
     assert grid.best_overall.pair() == (1, 1)
     assert grid.best_overall.speedup() == pytest.approx(3.2 / 1.5)
     assert grid.best_per_task.pair("alpha") == (1, 2)
@@ -212,8 +211,8 @@ def test_the_best_pairs_with_hindsight():
 
 def test_regret_is_what_is_missing_to_the_oracle():
     study = study_of(all_records())
-    grid = Grid.of(study)
-    made = grid.method(study, "del")
+    grid = study.fixed_pairs
+    made = grid.method("del", study.timings("del"))
     assert grid.regret(made) == pytest.approx(1 - 1.0 / 1.2)
     assert grid.regret(grid.oracle) == 0
     assert grid.regret(grid.best_overall) == pytest.approx(1 - 1.0 / 1.5)
@@ -223,32 +222,32 @@ def test_a_grid_is_of_the_prompts_that_all_pairs_have_finished():
     lost = grid_records()[-1]  # (2, 2) on b1
     without = [r for r in all_records() if r.key != lost.key]
     study = study_of(without)
-    assert Grid.of(study).prompts == [("alpha", "a1"), ("alpha", "a2")]
+    assert study.fixed_pairs.prompts == [("alpha", "a1"), ("alpha", "a2")]
     unfinished = study_of([r for r in without if (r.method, r.example) != ("del", "a1")])
-    assert Grid.of(unfinished).method(unfinished, "del") is None
-    assert not Grid.of(study_of(vanilla_records()))
+    assert unfinished.fixed_pairs.method("del", unfinished.timings("del")) is None
+    assert not study_of(vanilla_records()).fixed_pairs
 
 
 def test_flops_of_vanilla_are_all_layers_and_a_head_for_every_token():
     one = record("t", "1", "vanilla", plain(3), 1.0)
-    assert decoding_flops(read(one)) == 2 * 3 * (4 * 10 + 100)
-    assert decoding_flops(read(dataclasses.replace(one, shape={}))) is None
+    assert read(one).flops == 2 * 3 * (4 * 10 + 100)
+    assert read(dataclasses.replace(one, shape={})).flops is None
 
 
 def test_flops_of_a_draft_count_rejected_rows_and_both_heads():
     rounds = [drafted(2, 3, 1), *plain(1)]
     layers, heads = 4 * 4 + 4, 3 + 4 + 1
-    assert count_rows(columns(rounds), shadow=False) == Rows(layers, heads)
+    assert columns(rounds).rows(shadow=False) == Rows(layers, heads)
     one = record("t", "1", "layerskip", rounds, 1.0)
-    assert decoding_flops(read(one)) == 2 * (10 * layers + 100 * heads)
+    assert read(one).flops == 2 * (10 * layers + 100 * heads)
 
 
 def test_flops_of_del_hold_the_heads_of_its_shadow_tokens():
     rounds = [drafted(2, 3, 1), *plain(1)]
     shadow = 3 * (1 + 1) + 3 * (0 + 1)
-    assert count_rows(columns(rounds), shadow=True) == Rows(20, 8 + shadow)
+    assert columns(rounds).rows(shadow=True) == Rows(20, 8 + shadow)
     one = record("t", "1", "del", rounds, 1.0)
-    assert decoding_flops(read(one)) == 2 * (10 * 20 + 100 * (8 + shadow))
+    assert read(one).flops == 2 * (10 * 20 + 100 * (8 + shadow))
 
 
 def test_flops_of_two_models_are_those_of_both():
@@ -258,20 +257,19 @@ def test_flops_of_two_models_are_those_of_both():
     }  # fmt: skip
     rounds = [drafted(0, 3, 1, drafter="second-model"), drafted(0, 2, 2, drafter="second-model")]
     rounds += [*plain(1), drafted(0, 2, 0, drafter="second-model")]
-    rows = count_rows(columns(rounds), shadow=False)
+    rows = columns(rounds).rows(shadow=False)
     passed = (2 + 2) + (1 + 1) + (3 + 1)  # unread: two at first, one, then two and a plain step's
     assert rows == Rows(4 * (4 + 3 + 1 + 3), 4 + 3 + 1 + 3, passed, 3 + 2 + 2)
     one = record("t", "1", "two-model", rounds, 1.0, shape=shape)
-    assert decoding_flops(read(one)) == 2 * (10 * 44 + 100 * 11 + 3 * 20 + 5 * 7)
+    assert read(one).flops == 2 * (10 * 44 + 100 * 11 + 3 * 20 + 5 * 7)
 
 
 def test_segments_are_quarters_by_a_round_s_first_token():
     """Tokens 1 to 8 after prefill's 0: rounds begin at 1, 4 and 7 of 9."""
-    samples = study_of([*vanilla_records(), record("alpha", "a1", "del", fixed(1, 2), 0.8)]).of(
-        "del"
-    )
-    assert [len(quarter) for quarter in segments(samples, 9)] == [1, 1, 0, 1]
-    first, second, third, fourth = segments(samples, 9)
+    text = record("alpha", "a1", "del", fixed(1, 2), 0.8)
+    texts = study_of([*vanilla_records(), text]).rounds_of_texts("del")
+    assert [len(quarter) for quarter in segments(texts, 9)] == [1, 1, 0, 1]
+    first, second, third, fourth = segments(texts, 9)
     assert [quarter.tokens.sum() for quarter in (first, second, fourth)] == [3, 3, 2]
     assert first.tokens_per_second == pytest.approx(3 / (0.8 / 3), rel=1e-4)
     assert fourth.etpl == pytest.approx(2 / (1 * 2 + 4))
@@ -287,12 +285,12 @@ def test_curves_over_rounds_are_means_while_half_of_the_texts_go_on():
     long = [*other, *plain(3)]
     records = [record("t", str(i), "del", r, 1.0) for i, r in enumerate((rounds, other, long))]
     vanilla = [dataclasses.replace(r, method="vanilla") for r in records]
-    samples = study_of([*records, *vanilla]).of("del")
-    assert over_rounds(samples, lambda r: r.mean_exit_layer) == (
+    texts = study_of([*records, *vanilla]).rounds_of_texts("del")
+    assert over_rounds(texts, lambda r: r.mean_exit_layer) == (
         [1.0, 2.0],
         [pytest.approx(4 / 3), 3.0],
     )
-    assert over_rounds(samples, lambda r: r.acceptance_rate) == (
+    assert over_rounds(texts, lambda r: r.acceptance_rate) == (
         [1.0, 2.0],
         [pytest.approx(5 / 8), 1.0],
     )
@@ -300,11 +298,11 @@ def test_curves_over_rounds_are_means_while_half_of_the_texts_go_on():
 
 
 def test_the_controller_s_share_is_of_the_round():
-    parts = split(pooled(study_of(all_records()).of("del")))
+    parts = study_of(all_records()).rounds("del").phases
     assert parts.round == pytest.approx(1.2e3 / 6)
     assert parts.draft == pytest.approx(0.25 * 200)
     assert parts.control_share == pytest.approx(0.05)
-    assert split(columns([])) is None
+    assert columns([]).phases is None
 
 
 def test_scores_are_means_except_of_a_corpus():

@@ -35,6 +35,7 @@ ROOMS = {
         "dynexit.language_model",
         "dynexit.methods",
         "dynexit.plain",
+        "dynexit.rates",
         "dynexit.errors",
         "dynexit.lifetime",
     ),
@@ -54,6 +55,7 @@ ROOMS = {
         "dynexit.language_model",
         "dynexit.methods",
         "dynexit.plain",
+        "dynexit.rates",
         "dynexit.errors",
     ),
     "dynexit.serve": (

@@ -31,6 +31,7 @@ from dynexit.cli.options import (
 )
 from dynexit.cli.printing import note, notes
 from dynexit.errors import DynexitError
+from dynexit.rates import speedup
 
 if TYPE_CHECKING:
     from dynexit.bench.executors import Executor
@@ -246,6 +247,7 @@ class Speedups:
         if record is None:
             return "loading"
         speeds = self._others.get(record.method, {})
-        ratios = [v / self._plain[k] for k, v in speeds.items() if self._plain.get(k)]
-        ratio = f" {median(ratios):.2f}x" if ratios else ""
+        ratios = (speedup(speed, self._plain.get(where)) for where, speed in speeds.items())
+        known = [ratio for ratio in ratios if ratio is not None]
+        ratio = f" {median(known):.2f}x" if known else ""
         return f"{record.task} {record.method}{ratio}"

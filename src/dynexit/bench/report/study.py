@@ -6,15 +6,75 @@ counts with the sum of them.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from functools import cached_property
+from statistics import fmean
+from typing import Any
+
+import numpy as np
 
 from dynexit.bench.passes import Roofline
 from dynexit.bench.records import Record
-from dynexit.bench.report.generation import Generation
-from dynexit.bench.report.naming import FixedPair
-from dynexit.bench.report.timing import Interval, Timing, interval, total
+from dynexit.bench.report.rounds import Rounds
+from dynexit.bench.report.speeds import FixedPair, Grid, Interval, Prompt, Timing, interval, total
+from dynexit.bench.report.wording import VANILLA, reads_shadow
+from dynexit.errors import DynexitError
 
-Prompt = tuple[str, str]  # task, example
+GRAM = 4  # tokens
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A record of a text, made small: a report of the paper's full set reads some 175,000 of them.
+
+    Attributes:
+        prompt: names the content of what was asked.
+        run: names the options; records with equal ones were timed together.
+        token_ids: as bytes of int64, to be compared.
+    """
+
+    model: str
+    task: str
+    example: str
+    prompt: str
+    method: str
+    run: str
+    token_ids: bytes
+    text: str
+    reference: Any
+    scores: Mapping[str, float]
+    peak_memory: int
+    shape: Mapping[str, int]
+    options: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    prefill_seconds: float
+    decode_seconds: float
+    tokens: int
+    rounds: Rounds
+
+    @property
+    def new_tokens(self) -> int:
+        """How many tokens the text has; `tokens` leaves out prefill's."""
+        return len(self.token_ids) // np.int64().itemsize
+
+    @property
+    def flops(self) -> int | None:
+        """Floating-point operations of decoding, counted from the layers and heads that rounds ran:
+        2 (multiply, add) x parameters for every row that passes one.
+
+        Attention's products with the cache (which grow with the context) and the embedding, a
+        look-up, are not counted. None where the record does not hold the parts' parameters.
+        """
+        rows = self.rounds.rows(reads_shadow(self.method))
+        parts = {
+            "layer_parameters": rows.layers,
+            "head_parameters": rows.heads,
+            "draft_layer_parameters": rows.draft_rows * self.shape.get("draft_num_layers", 0),
+            "draft_head_parameters": rows.draft_heads,
+        }
+        needed = {name: count for name, count in parts.items() if count}
+        if any(name not in self.shape for name in needed):
+            return None
+        return 2 * sum(self.shape[name] * count for name, count in needed.items())
 
 
 @dataclass(frozen=True)
@@ -58,6 +118,16 @@ class Study:
     grid: Mapping[FixedPair, str]
     tasks: Sequence[str]
 
+    @property
+    def others(self) -> list[str]:
+        """Methods of the tables but vanilla."""
+        return [method for method in self.methods if method != VANILLA]
+
+    @cached_property
+    def fixed_pairs(self) -> Grid:
+        """What the grid's pairs took; without prompts where there is no grid."""
+        return Grid({pair: self.timings(method) for pair, method in self.grid.items()})
+
     def of(self, method: str, task: str | None = None) -> list[Sample]:
         """Samples of a method, of one task or of all."""
         return [s for s in self.samples.get(method, ()) if task in (None, s.own.task)]
@@ -66,12 +136,20 @@ class Study:
         """One generation for each prompt, whatever number of runs there were."""
         return list({sample.prompt: sample.own for sample in self.of(method, task)}.values())
 
+    def rounds(self, method: str, task: str | None = None) -> Rounds:
+        """All rounds of a method that has samples there."""
+        return Rounds.join(self.rounds_of_texts(method, task))
+
+    def rounds_of_texts(self, method: str, task: str | None = None) -> list[Rounds]:
+        """The same, text by text."""
+        return [sample.own.rounds for sample in self.of(method, task)]
+
     def timings(self, method: str, task: str | None = None) -> dict[Prompt, Timing]:
         """Timing of every prompt."""
-        found: dict[Prompt, Timing] = {}
+        found: dict[Prompt, list[Timing]] = {}
         for sample in self.of(method, task):
-            found[sample.prompt] = found.get(sample.prompt, Timing()) + sample.timing
-        return found
+            found.setdefault(sample.prompt, []).append(sample.timing)
+        return {prompt: Timing.sum(several) for prompt, several in found.items()}
 
     def fastest(self, methods: Iterable[str], count: int) -> list[str]:
         """Of these methods, in their order, so many: what a figure has room for."""
@@ -81,11 +159,11 @@ class Study:
 
     def total(self, method: str, task: str | None = None) -> Timing:
         """Timing over all prompts."""
-        return total(self.timings(method, task).values())
+        return total(self.timings(method, task))
 
     def interval(self, method: str, task: str | None = None) -> Interval | None:
         """95 % interval of the speedup."""
-        return interval(by_task(self.timings(method, task)))
+        return interval(self.timings(method, task))
 
 
 @dataclass(frozen=True)
@@ -109,7 +187,35 @@ class Evidence:
         return [s.own for study in self.studies for found in study.samples.values() for s in found]
 
 
-def by_task(timings: Mapping[Prompt, Timing]) -> list[list[Timing]]:
-    """Timings of prompts, task by task."""
-    ordered = sorted(timings.items(), key=lambda item: item[0][0])
-    return [[t for _, t in group] for _, group in groupby(ordered, lambda item: item[0][0])]
+def task_scores(texts: Sequence[Generation]) -> dict[str, float]:
+    """Scores over texts of one task and method; {} without references.
+
+    The mean of the texts' own, except for what the task computes of a whole corpus.
+    """
+    names = dict.fromkeys(name for one in texts for name in one.scores)
+    means = {name: fmean(one.scores[name] for one in texts if name in one.scores) for name in names}
+    return means | _of_corpus(texts) if means else {}
+
+
+def _of_corpus(texts: Sequence[Generation]) -> dict[str, float]:
+    """What the task scores over all texts together; {} where that is the mean over texts."""
+    from dynexit.tasks import Task, make_task
+
+    try:
+        task = make_task(texts[0].task)
+    except DynexitError:  # a task of another version
+        return {}
+    if type(task).score_all is Task.score_all:
+        return {}
+    return task.score_all([one.text for one in texts], [one.reference for one in texts])
+
+
+def repeated(texts: Iterable[Generation]) -> float | None:
+    """Share of n-grams that stood earlier in the same text; None of texts too short to have any."""
+    total = distinct = 0
+    for one in texts:
+        ids = np.frombuffer(one.token_ids, np.int64).tolist()
+        grams = list(zip(*(ids[start:] for start in range(GRAM)), strict=False))
+        total += len(grams)
+        distinct += len(set(grams))
+    return (total - distinct) / total if total else None
