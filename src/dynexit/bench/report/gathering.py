@@ -1,17 +1,12 @@
 """Records -> evidence: what can be compared is paired with its vanilla, the rest is set aside."""
 
-import json
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from dynexit.bench.records import Record
-from dynexit.bench.report.rounds import Rounds
 from dynexit.bench.report.speeds import FixedPair
-from dynexit.bench.report.study import Evidence, Generation, Sample, Study
+from dynexit.bench.report.study import Evidence, Generation, Sample, Study, text_of
 from dynexit.bench.report.wording import VANILLA, fixed_pair, model_label, rank
 from dynexit.errors import DynexitError
 
@@ -43,53 +38,19 @@ def gather(records: Iterable[Record]) -> Evidence:
 
 def _read(records: Iterable[Record]) -> tuple[list[Generation], list[Record]]:
     """Generations, and the records of failures."""
-    shared: dict[str, Mapping[str, Any]] = {}
+    shared: dict[str, Any] = {}
     read: dict[tuple[str, ...], Generation] = {}
     failed: dict[tuple[str, ...], Record] = {}
     for record in records:
-        key = (*record.key, _text_of(record.options))
+        key = (*record.key, text_of(record.options))
         if record.gone:
             read.pop(key, None)
             failed.pop(key, None)
         elif record.error is not None or record.stats is None:
             failed[key] = record
         else:
-            read[key] = generation(record, record.stats, shared)
+            read[key] = Generation.of(record, record.stats, shared)
     return _distinct(read.values()), [one for key, one in failed.items() if key not in read]
-
-
-def generation(
-    record: Record, stats: Mapping[str, Any], shared: dict[str, Mapping[str, Any]]
-) -> Generation:
-    """A record made small; `shared` holds once what many records have in common."""
-
-    def held(values: Mapping[str, Any]) -> Mapping[str, Any]:
-        return shared.setdefault(_text_of(values), values)
-
-    return Generation(
-        model=sys.intern(record.model),
-        task=sys.intern(record.task),
-        example=record.example,
-        prompt=record.prompt,
-        method=sys.intern(record.method),
-        run=_text_of(record.options),
-        token_ids=np.array(record.token_ids, np.int64).tobytes(),
-        text=record.text,
-        reference=record.reference,
-        scores=record.scores,
-        peak_memory=record.peak_memory,
-        shape=held(record.shape),
-        options=held(record.options),
-        environment=held(record.environment),
-        prefill_seconds=float(stats["prefill_seconds"]),
-        decode_seconds=float(stats["decode_seconds"]),
-        tokens=int(stats["tokens"]),
-        rounds=Rounds.read(stats),
-    )
-
-
-def _text_of(values: Mapping[str, Any]) -> str:
-    return sys.intern(json.dumps(values, sort_keys=True, default=str))
 
 
 def _distinct(read: Iterable[Generation]) -> list[Generation]:

@@ -4,6 +4,7 @@ A run is the records with equal options, in practice one file. A prompt that sev
 counts with the sum of them.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,39 +23,42 @@ from dynexit.errors import DynexitError
 GRAM = 4  # tokens
 
 
-@dataclass(frozen=True)
-class Generation:
+@dataclass(kw_only=True)
+class Generation(Record):
     """A record of a text, made small: a report of the paper's full set reads some 175,000 of them.
 
     Attributes:
-        prompt: names the content of what was asked.
         run: names the options; records with equal ones were timed together.
-        token_ids: as bytes of int64, to be compared.
+        ids: `token_ids` as bytes, which are empty themselves, as `stats` is.
+        tokens: that `decode_seconds` paid for; prefill's is not among them.
     """
 
-    model: str
-    task: str
-    example: str
-    prompt: str
-    method: str
     run: str
-    token_ids: bytes
-    text: str
-    reference: Any
-    scores: Mapping[str, float]
-    peak_memory: int
-    shape: Mapping[str, int]
-    options: Mapping[str, Any]
-    environment: Mapping[str, Any]
+    ids: bytes
     prefill_seconds: float
     decode_seconds: float
     tokens: int
     rounds: Rounds
 
+    @classmethod
+    def of(cls, record: Record, stats: Mapping[str, Any], shared: dict[str, Any]) -> "Generation":
+        """A record that has statistics; `shared` holds once what many have in common."""
+        common = ("model", "task", "method", "shape", "options", "environment", "checkpoint")
+        found = vars(record) | {name: _held(getattr(record, name), shared) for name in common}
+        return cls(
+            **(found | {"stats": None, "token_ids": []}),
+            run=text_of(record.options),
+            ids=np.array(record.token_ids, np.int64).tobytes(),
+            prefill_seconds=stats["prefill_seconds"],
+            decode_seconds=stats["decode_seconds"],
+            tokens=stats["tokens"],
+            rounds=Rounds.read(stats),
+        )
+
     @property
     def new_tokens(self) -> int:
-        """How many tokens the text has; `tokens` leaves out prefill's."""
-        return len(self.token_ids) // np.int64().itemsize
+        """How many tokens the text has."""
+        return len(self.ids) // np.int64().itemsize
 
     @property
     def flops(self) -> int | None:
@@ -92,7 +96,7 @@ class Sample:
     @property
     def identical(self) -> bool:
         """Whether the text is vanilla's, token for token."""
-        return self.own.token_ids == self.plain.token_ids
+        return self.own.ids == self.plain.ids
 
     @property
     def timing(self) -> Timing:
@@ -187,6 +191,15 @@ class Evidence:
         return [s.own for study in self.studies for found in study.samples.values() for s in found]
 
 
+def text_of(values: Any) -> str:
+    """Equal for equal values."""
+    return json.dumps(values, sort_keys=True, default=str)
+
+
+def _held(value: Any, shared: dict[str, Any]) -> Any:
+    return shared.setdefault(text_of(value), value)
+
+
 def task_scores(texts: Sequence[Generation]) -> dict[str, float]:
     """Scores over texts of one task and method; {} without references.
 
@@ -214,7 +227,7 @@ def repeated(texts: Iterable[Generation]) -> float | None:
     """Share of n-grams that stood earlier in the same text; None of texts too short to have any."""
     total = distinct = 0
     for one in texts:
-        ids = np.frombuffer(one.token_ids, np.int64).tolist()
+        ids = np.frombuffer(one.ids, np.int64).tolist()
         grams = list(zip(*(ids[start:] for start in range(GRAM)), strict=False))
         total += len(grams)
         distinct += len(set(grams))

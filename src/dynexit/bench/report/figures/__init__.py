@@ -6,35 +6,17 @@ matplotlib is imported in this room and in no other.
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.figure import Figure as Canvas
 
 from dynexit.bench.report.figures.style import DPI, STYLE
 from dynexit.bench.report.study import Evidence
-
-
-class Subject(Protocol):
-    """What a figure may be of: a study or a roofline."""
-
-    @property
-    def model(self) -> str:
-        """Its model's name."""
-
-
-def studies(evidence: Evidence) -> Sequence[Subject]:
-    """The subjects of most figures."""
-    return evidence.studies
-
-
-def rooflines(evidence: Evidence) -> Sequence[Subject]:
-    """The subjects of a figure of passes."""
-    return evidence.rooflines
 
 
 @dataclass(frozen=True)
@@ -47,7 +29,7 @@ class Figure:
         section: title of the section that it stands under.
         needs: the records that make it, for a reader whose records do not.
         beside: whether one figure holds all models; otherwise each has its own.
-        subjects: what it is drawn of.
+        subjects: what of the evidence it is drawn of.
     """
 
     draw: Callable[[Any], Canvas | None]
@@ -57,7 +39,7 @@ class Figure:
     caption: str
     needs: str
     beside: bool = False
-    subjects: Callable[[Evidence], Sequence[Subject]] = studies
+    subjects: Literal["studies", "rooflines"] = "studies"
 
 
 @dataclass(frozen=True)
@@ -78,13 +60,14 @@ def figures() -> list[Figure]:
 
 def draw_all(figure: Figure, evidence: Evidence, folder: Path) -> list[Drawn]:
     """Draw and save a figure; returns what there was data for."""
-    found = figure.subjects(evidence)
+    found = getattr(evidence, figure.subjects)
     if figure.beside:
         return _save(Drawn(figure, figure.name, None), found, folder) if found else []
     drawn = []
     for subject in found:
         several = len(found) > 1
-        name = f"{figure.name}-{_slug(subject)}" if several else figure.name
+        slug = re.sub(r"[^A-Za-z0-9.]+", "-", subject.model).strip("-.")
+        name = f"{figure.name}-{slug}" if several else figure.name
         own = Drawn(figure, name, subject.model if several else None)
         drawn += _save(own, subject, folder)
     return drawn
@@ -107,7 +90,3 @@ def styled() -> Iterator[None]:
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)
         yield
-
-
-def _slug(one: Subject) -> str:
-    return re.sub(r"[^A-Za-z0-9.]+", "-", one.model).strip("-.")

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import PercentFormatter
 
 from dynexit.bench.passes import Point, Roofline
-from dynexit.bench.report.figures import Figure, rooflines, styled
+from dynexit.bench.report.figures import Figure, styled
 from dynexit.bench.report.figures.style import (
     DPI,
     GREY,
@@ -102,5 +102,5 @@ roofline = Figure(
     ),
     needs="a file of `dynexit roofline --json`, given as `--roofline`",
     beside=True,
-    subjects=rooflines,
+    subjects="rooflines",
 )
