@@ -30,7 +30,7 @@ from dynexit.cli.options import (
     Threads,
 )
 from dynexit.cli.printing import note, notes
-from dynexit.errors import DynexitError
+from dynexit.errors import INTERRUPTED, DynexitError
 from dynexit.rates import speedup
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def _run(options: "Options", out: Path, executor: "Executor") -> None:
             found = run(options, out, executor, watch)
         except KeyboardInterrupt:
             notes.print(f"stopped; what was finished is in {out}: the same command continues it.")
-            raise typer.Exit(130) from None
+            raise typer.Exit(INTERRUPTED) from None
     notes.print(f"records in {out}; tables and figures: dynexit report {out} --out report")
     if found.gone:
         reason = f"of prompts that are no longer there: {out} keeps them, and no table counts them."
