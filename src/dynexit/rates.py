@@ -1,7 +1,6 @@
-"""The rates of decoding, each defined here alone: raw counts in, None where there is nothing to
-divide by.
+"""The rates of decoding: raw counts in, None where there is nothing to divide by.
 
-Not responsible for counting. A drafted or accepted token here may be a leaf.
+Not responsible for counting. Leaves count as drafted and accepted tokens.
 """
 
 
