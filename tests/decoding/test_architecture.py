@@ -18,7 +18,7 @@ ROOMS = {
     "model": "model plain errors",
     "decoding.controllers": "decoding.controllers decoding.records costs.paying costs.table errors "
     "plain setting_types",
-    "decoding": "decoding model errors",
+    "decoding": "decoding model rates errors",
     "costs": "costs decoding model environment plain errors",
     "training": "training model plain errors",
     "tasks": "tasks errors",
