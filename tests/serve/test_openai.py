@@ -94,6 +94,11 @@ def test_several_prompts_and_choices(lm, client):
     assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
     prompts = sum(len(lm.tokenizer.encode(prompt)) for prompt in PROMPTS[:2])
     assert answer.usage.prompt_tokens == prompts
+    counts = answer.dynexit  # of all texts together
+    assert counts["acceptance_rate"] == counts["accepted"] / counts["drafted"]
+    assert counts["mean_acceptance_length"] == 1 + counts["accepted"] / counts["rounds"]
+    decoded = answer.usage.completion_tokens - len(texts)  # prefill writes the first of each
+    assert counts["tokens_per_second"] * counts["decode_seconds"] == pytest.approx(decoded)
     stream = client.completions.create(
         model="bundled",
         prompt=list(PROMPTS[:2]),

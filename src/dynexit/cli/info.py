@@ -43,15 +43,15 @@ def info(
 
 def describe(lm: "LanguageModel", text: str | None) -> dict[str, Any]:
     """Everything that `info` shows, as plain values; without a text, a sample is read."""
-    from dynexit.agreement import SAMPLE, promise, read_text
+    from dynexit.agreement import SAMPLE, promise, read_exits
     from dynexit.costs.table import trimmed_vocabulary
     from dynexit.model.loading import parameters
     from dynexit.model.native.loading import obstacle
 
     config, model = lm.model.config, lm.model
     size, count = model.dtype.itemsize, parameters(config)[0]
-    readings = read_text(lm, SAMPLE if text is None else text)
-    best = promise(lm, readings.agreement[:-1], lm.costs)
+    readings = read_exits(model, lm.text_tokens(SAMPLE if text is None else text))
+    best = promise(model, readings.agreement[:-1], lm.costs)
     per_position = 2 * config.num_layers * config.num_kv_heads * config.head_dim * size
     return {
         "model": lm.name,

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dynexit import rates
 from dynexit.model.drafting_rule import DraftingRule, Nodes, Pricing, depth_of
 
 if TYPE_CHECKING:
@@ -255,24 +256,24 @@ class Statistics:
 
     @property
     def acceptance_rate(self) -> float:
-        """accepted / drafted; 0 where nothing was drafted."""
-        return self.accepted / self.drafted if self.drafted else 0.0
+        """Share of drafted tokens that were accepted; 0 where nothing was drafted."""
+        return rates.acceptance_rate(self.accepted, self.drafted) or 0.0
 
     @property
     def mean_acceptance_length(self) -> float:
-        """Tokens per round: 1 + accepted / rounds."""
-        return 1 + self.accepted / len(self.rounds) if self.rounds else 0.0
+        """Tokens per round; 0 without rounds."""
+        return rates.mean_acceptance_length(self.accepted, len(self.rounds)) or 0.0
 
     @property
     def etpl(self) -> float:
-        """Effective tokens per layer (DEL, section 5): tokens / sum of (E * d + L)."""
-        layers = sum(r.plan.exit_layer * r.drafted + self.num_layers for r in self.rounds)
-        return self.tokens / layers if layers else 0.0
+        """Effective tokens per layer; 0 without rounds."""
+        drafted_layers = sum(r.plan.exit_layer * r.drafted for r in self.rounds)
+        return rates.etpl(self.tokens, drafted_layers, len(self.rounds), self.num_layers) or 0.0
 
     @property
     def tokens_per_second(self) -> float:
         """Of decoding alone, without prefill."""
-        return self.tokens / self.decode_seconds if self.decode_seconds else 0.0
+        return rates.tokens_per_second(self.tokens, self.decode_seconds) or 0.0
 
     @property
     def acceptance_by_position(self) -> list[float]:

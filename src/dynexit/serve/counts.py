@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from dynexit.decoding.records import Draft
+from dynexit.decoding.records import Draft, Statistics
 from dynexit.serve.replies import Counts, RejectedToken, Trace, TracedToken, Usage
 from dynexit.serve.service import Ongoing
 from dynexit.serve.work import Progress
@@ -17,23 +17,26 @@ def usage_of(ongoing: Ongoing) -> Usage:
 
 
 def counts_of(ongoing: Ongoing) -> Counts:
-    """Sums over a request's texts, which ran side by side."""
+    """Counts of a request's texts, which ran side by side."""
     every = [sequence.stats for sequence in ongoing.sequences]
-    rounds, drafted = sum(len(s.rounds) for s in every), sum(s.drafted for s in every)
-    accepted, tokens = sum(s.accepted for s in every), sum(s.tokens for s in every)
-    seconds = max(s.decode_seconds for s in every)
+    whole = Statistics(
+        every[0].num_layers,
+        [done for stats in every for done in stats.rounds],
+        max(stats.prefill_seconds for stats in every),
+        max(stats.decode_seconds for stats in every),
+    )
     return Counts(
         method=ongoing.method,
         lossless=ongoing.sequences[0].controller.lossless,
         seeds=[sequence.chooser.seed for sequence in ongoing.sequences],
-        rounds=rounds,
-        drafted=drafted,
-        accepted=accepted,
-        acceptance_rate=accepted / drafted if drafted else 0.0,
-        mean_acceptance_length=1 + accepted / rounds if rounds else 0.0,
-        tokens_per_second=tokens / seconds if seconds else 0.0,
-        prefill_seconds=max(s.prefill_seconds for s in every),
-        decode_seconds=seconds,
+        rounds=len(whole.rounds),
+        drafted=whole.drafted,
+        accepted=whole.accepted,
+        acceptance_rate=whole.acceptance_rate,
+        mean_acceptance_length=whole.mean_acceptance_length,
+        tokens_per_second=whole.tokens_per_second,
+        prefill_seconds=whole.prefill_seconds,
+        decode_seconds=whole.decode_seconds,
     )
 
 

@@ -243,7 +243,7 @@ class NativeTransformer(Uncopied):
 
     def rows(self, spans: Sequence[Span]) -> NativeRows:
         """The rows of a pass over `spans`, in the order given."""
-        return NativeRows(spans, self)
+        return NativeRows(spans, self.angles(max(span.stop for span in spans)))
 
     def run_layers(
         self,
