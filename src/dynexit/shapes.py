@@ -10,6 +10,7 @@ import numpy as np
 
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig, RopeConfig
+from dynexit.model.gguf.files import check_new, is_gguf
 
 STEEPEST = 2.0  # exponent of token frequencies
 LLAMA3_ROPE = RopeConfig(500_000.0, "llama3", 32.0, 1.0, 4.0, 8_192)
@@ -40,16 +41,18 @@ def plan_checkpoint(
 
     Raises:
         DynexitError: unknown shape, layers outside it, agreement that does not rise with depth, or
-            a folder that holds something.
+            a folder that holds something or a file that is there.
     """
     if not 0 <= zipf <= STEEPEST:
         raise DynexitError(f"--zipf {zipf} is not between 0 and {STEEPEST:g}.")
     if like not in SHAPES:
         raise DynexitError(f"shape {like!r} is not known: use one of {', '.join(SHAPES)}.")
     wanted = agreement_curve(anchors, SHAPES[like].num_layers)
-    if out.exists() and not out.is_dir():
+    if is_gguf(out):
+        check_new(out)
+    elif out.exists() and not out.is_dir():
         raise DynexitError(f"{out} is no folder: give a new one.")
-    if out.exists() and any(out.iterdir()):
+    elif out.exists() and any(out.iterdir()):
         raise DynexitError(f"{out} is not empty: give a new folder.")
     return SHAPES[like], wanted
 

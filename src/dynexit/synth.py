@@ -20,10 +20,15 @@ from torch.special import erfc
 
 from dynexit.model.config import ModelConfig
 from dynexit.model.files import make_folder
+from dynexit.model.gguf.files import is_gguf
+from dynexit.model.gguf.writing import Mixture, Types, in_memory, write
 from dynexit.model.interface import Span
+from dynexit.model.loading import load_shape
 from dynexit.model.probe import read_layers
+from dynexit.model.runtimes import load_into
 from dynexit.model.saving import save_checkpoint
 from dynexit.model.transformer import Transformer
+from dynexit.random_blocks import NAME, Mix, RandomBlocks
 from dynexit.shapes import plan_checkpoint
 from dynexit.training.vocabulary import END_OF_TEXT, save_tokenizer
 
@@ -48,17 +53,19 @@ def synthesise(
     dtype: torch.dtype,
     seed: int = 0,
     zipf: float = 0.0,
+    kind: str = "q8_0",
 ) -> Synthetic:
-    """Write a random checkpoint of the shape `like` to `out`.
+    """Write a random checkpoint of the shape `like` to `out`, a folder or a GGUF file.
 
     Args:
+        dtype: of a folder's weights.
         anchors: agreement wanted at some exit layers; layers between them are interpolated.
         zipf: the n-th token is the likeliest about n^-zipf times as often as the first, so that the
             head's first tokens are most of the text, as in a real vocabulary; 0 makes all alike.
+        kind: of a GGUF file's matrices, one of `names.SYNTHETIC`.
 
     Raises:
-        DynexitError: as `plan_checkpoint`, or a folder that cannot be written. Then nothing is left
-            there.
+        DynexitError: as `plan_checkpoint`, or what cannot be written. Then nothing is left there.
     """
     config, wanted = plan_checkpoint(out, like, anchors, zipf)
     make_folder(out.parent)
@@ -69,6 +76,11 @@ def synthesise(
         model.head.weight.mul_(torch.from_numpy(SURENESS * scales)[:, None])
     _scale_layers(model, growth(wanted, scales, seed))
     sample = torch.randint(config.vocab_size, (SAMPLE_TOKENS,))
+    if is_gguf(out):
+        _save_gguf(model, out, kind, seed)
+        del model  # of which the file's blocks are read instead
+        written = load_into(None, out, load_shape(out), None, [torch.device("cpu")])
+        return Synthetic(config, wanted, read_layers(written, sample).agreement)
     achieved = read_layers(model, sample).agreement
     _save(model, out, dtype)
     return Synthetic(config, wanted, achieved)
@@ -83,6 +95,15 @@ def _save(model: Transformer, out: Path, dtype: torch.dtype) -> None:
     except BaseException:
         rmtree(out, ignore_errors=True)
         raise
+
+
+def _save_gguf(model: Transformer, out: Path, kind: str, seed: int) -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = byte_tokenizer(model.config.vocab_size)
+    loaded = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END_OF_TEXT)
+    types: Mixture = Mix(model.config.num_layers) if kind == NAME else Types.of(kind)
+    write(in_memory(model, loaded, out.stem), out, types, RandomBlocks(seed))
 
 
 def token_scales(vocab_size: int, zipf: float) -> NDArray[np.float32]:
@@ -166,7 +187,8 @@ def byte_tokenizer(size: int) -> Tokenizer:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     fillers = [f"Ġw{number}" for number in range(size - len(alphabet) - 1)]
     vocabulary = {token: index for index, token in enumerate([*alphabet, *fillers, END_OF_TEXT])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    never = [("Ġw1", "0")]  # nothing makes its first part; GGUF files must have a merge
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=never))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([END_OF_TEXT])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -220,6 +221,24 @@ def test_synth_reports_what_it_achieved(dynexit, tmp_path: Path) -> None:
         assert code == 2
         assert sentence in err
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("kind", ["q4_0", "bf16"])
+def test_synth_writes_a_gguf_file_that_is_read_again(dynexit, tmp_path: Path, kind) -> None:
+    file = tmp_path / "new" / "m.gguf"
+    arguments = ("--like", "tiny", "--agreement", "4:0.6", "--type", kind)
+    code, out, err = dynexit("synth", file, *arguments)
+    assert (code, err) == (0, "")
+    wanted, achieved = re.search(r" 4 +│ +([\d.]+) +│ +([\d.]+)", out).groups()
+    assert (float(wanted), float(achieved)) == (0.6, pytest.approx(0.6, abs=0.15))
+    code, out, _ = dynexit("info", file, "--json")
+    types = json.loads(out)["tensors"]
+    assert set(types["feed-forward"]) == {kind.upper()}
+    assert set(types["head"]) == {"Q8_0" if kind == "q4_0" else "BF16"}
+    code, out, err = dynexit("generate", "Hello", "-m", file, "-n", 8, "--json")
+    assert len(json.loads(out)["token_ids"]) == 8
+    code, _, err = dynexit("quantize", "bundled", file)
+    assert (code, list(file.parent.iterdir())) == (2, [file])
 
 
 def test_interrupt_keeps_the_text_and_prints_statistics(checkpoint: Path) -> None:

@@ -77,6 +77,7 @@ def refused(tmp_path_factory, taken):
     missing = str(folder / "missing" / "file")
     task = ("--task", f"jsonl:{missing}")
     (folder / "file").write_text("{}")
+    (folder / "old.gguf").write_text("")
     return [
         (["generate", "x", "--temperature", "-1"], "temperature is -1.0"),
         (["generate", "x", "--temperature", "nan"], "temperature is nan"),
@@ -113,6 +114,14 @@ def refused(tmp_path_factory, taken):
         (["synth", missing, "--like", "huge"], "shape 'huge' is not known"),
         (["synth", missing, "--dtype", "int3"], "dtype 'int3' is not known"),
         (["synth", missing, "--zipf", "9"], "--zipf 9.0"),
+        (["synth", missing, "--type", "q4_0"], "does not end in .gguf"),
+        (["synth", f"{missing}.gguf", "--type", "q4_k"], "type 'q4_k' cannot be written"),
+        (["synth", str(folder / "old.gguf")], "is there already"),
+        (["quantize", "bundled", f"{missing}.gguf", "--type", "q4_k_m"], "type 'q4_k_m' cannot"),
+        (["quantize", "bundled", str(folder / "a.gguf"), "--head-type", "q3"], "type 'q3' cannot"),
+        (["quantize", "bundled", missing], "does not end in .gguf"),
+        (["quantize", "bundled", f"{missing}.gguf"], "there is no folder"),
+        (["quantize", "bundled", str(folder / "old.gguf")], "is there already"),
         (["trace", "-o", missing], "ends in .safetensors"),
         (["trace", "-o", f"{missing}.safetensors"], "there is no folder"),
         (["replay", missing], "cannot be read as a trace"),

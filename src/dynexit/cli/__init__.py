@@ -16,6 +16,7 @@ from dynexit.cli import (
     info,
     perplexity,
     printing,
+    quantize,
     replay,
     report,
     roofline,
@@ -58,8 +59,8 @@ def root(
 
 
 for command in (
-    *(generate, info, bench, check, report, roofline, perplexity, serve, synth, train, trace),
-    *(replay, export_custom_generate),
+    *(generate, info, bench, check, report, roofline, perplexity, serve, quantize, synth, train),
+    *(trace, replay, export_custom_generate),
 ):
     command.register(app)
 

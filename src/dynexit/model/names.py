@@ -1,6 +1,7 @@
 """Names of dtypes, devices and runtimes, which can be checked before PyTorch is imported."""
 
 import re
+from collections.abc import Sequence
 
 from dynexit.errors import DynexitError
 
@@ -15,6 +16,9 @@ DTYPES = {  # as PyTorch calls them
     "float64": "float64",
 }
 RUNTIMES = ("native", "graphs", "eager")
+QUANTISED = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0")  # what the gguf package rounds to
+WRITTEN = ("f32", "f16", "bf16", *QUANTISED)  # of a GGUF file's matrices
+SYNTHETIC = (*WRITTEN, "q4_k_m")  # of random ones
 
 
 def check_dtype(name: str) -> str:
@@ -41,6 +45,17 @@ def check_runtime(name: str | None) -> None:
     """Raises DynexitError for a runtime that is not known; None is the first that is possible."""
     if name not in (None, *RUNTIMES):
         raise DynexitError(f"runtime {name!r} is not known: use {', '.join(RUNTIMES)}.")
+
+
+def check_written(name: str, known: Sequence[str] = WRITTEN) -> str:
+    """The type of a GGUF file's matrices that a name means, in lower case.
+
+    Raises:
+        DynexitError: one that cannot be written.
+    """
+    if name.lower() not in known:
+        raise DynexitError(f"type {name!r} cannot be written: use one of {', '.join(known)}.")
+    return name.lower()
 
 
 def split_devices(names: str) -> list[str]:

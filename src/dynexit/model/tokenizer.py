@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from dynexit.errors import DynexitError
 from dynexit.model.gguf.files import is_gguf
-from dynexit.model.gguf.tokens import from_file, has_tokenizer
+from dynexit.model.gguf.tokens import from_file, has_tokenizer, used_ids
 from dynexit.model.inert import InertText
 from dynexit.model.reading import check_folder, said
 
@@ -32,6 +32,7 @@ class CheckpointTokenizer:
                 f"the tokenizer in {folder} has no fast version: add a tokenizer.json."
             )
         self.folder = folder
+        self._used = used_ids(folder) if is_gguf(folder) else None
         self.loaded: Any = loaded  # transformers' own object
         with _told(f"the tokenizer in {folder} cannot be used"):
             if self.size < 1:
@@ -46,12 +47,16 @@ class CheckpointTokenizer:
     @property
     def size(self) -> int:
         """Ids from 0 up to this are tokens; a model's vocabulary may be padded beyond."""
-        return int(max(self.loaded.get_vocab().values(), default=-1)) + 1
+        size = int(max(self.loaded.get_vocab().values(), default=-1)) + 1
+        return size if self._used is None else min(size, self._used)
 
     def agrees_with(self, other: "CheckpointTokenizer") -> bool:
         """Whether both give the same id to every token."""
-        same: bool = self.loaded.get_vocab() == other.loaded.get_vocab()
-        return same
+        return self._tokens() == other._tokens()
+
+    def _tokens(self) -> dict[str, int]:
+        size = self.size
+        return {token: index for token, index in self.loaded.get_vocab().items() if index < size}
 
     @property
     def eos(self) -> int | None:

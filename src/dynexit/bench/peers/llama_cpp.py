@@ -10,14 +10,14 @@ import numpy as np
 import torch
 
 from dynexit.bench.peers import Kind, PeerOutput, folder_of
-from dynexit.bench.peers.gguf_file import write_gguf
 from dynexit.errors import DynexitError
+from dynexit.model.gguf import writing
 from dynexit.model.gguf.files import is_gguf
 
 if TYPE_CHECKING:
     from dynexit.language_model import LanguageModel
 
-FORMATS = {"": "BF16", "q8_0": "Q8_0"}
+FORMATS = {"": "bf16", "q8_0": "q8_0"}
 
 
 class LlamaCpp:
@@ -25,7 +25,6 @@ class LlamaCpp:
 
     def __init__(self, lm: "LanguageModel") -> None:
         try:
-            import gguf  # noqa: F401
             import llama_cpp
         except ImportError as error:
             raise DynexitError(
@@ -77,7 +76,8 @@ class LlamaCpp:
         if is_gguf(checkpoint) and not variant:
             return checkpoint
         file = Path(self._files.name) / f"{FORMATS[variant]}.gguf"
-        write_gguf(checkpoint, file, FORMATS[variant])
+        source = writing.checkpoint(checkpoint, with_tokenizer=False)  # prompts are token ids
+        writing.write(source, file, writing.Types.of(FORMATS[variant]))
         return file
 
 

@@ -7,4 +7,6 @@ Not responsible for how quantised weights are multiplied: that is the native lib
 - `shape.py` says what model it is, as a `config.json` would.
 - `blocks.py` knows the types of numbers, and turns their blocks into floats.
 - `weights.py` gives tensors under the names of a Hugging Face checkpoint.
+- `tokens.py` reads a tokenizer, and `vocabulary.py` writes one.
+- `writing.py` writes a file.
 """

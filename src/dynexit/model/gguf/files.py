@@ -19,6 +19,12 @@ def is_gguf(path: Path) -> bool:
     return path.suffix == SUFFIX
 
 
+def check_new(file: Path) -> None:
+    """Raises DynexitError where something would be written over."""
+    if file.exists():
+        raise DynexitError(f"{file} is there already: give a new name, or remove it.")
+
+
 def parts_of(file: Path) -> list[Path]:
     """All files of a model, in order, whichever of them is named.
 

@@ -59,15 +59,20 @@ def config_of(header: Header) -> Json:
     own = {k.removeprefix(f"{family}."): v for k, v in metadata.items()}
     _check_kinds(header, own)
     _refuse(header, own)
-    sizes = {ours: own[key] for ours, key in {**SIZES, **NUMBERS}.items() if key in own}
-    biases = "blk.0.attn_q.bias" in tensors
+    sizes = {ours: own[key] for ours, key in SIZES.items() if key in own}
+    # 1e-5 is 9.99999974e-06 in the file's fp32: meant is the shortest number that is the same there
+    sizes |= {k: float(str(np.float32(own[key]))) for k, key in NUMBERS.items() if key in own}
+    biases = {
+        "attention_bias": "blk.0.attn_q.bias" in tensors,
+        "mlp_bias": "blk.0.ffn_up.bias" in tensors,
+    }
     return {
         **sizes,
         "architectures": [families()[family].ARCHITECTURES[0]],
         "vocab_size": tensors[EMBEDDING].shape[0],
         "tie_word_embeddings": HEAD not in tensors,
         "rope_parameters": {"rope_theta": sizes.get("rope_theta"), **_rope(header, own)},
-        **({"attention_bias": biases, "mlp_bias": False} if family != "qwen2" else {}),
+        **(biases if family != "qwen2" else {}),
         "sliding_window": own.get("attention.sliding_window"),
     }
 

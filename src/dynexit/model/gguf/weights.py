@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from dynexit.errors import DynexitError
+from dynexit.model.config import ModelConfig
 from dynexit.model.gguf.blocks import check_type, floats_of
 from dynexit.model.gguf.files import parts_of
 from dynexit.model.gguf.header import Header, Tensor, read_header
@@ -32,6 +33,7 @@ LAYER = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
+ARCHITECTURES = {"mistral": "llama"}  # of families that have another name there
 PAIRED = (
     "llama",
 )  # architectures whose queries and keys have dimensions that turn together as neighbours
@@ -106,6 +108,23 @@ def _named(header: Header) -> Iterator[tuple[str, Tensor]]:
             yield f"model.layers.{at[1]}.{kinds[at[2]]}.{at[3]}", tensor
         elif name != FREQUENCIES:
             raise DynexitError(f"{header.file} has a tensor {name!r}, which does not run.")
+
+
+def name_in_file(name: str) -> str:
+    """A tensor's name there."""
+    if name in ENDS:
+        return ENDS[name]
+    _, _, layer, rest = name.split(".", 3)
+    module, _, kind = rest.rpartition(".")
+    return f"blk.{layer}.{LAYER[module]}.{kind}"
+
+
+def order_in_file(name: str, values: torch.Tensor, config: ModelConfig) -> torch.Tensor:
+    """A tensor with its rows as they lie there: the other way round from `row_order`."""
+    heads = {"q_proj": config.num_heads, "k_proj": config.num_kv_heads}.get(name.split(".")[-2])
+    if heads is None or ARCHITECTURES.get(config.family, config.family) not in PAIRED:
+        return values
+    return values.view(heads, 2, -1, *values.shape[1:]).transpose(1, 2).reshape(values.shape)
 
 
 @lru_cache(maxsize=4)

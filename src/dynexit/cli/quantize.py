@@ -1,0 +1,57 @@
+"""`dynexit quantize`: a checkpoint as a GGUF file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dynexit.cli.options import check_folder_of, noted_warnings, starting
+from dynexit.cli.printing import say
+from dynexit.errors import DynexitError
+from dynexit.model.gguf.files import check_new, is_gguf
+from dynexit.model.names import WRITTEN, check_written
+
+BUNDLED = "bundled"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(quantize)
+
+
+def quantize(
+    model: Annotated[
+        str, typer.Argument(help=f"Folder, GGUF file of floats or hub id; or {BUNDLED}.")
+    ],
+    out: Annotated[Path, typer.Argument(help="New file, OUT.gguf.")],
+    kind: Annotated[
+        str, typer.Option("--type", help=f"Of the matrices: {', '.join(WRITTEN)}.")
+    ] = "q8_0",
+    head_type: Annotated[
+        str | None,
+        typer.Option(help="Of the head [default: q8_0 where --type has fewer bits, else --type]."),
+    ] = None,
+) -> None:
+    """Write a checkpoint as a GGUF file, which llama.cpp runs, too."""
+    kind = check_written(kind)
+    head = None if head_type is None else check_written(head_type)
+    if not is_gguf(out):
+        raise DynexitError(f"{out} does not end in .gguf: give such a name.")
+    check_folder_of(out, "OUT")
+    check_new(out)
+    with starting():
+        from dynexit.language_model import BUNDLED as COMES_ALONG
+        from dynexit.model.gguf import writing
+        from dynexit.model.gguf.summary import tensor_bytes
+        from dynexit.model.loading import find_checkpoint
+
+    bundled = model == BUNDLED and not Path(model).exists()
+    folder = COMES_ALONG if bundled else find_checkpoint(model)
+    with starting(f"writing {out}"), noted_warnings():
+        writing.check_unquantised(folder)
+        source = writing.checkpoint(folder, Path(model).name)
+        writing.write(source, out, writing.Types.of(kind, head))
+    say(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+    for part, types in tensor_bytes(out).items():
+        listed = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in types.items())
+        say(f"{part}: {listed}")
