@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+TINY = 2.0**-23  # the scale of a group of zeros, which fp16 has
 EVEN_FIRST = (0, 2, 4, 6, 1, 3, 5, 7)  # outputs in the order in which AWQ's words hold them
 
 
@@ -65,11 +66,11 @@ def rounded(weight: np.ndarray, form: Form) -> tuple[np.ndarray, np.ndarray, np.
     grouped = weight.reshape(outputs, -1, inputs if form.group == -1 else form.group)
     most, middle = 2**form.bits - 1, 2 ** (form.bits - 1)
     if form.symmetric:
-        scales = np.abs(grouped).max(-1) / (middle - 0.5)
+        scales = np.maximum(np.abs(grouped).max(-1) / (middle - 0.5), TINY)
         zeros = np.full(scales.shape, middle)
     else:
         low, high = (np.minimum(grouped.min(-1), 0), np.maximum(grouped.max(-1), 0))
-        scales = (high - low) / most
+        scales = np.maximum((high - low) / most, TINY)
         zeros = np.clip(np.rint(-low / scales), 1, most).astype(int)
     scales = torch.from_numpy(scales).to(form.dtype)
     exact = scales.double().numpy()[..., None]

@@ -108,7 +108,7 @@ class Layout(ABC):
 
     Attributes:
         schemes: that the configuration names; a matrix's tensors say which of them is its own.
-        plain: modules that the configuration leaves as they are, by whole names or their ends.
+        plain: modules that the configuration leaves as they are, by names or parts of them.
     """
 
     schemes: tuple[Scheme, ...]
@@ -150,7 +150,7 @@ class Layout(ABC):
 
     def leaves(self, module: str) -> bool:
         """Whether the configuration says that a module is not quantised."""
-        return any(module == name or module.endswith(f".{name}") for name in self.plain)
+        return any(f".{name}." in f".{module}." for name in self.plain)
 
     def values(self, module: Module) -> Values:
         """A matrix, whose zero points and order of inputs are as its scheme says.
