@@ -100,15 +100,14 @@ def test_a_row_is_the_same_to_the_bit_whatever_runs_beside_it(write, isa, kind):
         assert torch.equal(torch.cat(parts), whole)
 
 
-@EACH_ISA
 @pytest.mark.parametrize("form", FEW.values(), ids=FEW)
 @pytest.mark.parametrize(
     ("family", "variant"),
     [("llama", "gqa"), ("llama", "tied"), ("qwen2", "untied"), ("qwen3", "tied")],
 )
-def test_a_model_says_what_its_dequantised_weights_say(write, isa, form, family, variant):
+def test_a_model_says_what_its_dequantised_weights_say(write, form, family, variant):
     folder, _ = write(form, family, variant)
-    ours, theirs = load(folder, isa), read(folder)
+    ours, theirs = load(folder), read(folder)
     assert near(forward(ours, tokens_for(30)), forward(theirs, tokens_for(30)))
 
 
