@@ -31,7 +31,8 @@ sanitize-%: $(VENV)/.dev
 	LD_PRELOAD="$$($(CXX) -print-file-name=lib$(RUNTIME_$*).so) $$($(CXX) -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
 	TSAN_OPTIONS='ignore_noninstrumented_modules=1 die_after_fork=0' OMP_NUM_THREADS=1 \
 	DYNEXIT_LIBRARY=build/$*/libdynexit.so $(BIN)/python -m pytest -q -p no:cacheprovider \
-	  $(wildcard tests/model/test_native*.py) tests/model/test_gguf_native.py tests/model/test_leaves.py
+	  $(wildcard tests/model/test_native*.py) tests/model/test_gguf_native.py tests/model/test_affine_native.py \
+	  tests/model/test_leaves.py
 RUNTIME_address := asan
 RUNTIME_undefined := ubsan
 RUNTIME_thread := tsan

@@ -18,7 +18,7 @@ typedef struct {
     float epsilon;
 } dx_shape;
 
-// Outputs of a matrix in blocks of a GGUF type, as a file has them.
+// Outputs of a matrix in blocks of a GGUF type, as a file has them, or of a type of `formats/affine.h`.
 typedef struct {
     const void* rows;
     int32_t outputs, type;

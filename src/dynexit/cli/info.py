@@ -95,11 +95,11 @@ def _weight_bytes(model: "Model") -> int:
 
 
 def _tensors(lm: "LanguageModel") -> dict[str, dict[str, int]] | None:
-    """Bytes of a GGUF file's tensors, by kind and type; None of another checkpoint."""
-    from dynexit.model.gguf.files import is_gguf
-    from dynexit.model.gguf.summary import tensor_bytes
+    """Bytes of a quantised checkpoint's tensors, by kind and format; None of another."""
+    from dynexit.model.quantised import stored_weights, tensor_bytes
 
-    return tensor_bytes(lm.folder) if lm.folder and is_gguf(lm.folder) else None
+    weights = stored_weights(lm.folder) if lm.folder else None
+    return tensor_bytes(weights) if weights else None
 
 
 def _print(record: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from ctypes import byref, c_float, c_int64, c_uint32
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from dynexit.model.native.rows import Angles, NativeRows
 from dynexit.model.native.workspace import ROWS, Workspace
 from dynexit.model.readings import Readings
 from dynexit.model.rope import RotaryTable
+from dynexit.model.stored import Blocks
 from dynexit.model.threads import cores
 from dynexit.model.transformer import Transformer
 from dynexit.model.weights import weight_map
@@ -42,14 +43,6 @@ MULTIPLIED = {**{number: dtype for dtype, number in FORMATS.items()}, Format.INT
 WEIGHTS = {"int8": Format.INT8, "given": Format.AS_GIVEN}
 MATRICES = {matrix.name.lower(): matrix for matrix in Matrix}
 VECTORS = {vector.name.lower(): vector for vector in Vector}
-
-
-class Blocks(NamedTuple):
-    """Outputs of a matrix as a GGUF file has them: [outputs, bytes of a row], and their type."""
-
-    rows: np.ndarray[tuple[int, int], np.dtype[np.uint8]]
-    inputs: int
-    type: int
 
 
 class NativeTransformer(Uncopied):
@@ -174,11 +167,11 @@ class NativeTransformer(Uncopied):
             self.call("set_embedding", self.handle, *given)
 
     def has_format(self, kind: int) -> bool:
-        """Whether matrices may stay in blocks of this GGUF type."""
+        """Whether matrices may stay in blocks of this type."""
         return bool(self.runtime.has_format(kind))
 
     def pack_blocks(self, name: str, blocks: Sequence[Blocks], bias: Tensor | None = None) -> None:
-        """Take over a matrix, by its name in `Transformer`, as blocks that a file holds.
+        """Take over a matrix, by its name in `Transformer`, in blocks.
 
         Args:
             blocks: parts of its outputs; where these differ in type, all but the last have a
