@@ -76,7 +76,7 @@ def test_layers_that_a_copy_does_not_hold(model, exit_layer):
     assert refusal(lambda: small.draft(cache, 3, 1, rule, False)) == told
     assert refusal(lambda: run(small, Span(cache, 3, 1), 0, exit_layer)) == told
     assert refusal(lambda: small.verify([1], Span(cache, 3, 1), 0, exit_layer)) == told
-    assert len(model.draft(cache, 3, 1, rule, False).tokens) == 4
+    assert len(model.draft(cache, 3, 1, rule, False).nodes.tokens) == 4
 
 
 @pytest.mark.parametrize("exit_layer", [-3, 0, DEPTH + 1, 2**31 - 1])
