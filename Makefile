@@ -28,10 +28,11 @@ sanitize: $(SANITIZERS:%=sanitize-%)
 sanitize-%: $(VENV)/.dev
 	$(BIN)/cmake -S . -B build/$* -DDYNEXIT_SANITIZE=$* -DCMAKE_BUILD_TYPE=Release > /dev/null
 	$(BIN)/cmake --build build/$* --parallel 2
-	LD_PRELOAD=$$($(CXX) -print-file-name=lib$(RUNTIME_$*).so) ASAN_OPTIONS=detect_leaks=0 \
+	LD_PRELOAD="$$($(CXX) -print-file-name=lib$(RUNTIME_$*).so) $$($(CXX) -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
 	TSAN_OPTIONS='ignore_noninstrumented_modules=1 die_after_fork=0' OMP_NUM_THREADS=1 \
 	DYNEXIT_LIBRARY=build/$*/libdynexit.so $(BIN)/python -m pytest -q -p no:cacheprovider \
-	  $(wildcard tests/model/test_native*.py) tests/model/test_gguf_native.py tests/model/test_leaves.py
+	  $(wildcard tests/model/test_native*.py) tests/model/test_gguf_native.py tests/model/test_affine_native.py \
+	  tests/model/test_leaves.py
 RUNTIME_address := asan
 RUNTIME_undefined := ubsan
 RUNTIME_thread := tsan

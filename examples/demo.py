@@ -13,8 +13,8 @@ from dynexit.comparing import (
     run_in_turn,
     shown_speed,
     shown_speedup,
-    speedup,
 )
+from dynexit.rates import speedup
 
 PROMPTS = {
     "word problem": "Question: A baker makes 12 trays of rolls with 9 rolls on each tray. She "

@@ -18,7 +18,7 @@ typedef struct {
     float epsilon;
 } dx_shape;
 
-// Outputs of a matrix in blocks of a GGUF type, as a file has them.
+// Outputs of a matrix in blocks of a GGUF type, as a file has them, or of a type of `formats/affine.h`.
 typedef struct {
     const void* rows;
     int32_t outputs, type;
@@ -30,37 +30,40 @@ typedef struct {
     int32_t positions;
 } dx_angles;
 
-// `length` positions of one sequence from `start`, over its cache; and after their rows, those of leaves:
-// other tokens for some of these positions, `places` from `start` on. Leaf i's keys and values are kept
-// in slot `slot + i` of the cache, past all positions that are in use.
+// Rows [first, first + length) of a sequence's round, over its cache. Row 0 stands at position `start`. Without
+// `parents` each row follows the one before it. With them the rows are a tree: row i > 0 follows row
+// `parents[i - 1]`, and sees it and all that it follows, nothing else. A row is at home, and keeps its keys and
+// values in its own position of the cache, where its parent is and no row before it has the same parent; any
+// other row i keeps them in slot `slot + i`, past all positions that are in use.
 typedef struct {
     void* cache;
-    int32_t start, length, leaves, slot;
-    const int32_t* places;
+    int32_t start, first, length, slot;
+    const int32_t* parents;
 } dx_span;
 
-// How long to draft: up to `length` tokens by layers [0, exit_layer) and the head's first `limit` tokens.
-// Drafting ends after a token that is less likely than `threshold` or one of `eos`, and after the n-th
-// where the product of `odds` is below `floors[n - 1]`: a chance per token, by its likelihood in `bins`.
-// The last token's own layers are run only where its hidden state is wanted.
-// A token's second choice is drafted beside it, as a leaf, where the odds of the tokens before, times its
-// own chance to be right instead, `leaf_odds` by the token's likelihood, are at least `leaf_floor`.
+// How to draft: a tree of up to `nodes` tokens, level by level, at most `depth` levels, by layers [0, exit_layer)
+// and the head's first `limit` tokens. A token has up to `ranks` children, the likeliest first. The chance that
+// the target writes a child is its parent's times `odds[rank * bins + bin]`, by the likelihood of its parent's
+// best child; without odds it is 1 for the best. Of a level, the likeliest are kept, child n of the tree while
+// its chance is at least `row_floors[n - 1]`. The level after level n is drafted where the chances of the tokens
+// that may have children sum up to at least `level_floors[n - 1]`. A token that is less likely than `threshold`,
+// or one of `eos`, has no children. The last level's own layers are run only where its states are wanted.
 typedef struct {
-    int32_t exit_layer, length, limit, bins, num_eos, num_floors, finish;
-    float threshold, leaf_floor;
-    const float *floors, *odds, *leaf_odds;
+    int32_t exit_layer, nodes, depth, ranks, limit, bins, num_eos, num_row_floors, num_level_floors, finish;
+    float threshold;
+    const float *row_floors, *level_floors, *odds;
     const int64_t* eos;
 } dx_drafting;
 
-// What a draft is written to: tokens, how likely each is, `hidden` [drafted + 1 + leaves, hidden size] that
-// left the exit layer for the newest token, the drafted ones and the leaves, where wanted `states`
-// [drafted + 1, exit layer, hidden size] that left each layer; of each leaf, which token it stands beside.
+// What a draft is written to. Of each token: its id, the row of its parent (0 is the newest committed token, i + 1
+// is token i), its rank among that one's children, and the likelihood of the best of these. `hidden`
+// [drafted + 1, hidden size] left the exit layer for the newest token and all drafted ones; where wanted, `states`
+// [drafted + 1, exit layer, hidden size] left each layer.
 typedef struct {
     int64_t* tokens;
+    int32_t *parents, *ranks;
     float *confidences, *hidden, *states;
-    int64_t* leaf_tokens;
-    int32_t* leaf_places;
-    int32_t drafted, leaves;
+    int32_t drafted;
 } dx_drafted;
 
 // What is read off rows' first `choosable` logits without writing them: the best id, its logit, and the

@@ -6,11 +6,12 @@
 // is no finite number, the query is computed again, without such values.
 #pragma once
 
+#include <climits>
 #include <memory>
 #include <new>
 #include <vector>
 
-#include "matrix.h"
+#include "tree.h"
 
 namespace DYNEXIT_ISA {
 
@@ -30,33 +31,41 @@ class Attention {
     // Dimensions [d, d + kLanes) of what a query found.
     Floats result(int i, int d) const { return load(&sums_[size_t(i) * width_ + d]) * (1.0f / totals_[i]); }
 
-    // Of n queries, which see positions [0, seen(i)): no query sees more than number `together - 1`. Those
-    // from `together` on belong to leaves, `each` to one, whose last position holds something else but
-    // between two calls of `exchange(leaf)`.
+    // Of rows that each have `each` queries, which see positions [0, seen(i)). Within a branch, `exchange(branch)`
+    // brings what it sees to its positions, and takes it away again.
     template <class Seen, class Exchange>
-    void run(const Matrix& keys, const Matrix& values, int n, int together, int each, Seen&& seen,
+    void run(const Matrix& keys, const Matrix& values, const Together& rows, int each, Seen&& seen,
              Exchange&& exchange) {
+        const int n = int(rows.rows.size()) * each, home = rows.home * each;
+        int end = home ? seen(home - 1) : 0, apart = INT_MAX;  // the first position that a branch changes
+        for (const Branch& b : rows.branches) {
+            end = std::max(end, seen((b.first + b.count) * each - 1));
+            for (const auto& [position, slot] : b.swaps) apart = std::min(apart, position);
+        }
         forget(0, n);
-        for (int start = 0, end = seen(together - 1); start < end; start += kBlock) {
+        for (int start = 0; start < end; start += kBlock) {
             const int groups = (std::min(kBlock, end - start) + kGroup - 1) / kGroup;
-            const auto ends_here = [&](int i) { return seen(i) > start && seen(i) <= start + kBlock; };
-            int apart = n;  // the first leaf that cannot be computed with the others
-            for (int i = n - each; i >= together; i -= each)
-                if (ends_here(i)) apart = i;
             const Matrix part = values.part(start, groups * kGroup);
-            block(keys, part, start, groups, 0, apart < n ? together : n, seen);
-            for (int i = together; apart < n && i < n; i += each) {
-                const bool own = ends_here(i);
-                if (own) exchange((i - together) / each);
-                block(keys, part, start, groups, i, each, seen);
-                if (own) exchange((i - together) / each);
+            if (start + kBlock <= apart) {
+                block(keys, part, start, groups, 0, n, seen);
+                continue;
+            }
+            if (home) block(keys, part, start, groups, 0, home, seen);
+            for (const Branch& b : rows.branches) {
+                exchange(b);
+                block(keys, part, start, groups, b.first * each, b.count * each, seen);
+                exchange(b);
             }
         }
-        for (int i = 0; i < n; i += each)
-            if (!finite(i, each))
-                again(keys, values, i, each, seen, [&] {
-                    if (i >= together) exchange((i - together) / each);
-                });
+        for (int i = 0; i < home; i += each)
+            if (!finite(i, each)) again(keys, values, i, each, seen);
+        for (const Branch& b : rows.branches)
+            for (int i = b.first * each; i < (b.first + b.count) * each; i += each) {
+                if (finite(i, each)) continue;
+                exchange(b);
+                again(keys, values, i, each, seen);
+                exchange(b);
+            }
     }
 
   private:
@@ -77,18 +86,15 @@ class Attention {
 
     // Queries [first, first + count), which see the same positions, over copies of their values alone. Where
     // there is no memory for these, all stays as it was.
-    template <class Seen, class Exchange>
-    void again(const Matrix& keys, const Matrix& values, int first, int count, Seen&& seen, Exchange&& exchange) {
+    template <class Seen>
+    void again(const Matrix& keys, const Matrix& values, int first, int count, Seen&& seen) {
         const std::unique_ptr<char[]> copy(new (std::nothrow) char[kBlock * values.padded() * sizeof(float)]);
         if (!copy) return;
         forget(first, count);
         const int end = seen(first);
         for (int start = 0; start < end; start += kBlock) {
             const int positions = std::min(kBlock, end - start), groups = (positions + kGroup - 1) / kGroup;
-            const bool own = start + positions == end;
-            if (own) exchange();
             block(keys, seen_alone(values, start, positions, copy.get()), start, groups, first, count, seen);
-            if (own) exchange();
         }
     }
 

@@ -5,11 +5,12 @@
 #include <string>
 
 #include "cache.h"
+#include "unembedding.h"
 
 namespace DYNEXIT_ISA {
 
 constexpr int64_t kMost = int64_t(1) << 30;  // of any size, and of a sequence's positions
-constexpr int kMostLayers = 1 << 16;
+constexpr int kMostLayers = 1 << 16, kMostNodes = 1 << 12;
 
 inline std::string joined(const char* text) { return text; }
 inline std::string joined(int64_t number) { return std::to_string(number); }
@@ -119,22 +120,29 @@ inline void check_tokens(const Model& m, const int64_t* tokens, int count) {
                 vocabulary, " tokens.");
 }
 
-// `length` positions from `start` on, and slots up to `end`.
-inline void check_place(const Model& m, const void* cache, int64_t start, int64_t length, int64_t end,
+// Positions [start, stop), and slots up to `end`.
+inline void check_place(const Model& m, const void* cache, int64_t start, int64_t stop, int64_t end,
                         const dx_angles& angles) {
     require(cache && static_cast<const Cache*>(cache)->fits(m.shape), "a cache is of another model.");
-    require(start >= 0 && length >= 0 && start + length <= angles.positions && end <= kMost, "positions ", start,
-            " to ", start + length, " are not among ", angles.positions, ".");
+    require(start >= 0 && stop >= start && stop <= angles.positions && end <= kMost, "positions ", start, " to ", stop,
+            " are not among ", angles.positions, ".");
 }
 
 inline void check_span(const Model& m, const dx_span& s, const dx_angles& angles) {
-    const int64_t stop = int64_t(s.start) + s.length;
-    check_place(m, s.cache, s.start, s.length, int64_t(s.slot) + s.leaves, angles);
-    require(s.leaves >= 0 && (!s.leaves || (s.places && s.slot >= stop)), s.leaves,
-            " leaves cannot be kept from slot ", s.slot, " on.");
-    for (int i = 0; i < s.leaves; ++i)
-        require(s.places[i] >= 0 && s.places[i] < s.length, "a leaf stands at ", s.places[i], " of ", s.length,
-                " positions.");
+    const int64_t rows = int64_t(s.first) + s.length;
+    require(s.first >= 0 && s.length >= 0 && rows <= (s.parents ? kMostNodes : kMost), "rows ", s.first, " to ", rows, " are not in a round.");
+    int64_t stop = int64_t(s.start) + rows;
+    if (s.parents) {
+        stop = s.start + 1;
+        std::vector<int64_t> after(rows, stop);
+        for (int64_t i = 1; i < rows; ++i) {
+            const int32_t parent = s.parents[i - 1];
+            require(parent >= 0 && parent < i, "row ", i, " cannot follow row ", parent, ".");
+            stop = std::max(stop, after[i] = after[parent] + 1);
+        }
+        require(s.slot >= stop, "branches cannot be kept from slot ", s.slot, " on.");
+    }
+    check_place(m, s.cache, s.start, stop, s.parents ? s.slot + rows : stop, angles);
 }
 
 // Returns how many rows there are.
@@ -143,7 +151,7 @@ inline int64_t check_spans(const Model& m, const dx_span* spans, int count, cons
     int64_t rows = 0;
     for (int i = 0; i < count; ++i) {
         check_span(m, spans[i], angles);
-        rows += int64_t(spans[i].length) + spans[i].leaves;
+        rows += spans[i].length;
     }
     require(rows <= kMost / m.shape.kv_heads, rows, " rows are too many for one pass.");
     return rows;
@@ -154,11 +162,13 @@ inline void check_drafting(const Model& m, const dx_drafting& plan, const void* 
     require(plan.exit_layer >= 1, "a draft needs an exit layer.");
     check_layers(m, 0, plan.exit_layer);
     check_head(m, 1, plan.limit);
-    require(plan.length >= 0, "a draft's length is below 0.");
-    check_place(m, cache, start, int64_t(plan.length) + 1, int64_t(start) + 2 * int64_t(plan.length) + 1, angles);
-    require(plan.bins >= 0 && plan.num_eos >= 0 && plan.num_floors >= 0, "a draft's numbers are below 0.");
-    require((plan.odds || !plan.bins) && (plan.bins || !plan.leaf_odds) && (plan.floors || !plan.num_floors) &&
-                (plan.eos || !plan.num_eos),
+    require(plan.nodes >= 0 && plan.nodes <= kMostNodes && plan.depth >= 0 && plan.ranks >= 1 && plan.ranks <= kMostRanks && plan.bins >= 0 &&
+                plan.num_eos >= 0 && plan.num_row_floors >= 0 && plan.num_level_floors >= 0,
+            "a draft's numbers are out of range.");
+    const int64_t stop = int64_t(start) + 1 + std::min(plan.nodes, plan.depth);
+    check_place(m, cache, start, stop, int64_t(start) + 2 * (int64_t(plan.nodes) + 1), angles);
+    require((plan.odds || !plan.bins) && (plan.bins || plan.ranks == 1) && (plan.row_floors || !plan.num_row_floors) &&
+                (plan.level_floors || !plan.num_level_floors) && (plan.eos || !plan.num_eos),
             "a draft's odds, floors or ends are missing.");
 }
 

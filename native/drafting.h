@@ -1,4 +1,4 @@
-// Writes on by the first layers alone: embed, layers, the head's first tokens, the best of them; again.
+// Writes on by the first layers alone, as a tree: embed, layers, the head's first tokens, the best of them; again.
 #pragma once
 
 #include "pass.h"
@@ -8,69 +8,100 @@ namespace DYNEXIT_ISA {
 
 class Drafting {
   public:
-    Drafting(const Model& model, const dx_drafting& plan, Cache& cache, const dx_angles& angles)
-        : model_(model), plan_(plan), cache_(cache), angles_(angles) {}
+    Drafting(const Model& model, const dx_drafting& plan, Cache& cache, int start, const dx_angles& angles)
+        : model_(model), plan_(plan), cache_(cache), start_(start), slot_(start + plan.nodes + 1), angles_(angles) {
+        cache.reserve(plan.ranks > 1 ? slot_ + plan.nodes + 1 : slot_);
+    }
 
-    // Tokens after `newest`, which stands at position `start`.
-    void run(int start, int64_t newest, dx_drafted& to) const {
-        float chance = 1.0f;  // that all tokens so far are accepted
-        bool beside = false;  // whether the newest has a leaf that is yet to run
-        std::vector<float> rows(size_t(2) * model_.shape.hidden);  // of a token and its leaf
-        to.leaves = 0;
-        for (int& n = to.drafted = 0;; ++n) {
-            const bool last = n == plan_.length || (n && ends(n, newest, to.confidences[n - 1], chance));
+    // Tokens after `newest`. Rows are the newest token's, number 0, and those of drafted tokens.
+    void run(int64_t newest, dx_drafted& to) const {
+        std::vector<float> chances{1.0f};  // of each row
+        std::vector<int> open{0};  // rows of the level that may have children
+        to.drafted = 0;
+        model_.embed(newest, to.hidden);
+        for (int level = 0, first = 0; first <= to.drafted; ++level) {
+            const bool last = over(level, open, chances, to.drafted);
             if (last && !plan_.finish) break;
-            pass(start, newest, beside && plan_.finish, rows.data(), to);
+            const int next = to.drafted + 1;
+            pass(first, next - first, to);
             if (last) break;
-            float top, log_sum;
-            int64_t next;
-            Unembedding(model_, hidden(to, n), 1, plan_.limit).readings(&newest, &top, &log_sum, &next);
-            const float confidence = to.confidences[n] = std::exp(top - log_sum);
-            if (!(confidence >= 0.0f)) break;  // logits that are no numbers: no token
-            to.tokens[n] = newest;
-            beside = plan_.leaf_odds && !to.states && chance * plan_.leaf_odds[bin(confidence)] >= plan_.leaf_floor;
-            if (beside) {
-                to.leaf_tokens[to.leaves] = next;
-                to.leaf_places[to.leaves++] = n;
-            }
-            if (plan_.bins) chance *= plan_.odds[bin(confidence)];
+            first = next;
+            grow(open, chances, to);
         }
-        // leaves' states follow those of tokens
-        const size_t size = model_.shape.hidden;
-        std::copy_n(hidden(to, plan_.length + 1), to.leaves * size, hidden(to, to.drafted + 1));
     }
 
   private:
-    float* hidden(const dx_drafted& to, int row) const { return to.hidden + size_t(row) * model_.shape.hidden; }
+    struct Child {
+        float chance, likelihood, best;  // its own likelihood, and that of its parent's best child
+        int parent, rank;
+        int64_t token;
+    };
 
-    // The first layers for the newest token, which is number `to.drafted`, and for the newest leaf beside it.
-    void pass(int start, int64_t newest, bool beside, float* rows, dx_drafted& to) const {
+    // Whether no further level is drafted.
+    bool over(int level, const std::vector<int>& open, const std::vector<float>& chances, int drafted) const {
+        if (level == plan_.depth || drafted == plan_.nodes || open.empty()) return true;
+        float total = 0.0f;
+        for (const int row : open) total += chances[row];
+        return level && level <= plan_.num_level_floors && !(total >= plan_.level_floors[level - 1]);
+    }
+
+    // The first layers for `count` rows from `first`.
+    void pass(int first, int count, dx_drafted& to) const {
         const size_t size = model_.shape.hidden;
-        const int n = to.drafted, leaf = to.leaves - 1;
-        const int32_t place = 0;
-        model_.embed(newest, rows);
-        if (beside) model_.embed(to.leaf_tokens[leaf], rows + size);
-        const dx_span span{&cache_, start + n, 1, beside, start + plan_.length + 1 + leaf, &place};
-        float* states = to.states ? to.states + n * plan_.exit_layer * size : nullptr;
-        Pass(model_, &span, 1, rows, angles_).run(0, plan_.exit_layer, states, 1);
-        std::copy_n(rows, size, hidden(to, n));
-        if (beside) std::copy_n(rows + size, size, hidden(to, plan_.length + 1 + leaf));
+        const dx_span span{&cache_, start_, first, count, slot_, plan_.ranks > 1 ? to.parents : nullptr};
+        float* states = to.states ? to.states + first * plan_.exit_layer * size : nullptr;
+        Pass(model_, &span, 1, to.hidden + first * size, angles_).run(0, plan_.exit_layer, states, 1);
     }
 
-    // Whether drafting ends with the n-th token, the chance that all of them are accepted being `chance`.
-    bool ends(int n, int64_t token, float confidence, float chance) const {
-        const float floor = n <= plan_.num_floors ? plan_.floors[n - 1] : 0.0f;
-        const bool sure = confidence >= plan_.threshold && chance >= floor;  // false without numbers
-        return !sure || std::find(plan_.eos, plan_.eos + plan_.num_eos, token) != plan_.eos + plan_.num_eos;
+    // Adds the children of `open` rows that are worth it, and makes `open` those of them that may have children.
+    void grow(std::vector<int>& open, std::vector<float>& chances, dx_drafted& to) const {
+        std::vector<Child> children = plan_.ranks > 1 ? find<kMostRanks>(open, chances, to) : find<1>(open, chances, to);
+        std::stable_sort(children.begin(), children.end(),
+                         [](const Child& a, const Child& b) { return a.chance > b.chance; });
+        open.clear();
+        for (const Child& child : children) {
+            const int n = to.drafted;
+            if (n == plan_.nodes || (n < plan_.num_row_floors && !(child.chance >= plan_.row_floors[n]))) break;
+            to.tokens[n] = child.token;
+            to.parents[n] = child.parent;
+            to.ranks[n] = child.rank;
+            to.confidences[n] = child.best;
+            chances.push_back(child.chance);
+            model_.embed(child.token, to.hidden + size_t(n + 1) * model_.shape.hidden);
+            to.drafted = n + 1;
+            if (child.likelihood >= plan_.threshold && !ends(child.token)) open.push_back(n + 1);
+        }
     }
 
-    int bin(float confidence) const {
-        return confidence > 0.0f ? std::min(int(confidence * float(plan_.bins)), plan_.bins - 1) : 0;
+    // Candidates, in the order of their parents and ranks.
+    template <int kRanks>
+    std::vector<Child> find(const std::vector<int>& open, const std::vector<float>& chances, const dx_drafted& to) const {
+        const size_t size = model_.shape.hidden;
+        std::vector<float> rows(open.size() * size);
+        for (size_t i = 0; i < open.size(); ++i) std::copy_n(to.hidden + open[i] * size, size, &rows[i * size]);
+        const auto found = Unembedding(model_, rows.data(), int(open.size()), plan_.limit).choices<kRanks>();
+        std::vector<Child> children;
+        for (size_t i = 0; i < open.size(); ++i) {
+            const float log_sum = found[i].log_sum(), best = std::exp(found[i].logits[0] - log_sum);
+            if (!(best >= 0.0f)) continue;  // logits that are no numbers: no children
+            for (int r = 0; r < std::min(kRanks, plan_.ranks) && found[i].logits[r] > -INFINITY; ++r)
+                children.push_back({chances[open[i]] * odds(r, best), std::exp(found[i].logits[r] - log_sum), best,
+                                    open[i], r, found[i].ids[r]});
+        }
+        return children;
     }
+
+    float odds(int rank, float best) const {
+        if (!plan_.bins) return 1.0f;
+        return plan_.odds[rank * plan_.bins + std::clamp(int(best * float(plan_.bins)), 0, plan_.bins - 1)];
+    }
+
+    bool ends(int64_t token) const { return std::find(plan_.eos, plan_.eos + plan_.num_eos, token) != plan_.eos + plan_.num_eos; }
 
     const Model& model_;
     const dx_drafting& plan_;
     Cache& cache_;
+    const int start_, slot_;
     const dx_angles& angles_;
 };
 

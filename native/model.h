@@ -35,7 +35,13 @@ struct PackedMatrix : Matrix {
     // As `Matrix::times`, of prepared inputs.
     template <class Sink>
     void times(const float* x, int rows, int first, int last, Sink&& sink) const {
-        if (!quantised) return Matrix::times(x, rows, first, last, std::forward<Sink>(sink));
+        if (quantised) return times_blocks(x, rows, first, last, sink);
+        Matrix::times(x, rows, first, last, std::forward<Sink>(sink));
+    }
+
+    // Apart, so that the other product is compiled as if there were no blocks.
+    template <class Sink>
+    [[gnu::noinline]] void times_blocks(const float* x, int rows, int first, int last, Sink& sink) const {
         quantised.times(x, rows, first, last, [&](int row, int vector, Floats value) {
             if (bias) value += load(bias + vector * kLanes);
             sink(row, vector, value);

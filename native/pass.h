@@ -1,8 +1,9 @@
 // One pass: the rows of several sequences through layers [first, last), in one call.
 #pragma once
 
+#include <deque>
+
 #include "attention.h"
-#include "cache.h"
 
 namespace DYNEXIT_ISA {
 
@@ -10,18 +11,13 @@ class Pass {
   public:
     Pass(const Model& model, const dx_span* spans, int count, float* hidden, const dx_angles& angles)
         : model_(model), s_(model.shape), hidden_(hidden), angles_(angles) {
-        for (int i = 0; i < count; ++i) {
-            const dx_span& s = spans[i];
-            for (int p = 0; p < s.length; ++p) rows_.push_back({static_cast<Cache*>(s.cache), s.start + p, s.start + p});
-            for (int j = 0; j < s.leaves; ++j)
-                rows_.push_back({static_cast<Cache*>(s.cache), s.start + s.places[j], s.slot + j});
-        }
+        for (int i = 0; i < count; ++i) place(spans[i]);
         const size_t n = rows_.size();
         normed_.resize(n * spaced(s_.hidden));
         projected_.resize(n * model.projected());
         attended_.resize(n * spaced(model.attended()));
         gated_.resize(n * spaced(model.inner()));
-        plan_attention(spans, count);
+        plan_attention();
     }
 
     // Where `states` is given, the last `keep` rows that leave each layer go there, [layers, keep, hidden].
@@ -39,31 +35,34 @@ class Pass {
   private:
     static constexpr int kFewRows = 4, kFewHeads = 2;  // that are not worth sharing out
 
-    struct Row {
-        Cache* cache;
-        int position, slot;
+    struct Task {  // attention of some rows over one key head
+        int head;
+        const Together* rows;
     };
-    struct Task {  // attention of rows [first, last) of one sequence and its leaves, over one key head
-        int head, first, last, leaves;
-        int rows() const { return last - first + leaves; }
-    };
-    // Rows are shared out evenly over as few tasks of a key head as hold their queries; with leaves, which
-    // exchange slots of the cache, all are one task.
-    void plan_attention(const dx_span* spans, int count) {
-        const int group = model_.query_group(), most = std::max(1, Attention::kMostQueries / group);
-        int widest = 0, longest = 0;
-        for (int i = 0, row = 0; i < count; row += spans[i].length + spans[i].leaves, ++i) {
-            const dx_span& s = spans[i];
-            const int parts = s.leaves ? 1 : (s.length + most - 1) / most;
-            widest = std::max(widest, s.leaves ? s.length + s.leaves : std::min(s.length, most));
-            longest = std::max(longest, s.start + s.length);
-            for (int h = 0; h < s_.kv_heads; ++h)
-                for (int p = 0; p < parts; ++p) {
-                    const Share part = share(s.length, p, parts);
-                    tasks_.push_back({h, row + part.first, row + part.last, s.leaves});
-                }
+
+    // Takes the rows of a span. They are shared out evenly over as few parts as hold their queries; those of a
+    // tree with branches, which exchange slots of the cache, all are one.
+    void place(const dx_span& span) {
+        const std::vector<Row> rows = rows_of(span);
+        const int before = count(), most = std::max(1, Attention::kMostQueries / model_.query_group());
+        rows_.insert(rows_.end(), rows.begin() + span.first, rows.end());
+        Together all = together(span, rows, before);
+        if (!all.branches.empty()) return together_.push_back(std::move(all));
+        const int parts = (span.length + most - 1) / most;
+        for (int p = 0; p < parts; ++p) {
+            const Share part = share(span.length, p, parts);
+            together_.push_back({{all.rows.begin() + part.first, all.rows.begin() + part.last}, part.last - part.first, {}});
         }
-        attentions_ = std::vector(model_.threads, Attention(widest * group, s_.head_dim, longest));
+    }
+
+    void plan_attention() {
+        int widest = 0, longest = 0;
+        for (const Together& rows : together_) {
+            widest = std::max(widest, int(rows.rows.size()));
+            for (int h = 0; h < s_.kv_heads; ++h) tasks_.push_back({h, &rows});
+        }
+        for (const Row& row : rows_) longest = std::max(longest, row.position + 1);
+        attentions_ = std::vector(model_.threads, Attention(widest * model_.query_group(), s_.head_dim, longest));
         gates_.resize(model_.threads * rows_.size() * kGroup);
     }
 
@@ -163,8 +162,8 @@ class Pass {
     }
 
     void attend(const Layer& l, int index, const Task& task, Attention& attention) {
-        const int d = s_.head_dim, group = model_.query_group(), n = task.rows() * group;
-        const Cache& cache = *rows_[task.first].cache;
+        const int d = s_.head_dim, group = model_.query_group(), n = int(task.rows->rows.size()) * group;
+        const Cache& cache = *rows_[task.rows->rows[0]].cache;
         const float scale = 1.0f / std::sqrt(float(d));
         const Matrix keys = cache.keys(index, task.head);
         for (int i = 0; i < n; ++i) {
@@ -173,11 +172,10 @@ class Pass {
                 put_inputs(attention.query(i), j, load(from + j, d - j) * scale, d - j, keys.narrow());
         }
         attention.run(
-            keys, cache.values(index, task.head), n, (task.last - task.first) * group, group,
+            keys, cache.values(index, task.head), *task.rows, group,
             [&](int i) { return rows_[row_of(task, i)].position + 1; },
-            [&](int leaf) {
-                const Row& row = rows_[task.last + leaf];
-                cache.exchange(index, task.head, row.position, row.slot);
+            [&](const Branch& branch) {
+                for (const auto& [position, slot] : branch.swaps) cache.exchange(index, task.head, position, slot);
             });
         for (int i = 0; i < n; ++i)
             for (int j = 0; j < d; j += kLanes)
@@ -186,7 +184,7 @@ class Pass {
     }
 
     // Of query i of a task: its row, and where its head begins in that.
-    size_t row_of(const Task& task, int i) const { return size_t(task.first + i / model_.query_group()); }
+    size_t row_of(const Task& task, int i) const { return size_t(task.rows->rows[i / model_.query_group()]); }
     int head_of(const Task& task, int i) const {
         const int group = model_.query_group();
         return (task.head * group + i % group) * s_.head_dim;
@@ -197,6 +195,7 @@ class Pass {
     float* hidden_;
     const dx_angles& angles_;
     std::vector<Row> rows_;
+    std::deque<Together> together_;  // which tasks point into
     std::vector<Task> tasks_;
     std::vector<Attention> attentions_;  // one for each thread, as are the gates
     std::vector<float> normed_, projected_, attended_, gated_, gates_;

@@ -1,4 +1,4 @@
-// Weights that stay as a GGUF file has them, and their product with n rows.
+// Weights that stay quantised as a file has them, and their product with n rows.
 //
 // As many outputs as a vector has lanes are a strip, read in one stream. For each block of 32 inputs a strip's
 // weights are unpacked once for all rows of a tile. A row's result is one sum over blocks in ascending order,
@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "formats/affine.h"
 #include "formats/k.h"
 #include "formats/q4.h"
 #include "formats/q5.h"
@@ -116,11 +117,13 @@ Codec codec_of() {
     return codec;
 }
 
-// The codec of a GGUF type; null where there is none.
+// The codec of a type, GGUF's or one of `formats/affine.h`; null where there is none.
 inline const Codec* find_codec(int type) {
     static const Codec codecs[] = {codec_of<Q4_0>(), codec_of<Q4_1>(), codec_of<Q5_0>(),   codec_of<Q5_1>(),
                                    codec_of<Q8_0>(), codec_of<Q2_K>(), codec_of<Q3_K>(),   codec_of<Q4_K>(),
-                                   codec_of<Q5_K>(), codec_of<Q6_K>(), codec_of<IQ4_NL>(), codec_of<IQ4_XS>()};
+                                   codec_of<Q5_K>(), codec_of<Q6_K>(), codec_of<IQ4_NL>(), codec_of<IQ4_XS>(),
+                                   codec_of<W4<32>>(), codec_of<W4<64>>(), codec_of<W4<128>>(),
+                                   codec_of<W8<32>>(), codec_of<W8<64>>(), codec_of<W8<128>>()};
     for (const Codec& codec : codecs)
         if (codec.type == type) return &codec;
     return nullptr;

@@ -166,7 +166,7 @@ int gather(const void* model, const int64_t* tokens, int rows, float* hidden) {
     return guarded([&] { embed_rows(model_of(model), tokens, rows, hidden); });
 }
 
-int end_of(const dx_span& s) { return s.leaves ? s.slot + s.leaves : s.start + s.length; }
+int end_of(const dx_span& s) { return (s.parents ? s.slot : s.start) + s.first + s.length; }
 
 void run_layers(const Model& m, const dx_span* spans, int count, float* hidden, int first, int last,
                 const dx_angles& angles, float* states, int keep) {
@@ -191,8 +191,7 @@ int draft(void* model, const dx_drafting* plan, void* cache, int start, int64_t 
     return guarded([&] {
         check_drafting(m, *plan, cache, start, *angles);
         check_tokens(m, &newest, 1);
-        cache_of(cache).reserve(start + plan->length + 1 + (plan->leaf_odds ? plan->length : 0));
-        Drafting(m, *plan, cache_of(cache), *angles).run(start, newest, *drafted);
+        Drafting(m, *plan, cache_of(cache), start, *angles).run(newest, *drafted);
     });
 }
 

@@ -5,51 +5,67 @@
 
 namespace DYNEXIT_ISA {
 
-// The best logit, the lowest id that has it, the best of the others, and the sum of exponentials, of the
-// logits seen so far.
+constexpr int kMostRanks = 4;
+
+// Of the logits seen so far the best ones, of equal ones at the top the lowest id first, and the sum of all
+// exponentials, relative to the best.
+template <int kRanks>
 struct Reading {
-    float top = -INFINITY, second = -INFINITY, total = 0.0f;
-    int64_t best = 0, next = 0;
+    float logits[kRanks], total = 0.0f;
+    int64_t ids[kRanks] = {};
+
+    Reading() { std::fill_n(logits, kRanks, -INFINITY); }
+    float log_sum() const { return logits[0] + std::log(total); }
 
     // Logits of a vector of ids from `first`, of which those from `choosable` on do not count.
-    void take(int64_t first, Floats logits, int64_t choosable) {
+    void take(int64_t first, Floats given, int64_t choosable) {
         if (first >= choosable) return;
         float part[kLanes];
-        store(part, logits);
+        store(part, given);
         for (int64_t i = choosable - first; i < kLanes; ++i) part[i] = -INFINITY;
         const float highest = maximum(load(part));
-        if (!(highest <= top)) {  // higher, or not a number
-            total *= std::exp(top - highest);
+        if (!(highest <= logits[0])) {  // higher, or not a number
+            total *= std::exp(logits[0] - highest);
             int lane = 0;
             while (lane < kLanes - 1 && part[lane] < highest) ++lane;
-            runner_up(top, best);
-            top = highest;
-            best = first + lane;
+            replace_best(highest, first + lane);
         }
-        if (highest > second)
+        if (kRanks > 1 && highest > logits[kRanks - 1])
             for (int i = 0; i < kLanes; ++i)
-                if (first + i != best) runner_up(part[i], first + i);
-        total += sum(exponential(load(part) - top));
-    }
-
-    void runner_up(float logit, int64_t id) {
-        if (!(logit > second)) return;
-        second = logit;
-        next = id;
+                if (first + i != ids[0]) rank(part[i], first + i);
+        total += sum(exponential(load(part) - logits[0]));
     }
 
     // What was read of higher ids.
     void join(const Reading& later) {
-        if (!(later.top <= top)) {
-            total = total * std::exp(top - later.top) + later.total;
-            runner_up(top, best);
-            top = later.top;
-            best = later.best;
+        int used = 0;
+        if (!(later.logits[0] <= logits[0])) {
+            total = total * std::exp(logits[0] - later.logits[0]) + later.total;
+            replace_best(later.logits[0], later.ids[0]);
+            used = 1;
         } else {
-            total += later.total * std::exp(later.top - top);
-            runner_up(later.top, later.best);
+            total += later.total * std::exp(later.logits[0] - logits[0]);
         }
-        runner_up(later.second, later.next);
+        for (int i = used; i < kRanks; ++i) rank(later.logits[i], later.ids[i]);
+    }
+
+  private:
+    void replace_best(float logit, int64_t id) {
+        rank(logits[0], ids[0]);
+        logits[0] = logit;
+        ids[0] = id;
+    }
+
+    // Puts an id among those after the best.
+    void rank(float logit, int64_t id) {
+        if (kRanks == 1 || !(logit > logits[kRanks - 1])) return;
+        int at = kRanks - 1;
+        for (; at > 1 && logit > logits[at - 1]; --at) {
+            logits[at] = logits[at - 1];
+            ids[at] = ids[at - 1];
+        }
+        logits[at] = logit;
+        ids[at] = id;
     }
 };
 
@@ -72,21 +88,27 @@ class Unembedding {
         });
     }
 
-    // Per row: the best id, its logit, and the logarithm of the sum of all exponentials; where wanted, the
-    // next best id.
-    void readings(int64_t* best, float* best_logit, float* log_sum, int64_t* next = nullptr) {
-        std::vector<Reading> found(size_t(parts_) * rows_);
+    // Per row: the best id, its logit, and the logarithm of the sum of all exponentials.
+    void readings(int64_t* best, float* best_logit, float* log_sum) {
+        const auto found = choices<1>();
+        for (int row = 0; row < rows_; ++row) {
+            best[row] = found[row].ids[0];
+            best_logit[row] = found[row].logits[0];
+            log_sum[row] = found[row].log_sum();
+        }
+    }
+
+    // The best ids of each row.
+    template <int kRanks>
+    std::vector<Reading<kRanks>> choices() {
+        std::vector<Reading<kRanks>> found(size_t(parts_) * rows_);
         each_vector([&](int part, int row, int first, Floats value) {
             found[size_t(part) * rows_ + row].take(first, value, choosable_);
         });
-        for (int row = 0; row < rows_; ++row) {
-            Reading whole = found[row];
-            for (int part = 1; part < parts_; ++part) whole.join(found[size_t(part) * rows_ + row]);
-            best[row] = whole.best;
-            if (next) next[row] = whole.next;
-            best_logit[row] = whole.top;
-            log_sum[row] = whole.top + std::log(whole.total);
-        }
+        for (int part = 1; part < parts_; ++part)
+            for (int row = 0; row < rows_; ++row) found[row].join(found[size_t(part) * rows_ + row]);
+        found.resize(rows_);
+        return found;
     }
 
   private:

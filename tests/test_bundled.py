@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import dynexit
-from dynexit.agreement import read_text
+from dynexit.agreement import read_exits
 from dynexit.bench.check import first_difference
 from dynexit.decoding.controllers import methods
 
@@ -57,7 +57,7 @@ def test_sampled_text_is_vanillas_with_the_same_seed(
 def test_exits_are_worth_drafting_with(lm: dynexit.LanguageModel) -> None:
     out = lm.generate(PROMPTS["word problems"], "layerskip:speculation_length=1", max_new_tokens=64)
     assert out.stats.acceptance_rate > 0.6
-    agreement = read_text(lm, PROMPTS["word problems"]).agreement
+    agreement = read_exits(lm.model, lm.text_tokens(PROMPTS["word problems"])).agreement
     quarters = [agreement[lm.num_layers * part // 4 - 1] for part in (1, 2, 3, 4)]
     assert quarters == sorted(quarters)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from dynexit import tasks
+from dynexit.bench.report import figures
 from dynexit.cli import main
 from dynexit.decoding import controllers
 from dynexit.model import families
@@ -31,6 +32,7 @@ PACKAGES = {
     "src/dynexit/tasks": tasks,
     "src/dynexit/decoding/controllers": controllers,
     "src/dynexit/model/families": families,
+    "src/dynexit/bench/report/figures": figures,
 }
 
 

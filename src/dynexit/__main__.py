@@ -4,8 +4,9 @@ import os
 import signal
 from types import FrameType
 
+from dynexit.errors import INTERRUPTED
+
 IMPORTING = "<frozen importlib._bootstrap>"
-INTERRUPTED = 130
 CLEARED = b"\r\x1b[K\x1b[?25h"  # the spinner's line is empty, and the cursor is back
 
 

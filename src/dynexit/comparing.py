@@ -57,11 +57,6 @@ def rounded_speed(speed: float) -> float:
     return round(speed, _decimals(speed)) if speed else 0.0
 
 
-def speedup(own: float, plain: float) -> float | None:
-    """How many times plain decoding's speed a speed is; None where one of them is unknown."""
-    return own / plain if own and plain else None
-
-
 def shown_speed(speed: float) -> str:
     """A speed for people."""
     return f"{speed:.{max(_decimals(speed), 0)}f}" if speed else "-"

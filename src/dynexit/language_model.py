@@ -1,5 +1,6 @@
 """What users hold: a loaded model that generates text."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 
+from dynexit.agreement import ADVICE, SAMPLE, sample_exits, why_none_pays
 from dynexit.asking import check_text, check_whole, meant, one_rule, stop_strings, token_ids
 from dynexit.costs.preparing import prepare
 from dynexit.costs.store import costs_of
@@ -109,9 +111,7 @@ class LanguageModel:
     @cached_property
     def sample(self) -> ShadowTokens:
         """What every exit says of a sample text, for methods that want to know beforehand."""
-        from dynexit.agreement import sample_exits
-
-        return sample_exits(self)
+        return sample_exits(self.model, self.text_tokens(SAMPLE))
 
     @property
     def costs(self) -> Costs:
@@ -244,6 +244,18 @@ class LanguageModel:
         self._seconds.append(other)
         return other.model
 
+    def text_tokens(self, text: str) -> list[int]:
+        """Token ids of a text, as many as the context holds; some or other without a tokenizer.
+
+        Raises:
+            DynexitError: the tokenizer makes none of it, or ids that this model does not have.
+        """
+        if self.tokenizer is None:
+            ids = [position % self.model.choosable for position in range(64)]
+        else:
+            ids = self.prompt_tokens(text)
+        return ids[: self.model.config.max_positions]
+
     def prompt_tokens(
         self, prompt: Prompt, chat: bool = False, trust_messages: bool = False
     ) -> list[int]:
@@ -327,8 +339,6 @@ def load(
     Raises:
         DynexitError: a checkpoint that is missing, damaged or not supported, by name.
     """
-    from dynexit.agreement import warn_if_useless
-
     use_threads(None)
     prepare_forks()
     folder = BUNDLED if model is None else find_checkpoint(model)
@@ -342,6 +352,7 @@ def load(
         "bundled" if model is None else str(model),
         folder,
     )
-    if check:
-        warn_if_useless(loaded)
+    reason = why_none_pays(loaded.model, loaded.sample) if check else None
+    if reason is not None:
+        warnings.warn(f"{loaded.name}: {reason}. {ADVICE}", stacklevel=2)
     return loaded

@@ -47,6 +47,7 @@ def edited(path, value):
         (edited(("error",), 5), "it.error is 5"),
         (edited(("speed",), 5), "it has an unknown 'speed'"),
         (edited(("stats",), 5), "it.stats is 5"),
+        (edited(("stats",), {"num_layers": 4}), "stats lacks 'tokens'"),
         (edited(("stats", "num_layers"), 0), "stats has a number out of range"),
         (edited(("stats", "num_layers"), None), "stats.num_layers is None"),
         (edited(("stats", "tokens"), "8"), "stats.tokens is '8'"),

@@ -15,7 +15,7 @@ from reporting import (
     vanilla_records,
 )
 
-from dynexit.bench.report.markdown import Cell, best_in_bold
+from dynexit.bench.report.wording import Cell, best_in_bold
 
 
 def timed(method, seconds, tokens=8):

@@ -6,13 +6,19 @@ import re
 
 import pytest
 from matplotlib.text import Text
-from reporting import all_records, del_records, grid_records, two_models, vanilla_records
+from reporting import (
+    all_records,
+    del_records,
+    grid_records,
+    study_of,
+    two_models,
+    vanilla_records,
+)
 
 from dynexit.bench.report import writing
-from dynexit.bench.report.figures import figures
-from dynexit.bench.report.figures.base import draw_all, styled
-from dynexit.bench.report.figures.heatmap import ETPL, SPEED, compared, heat_values
-from dynexit.bench.report.figures.style import GREY, OWN, colour_of, colours, spread
+from dynexit.bench.report.figures import draw_all, figures, styled
+from dynexit.bench.report.figures.fixed_pairs import ETPL, SPEED, compared, heat_values
+from dynexit.bench.report.figures.style import GREY, OWN, colour_of, spread
 from dynexit.bench.report.gathering import gather
 from dynexit.bench.report.sections import SECTIONS
 from dynexit.decoding.controllers import methods
@@ -60,7 +66,7 @@ def test_several_models_stand_under_their_names(report, monkeypatch):
 
 
 def test_heat_maps_hold_the_rates_of_their_rounds():
-    (study,) = gather(all_records()).studies
+    study = study_of(all_records())
     speeds, per_layer = (heat_values(study, "alpha", heat) for heat in (SPEED, ETPL))
     assert speeds.shape == (4, 2, 2)
     # (2, 2) on alpha: rounds of 3, 3 and 2 tokens in the first, second and last quarter
@@ -71,11 +77,9 @@ def test_heat_maps_hold_the_rates_of_their_rounds():
 
 
 def test_a_method_s_colour_depends_on_its_name_alone():
-    (study,) = gather([*vanilla_records(), *del_records(), *del_records("del-e")]).studies
-    (other,) = gather([*vanilla_records(), *del_records("mine"), *del_records("del-e")]).studies
-    assert colours(study)["del-e"] == colours(other)["del-e"] == OWN["del-e"]
-    assert colours(other)["mine"] == colour_of("mine") == "#75b236"
-    assert colours(study)["vanilla"] == GREY
+    assert colour_of("del-e") == OWN["del-e"]
+    assert colour_of("mine") == "#75b236"
+    assert colour_of("vanilla") == GREY
 
 
 def test_every_method_of_the_package_has_a_colour_of_its_own():
@@ -97,7 +101,7 @@ def test_figures_show_the_methods_that_were_run(name):
     assert "del" not in (figure.title + figure.caption + figure.needs).lower().split()
     records = [*vanilla_records(), *del_records("auto"), *del_records("mine"), *grid_records()]
     with styled():
-        canvas = figure.draw(gather(records).studies)
+        canvas = figure.draw(study_of(records))
     texts = {text.get_text() for text in canvas.findobj(Text)}
     assert {"auto", "mine"} <= texts
     assert "del" not in texts
@@ -112,7 +116,7 @@ def test_names_beside_curves_are_pushed_apart():
 
 def test_what_a_figure_has_no_room_for_is_the_slowest():
     slow = [dataclasses.replace(r, method="finite-state") for r in vanilla_records()]
-    (study,) = gather([*vanilla_records(), *slow, *del_records()]).studies
+    study = study_of([*vanilla_records(), *slow, *del_records()])
     assert study.fastest(study.methods, 1) == ["del"]
     assert study.fastest(["vanilla", "del"], 2) == ["vanilla", "del"]
 
@@ -121,5 +125,5 @@ def test_a_task_that_one_pair_alone_ran_on_has_no_row_of_heat():
     pair = "layerskip:exit_layer=1,speculation_length=1"
     alone = [dataclasses.replace(r, task="gamma") for r in all_records()]
     alone = [r for r in alone if r.method in ("vanilla", pair)]
-    (study,) = gather([*all_records(), *alone]).studies
+    study = study_of([*all_records(), *alone])
     assert [task for task in study.tasks if compared(study, task)] == ["alpha", "beta"]

@@ -18,7 +18,7 @@ from reporting import (
     vanilla_records,
 )
 
-from dynexit.bench.report.timing import median_interval
+from dynexit.bench.report.speeds import median_interval
 
 NAME = "Prompt by prompt"
 

@@ -157,8 +157,12 @@ def unlucky(seed, tokens, share, depth=30):
     said = np.arange(tokens + 1, dtype=np.int32) + 10
     best = np.where(right, said[1:], 3).astype(np.int32)
     sure = random.uniform(0.3, 0.9, (depth, tokens)).astype(np.float32)
-    two = np.stack((best, np.full_like(best, 4)), 2), np.stack((sure, 0.1 * sure), 2)
-    return TracedText(f"text-{seed}", 1, 0, said, *two, best, sure)
+    others = np.full((depth, tokens, 7), 4, np.int32), np.repeat(0.1 * sure[..., None], 7, 2)
+    read = (
+        np.concatenate((best[..., None], others[0]), 2),
+        np.concatenate((sure[..., None], others[1]), 2),
+    )
+    return TracedText(f"text-{seed}", 1, 0, said, *read, *read)
 
 
 @pytest.mark.parametrize("seed", range(4))

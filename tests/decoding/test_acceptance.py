@@ -148,11 +148,11 @@ def test_shared_noise_is_the_targets_distribution_over_positions_and_its_neighbo
 @pytest.mark.parametrize(
     ("drafted", "chosen", "verdict"),
     [
-        ([], [4], Verdict(0, 4, 0)),
-        ([1, 2, 3], [1, 2, 3, 4], Verdict(3, 4, 3)),
-        ([1, 2, 3], [0, 2, 3, 4], Verdict(0, 0, 3)),
-        ([1, 2, 3], [1, 2, 0, 4], Verdict(2, 0, 3)),
-        ([1, 1, 1], [1, 0, 1, 1], Verdict(1, 0, 3)),
+        ([], [4], Verdict([], 4, 0, True)),
+        ([1, 2, 3], [1, 2, 3, 4], Verdict([1, 2, 3], 4, 3, True)),
+        ([1, 2, 3], [0, 2, 3, 4], Verdict([], 0, 3)),
+        ([1, 2, 3], [1, 2, 0, 4], Verdict([1, 2], 0, 3)),
+        ([1, 1, 1], [1, 0, 1, 1], Verdict([1], 0, 3)),
     ],
 )
 def test_greedy_keeps_the_longest_prefix_that_the_target_would_write(drafted, chosen, verdict):

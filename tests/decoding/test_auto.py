@@ -18,7 +18,7 @@ from dynexit import DynexitError, LanguageModel, Sampling
 from dynexit.costs.table import Costs
 from dynexit.decoding.controllers.auto import ANALYSED, ENOUGH, FIRST, HOPE, LOOKS, Auto
 from dynexit.decoding.controllers.estimates import ExitEstimates
-from dynexit.decoding.records import Judged, Offer, Round, ShadowTokens
+from dynexit.decoding.records import Draft, Judged, Offer, Round, ShadowTokens
 from dynexit.methods import make_controller
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 1, 4]
@@ -205,8 +205,9 @@ def exits_of(controller):
         plan = controller.plan()
         layers.append(plan.exit_layer)
         drafted = min(plan.speculation_length, 1)
-        sure = {"confidences": (0.95,) * drafted, "verify_seconds": 20.0}
-        controller.observe(Round(plan, drafted, drafted, 1 + drafted, **sure))
+        draft = Draft([7] * drafted, [0.95] * drafted)
+        did = {"draft": draft, "path": [1] * drafted, "verify_seconds": 20.0}
+        controller.observe(Round(plan, drafted, drafted, 1 + drafted, **did))
     return layers
 
 

@@ -7,7 +7,7 @@ import torch
 from tiny import DRAFTING, LLAMA, decode, random_model
 
 from dynexit import DynexitError, Sampling
-from dynexit.decoding.drafters import early_exit
+from dynexit.decoding.drafters.proposing import Proposal
 from dynexit.methods import make_controller
 from dynexit.model.native.transformer import NativeTransformer
 
@@ -28,21 +28,21 @@ def model_of(runtime):
 @pytest.fixture
 def drafted(monkeypatch):
     """Tokens that were drafted."""
-    seen, propose = [], early_exit.propose
+    seen, add = [], Proposal.add
 
-    def watched(proposed, *rest):
-        ended = propose(proposed, *rest)
-        seen.append(proposed.tokens[-1])
-        return ended
+    def watched(proposal, logits):
+        added = add(proposal, logits)
+        seen.append(proposal.draft.tokens[-1])
+        return added
 
     draft = NativeTransformer.draft
 
     def told(*given):
         found = draft(*given)
-        seen.extend(found.tokens)
+        seen.extend(found.nodes.tokens)
         return found
 
-    monkeypatch.setattr(early_exit, "propose", watched)
+    monkeypatch.setattr(Proposal, "add", watched)
     monkeypatch.setattr(NativeTransformer, "draft", told)
     return seen
 

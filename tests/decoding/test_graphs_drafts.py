@@ -14,6 +14,7 @@ from dynexit.decoding.scheduler import Scheduler
 from dynexit.decoding.sequence import Sequence as Decoding
 from dynexit.decoding.text import NoText
 from dynexit.model.crossing import Parcel
+from dynexit.model.drafting_rule import Pricing
 from dynexit.model.graphs import drafting
 from dynexit.model.graphs import transformer as transformer_module
 from dynexit.model.graphs.transformer import RecordedTransformer
@@ -26,8 +27,10 @@ PLANS = {
     "one token": replace(LONG, speculation_length=1),
     "threshold": replace(LONG, threshold=0.33),
     "threshold that all pass": replace(LONG, threshold=1e-9),
-    "floors": replace(LONG, floors=(0.1,) * 7, odds=ODDS),
-    "floors of the first tokens": replace(LONG, exit_layer=1, floors=(0.0, 0.5), odds=ODDS),
+    "floors": replace(LONG, pricing=Pricing((ODDS,), (0.0,) * 7, (0.1,) * 7)),
+    "floors of the first tokens": replace(
+        LONG, exit_layer=1, pricing=Pricing((ODDS,), (0.0,) * 7, (0.0, 0.5))
+    ),
 }
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tiny import DRAFTING, LLAMA, LOSSLESS, Fixed, decode, random_model
 
 from dynexit import Sampling
-from dynexit.bench.report.columns import Rounds as RoundColumns
+from dynexit.bench.report.rounds import Rounds as RoundColumns
 from dynexit.decoding.records import Plan, Round, Statistics
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6]

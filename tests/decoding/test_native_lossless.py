@@ -1,17 +1,24 @@
 """In the native runtime speculation equals plain decoding to the bit, in every weight format."""
 
 import random
+import tempfile
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import gguf
 import pytest
 import torch
+from affine_checkpoints import FEW, quantise
 from gguf import GGMLQuantizationType as Type
 from tiny import DRAFTING, FAMILIES, Fixed, decode, random_model
 
 from dynexit import Sampling
-from dynexit.model.native.transformer import Blocks, NativeTransformer
+from dynexit.model.loading import load_shape
+from dynexit.model.native.blocks import load_blocks
+from dynexit.model.native.transformer import NativeTransformer
+from dynexit.model.saving import save_checkpoint
+from dynexit.model.stored import Blocks
 
 FORMATS = {
     "bf16": (torch.bfloat16, None),
@@ -25,6 +32,8 @@ BLOCKS = {kind.name: kind for kind in (Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_
 def model_of(family, form, gain):
     if form in BLOCKS:
         return in_blocks(family, BLOCKS[form], gain)
+    if form in FEW:
+        return affine(family, FEW[form], gain)
     dtype, weights = FORMATS[form]
     model = random_model(FAMILIES[family], depth_gain=gain, dtype=torch.float32).to(dtype)
     return NativeTransformer.packing(model, weights=weights, threads=2)
@@ -44,13 +53,23 @@ def in_blocks(family, kind, gain):
     return native
 
 
+def affine(family, form, gain):
+    """A model out of a checkpoint that GPTQ, AWQ or compressed-tensors would have written."""
+    shape = replace(FAMILIES[family], hidden_size=32, intermediate_size=32)
+    with tempfile.TemporaryDirectory() as place:
+        plain, folder = Path(place) / "plain", Path(place) / "quantised"
+        save_checkpoint(random_model(shape, depth_gain=gain, dtype=torch.float32), plain)
+        quantise(plain, folder, form)
+        return load_blocks(folder, load_shape(folder), torch.bfloat16)
+
+
 def compare(count):
     """`count` random cases; returns how many drafts were accepted and how many were not."""
     draw, accepted, rejected = random.Random(count), 0, 0
     for _ in range(count):
         model = model_of(
             draw.choice(list(FAMILIES)),
-            draw.choice([*FORMATS, *BLOCKS]),
+            draw.choice([*FORMATS, *BLOCKS, *FEW]),
             draw.choice((1.0, 0.6)),
         )
         prompt = [draw.randrange(29) for _ in range(draw.randint(1, 40))]
@@ -66,7 +85,7 @@ def compare(count):
 
 
 def test_hundreds_of_generations():
-    accepted, rejected = compare(200)
+    accepted, rejected = compare(250)
     assert min(accepted, rejected) > 200
 
 

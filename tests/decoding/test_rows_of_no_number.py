@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 import torch
-from test_trees import Leafy
+from test_trees import Bushy
 from tiny import DRAFTING, FAMILIES, Fixed, decode, random_model, thrice
 
 from dynexit import LanguageModel, Sampling
@@ -60,7 +60,7 @@ def text_of(model, prompt, method, rule):
 )
 def test_every_method_writes_what_plain_decoding_writes(kind, value, rule):
     model, written, drafted = model_of(kind, value), 0, 0
-    trees = [Leafy(2, 4), Leafy(3, 5, "early-exit-int8")] if kind in runtimes() else []
+    trees = [Bushy(2, 9), Bushy(3, 5, 2, "early-exit-int8")] if kind in runtimes() else []
     methods = [*DRAFTING, "auto:exits=false", Fixed(1, 6), Fixed(3, 4), *trees]
     for prompt, method in zip(prompts(len(methods)), methods, strict=True):
         plain = text_of(model, prompt, "vanilla", RULES[rule])

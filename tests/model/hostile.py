@@ -19,10 +19,10 @@ from collections import Counter
 from pathlib import Path
 
 import torch
+from affine_checkpoints import FEW, quantise
 from tiny_checkpoints import random_model
 
 import dynexit
-from dynexit.agreement import sample_exits
 from dynexit.training.vocabulary import byte_level_tokenizer, save_tokenizer
 
 MEMORY, SECONDS = 2**31, 60  # that a child may take beyond what it begins with
@@ -49,13 +49,16 @@ JSONS = ("config.json", "generation_config.json", "tokenizer_config.json", "toke
 INDEX = "model.safetensors.index.json"
 
 
-def base(folder: Path) -> None:
-    """A checkpoint in one file and one in shards, both with a tokenizer."""
+def base(folder: Path) -> list[str]:
+    """Checkpoints with a tokenizer: in one file, in shards, and quantised in several formats."""
     for name, size in (("single", "1GB"), ("sharded", "20KB")):
-        model = random_model(vocab_size=320, eos_token_id=0)
+        model = random_model(vocab_size=320, eos_token_id=0, intermediate_size=64)
         model.save_pretrained(folder / name, max_shard_size=size)
         tokenizer = byte_level_tokenizer(310, [TEXT] * 9)
         save_tokenizer(tokenizer, folder / name, 128)
+    for name, form in FEW.items():
+        quantise(folder / "single", folder / name, form, shards=1 + (name == "awq"))
+    return ["single", "sharded"] * 3 + [*FEW]
 
 
 def nodes(value, path=()):
@@ -154,7 +157,7 @@ def attempt(folder: Path) -> str:
     """What becomes of it: "refused", "ran", or what went wrong."""
     try:
         lm = dynexit.load(folder, check=False)
-        sample_exits(lm)
+        assert len(lm.sample.layers) == lm.num_layers - 1
         ids = lm.generate([1, 2, 3], "layerskip", max_new_tokens=4).token_ids
         assert len(ids) <= 4
         lm.generate(TEXT, "vanilla", max_new_tokens=4)
@@ -189,10 +192,10 @@ def main(seed: int, count: int) -> None:
     torch.set_num_threads(1)
     tally: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as place:
-        base(Path(place))
+        names = base(Path(place))
         for number in range(count):
             draw, folder = random.Random(f"{seed} {number}"), Path(place) / "tampered"
-            shutil.copytree(Path(place) / draw.choice(("single", "sharded")), folder)
+            shutil.copytree(Path(place) / draw.choice(names), folder)
             done = tamper(folder, draw)
             found = in_a_child(folder)
             shutil.rmtree(folder)

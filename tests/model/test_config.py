@@ -71,8 +71,8 @@ UNSUPPORTED = {
     ),
     "quantisation": (
         "llama",
-        {"quantization_config": {"quant_method": "gptq", "bits": 4}},
-        r"quantised weights \(gptq\)",
+        {"quantization_config": {"quant_method": "fp8"}},
+        "weights quantised by 'fp8' do not run",
     ),
     "activation": ("llama", {"hidden_act": "gelu"}, "activation 'gelu' is not supported"),
     "no size": ("llama", {"hidden_size": 0}, "hidden_size is 0: .* from 1 to"),

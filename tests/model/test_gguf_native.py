@@ -8,6 +8,7 @@ import pytest
 import torch
 from gguf import GGMLQuantizationType as Type
 from gguf_files import WIDE, random_blocks, write_gguf
+from native_blocks import check_product, native_of, near
 from tiny_checkpoints import forward, read, refusal, tokens_for
 
 from dynexit.model.gguf.blocks import QUANTISED
@@ -15,8 +16,9 @@ from dynexit.model.interface import Span
 from dynexit.model.loading import load_shape
 from dynexit.model.native.binding import runtimes
 from dynexit.model.native.blocks import load_blocks
-from dynexit.model.native.transformer import Blocks, NativeTransformer
+from dynexit.model.native.transformer import NativeTransformer
 from dynexit.model.runtimes import load_into
+from dynexit.model.stored import Blocks
 from dynexit.model.transformer import Transformer
 
 ISAS = sorted(runtimes())
@@ -30,17 +32,10 @@ def load(file, isa=None):
     return load_blocks(file, load_shape(file), torch.float32, isa)
 
 
-def native_of(config, isa, seed=0, kind=Type.F32, rows=None, **matrices):
-    """A model of one layer whose head is in blocks of `kind`, and the values of these."""
-    native = NativeTransformer(config, torch.float32, isa=isa, weights="given")
-    blocks = random_blocks((config.vocab_size, config.hidden_size), kind, seed)
-    native.pack_blocks("head", [Blocks(blocks, config.hidden_size, kind)])
-    native.pack_blocks("embedding", [Blocks(blocks, config.hidden_size, kind)])
-    norm = torch.nn.Module()
-    gains = torch.linspace(0.5, 2.0, config.hidden_size)
-    norm.register_parameter("weight", torch.nn.Parameter(gains, requires_grad=False))
-    native.pack("final_norm", norm)
-    return native, gguf.dequantize(blocks, kind), gains.numpy()
+def head_of(config, kind):
+    """A head in blocks of a type, and its values."""
+    rows = random_blocks((config.vocab_size, config.hidden_size), kind, seed=0)
+    return Blocks(rows, config.hidden_size, kind), gguf.dequantize(rows, kind)
 
 
 @pytest.fixture(scope="module")
@@ -54,30 +49,15 @@ def config(tmp_path_factory):
 @EACH_ISA
 @TYPES
 def test_unpacked_values_are_those_of_the_gguf_package_to_the_bit(config, isa, kind):
-    native, values, _ = native_of(config, isa, kind=kind)
+    blocks, values = head_of(config, kind)
+    native, _ = native_of(config, isa, blocks)
     assert np.array_equal(native.embed(range(109)).numpy(), values)
-
-
-def in_blocks(rows):
-    """Rows as int8 in blocks of 32, and back."""
-    blocks = rows.reshape(len(rows), -1, 32)
-    most = np.abs(blocks).max(-1, keepdims=True)
-    return (np.rint(blocks * (127 / most)) * (most / 127)).reshape(rows.shape)
 
 
 @EACH_ISA
 @TYPES
 def test_a_product_is_that_of_int8_inputs(config, isa, kind):
-    native, values, gains = native_of(config, isa, kind=kind)
-    hidden = torch.randn(19, 512, generator=torch.Generator().manual_seed(1))
-    rows = hidden.double().numpy()
-    normed = rows / np.sqrt((rows**2).mean(-1, keepdims=True) + config.norm_eps) * gains
-    expected, exact = (each @ values.T.astype(np.float64) for each in (in_blocks(normed), normed))
-    got = native.unembed(hidden).double().numpy()
-    off, scale = np.abs(got - expected), expected.std()
-    assert np.median(off) < 2e-6 * scale
-    assert off.max() < 1e-2 * scale  # where a tie was rounded the other way
-    assert 0 < np.abs(got - exact).std() < 1e-2 * scale
+    check_product(config, isa, *head_of(config, kind))
 
 
 @EACH_ISA
@@ -90,11 +70,6 @@ def test_a_row_is_the_same_to_the_bit_whatever_runs_beside_it(tmp_path, isa, kin
         cache, ends = native.new_cache(), [0, *np.cumsum(lengths).tolist()]
         parts = [forward(native, tokens[a:b], cache, a) for a, b in pairwise(ends)]
         assert torch.equal(torch.cat(parts), whole)
-
-
-def near(ours, theirs):
-    """Within the rounding of inputs to int8, which all layers of a random model add to."""
-    return 0 < float((ours - theirs).std()) < 0.1 * float(theirs.std())
 
 
 @EACH_ISA
@@ -153,7 +128,7 @@ def test_a_given_dtype_dequantises_and_says_so(tmp_path):
 
 
 def test_inputs_that_are_no_numbers_stay_none(config):
-    native, *_ = native_of(config, None, kind=Type.Q4_0)
+    native, _ = native_of(config, None, head_of(config, Type.Q4_0)[0])
     hidden = torch.ones(2, 512)
     hidden[1, 77] = torch.nan
     logits = native.unembed(hidden)
@@ -162,7 +137,7 @@ def test_inputs_that_are_no_numbers_stay_none(config):
 
 
 def test_inputs_of_zero_give_zero(config):
-    native, *_ = native_of(config, None, kind=Type.Q4_1)
+    native, _ = native_of(config, None, head_of(config, Type.Q4_1)[0])
     assert torch.equal(native.unembed(torch.zeros(1, 512)), torch.zeros(1, 109))
 
 

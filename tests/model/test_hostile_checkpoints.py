@@ -17,7 +17,8 @@ pytestmark = [
 @pytest.mark.parametrize("seed", [1, 2])
 def test_hundreds_of_tampered_checkpoints(seed):
     command = [sys.executable, "-W", "ignore", Path(__file__).with_name("hostile.py"), str(seed)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    helpers = str(Path(__file__).parents[1])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": helpers}
     run = subprocess.run([*command, "400"], env=environment, stdout=subprocess.PIPE, check=True)
     *wrong, tally = run.stdout.decode().splitlines()
     assert not wrong

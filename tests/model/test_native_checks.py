@@ -11,7 +11,7 @@ from tiny_checkpoints import SHAPE, prefilled, random_model, read, refusal, toke
 
 import dynexit
 from dynexit.model.config import ModelConfig
-from dynexit.model.drafting import DraftingRule
+from dynexit.model.drafting_rule import DraftingRule, Pricing
 from dynexit.model.interface import Span
 from dynexit.model.native.binding import Matrix, Shape, Vector, check, pointer, runtimes
 from dynexit.model.native.transformer import NativeTransformer
@@ -76,7 +76,7 @@ def test_layers_that_a_copy_does_not_hold(model, exit_layer):
     assert refusal(lambda: small.draft(cache, 3, 1, rule, False)) == told
     assert refusal(lambda: run(small, Span(cache, 3, 1), 0, exit_layer)) == told
     assert refusal(lambda: small.verify([1], Span(cache, 3, 1), 0, exit_layer)) == told
-    assert len(model.draft(cache, 3, 1, rule, False).tokens) == 4
+    assert len(model.draft(cache, 3, 1, rule, False).nodes.tokens) == 4
 
 
 @pytest.mark.parametrize("exit_layer", [-3, 0, DEPTH + 1, 2**31 - 1])
@@ -104,24 +104,24 @@ def test_a_model_without_weights(model, eager):
         {"start": -1},
         {"start": 1023, "length": 2},
         {"length": -1},
-        {"leaves": (1,), "slot": 20},
-        {"leaves": (-1,), "slot": 20},
-        {"leaves": (0,), "slot": 3},
-        {"leaves": (0,), "slot": -7},
-        {"leaves": (0,), "slot": 2**31 - 1},
+        {"length": 2, "parents": (-1,), "slot": 20},
+        {"length": 3, "parents": (0, -2), "slot": 20},
+        {"length": 2, "parents": (0,), "slot": 3},
+        {"length": 2, "parents": (0,), "slot": -7},
+        {"length": 2, "parents": (0,), "slot": 2**31 - 1},
     ],
     ids=str,
 )
 def test_places_that_are_none(model, span):
     given = Span(prefilled(model, 3), **{"start": 3, "length": 1, **span})
-    rows = given.length + len(given.leaves)
+    rows = given.length
     refusal(lambda: run(model, given, rows=max(rows, 0)))
     refusal(lambda: model.verify([1] * rows, given, 0, DEPTH))
 
 
 @pytest.mark.parametrize(("start", "length"), [(-1, 2), (1022, 2), (3, -1)])
 def test_drafts_past_the_context(model, start, length):
-    rule = replace(RULE, length=length)
+    rule = replace(RULE, depth=length)
     refusal(lambda: model.draft(prefilled(model, 3), start, 1, rule, False))
 
 
@@ -159,9 +159,13 @@ def test_no_tokens_of_the_head(model, limit):
     assert refusal(lambda: model.draft(prefilled(model, 3), 3, 1, rule, False)) == told
 
 
-def test_leaf_odds_without_odds(model):
-    rule = replace(RULE, leaf_odds=(1.0,))
-    assert "odds" in refusal(lambda: model.draft(prefilled(model, 3), 3, 1, rule, False))
+@pytest.mark.parametrize("odds", [((),), ((), ()), ((1.0,),) * 5])
+def test_odds_that_are_none_or_too_many(model, odds):
+    rule = replace(RULE, pricing=Pricing(odds, (0.0,), ()))
+    if odds == ((),):  # the best child, always
+        assert model.draft(prefilled(model, 3), 3, 1, rule, False).nodes.ranks == [0]
+    else:
+        refusal(lambda: model.draft(prefilled(model, 3), 3, 1, rule, False))
 
 
 # Shapes and weights.

@@ -55,12 +55,12 @@ def test_slots_that_were_rolled_back(damaged, dtype, weights):
 
 
 @pytest.mark.parametrize(("dtype", "weights"), FORMATS)
-def test_leaves_beside_tokens_that_are_no_numbers(damaged, dtype, weights):
-    """Each leaf is the token that should have stood there; one leaf is no number itself."""
+def test_branches_beside_tokens_that_are_no_numbers(damaged, dtype, weights):
+    """Each branch is a token that may have stood there; one is no number itself."""
     model = damaged(dtype, weights)
     for start in STARTS:
         cache, expected = prefilled(model, start), plain(model, start)
-        span = Span(cache, start, 4, (1, 2, 3), start + 40)
+        span = Span(cache, start, 7, (0, 1, 2, 0, 1, 2), start + 40)
         given = [TOKENS[0], TOKENS[1], BAD, TOKENS[3], BAD, TOKENS[2], 8]
         states = states_of(model, given, span)
         assert torch.equal(states[:2], expected[:2]), start

@@ -10,7 +10,7 @@ from dynexit.model.interface import Span
 from dynexit.model.native.workspace import ROWS
 
 FORMATS = [(torch.float32, None), (torch.bfloat16, None), (torch.bfloat16, "int8")]
-TOKENS, LEAVES = [11, 3, 7, 19, 5, 17], (1, 3)  # the last two stand beside the tokens at 1 and 3
+TOKENS, PARENTS = [11, 3, 7, 19, 5, 17], (0, 1, 2, 0, 2)
 
 
 def same(found, apart):
@@ -23,10 +23,10 @@ def vars_of(readings):
 
 @pytest.mark.parametrize("start", [5, 510])
 @pytest.mark.parametrize(("dtype", "weights"), FORMATS)
-def test_tokens_and_leaves_are_read_as_by_three_calls(native, dtype, weights, start):
+def test_a_tree_is_read_as_by_three_calls(native, dtype, weights, start):
     model = native(dtype, weights)
     cache, depth = prefilled(model, start), model.config.num_layers
-    span = Span(cache, start, len(TOKENS) - len(LEAVES), LEAVES, start + 40)
+    span = Span(cache, start, len(TOKENS), PARENTS, start + 40)
     apart = model.read(states_of(model, TOKENS, span))
     assert same(model.verify(TOKENS, span, 0, depth), apart)
     begun = states_of(model, TOKENS, span, (0, 1))
@@ -38,7 +38,7 @@ def test_a_draft_goes_on_where_its_states_lie(native):
     cache, depth = prefilled(model, 30), model.config.num_layers
     draft = model.draft(cache, 30, 7, DraftingRule(1, 4), False)
     span = Span(cache, 30, 5)
-    apart = model.read(states_of(model, [7, *draft.tokens], span))
+    apart = model.read(states_of(model, [7, *draft.nodes.tokens], span))
     assert same(model.verify(draft.hidden, span, 1, depth), apart)
 
 
@@ -49,7 +49,7 @@ def test_more_rows_than_there_was_room_for(native):
     apart = model.read(states_of(model, tokens, span))
     assert same(model.verify(tokens, span, 0, model.config.num_layers), apart)
     draft = model.draft(cache, 10, 7, DraftingRule(1, rows), False)
-    assert len(draft.tokens) == rows
+    assert len(draft.nodes.tokens) == rows
     assert draft.hidden.shape[0] == rows + 1
 
 

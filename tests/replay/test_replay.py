@@ -13,6 +13,7 @@ from dynexit.costs.table import Costs
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.records import Plan
 from dynexit.methods import make_controller
+from dynexit.model.drafting_rule import Pricing
 from dynexit.replay.oracle import oracle
 from dynexit.replay.recording import record_text, trace_info
 from dynexit.replay.running import replay, replay_all
@@ -59,24 +60,26 @@ def test_replay_accepts_what_a_real_run_accepts(lm, trace, method):
             assert told == [getattr(r, field) for r in real.stats.rounds], field
 
 
-class Leafy(Controller):
-    """Drafts the second choice beside every token."""
+class Bushy(Controller):
+    """Drafts three children of every token."""
 
     def plan(self) -> Plan:
-        odds = (1.0,) * 10
-        return Plan(4, 4, odds=odds, leaf_odds=odds, leaf_floor=1.0)
+        odds = ((1.0,) * 10, (0.9,) * 10, (0.8,) * 10)
+        return Plan(4, 4, pricing=Pricing(odds, (0.0,) * 20, ()))
 
 
-def test_replay_accepts_the_leaves_that_a_real_run_accepts(lm, trace):
-    leaves = 0
+def test_replay_accepts_the_branches_that_a_real_run_accepts(lm, trace):
+    beside = 0
     for text, prompt in zip(trace.texts, PROMPTS, strict=True):
-        real = lm.generate(prompt, Leafy(), max_new_tokens=text.generated)
-        played = replay(trace.info, text, Leafy(), COSTS)
-        for field in ("drafted", "accepted", "tokens", "leaf_places", "leaf_accepted"):
+        real = lm.generate(prompt, Bushy(), max_new_tokens=text.generated)
+        played = replay(trace.info, text, Bushy(), COSTS)
+        for field in ("drafted", "tokens", "depth"):
             told = [getattr(r, field) for r in played.rounds]
             assert told == [getattr(r, field) for r in real.stats.rounds], field
-        leaves += sum(r.leaf_accepted for r in played.rounds)
-    assert leaves
+        paths = [[*r.path] for r in played.rounds]
+        assert paths == [[*r.path] for r in real.stats.rounds]
+        beside += sum(path != list(range(1, len(path) + 1)) for path in paths)
+    assert beside
 
 
 def test_a_threshold_ends_drafts_alike_up_to_a_mismatch(lm, trace):
@@ -135,10 +138,8 @@ def test_a_file_that_is_no_trace_is_told(tmp_path: Path, content):
 
 def tiny_trace(file: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """A trace of one text, of two layers, as it lies in a file: arrays, and the header."""
-    shape = (2, 4)
-    tokens = np.zeros((*shape, 2), np.int32), np.full((*shape, 2), 0.5, np.float32)
-    trimmed = np.zeros(shape, np.int32), np.full(shape, 0.5, np.float32)
-    text = TracedText("a-1", 2, 0, np.zeros(5, np.int32), *tokens, *trimmed)
+    read = np.zeros((2, 4, 8), np.int32), np.full((2, 4, 8), 0.1, np.float32)
+    text = TracedText("a-1", 2, 0, np.zeros(5, np.int32), *read, *read)
     Trace(TraceInfo("m", 2, 9, 99, 9, (3,)), [text]).save(file)
     with safe_open(file, "np") as stored:
         return load_file(file), stored.metadata()
@@ -168,11 +169,11 @@ def info(**changes: object) -> tuple[dict[str, object], dict[str, str]]:
         (({}, {"texts": '[["a-1", 2, -1]]'}), "has the shape"),
         (({}, {"texts": '[["a-1", 5, 0]]'}), "lengths that do not fit"),
         (({}, {"texts": '[["a-1", 2, 0], ["a-2", 2, 0]]'}), "1.tokens"),
-        (({"0.best": np.zeros((2, 3, 2), np.int32)}, {}), "best of a-1 has the shape"),
+        (({"0.best": np.zeros((2, 3, 8), np.int32)}, {}), "best of a-1 has the shape"),
         (({"0.tokens": np.zeros(5, np.float32)}, {}), "tokens of a-1 is of type float32"),
         (({"0.tokens": np.full(5, 9, np.int32)}, {}), "tokens of a-1 has a number out of range"),
         (({"0.tokens": np.full(5, -1, np.int32)}, {}), "tokens of a-1 has a number out of range"),
-        (({"0.confidence": np.full((2, 4, 2), np.nan, np.float32)}, {}), "confidence of a-1 has"),
+        (({"0.confidence": np.full((2, 4, 8), np.nan, np.float32)}, {}), "confidence of a-1 has"),
     ],
 )
 def test_an_edited_trace_is_one_sentence(tmp_path: Path, change, told):

@@ -94,6 +94,11 @@ def test_several_prompts_and_choices(lm, client):
     assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
     prompts = sum(len(lm.tokenizer.encode(prompt)) for prompt in PROMPTS[:2])
     assert answer.usage.prompt_tokens == prompts
+    counts = answer.dynexit  # of all texts together
+    assert counts["acceptance_rate"] == counts["accepted"] / counts["drafted"]
+    assert counts["mean_acceptance_length"] == 1 + counts["accepted"] / counts["rounds"]
+    decoded = answer.usage.completion_tokens - len(texts)  # prefill writes the first of each
+    assert counts["tokens_per_second"] * counts["decode_seconds"] == pytest.approx(decoded)
     stream = client.completions.create(
         model="bundled",
         prompt=list(PROMPTS[:2]),
@@ -225,7 +230,8 @@ def test_a_trace_tells_of_every_round(lm, client):
     assert [r["exit_layer"] for r in rounds[1:]] == planned
     for told, done in zip(rounds[1:], expected.stats.rounds, strict=True):
         assert (told["drafted"], told["accepted"]) == (done.drafted, done.accepted)
-        assert [t["id"] for t in told["rejected"]] == list(done.draft_tokens[done.accepted :])
+        drafted = [] if done.draft is None else done.draft.tokens
+        assert [t["id"] for t in told["rejected"]] == drafted[done.accepted :]
         sure = [t["confidence"] for t in told["tokens"] if t["source"] == "accepted"]
         assert sure == pytest.approx(list(done.confidences)[: len(sure)] or [None] * len(sure))
     assert sum(bool(r["rejected"]) for r in rounds) > 0

@@ -10,6 +10,7 @@ from pathlib import Path
 import openai
 import pytest
 from running import PROMPTS
+from test_load import until
 from test_openai import MESSAGES, chat_model
 from tokenizers import Tokenizer
 
@@ -363,6 +364,7 @@ def test_every_request_leaves_a_line(server, caplog):
         list(client.completions.create(**ASKED, stream=True))
         with pytest.raises(openai.BadRequestError):
             client.completions.create(**{**ASKED, "prompt": ""})
+        until(lambda: len(caplog.records) >= 3)  # a line follows its reply
     lines = [one.getMessage() for one in caplog.records if one.name == "dynexit.serve"]
     answer = raw.parse()
     assert answer.id == f"cmpl-{raw.headers['x-request-id']}"

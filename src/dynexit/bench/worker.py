@@ -17,6 +17,7 @@ from dynexit.methods import make_controller
 from dynexit.model.fingerprint import fingerprint
 from dynexit.model.loading import parameters
 from dynexit.model.threads import use_threads
+from dynexit.rates import tokens_per_second
 from dynexit.tasks import make_task
 from dynexit.tasks.base import Example
 
@@ -94,7 +95,7 @@ class Worker:
         record.peak_memory, record.prompt_tokens = peak.read(), len(ids)
         record.token_ids, record.text = output.token_ids, lm.tokenizer.decode(output.token_ids)
         told = Statistics(lm.num_layers, [], output.prefill_seconds, output.decode_seconds)
-        speed = output.decoded / output.decode_seconds if output.decode_seconds else 0.0
+        speed = tokens_per_second(output.decoded, output.decode_seconds) or 0.0
         record.stats = told.as_dict() | {"tokens": output.decoded, "tokens_per_second": speed}
         record.environment = {**record.environment, **peer.features}
 

@@ -30,7 +30,8 @@ from dynexit.cli.options import (
     Threads,
 )
 from dynexit.cli.printing import note, notes
-from dynexit.errors import DynexitError
+from dynexit.errors import INTERRUPTED, DynexitError
+from dynexit.rates import speedup
 
 if TYPE_CHECKING:
     from dynexit.bench.executors import Executor
@@ -215,7 +216,7 @@ def _run(options: "Options", out: Path, executor: "Executor") -> None:
             found = run(options, out, executor, watch)
         except KeyboardInterrupt:
             notes.print(f"stopped; what was finished is in {out}: the same command continues it.")
-            raise typer.Exit(130) from None
+            raise typer.Exit(INTERRUPTED) from None
     notes.print(f"records in {out}; tables and figures: dynexit report {out} --out report")
     if found.gone:
         reason = f"of prompts that are no longer there: {out} keeps them, and no table counts them."
@@ -246,6 +247,7 @@ class Speedups:
         if record is None:
             return "loading"
         speeds = self._others.get(record.method, {})
-        ratios = [v / self._plain[k] for k, v in speeds.items() if self._plain.get(k)]
-        ratio = f" {median(ratios):.2f}x" if ratios else ""
+        ratios = (speedup(speed, self._plain.get(where)) for where, speed in speeds.items())
+        known = [ratio for ratio in ratios if ratio is not None]
+        ratio = f" {median(known):.2f}x" if known else ""
         return f"{record.task} {record.method}{ratio}"

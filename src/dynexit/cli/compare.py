@@ -15,9 +15,9 @@ from dynexit.comparing import (
     run_in_turn,
     shown_speed,
     shown_speedup,
-    speedup,
 )
 from dynexit.errors import DynexitError
+from dynexit.rates import speedup
 
 if TYPE_CHECKING:
     from dynexit.decoding.controllers.base import Controller

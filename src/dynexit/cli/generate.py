@@ -12,7 +12,7 @@ from dynexit.cli import compare
 from dynexit.cli.options import AsJson, DraftModel, Loading, Model, noted_warnings
 from dynexit.cli.printing import notes, print_json, write
 from dynexit.cli.spreading import spread
-from dynexit.errors import DynexitError
+from dynexit.errors import INTERRUPTED, DynexitError
 
 if TYPE_CHECKING:
     from dynexit.language_model import Generation, Stream
@@ -189,7 +189,7 @@ def _show(stream: "Stream", method: str) -> None:
     write("\n")
     notes.print(summary(stream.output, method, interrupted))
     if interrupted:
-        raise typer.Exit(130)
+        raise typer.Exit(INTERRUPTED)
 
 
 def summary(output: "Generation", method: str, interrupted: bool = False) -> Text:

@@ -43,15 +43,15 @@ def info(
 
 def describe(lm: "LanguageModel", text: str | None) -> dict[str, Any]:
     """Everything that `info` shows, as plain values; without a text, a sample is read."""
-    from dynexit.agreement import SAMPLE, promise, read_text
+    from dynexit.agreement import SAMPLE, promise, read_exits
     from dynexit.costs.table import trimmed_vocabulary
     from dynexit.model.loading import parameters
     from dynexit.model.native.loading import obstacle
 
     config, model = lm.model.config, lm.model
     size, count = model.dtype.itemsize, parameters(config)[0]
-    readings = read_text(lm, SAMPLE if text is None else text)
-    best = promise(lm, readings.agreement[:-1], lm.costs)
+    readings = read_exits(model, lm.text_tokens(SAMPLE if text is None else text))
+    best = promise(model, readings.agreement[:-1], lm.costs)
     per_position = 2 * config.num_layers * config.num_kv_heads * config.head_dim * size
     return {
         "model": lm.name,
@@ -95,11 +95,11 @@ def _weight_bytes(model: "Model") -> int:
 
 
 def _tensors(lm: "LanguageModel") -> dict[str, dict[str, int]] | None:
-    """Bytes of a GGUF file's tensors, by kind and type; None of another checkpoint."""
-    from dynexit.model.gguf.files import is_gguf
-    from dynexit.model.gguf.summary import tensor_bytes
+    """Bytes of a quantised checkpoint's tensors, by kind and format; None of another."""
+    from dynexit.model.quantised import stored_weights, tensor_bytes
 
-    return tensor_bytes(lm.folder) if lm.folder and is_gguf(lm.folder) else None
+    weights = stored_weights(lm.folder) if lm.folder else None
+    return tensor_bytes(weights) if weights else None
 
 
 def _print(record: dict[str, Any]) -> None:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dynexit.__main__ import INTERRUPTED
 from dynexit.cli.printing import note, notes
-from dynexit.errors import DynexitError
+from dynexit.errors import INTERRUPTED, DynexitError
 from dynexit.model.names import check_names
 from dynexit.model.threads import check_threads, use_threads
 

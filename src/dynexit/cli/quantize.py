@@ -42,8 +42,8 @@ def quantize(
     with starting():
         from dynexit.language_model import BUNDLED as COMES_ALONG
         from dynexit.model.gguf import writing
-        from dynexit.model.gguf.summary import tensor_bytes
         from dynexit.model.loading import find_checkpoint
+        from dynexit.model.quantised import stored_weights, tensor_bytes
 
     bundled = model == BUNDLED and not Path(model).exists()
     folder = COMES_ALONG if bundled else find_checkpoint(model)
@@ -52,6 +52,8 @@ def quantize(
         source = writing.checkpoint(folder, Path(model).name)
         writing.write(source, out, writing.Types.of(kind, head))
     say(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
-    for part, types in tensor_bytes(out).items():
+    written = stored_weights(out)
+    assert written is not None  # a GGUF file
+    for part, types in tensor_bytes(written).items():
         listed = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in types.items())
         say(f"{part}: {listed}")

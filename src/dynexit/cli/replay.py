@@ -9,7 +9,9 @@ from rich.table import Table
 
 from dynexit.cli.options import check_folder_of, starting
 from dynexit.cli.printing import notes, print_json, print_table
+from dynexit.comparing import shown_speedup
 from dynexit.errors import DynexitError
+from dynexit.rates import speedup
 
 if TYPE_CHECKING:
     from dynexit.costs.table import Costs
@@ -107,10 +109,10 @@ def _print(found: "list[Replayed]", best: dict[str, float]) -> None:
     for heading in ("method", *tasks, "all", "tokens a round", "replayed, rounds/s"):
         table.add_column(heading, justify="left" if heading == "method" else "right")
     for f in found:
-        speeds = [f.by_task[t] / found[0].by_task[t] for t in tasks]
+        ratios = [speedup(f.by_task[task], found[0].by_task[task]) for task in tasks]
         table.add_row(
             f.method,
-            *(f"{speed:.2f}x" for speed in [*speeds, f.tokens_per_second / plain]),
+            *map(shown_speedup, [*ratios, speedup(f.tokens_per_second, plain)]),
             f"{f.tokens_per_round:.2f}",
             f"{f.rounds_per_second:.0f}",
         )

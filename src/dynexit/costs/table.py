@@ -3,7 +3,7 @@
 Not responsible for measuring (`measuring.py`), nor for what a round really took (controllers).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -160,6 +160,19 @@ class Costs:
             raise DynexitError("it has a number out of range.")
         if 0 in (self.layer[0], self.head[0], self.vocabulary):
             raise DynexitError("a layer, the head or the vocabulary is 0.")
+
+
+def rising(prices: Iterable[float]) -> list[float]:
+    """The nearest numbers to these that never fall (isotonic regression): a row that was measured
+    to be cheaper than one before it takes the mean of both.
+    """
+    pools: list[tuple[float, int]] = []  # mean, and of how many
+    for price in prices:
+        pools.append((price, 1))
+        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
+            (one, n), (other, m) = pools[-2:]
+            pools[-2:] = [((one * n + other * m) / (n + m), n + m)]
+    return [mean for mean, count in pools for _ in range(count)]
 
 
 def rough_costs(head: float, vocabulary: int) -> Costs:

@@ -3,23 +3,26 @@
 Sources: Leviathan et al. 2023 and Chen et al. 2023 for speculative sampling.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from torch import Tensor
 
 from dynexit.decoding.records import Draft, Verdict
 from dynexit.decoding.sampling import NO_TOKEN, Chooser, NotNumbersError
-from dynexit.model.drafting_rule import Leaf
 from dynexit.model.readings import Readings
 
 
 def accept(
     draft: Draft, target_logits: Tensor | Readings, chooser: Chooser, independent: bool = True
 ) -> Verdict:
-    """The longest acceptable prefix of `draft`, and the target's token after it.
+    """The longest acceptable path of `draft`, and the target's token after it.
+
+    Branches are for equal choices: `speculative` drafts are chains.
 
     Args:
         target_logits: [d + 1, V], unprocessed, or what was read off them; row i is what the target
-            says after i drafts. Readings of leaves may follow: what it says after each.
+            says after row i of the draft.
         independent: a row that is no numbers says nothing of the others. It matters only where it
             follows the accepted drafts.
 
@@ -43,16 +46,15 @@ def _are_numbers(logits: Tensor | Readings) -> bool:
     return not bool(logits.isnan().any())
 
 
-def _accept_equal(draft: Draft, chosen: list[int]) -> Verdict:
-    """Accept what the target has chosen, too."""
-    accepted = 0
-    while accepted < len(draft.tokens) and draft.tokens[accepted] == chosen[accepted]:
-        accepted += 1
-    drafted = len(draft.tokens)
-    if draft.leaves and accepted < drafted and (accepted, chosen[accepted]) in draft.leaves:
-        leaf = draft.leaves.index(Leaf(accepted, chosen[accepted]))
-        return Verdict(accepted, chosen[drafted + 1 + leaf], drafted, leaf)
-    return Verdict(accepted, chosen[accepted], drafted)
+def _accept_equal(draft: Draft, chosen: Sequence[int]) -> Verdict:
+    """Walk down the draft while a child is what the target has chosen, too."""
+    count, path, row = len(draft.tokens), [], 0
+    parents = range(count) if draft.parents is None else draft.parents
+    for child in range(1, count + 1):  # parents come before their children
+        if parents[child - 1] == row and draft.tokens[child - 1] == chosen[row]:
+            path.append(row := child)
+    whole = row not in parents
+    return Verdict(path, chosen[row], count, whole)
 
 
 def _accept_speculative(draft: Draft, target_logits: Tensor, chooser: Chooser) -> Verdict:
@@ -61,13 +63,13 @@ def _accept_speculative(draft: Draft, target_logits: Tensor, chooser: Chooser) -
     for index, (token, row) in enumerate(zip(draft.tokens, rows, strict=False)):
         target, proposal = row.double().softmax(-1), draft.logits[index][0].double().softmax(-1)
         if bool(target.isnan().any()):
-            return Verdict(index, NO_TOKEN, drafted)
+            return Verdict(range(1, index + 1), NO_TOKEN, drafted)
         p, q = float(target[token]), float(proposal[token])
         if chooser.uniform() * q < p:
             continue
         residual = (target - proposal).clamp(min=0)
         weights = residual if float(residual.sum()) > 0 else target
-        return Verdict(index, chooser.draw(weights), drafted)
+        return Verdict(range(1, index + 1), chooser.draw(weights), drafted)
     target = next(rows).double().softmax(-1)
     token = NO_TOKEN if bool(target.isnan().any()) else chooser.draw(target)
-    return Verdict(drafted, token, drafted)
+    return Verdict(range(1, drafted + 1), token, drafted, whole=True)

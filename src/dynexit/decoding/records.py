@@ -5,24 +5,25 @@ The words, used everywhere and nowhere in another sense:
 - draft: d tokens guessed by the first E layers; verify: one pass of the target over all of them;
   accept: keep the longest prefix that the target would have written itself.
 - exit layer E: how many layers a draft runs, counted from 1. Speculation length d: its tokens.
-- leaf: a drafted token's second choice, verified beside it. Where the token is rejected and the
-  leaf is what the target chose, the leaf is accepted, and the round goes on behind it.
+- tree: a draft's tokens; each is a node, a child of the token that it follows. Row 0 of a round is
+  the newest committed token, row i the i-th node. A chain is a tree without branches.
 - accepted: a drafted token that the target agrees with; lookup: one of them that was looked up in
   the text. Rejected: the first one it does not; nothing after it counts. Recovered: the target's
-  own token in the place of a rejected one. Bonus: the target's token after a draft that was
-  accepted whole, or after a leaf. Target: a token of a plain step.
+  own token in the place of rejected ones. Bonus: the target's token after a path that was accepted
+  to its end. Target: a token of a plain step.
 - shadow token: what a layer would have predicted at a position that is computed anyway.
 - confidence: the probability of the token that was chosen.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dynexit.model.drafting_rule import Leaf, is_unsure
+from dynexit import rates
+from dynexit.model.drafting_rule import DraftingRule, Nodes, Pricing, depth_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,15 +37,10 @@ FinishReason = Literal["stop", "length", "context"]
 class Plan:
     """What a controller wants of the next round. A speculation length of 0 is a plain step.
 
-    Drafting ends after the first token whose confidence is below `threshold` (that token is still
-    verified), after n tokens where the chance that all of them are accepted is below `floors[n-1]`,
-    and at the latest after `speculation_length` tokens. A token's chance is read off `odds` by its
-    confidence: one number for each of as many equal parts of 0 to 1. A drafter that runs none of
-    the target's layers has exit layer 0.
-
-    A token's second choice is drafted beside it where the odds of the tokens before it, times its
-    own in `leaf_odds` by the token's confidence (as many numbers as `odds`), are at least
-    `leaf_floor`; where nobody can use a leaf, none is drafted.
+    A draft has at most `speculation_length` levels. Without `pricing` it is a chain. With it, it is
+    a tree where one can be verified, and else a chain whose tokens must be worth as much. A token
+    whose confidence is below `threshold` has no children, but is verified. A drafter that runs none
+    of the target's layers has exit layer 0.
 
     `shadow` are the layers whose shadow tokens the round brings; None is all that the controller
     reads.
@@ -54,20 +50,18 @@ class Plan:
     speculation_length: int = 0
     threshold: float | None = None
     drafter: str = "early-exit"
-    floors: tuple[float, ...] = ()
-    odds: tuple[float, ...] = ()
+    pricing: Pricing | None = None
     shadow: tuple[int, ...] | None = None
-    leaf_odds: tuple[float, ...] = ()
-    leaf_floor: float = 0.0
 
     @property
     def reads_confidence(self) -> bool:
         """Whether drafting may end by how sure it is."""
-        return self.threshold is not None or bool(self.floors)
+        return self.threshold is not None or self.pricing is not None
 
-    def ends_with(self, confidences: Sequence[float]) -> bool:
-        """Whether a draft of tokens that are this sure is long enough."""
-        return is_unsure(confidences, self.threshold or 0.0, self.floors, self.odds)
+    def rule(self, **more: Any) -> DraftingRule:
+        """As a model knows it."""
+        length, threshold = self.speculation_length, self.threshold or 0.0
+        return DraftingRule(self.exit_layer, length, threshold, self.pricing, **more)
 
 
 PLAIN_STEP = Plan()
@@ -78,8 +72,10 @@ class Draft:
     """Tokens that a drafter proposes.
 
     `hidden` are the states that left layer `layer` for the newest committed token and all drafted
-    ones, leaves last: verification continues from there. A drafter that runs none of the target's
-    layers leaves `layer` at 0. Keys and values of leaves are kept from slot `slot` of the cache on.
+    ones: verification continues from there. A drafter that runs none of the target's layers leaves
+    `layer` at 0. Without `parents` the draft is a chain; with them token i is a child of row
+    `parents[i]`, where row 0 is the newest committed token and row i + 1 is token i, and keys and
+    values of rows that are not at home (`model.interface.Span`) are kept from slot `slot` on.
 
     Where `tell` is given, tokens are unknown until the draft has arrived. Verification is asked for
     before that, so that the device has something to do.
@@ -87,42 +83,59 @@ class Draft:
 
     tokens: list[int] = field(default_factory=list)
     confidences: list[float] = field(default_factory=list)
+    parents: list[int] | None = None
+    ranks: list[int] | None = None  # of each token among its parent's children, from 0
     layer: int = 0
-    hidden: "Tensor | None" = None  # [d + 1 + leaves, D]
+    hidden: "Tensor | None" = None  # [d + 1, D]
     states: "Tensor | None" = None  # [d + 1, E, D], of layers 1..E, for who reads shadow tokens
     logits: "list[Tensor]" = field(default_factory=list)  # processed, [1, V]; speculative only
-    leaves: list[Leaf] = field(default_factory=list)
     slot: int = 0
-    tell: Callable[[], tuple[list[int], list[float]]] | None = None
+    tell: Callable[[], Nodes] | None = None
 
     def arrive(self) -> None:
-        """Wait for tokens and confidences that are still on their way from a device."""
+        """Wait for tokens that are still on their way from a device."""
         if self.tell is not None:
-            (self.tokens, self.confidences), self.tell = self.tell(), None
+            self.take(self.tell())
+            self.tell = None
 
-    def kept(self, verdict: "Verdict") -> list[int]:
-        """Drafted tokens that stay."""
-        leaf = [] if verdict.leaf is None else [self.leaves[verdict.leaf].token]
-        return self.tokens[: verdict.accepted] + leaf
+    def take(self, nodes: Nodes) -> None:
+        """Tokens that a model has drafted."""
+        self.tokens, self.confidences = nodes.tokens, nodes.confidences
+        if any(parent != row for row, parent in enumerate(nodes.parents)):
+            self.parents, self.ranks = nodes.parents, nodes.ranks
+
+    def bare(self) -> "Draft | None":
+        """Without what is large; nothing where there are no tokens."""
+        if not self.tokens:
+            return None
+        return Draft(self.tokens, self.confidences, self.parents, self.ranks)
+
+    def parent_of(self, row: int) -> int:
+        """The row that row `row` follows."""
+        return row - 1 if self.parents is None else self.parents[row - 1]
 
 
 class Verdict(NamedTuple):
-    """The outcome of a verification: `accepted` drafts, perhaps leaf number `leaf`, then one token
-    of the target's.
+    """The outcome of a verification: the rows of accepted drafts, each the parent of the next, then
+    one token of the target's. `whole`: the last of them has no children.
     """
 
-    accepted: int
+    path: Sequence[int]
     token: int
     drafted: int
-    leaf: int | None = None
+    whole: bool = False
+
+    @property
+    def accepted(self) -> int:
+        """How many tokens are."""
+        return len(self.path)
 
     @property
     def source(self) -> Source:
         """Where the last token came from."""
         if self.drafted == 0:
             return "target"
-        whole = self.accepted == self.drafted or self.leaf is not None
-        return "bonus" if whole else "recovered"
+        return "bonus" if self.whole else "recovered"
 
 
 @dataclass(frozen=True)
@@ -160,9 +173,6 @@ class Judged(NamedTuple):
 class Round:
     """One finished round, as controllers and statistics see it.
 
-    `drafted` and `accepted` count a draft's tokens without its leaves: they stand beside the tokens
-    `leaf_places`, from 0.
-
     `control_seconds` are those of planning, lookup, analysis and statistics; `text_seconds` those
     of bringing tokens to text.
     """
@@ -171,26 +181,36 @@ class Round:
     drafted: int
     accepted: int
     tokens: int  # that the text kept
-    draft_tokens: Sequence[int] = ()
-    confidences: Sequence[float] = ()
+    draft: Draft | None = None  # without tensors
+    path: Sequence[int] = ()  # rows of accepted tokens
     shadow: ShadowTokens | None = None
     offer: Judged | None = None
-    leaf_places: Sequence[int] = ()
-    leaf_accepted: bool = False
     draft_seconds: float = 0.0
     verify_seconds: float = 0.0
     control_seconds: float = 0.0
     text_seconds: float = 0.0
 
     @property
-    def all_drafted(self) -> int:
-        """Drafted tokens, with leaves."""
-        return self.drafted + len(self.leaf_places)
+    def depth(self) -> int:
+        """Tokens of the draft's longest path."""
+        parents = None if self.draft is None else self.draft.parents
+        return self.drafted if parents is None else depth_of(parents)
 
     @property
-    def all_accepted(self) -> int:
-        """Accepted tokens, with a leaf."""
-        return self.accepted + self.leaf_accepted
+    def confidences(self) -> Sequence[float]:
+        """Of each drafted token, where the plan reads them: see `Draft`."""
+        return () if self.draft is None else self.draft.confidences
+
+    def judged(self) -> Iterator[tuple[int, float, bool]]:
+        """Of drafted tokens whose parent stayed: rank, confidence of the best child there, and
+        whether the token was accepted. Nothing is known of the others.
+        """
+        draft, stays = self.draft, {0, *self.path}
+        if draft is not None and draft.confidences:
+            for row, confidence in enumerate(draft.confidences, 1):
+                if draft.parent_of(row) in stays:
+                    rank = 0 if draft.ranks is None else draft.ranks[row - 1]
+                    yield rank, confidence, row in stays
 
     @property
     def seconds(self) -> float:
@@ -221,13 +241,13 @@ class Statistics:
 
     @property
     def drafted(self) -> int:
-        """Drafted tokens, leaves counted in."""
-        return sum(r.all_drafted for r in self.rounds)
+        """Drafted tokens."""
+        return sum(r.drafted for r in self.rounds)
 
     @property
     def accepted(self) -> int:
         """Drafted tokens that the target agreed with."""
-        return sum(r.all_accepted for r in self.rounds)
+        return sum(r.accepted for r in self.rounds)
 
     @property
     def tokens(self) -> int:
@@ -236,30 +256,31 @@ class Statistics:
 
     @property
     def acceptance_rate(self) -> float:
-        """accepted / drafted; 0 where nothing was drafted."""
-        return self.accepted / self.drafted if self.drafted else 0.0
+        """Share of drafted tokens that were accepted; 0 where nothing was drafted."""
+        return rates.acceptance_rate(self.accepted, self.drafted) or 0.0
 
     @property
     def mean_acceptance_length(self) -> float:
-        """Tokens per round: 1 + accepted / rounds."""
-        return 1 + self.accepted / len(self.rounds) if self.rounds else 0.0
+        """Tokens per round; 0 without rounds."""
+        return rates.mean_acceptance_length(self.accepted, len(self.rounds)) or 0.0
 
     @property
     def etpl(self) -> float:
-        """Effective tokens per layer (DEL, section 5): tokens / sum of (E * d + L)."""
-        layers = sum(r.plan.exit_layer * r.all_drafted + self.num_layers for r in self.rounds)
-        return self.tokens / layers if layers else 0.0
+        """Effective tokens per layer; 0 without rounds."""
+        drafted_layers = sum(r.plan.exit_layer * r.drafted for r in self.rounds)
+        return rates.etpl(self.tokens, drafted_layers, len(self.rounds), self.num_layers) or 0.0
 
     @property
     def tokens_per_second(self) -> float:
         """Of decoding alone, without prefill."""
-        return self.tokens / self.decode_seconds if self.decode_seconds else 0.0
+        return rates.tokens_per_second(self.tokens, self.decode_seconds) or 0.0
 
     @property
     def acceptance_by_position(self) -> list[float]:
-        """Share of drafts at position 1, 2, ... of a round that were accepted; no leaves."""
-        longest = max((r.drafted for r in self.rounds), default=0)
-        drafted = [sum(r.drafted > i for r in self.rounds) for i in range(longest)]
+        """Share of rounds with a draft of 1, 2, ... levels in which a token there was accepted."""
+        depths = [r.depth for r in self.rounds]
+        longest = max(depths, default=0)
+        drafted = [sum(depth > i for depth in depths) for i in range(longest)]
         accepted = [sum(r.accepted > i for r in self.rounds) for i in range(longest)]
         return [a / d for a, d in zip(accepted, drafted, strict=True)]
 
@@ -283,17 +304,14 @@ class Statistics:
 
 
 def _columns(rounds: Sequence[Round]) -> dict[str, list[Any]]:
-    """One list per number, as long as there are rounds: half the size of one object per round.
-
-    Leaves are counted in as drafted and accepted.
-    """
+    """One list per number, as long as there are rounds: half the size of one object per round."""
     return {
         "drafter": [r.plan.drafter if r.drafted else None for r in rounds],
         "exit_layer": [r.plan.exit_layer if r.drafted else None for r in rounds],
         "threshold": [_rounded(r.plan.threshold) if r.drafted else None for r in rounds],
-        "drafted": [r.all_drafted for r in rounds],
-        "accepted": [r.all_accepted for r in rounds],
-        "leaves": [len(r.leaf_places) for r in rounds],
+        "drafted": [r.drafted for r in rounds],
+        "accepted": [r.accepted for r in rounds],
+        "depth": [r.depth for r in rounds],
         "tokens": [r.tokens for r in rounds],
         **{name: [_rounded(getattr(r, name)) for r in rounds] for name in SECONDS},
     }

@@ -35,6 +35,7 @@ from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.shadow import gather_states, shadow_tokens
 from dynexit.decoding.text import TextSink
 from dynexit.errors import DynexitError
+from dynexit.model.drafting_rule import at_home
 from dynexit.model.interface import Model, Span
 from dynexit.model.readings import Readings
 from dynexit.model.verifying import verifies_alone
@@ -185,9 +186,8 @@ class Sequence:
         verified = self.clock()
         shadow = (yield from self._shadow(draft, states, logits, verdict)) if states else None
         analysed = self.clock()
-        stays = draft.kept(verdict)
-        if verdict.leaf is not None:
-            self.cache.move(draft.slot + verdict.leaf, self.cache.length + len(stays))
+        stays = [draft.tokens[row - 1] for row in verdict.path]
+        self._bring_home(draft, verdict)
         origin: Source = "lookup" if plan.drafter == "lookup" else "accepted"
         before = len(self.tokens)
         chunks = self._commit(stays, verdict.token, verdict.source, logits, origin)
@@ -197,12 +197,10 @@ class Sequence:
             drafted=verdict.drafted,
             accepted=verdict.accepted,
             tokens=len(self.tokens) - before,
-            draft_tokens=draft.tokens,
-            confidences=draft.confidences,
+            draft=draft.bare(),
+            path=verdict.path,
             shadow=shadow,
             offer=_judge(offer, [*stays, verdict.token]),
-            leaf_places=[leaf.place for leaf in draft.leaves] if draft.leaves else (),
-            leaf_accepted=verdict.leaf is not None,
             draft_seconds=drafted - planned,
             verify_seconds=verified - drafted,
             control_seconds=planned - began + analysed - verified,
@@ -256,16 +254,14 @@ class Sequence:
         return (yield from self.drafters[plan.drafter].draft(self, plan))
 
     def _verify(self, draft: Draft) -> Steps[tuple[Tensor | Readings, list[Tensor]]]:
-        """Target logits [d + 1 + leaves, V], and the states that left the layers above the draft's.
+        """Target logits [d + 1, V], and the states that left the layers above the draft's.
 
         Rows that the draft has run through its layers are continued, never computed again.
         """
         given: list[int] | Tensor | None = draft.hidden
         if given is None:
-            given = [self.tokens[-1], *draft.tokens, *(leaf.token for leaf in draft.leaves)]
-        places = tuple(leaf.place + 1 for leaf in draft.leaves)
-        length = len(given) - len(places)
-        span = Span(self.cache, self.cache.length, length, places, draft.slot)
+            given = [self.tokens[-1], *draft.tokens]
+        span = Span(self.cache, self.cache.length, len(given), draft.parents, draft.slot)
         if self.alone and self._best_only and not self.shadowed and verifies_alone(self.model):
             return (yield Verifying(given, span, draft.layer, self.depth)), []
         hidden = given if isinstance(given, Tensor) else self.model.embed(given)
@@ -273,6 +269,13 @@ class Sequence:
         hidden = yield Segment(hidden, span, draft.layer, self.depth, late)
         logits = yield Unembed(hidden, self._best_only)
         return logits, late or []
+
+    def _bring_home(self, draft: Draft, verdict: Verdict) -> None:
+        """Keys and values of the accepted path go where those of the text are."""
+        if draft.parents is not None:
+            home, start = at_home(draft.parents, verdict.path), self.cache.length + 1
+            for depth, row in enumerate(verdict.path[home:], home):
+                self.cache.move(draft.slot + row, start + depth)
 
     def _verify_apart(self, draft: Draft) -> Steps[Tensor | Readings]:
         """The same rows one after the other, as plain decoding computes them: numbers of one row

@@ -78,7 +78,7 @@ class ModelConfig:
         return self.vocab_size * self.hidden_size
 
 
-def value_of(config: Json, key: str, kind: Any, default: Any = None) -> Any:
+def value_of(config: Section, key: str, kind: Any, default: Any = None) -> Any:
     """The value of `key`, which must be of an annotation; `default` where there is none.
 
     Raises:
@@ -92,7 +92,7 @@ def value_of(config: Json, key: str, kind: Any, default: Any = None) -> Any:
     return value
 
 
-def require(config: Json, key: str, kind: Any) -> Any:
+def require(config: Section, key: str, kind: Any) -> Any:
     """Like `value_of`, where there must be one."""
     value = value_of(config, key, kind)
     if value is None:
@@ -100,7 +100,7 @@ def require(config: Json, key: str, kind: Any) -> Any:
     return value
 
 
-def flag(config: Json, key: str) -> bool:
+def flag(config: Section, key: str) -> bool:
     """Like `value_of`, of true or false; false where there is none."""
     return bool(value_of(config, key, bool, False))
 
@@ -143,14 +143,11 @@ def parse_shape(config: Json, family: str, **family_fields: Any) -> ModelConfig:
     """The fields that every supported family shares.
 
     Raises:
-        DynexitError: an activation, quantisation or shape that the runtime does not run.
+        DynexitError: an activation or shape that the runtime does not run.
     """
     activation = value_of(config, "hidden_act", str, "silu")
     if activation not in ("silu", "swish"):
         raise DynexitError(f"activation {shown(activation)} is not supported: only SiLU gates are.")
-    if quantised := value_of(config, "quantization_config", Section, {}):
-        method = value_of(quantised, "quant_method", str, "unknown")
-        raise DynexitError(f"quantised weights ({method}) are not supported: load the original.")
     heads = require(config, "num_attention_heads", Size)
     hidden = require(config, "hidden_size", Size)
     shape = ModelConfig(

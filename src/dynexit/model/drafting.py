@@ -1,46 +1,34 @@
 """What a model needs to know to draft on its own: one call instead of two for every token."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, TypeGuard
 
 from torch import Tensor
 
-from dynexit.model.drafting_rule import DraftingRule, Leaf
+from dynexit.model.drafting_rule import DraftingRule, Nodes
 from dynexit.model.interface import Cache, Model
 
 
 @dataclass(frozen=True)
 class Drafted:
-    """A draft, and l leaves. Its d tokens may still be on their way from a device: asking for them
-    waits.
+    """A draft of d tokens, which may still be on their way from a device: asking for them waits.
 
-    `hidden` [d + 1 + l, D] left the exit layer for the token that they follow, for them and for
-    the leaves (the token's that was drafted last, and its leaf's, mean nothing where the rule does
-    not finish), `states` [d + 1, E, D], if any, each layer: then there are no leaves. Where tokens
-    are on their way, there are none either, and more rows may follow: drafted before it was known
-    that the draft was over.
+    `hidden` [d + 1, D] left the exit layer for the token that they follow and for each of them
+    (those of the last level mean nothing where the rule does not finish), `states` [d + 1, E, D],
+    if any, each layer: then the draft is a chain. Where tokens are on their way, it is one, too,
+    and more rows may follow: drafted before it was known that the draft was over.
     """
 
     hidden: Tensor
     states: Tensor | None
-    tell: Callable[[], tuple[list[int], list[float]]]
-    leaves: list[Leaf] = field(default_factory=list)
+    tell: Callable[[], Nodes]
 
     @cached_property
-    def _told(self) -> tuple[list[int], list[float]]:
-        return self.tell()
-
-    @property
-    def tokens(self) -> list[int]:
+    def nodes(self) -> Nodes:
         """The d tokens."""
-        return self._told[0]
-
-    @property
-    def confidences(self) -> list[float]:
-        """How likely each was."""
-        return self._told[1]
+        return self.tell()
 
 
 class DraftsAlone(Model, Protocol):
@@ -51,8 +39,12 @@ class DraftsAlone(Model, Protocol):
     ) -> Drafted:
         """Write on greedily after `token`, which stands at position `start`.
 
-        Writes keys and values of layers [0, exit_layer) from there on, those of leaves in slots
-        from `start + rule.length + 1` on. Ends before a token whose logits are no numbers.
+        Writes keys and values of layers [0, exit_layer) from there on, those of rows that are not
+        at home in slots from `rule.slot(start)` on. Rows whose logits are no numbers have no
+        children.
+
+        Args:
+            states: keep the states of each layer; for a chain alone.
         """
 
 

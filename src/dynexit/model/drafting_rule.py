@@ -1,9 +1,34 @@
-"""How a draft is written, and when it is long enough: numbers alone, without PyTorch."""
+"""How a draft grows, level by level, and when it ends: numbers alone, without PyTorch.
+
+A draft is a tree. Row 0 is the newest committed token, row i the i-th drafted token, each a child
+of an earlier row. A chain is a tree without branches. The native library has the same rule in
+`native/drafting.h`; `tests/model/test_growth.py` holds both to the same answers.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, field
+from math import isnan
 from typing import NamedTuple
+
+
+class Pricing(NamedTuple):
+    """What the tokens of a draft must be worth.
+
+    The chance of a token, that the target writes it and all that it follows, is its parent's times
+    `odds[rank][part]`: `rank` is its place among its parent's children, from 0, and `part` says in
+    which of as many equal parts of 0 to 1 the probability of the best of these lies.
+
+    Attributes:
+        odds: [ranks][parts]; a row has as many children as there are ranks.
+        rows: the n-th token is kept while its chance is at least `rows[n - 1]`, so there are at
+            most as many tokens.
+        levels: the level after level n is drafted where the chances of the tokens there that may
+            have children sum up to at least `levels[n - 1]`.
+    """
+
+    odds: tuple[tuple[float, ...], ...]
+    rows: tuple[float, ...]
+    levels: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -11,66 +36,166 @@ class DraftingRule:
     """How to draft, and until when.
 
     Attributes:
-        exit_layer: a token's pass runs layers [0, exit_layer).
-        length: of the longest draft.
-        threshold: drafting ends after a token that is less likely than this.
-        odds: how often a token is accepted, by how likely it is: one number for each of as many
-            equal parts of 0 to 1.
-        floors: drafting ends after n tokens where the product of their odds is below `floors[n-1]`.
-        eos: drafting ends after one of these.
+        exit_layer: a row's pass runs layers [0, exit_layer).
+        depth: levels at most.
+        threshold: a token that is less likely than this has no children.
+        pricing: what tokens must be worth; without it the draft is a chain.
+        eos: nor has one of these.
         limit: so many tokens of the head are read; None is all.
-        finish: whether the last token runs through the layers, too: its state is wanted.
-        leaf_odds: how often a token's second choice is right instead, in parts as `odds`; none
-            where no leaves are wanted.
-        leaf_floor: a second choice becomes a leaf where its own odds times those of the tokens
-            before are at least this.
+        finish: whether the last level runs through the layers, too: its states are wanted.
     """
 
     exit_layer: int
-    length: int
+    depth: int
     threshold: float = 0.0
-    floors: Sequence[float] = ()
-    odds: Sequence[float] = ()
+    pricing: Pricing | None = None
     eos: frozenset[int] = frozenset()
     limit: int | None = None
     finish: bool = True
-    leaf_odds: Sequence[float] = ()
-    leaf_floor: float = 0.0
+
+    @property
+    def nodes(self) -> int:
+        """Drafted tokens at most."""
+        return self.depth if self.pricing is None else len(self.pricing.rows)
+
+    @property
+    def ranks(self) -> int:
+        """Children of a row at most."""
+        return 1 if self.pricing is None else len(self.pricing.odds)
 
     @property
     def reads_confidence(self) -> bool:
-        """Whether drafting may end by how sure it is."""
-        return self.threshold > 0 or bool(self.floors)
+        """Whether the draft may end by how sure it is."""
+        return self.threshold > 0 or self.pricing is not None
 
-    def ends_after(self, tokens: Sequence[int], confidences: Sequence[float]) -> bool:
-        """Whether a draft that is so far is long enough."""
-        whole = len(tokens) == self.length or (bool(tokens) and tokens[-1] in self.eos)
-        if whole or not tokens:
-            return whole
-        return is_unsure(confidences, self.threshold, self.floors, self.odds)
+    def slot(self, start: int) -> int:
+        """Where rows that are not at home begin in the cache of a sequence whose row 0 stands at
+        `start`: row i is in slot `slot + i`.
+        """
+        return start + self.nodes + 1
 
 
-class Leaf(NamedTuple):
-    """A second choice: `token` might stand where drafted token number `place`, from 0, does."""
+class Child(NamedTuple):
+    """A candidate: it follows row `parent` as the one of that rank, with probability `likelihood`;
+    `best` is the probability of that parent's best child.
+    """
 
-    place: int
+    parent: int
+    rank: int
     token: int
+    likelihood: float
+    best: float
 
 
-def is_unsure(
-    confidences: Sequence[float],
-    threshold: float,
-    floors: Sequence[float],
-    odds: Sequence[float],
-) -> bool:
-    """Whether a draft of tokens that are this sure is long enough, by a rule's numbers."""
-    if confidences[-1] < threshold:
-        return True
-    if len(confidences) > len(floors):
-        return False
-    return prod(odds[part_of(c, len(odds))] for c in confidences) < floors[len(confidences) - 1]
+@dataclass
+class Nodes:
+    """The tokens of a draft, in levels, and in each level the most likely first.
+
+    Attributes:
+        parents: of each token, the row that it follows; row i is token i - 1.
+        ranks: of each, its place among its parent's children, from 0.
+        confidences: of each, the probability of the best of these.
+    """
+
+    tokens: list[int] = field(default_factory=list)
+    parents: list[int] = field(default_factory=list)
+    ranks: list[int] = field(default_factory=list)
+    confidences: list[float] = field(default_factory=list)
+
+    @classmethod
+    def chain(cls, tokens: list[int], confidences: list[float]) -> "Nodes":
+        """Tokens that follow one another."""
+        return cls(tokens, list(range(len(tokens))), [0] * len(tokens), confidences)
+
+
+class Growth:
+    """A draft that grows by a rule.
+
+    Attributes:
+        nodes: so far.
+        level: levels so far.
+        open: rows of the last level that may have children.
+        fresh: all rows of the last level.
+    """
+
+    def __init__(self, rule: DraftingRule) -> None:
+        self._rule = rule
+        self.nodes, self.level, self.open = Nodes(), 0, [0]
+        self.fresh = range(1)
+        self._chances = [1.0]
+
+    @property
+    def over(self) -> bool:
+        """Whether no further level is drafted."""
+        rule, count = self._rule, len(self.nodes.tokens)
+        if self.level == rule.depth or count == rule.nodes or not self.open:
+            return True
+        if rule.pricing is None or not 0 < self.level <= len(rule.pricing.levels):
+            return False
+        total = sum(self._chances[row] for row in self.open)
+        return not total >= rule.pricing.levels[self.level - 1]
+
+    def grow(self, children: Sequence[Child]) -> bool:
+        """Add a level: those of the open rows' children that are worth it. Returns whether any is.
+
+        A child whose probability is no number is none.
+        """
+        known = [child for child in children if not isnan(child.likelihood)]
+        chances = {id(child): self._chance(child) for child in known}
+        begin, self.open = len(self._chances), []
+        for child in sorted(known, key=lambda child: -chances[id(child)]):
+            if not self._keeps(chances[id(child)]):
+                break
+            self._add(child, chances[id(child)])
+        self.level += 1
+        self.fresh = range(begin, len(self._chances))
+        return len(self.fresh) > 0
+
+    def _keeps(self, chance: float) -> bool:
+        count, pricing = len(self.nodes.tokens), self._rule.pricing
+        if count == self._rule.nodes:
+            return False
+        return pricing is None or chance >= pricing.rows[count]
+
+    def _chance(self, child: Child) -> float:
+        pricing = self._rule.pricing
+        if pricing is None:
+            return self._chances[child.parent]
+        odds = pricing.odds[child.rank]
+        return self._chances[child.parent] * odds[part_of(child.best, len(odds))]
+
+    def _add(self, child: Child, chance: float) -> None:
+        nodes = self.nodes
+        nodes.tokens.append(child.token)
+        nodes.parents.append(child.parent)
+        nodes.ranks.append(child.rank)
+        nodes.confidences.append(child.best)
+        self._chances.append(chance)
+        sure = child.likelihood >= self._rule.threshold
+        if sure and child.token not in self._rule.eos:
+            self.open.append(len(nodes.tokens))
 
 
 def part_of(confidence: float, parts: int) -> int:
     """Which of so many equal parts of 0 to 1 a confidence lies in, counted from 0."""
     return min(int(confidence * parts), parts - 1)
+
+
+def at_home(parents: Sequence[int], path: Sequence[int]) -> int:
+    """How many of a path's first rows keep their keys and values at their own positions: those that
+    are their parents' first children, up to the first that is not.
+    """
+    row = 0
+    for count, child in enumerate(path):
+        if parents.index(row) + 1 != child:
+            return count
+        row = child
+    return len(path)
+
+
+def depth_of(parents: Sequence[int]) -> int:
+    """Levels of a tree."""
+    depths = [0]
+    for parent in parents:
+        depths.append(depths[parent] + 1)
+    return max(depths)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dynexit.model.config import ModelConfig
+from dynexit.model.drafting_rule import depth_of
 from dynexit.model.readings import Readings
 
 
@@ -16,8 +17,8 @@ class Cache(Protocol):
     `length` is the number of committed positions: those that every layer has computed for tokens
     that stay. A sequence rolls back by making it shorter; what lies past it is overwritten.
 
-    A branching model's cache can also `move(slot, position)`: put a leaf's keys and values where a
-    position's are. This is all that is ever copied.
+    A branching model's cache can also `move(slot, position)`: put the keys and values of a row that
+    is not at home where its position is. This is all that is ever copied.
     """
 
     length: int
@@ -32,23 +33,25 @@ class Cache(Protocol):
 
 
 class Span(NamedTuple):
-    """`length` consecutive positions of one sequence, from `start`, over its cache.
+    """Rows of one sequence over its cache: `length` consecutive positions from `start`, or a tree.
 
-    Rows of leaves may follow: other tokens for some of these positions, `leaves` from `start` on.
-    Each sees what comes before its position, and itself. Their keys and values are kept in the
-    cache from `slot` on, past all positions in use.
+    In a tree row 0 stands at `start`, and row i > 0 follows row `parents[i - 1]`: it sees that one
+    and all that it follows, nothing else. A row is at home, and keeps its keys and values at its
+    position, where it is the first child of a row at home; any other row i keeps them in slot
+    `slot + i`, past all positions in use.
     """
 
     cache: Cache
     start: int
     length: int
-    leaves: tuple[int, ...] = ()
+    parents: Sequence[int] | None = None
     slot: int = 0
 
     @property
     def stop(self) -> int:
         """The position after the last."""
-        return self.start + self.length
+        rows = self.length if self.parents is None else 1 + depth_of(self.parents)
+        return self.start + rows
 
 
 class Model(Protocol):
@@ -57,7 +60,7 @@ class Model(Protocol):
     config: ModelConfig
     runtime_name: str  # such as "eager", "graphs" or "native, avx512"
     rows_independent: bool  # a row's results are the same to the bit whatever rows are beside it
-    branching: bool  # a span may have leaves
+    branching: bool  # a span may be a tree
     choosable: int  # tokens that may be chosen: fewer than rows of the head where those are padded
 
     @property

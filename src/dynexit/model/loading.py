@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch.overrides import TorchFunctionMode
 
 from dynexit.errors import DynexitError
+from dynexit.model.affine.settings import layout_of
 from dynexit.model.config import ModelConfig
 from dynexit.model.families import parse_config
 from dynexit.model.gguf.files import TAGGED, choose, find_on_hub, is_gguf
@@ -95,16 +95,24 @@ def _first_line(error: BaseException) -> str:
 def load_shape(folder: Path) -> ModelConfig:
     """The shape in `folder`'s config.json, or in a GGUF file's header; whether the head is the
     embedding, the files say.
+
+    Raises:
+        DynexitError: a model, or a format of quantised weights, that does not run.
     """
     if is_gguf(folder):
         return shape_of(joined_header(folder))
-    config = parse_config(read_json(folder / "config.json"))
+    read = read_json(folder / "config.json")
+    config = parse_config(read)
+    layout_of(read)
     if not config.tie_embeddings:
         return config
-    try:
-        return replace(config, tie_embeddings=are_one(held(folder)))
-    except (SafetensorError, OSError):
-        return config
+    files = held(folder)
+
+    def tensor(name: str) -> torch.Tensor:
+        with opened(files[name], name) as file:
+            return file.get_tensor(name)
+
+    return replace(config, tie_embeddings=are_one(files, tensor))
 
 
 def load_eos(folder: Path, default: int | None = None) -> frozenset[int]:

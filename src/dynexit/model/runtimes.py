@@ -11,8 +11,6 @@ import torch
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig
 from dynexit.model.dtypes import fast_dtype, parse_dtype
-from dynexit.model.gguf.files import is_gguf
-from dynexit.model.gguf.summary import dequantised
 from dynexit.model.graphs import trial
 from dynexit.model.interface import Model
 from dynexit.model.loading import load_model
@@ -20,6 +18,7 @@ from dynexit.model.names import check_runtime
 from dynexit.model.native.binding import is_fast
 from dynexit.model.native.blocks import load_blocks
 from dynexit.model.native.loading import load_native, obstacle
+from dynexit.model.quantised import dequantised, stored_weights
 
 
 def load_into(
@@ -33,8 +32,8 @@ def load_into(
 
     Args:
         dtype: None is bf16 in the native runtime, which reads it fast on every processor with wide
-            vectors, and else what the first device multiplies fast. A GGUF file's weights stay as
-            they are in the native runtime, unless a dtype is given.
+            vectors, and else what the first device multiplies fast. Quantised weights stay as they
+            are in the native runtime, unless a dtype is given.
         devices: several share the layers among them, in PyTorch.
 
     Raises:
@@ -48,7 +47,7 @@ def load_into(
     reason = obstacle(config, chosen, *devices)
     if runtime == "native" and reason:
         raise DynexitError(f"the native runtime cannot be used: {reason}; use --runtime eager.")
-    if native and not reason and dtype is None and is_gguf(folder):
+    if native and not reason and dtype is None and stored_weights(folder):
         return load_blocks(folder, config, chosen)
     if native and not reason:
         warn_of_dequantising(folder, chosen)
@@ -57,8 +56,8 @@ def load_into(
 
 
 def warn_of_dequantising(folder: Path, dtype: torch.dtype) -> None:
-    """Say what a quantised file takes where it does not run as it lies there."""
-    if is_gguf(folder) and (note := dequantised(folder, dtype)):
+    """Say what quantised weights take where they do not run as they are."""
+    if note := dequantised(folder, dtype):
         warnings.warn(note, stacklevel=3)
 
 

@@ -4,37 +4,28 @@ A configuration may say that they are one where the files hold two. They are one
 equal, and where there is one alone, under either name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Container
 from dataclasses import replace
-from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
-from dynexit.model.reading import check_file
 from dynexit.model.weights import Part
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 Wanted = dict[str, tuple[Part, ...]]
 
 
-def are_one(held: Mapping[str, Path]) -> bool:
-    """Whether `held`, the names of tensors and their files, gives one matrix for both."""
-    if not {EMBEDDING, HEAD} <= held.keys():
+def are_one(held: Container[str], read: Callable[[str], Tensor]) -> bool:
+    """Whether the tensors of these names, which `read` reads, hold one matrix for both."""
+    if EMBEDDING not in held or HEAD not in held:
         return True
-    return torch.equal(*(_read(held[name], name) for name in (EMBEDDING, HEAD)))
+    return torch.equal(read(EMBEDDING), read(HEAD))
 
 
-def named_as_held(wanted: Wanted, held: Mapping[str, Path]) -> Wanted:
+def named_as_held(wanted: Wanted, held: Container[str]) -> Wanted:
     """A weight map whose shared matrix has the name under which a checkpoint holds it."""
     if "head.weight" in wanted or EMBEDDING in held or HEAD not in held:
         return wanted
     (part,) = wanted["embedding.weight"]
     return {**wanted, "embedding.weight": (replace(part, name=HEAD),)}
-
-
-def _read(file: Path, name: str) -> Tensor:
-    check_file(file)
-    with safe_open(file, framework="pt") as opened:
-        return opened.get_tensor(name)

@@ -19,8 +19,8 @@ from dynexit.costs.table import Costs
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig
 from dynexit.model.drafting import Drafted
-from dynexit.model.drafting_rule import DraftingRule, Leaf, part_of
-from dynexit.model.interface import Span
+from dynexit.model.drafting_rule import Child, DraftingRule, Growth
+from dynexit.model.interface import Cache, Span
 from dynexit.model.readings import Readings
 from dynexit.replay.trace import TracedText, TraceInfo
 
@@ -45,7 +45,7 @@ class TraceCache:
     on_text: int = 0
 
     def move(self, slot: int, position: int) -> None:
-        """A leaf takes the place of a token: it was the text's own, else nobody would move it."""
+        """An accepted row comes home: it is the text's own, else nobody would move it."""
         del slot
         self.on_text = position + 1
 
@@ -123,14 +123,20 @@ class TraceModel:
     def _cost(self, start: int, stop: int, span: Span) -> float:
         depth = self.info.num_layers
         if start == 0 and stop < depth and span.length == 1:
-            begun, self.drafting = self.drafting, True
-            return self.costs.draft(stop, span.stop) + (
-                0 if begun else self.costs.draft_start(stop)
-            )
+            return self._draft_cost(stop, span.stop, 1)
         self.drafting = False
         around = self.costs.round if stop == depth else 0.0
-        rows = span.length + len(span.leaves)
-        return around + self.costs.layers(stop - start, rows, span.stop)
+        return around + self.costs.layers(stop - start, span.length, span.stop)
+
+    def _draft_cost(self, layers: int, context: int, rows: int) -> float:
+        """Of a level of a draft."""
+        begun, self.drafting = self.drafting, True
+        more = layers * (self.costs.layers(1, rows) - self.costs.layers(1, 1))
+        return (
+            self.costs.draft(layers, context)
+            + more
+            + (0.0 if begun else self.costs.draft_start(layers))
+        )
 
     def verify(self, given: list[int] | Tensor, span: Span, start: int, stop: int) -> Readings:
         """See `VerifiesAlone`."""
@@ -141,57 +147,77 @@ class TraceModel:
         return self._readings(np.array(places), stop - 1, None)
 
     def _placed(self, tokens: Sequence[int], span: Span) -> list[int]:
-        """Places of a span's tokens, leaves last."""
-        cache = cast(TraceCache, span.cache)
-        along = enumerate(tokens[: span.length], span.start)
-        places = [self._write(cache, position, token) for position, token in along]
-        beside = zip(span.leaves, tokens[span.length :], strict=True)
-        return places + [self._place(cache, span.start + place, token) for place, token in beside]
+        """Places of a span's tokens: where a row is at home, the cache holds it from now on."""
+        cache, parents = cast(TraceCache, span.cache), span.parents
+        places, home, followed = [0] * len(tokens), {0}, set()
+        for row, token in enumerate(tokens):
+            parent = row - 1 if parents is None or not row else parents[row - 1]
+            if not row:
+                on, position = span.start <= cache.on_text, span.start
+            else:
+                on, position = places[parent] >= 0, _position(places[parent]) + 1
+                if parent in home and parent not in followed:
+                    home.add(row)
+                    followed.add(parent)
+            places[row] = self._place(position, token, on)
+            if row in home and position <= cache.on_text:
+                cache.on_text = position + (places[row] >= 0)
+        return places
 
-    def _write(self, cache: TraceCache, position: int, token: int) -> int:
-        """Put a token into the cache; returns its place."""
-        place = self._place(cache, position, token)
-        if position <= cache.on_text:
-            cache.on_text = position + (place >= 0)
-        return place
-
-    def _place(self, cache: TraceCache, position: int, token: int) -> int:
-        """Where one token stands: `position`, or where it is off the recorded text, -1 - that."""
-        known = position < len(self.text.tokens) and position <= cache.on_text
+    def _place(self, position: int, token: int, follows: bool) -> int:
+        """Where a token stands: `position`, or where it or what it follows is off the recorded
+        text, -1 - that.
+        """
+        known = follows and position < len(self.text.tokens)
         return position if known and self.text.tokens[position] == token else -1 - position
 
     def draft(
-        self, cache: TraceCache, start: int, token: int, rule: DraftingRule, states: bool
+        self, cache: Cache, start: int, token: int, rule: DraftingRule, states: bool
     ) -> Drafted:
-        """See `DraftsAlone`."""
-        tokens: list[int] = []
-        confidences: list[float] = []
-        leaves: list[Leaf] = []
-        places: list[int] = []
-        beside: list[int] = []
-        layer, chance = rule.exit_layer, 1.0
-        while not (last := rule.ends_after(tokens, confidences)) or rule.finish:
-            position = start + len(tokens)
-            fresh = bool(leaves) and leaves[-1].place == len(tokens) - 1
-            self.seconds += self._cost(0, layer, Span(cache, position, 1))
-            if fresh and rule.finish:
-                self.seconds += layer * (self.costs.layers(1, 2) - self.costs.layers(1, 1))
-                beside.append(self._place(cache, position, leaves[-1].token))
-            places.append(self._write(cache, position, token))
-            if last:
+        """See `DraftsAlone`. What stands off the text is never accepted; its children are taken
+        for those at the same position of the text.
+        """
+        growth, layer = Growth(rule), rule.exit_layer
+        held = cast(TraceCache, cache)
+        places = [self._place(start, token, start <= held.on_text)]
+        while not (last := growth.over) or rule.finish:
+            level = growth.fresh
+            stop = _position(places[level[-1]]) + 1
+            self.seconds += self._draft_cost(layer, stop, len(level))
+            if last or not growth.grow(self._children(growth, places, rule)):
                 break
-            token, confidence, second = self._chosen(places[-1], layer, rule.limit)
-            part = part_of(confidence, len(rule.odds) or 1)
-            if rule.leaf_odds and not states and chance * rule.leaf_odds[part] >= rule.leaf_floor:
-                leaves.append(Leaf(len(tokens), second))
-            chance *= rule.odds[part] if rule.odds else 1.0
-            tokens.append(token)
-            confidences.append(confidence)
-        places += [0] * (len(tokens) + 1 - len(places)) + beside
-        hidden = torch.tensor([[place, layer] for place in places])
-        rows = hidden[: len(tokens) + 1]
-        left = self._after(rows, 1, layer).transpose(0, 1) if states else None
-        return Drafted(hidden, left, lambda: (tokens, confidences), leaves)
+            nodes = growth.nodes
+            for row in growth.fresh:
+                place = places[nodes.parents[row - 1]]
+                position = _position(place) + 1
+                places.append(self._place(position, nodes.tokens[row - 1], place >= 0))
+        nodes = growth.nodes
+        span = Span(held, start, len(places), nodes.parents, rule.slot(start))
+        hidden = torch.tensor(
+            [[place, layer] for place in self._placed([token, *nodes.tokens], span)]
+        )
+        left = self._after(hidden, 1, layer).transpose(0, 1) if states else None
+        return Drafted(hidden, left, lambda: nodes)
+
+    def _children(self, growth: Growth, places: list[int], rule: DraftingRule) -> list[Child]:
+        """Candidates of a draft's next level."""
+        self.seconds += self._unembed(len(growth.open), rule.limit)
+        found = []
+        for row in growth.open:
+            at = self._recorded_at(np.array([places[row]]))[0]
+            tokens, chances = self._recorded(rule.exit_layer - 1, at, rule.limit)
+            on = places[row] >= 0
+            found += [
+                Child(
+                    row,
+                    rank,
+                    int(tokens[rank]) if on else -1,
+                    float(chances[rank]),
+                    float(chances[0]),
+                )
+                for rank in range(min(rule.ranks, len(tokens)))
+            ]
+        return found
 
     @staticmethod
     def _after(rows: Tensor, first: int, last: int) -> Tensor:
@@ -200,22 +226,6 @@ class TraceModel:
         after[:, :, 1] = torch.arange(first, last + 1)[:, None]
         return after
 
-    def _chosen(self, place: int, layer: int, limit: int | None) -> tuple[int, float, int]:
-        """A layer's best token at one row, its confidence, and the second best.
-
-        Of a trimmed head only the best is recorded: where the whole head's second is not known to
-        be its second, there is none.
-        """
-        self.seconds += self._unembed(1, limit)
-        position = (-1 - place if place < 0 else place) - self.text.first
-        if position < 0:
-            raise DynexitError(TOO_EARLY)
-        position = min(position, self.text.best.shape[1] - 1)
-        token, confidence = self._recorded(layer - 1, position, limit)
-        best, second = self.text.best[layer - 1, position].tolist()
-        token = -1 if place < 0 else int(token)
-        return token, float(confidence), second if best == token else -1
-
     def read(self, hidden: Tensor, limit: int | None = None) -> Readings:
         """What was recorded of these layers at these positions."""
         self.seconds += self._unembed(len(hidden), limit)
@@ -223,7 +233,8 @@ class TraceModel:
         return self._readings(places, layers - 1, limit)
 
     def _readings(self, places: NDArray[np.int64], layers: Any, limit: int | None) -> Readings:
-        tokens, confidence = self._recorded(layers, self._recorded_at(places), limit)
+        every, chances = self._recorded(layers, self._recorded_at(places), limit)
+        tokens, confidence = every[..., 0], chances[..., 0]
         tokens = np.where(places < 0, -1, tokens)
         return Readings(tokens, np.log(confidence), np.zeros_like(confidence))
 
@@ -235,9 +246,10 @@ class TraceModel:
         return np.minimum(positions, self.text.best.shape[1] - 1)
 
     def _recorded(self, layers: Any, positions: Any, limit: int | None) -> tuple[Any, Any]:
+        """The best tokens of these rows and their probabilities, [..., BEST]."""
         text, trimmed = self.text, self.info.draft_vocabulary
         if limit is None or limit >= self.info.vocab_size:
-            return text.best[layers, positions, 0], text.confidence[layers, positions, 0]
+            return text.best[layers, positions], text.confidence[layers, positions]
         if limit != trimmed:
             raise DynexitError(
                 f"the trace holds exits that read the first {trimmed} tokens, not {limit}: record "
@@ -252,3 +264,8 @@ class TraceModel:
             DynexitError: always.
         """
         raise DynexitError("a trace holds no logits: replay is greedy, without penalties.")
+
+
+def _position(place: int) -> int:
+    """Where a row stands, on the text or off it."""
+    return -1 - place if place < 0 else place

@@ -13,6 +13,7 @@ from dynexit.decoding.lookup import Suffixes
 from dynexit.replay.trace import Trace, TracedText
 
 LONGEST_DRAFT, LONGEST_LOOKUP = 12, 24
+CHOICES = 3  # children of a token, of which the right one is drafted alone
 
 
 def oracle(trace: Trace, costs: Costs) -> dict[str, float]:
@@ -38,9 +39,10 @@ class _Rounds:
     def __init__(self, trace: Trace, text: TracedText, costs: Costs) -> None:
         depth = trace.info.num_layers
         first = text.prompt_length - text.first
-        trimmed = text.trimmed[: depth // 2, first:]
+        trimmed = text.trimmed[: depth // 2, first:, :CHOICES]
         self.count = text.generated - 1
-        self.runs = _runs(np.equal(trimmed, text.best[-1, first:, 0])[:, : self.count])
+        right = np.any(trimmed == text.best[-1, first:, :1], axis=-1)
+        self.runs = _runs(right[:, : self.count])
         self.found = _found(text)
         rows = range(LONGEST_LOOKUP + 2)
         verify = [[costs.layers(n, r) + costs.unembed(r) for r in rows] for n in range(depth + 1)]

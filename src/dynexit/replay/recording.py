@@ -2,12 +2,13 @@
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dynexit.errors import DynexitError
 from dynexit.language_model import LanguageModel, Prompt
 from dynexit.model.interface import Span
-from dynexit.replay.trace import TracedText, TraceInfo
+from dynexit.replay.trace import BEST, TracedText, TraceInfo
 
 PROMPT_POSITIONS = 64  # of the prompt that are read as well, for controllers that learn from it
 ROWS = 256  # read at once
@@ -61,21 +62,21 @@ def record_text(
 
 
 def _read_layer(lm: LanguageModel, state: Tensor, limit: int) -> tuple[np.ndarray, ...]:
-    """Two best tokens [P, 2] and probabilities, and the best of the first `limit` tokens."""
+    """Best tokens [P, BEST] and probabilities, and those of the first `limit` tokens."""
     parts = []
     for rows in state.split(ROWS):
         logits = lm.model.unembed(rows).float()
-        top = _lowest_first(logits)
-        short = logits[:, :limit]
-        kept = short.argmax(-1)
-        sure = (short.gather(-1, kept[:, None])[:, 0] - short.logsumexp(-1)).exp()
-        chances = (logits.gather(-1, top) - logits.logsumexp(-1, keepdim=True)).exp()
-        parts.append((top.int(), chances, kept.int(), sure))
+        parts.append((*_best(logits), *_best(logits[:, :limit])))
     return tuple(torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
 
 
-def _lowest_first(logits: Tensor) -> Tensor:
-    """Ids [P, 2] of the two best logits; of equals the lower id first, as decoding chooses."""
+def _best(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Ids [P, BEST] of the best logits, of equals at the top the lowest first, as decoding chooses,
+    and their probabilities; 0 twice where there are fewer tokens.
+    """
     best = logits.argmax(-1, keepdim=True)
-    others = logits.scatter(-1, best, -torch.inf)
-    return torch.cat((best, others.argmax(-1, keepdim=True)), -1)
+    others = logits.scatter(-1, best, -torch.inf).topk(min(BEST, logits.shape[-1]) - 1)
+    ids = torch.cat((best, others.indices), -1)
+    chances = (logits.gather(-1, ids) - logits.logsumexp(-1, keepdim=True)).exp()
+    room = (0, BEST - ids.shape[-1])
+    return F.pad(ids, room).int(), F.pad(chances, room)

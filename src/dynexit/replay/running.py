@@ -15,6 +15,7 @@ from dynexit.decoding.sequence import Sequence
 from dynexit.decoding.text import NoText
 from dynexit.errors import DynexitError
 from dynexit.methods import make_controller
+from dynexit.rates import tokens_per_second
 from dynexit.replay.model import TraceModel
 from dynexit.replay.trace import Trace, TracedText, TraceInfo
 
@@ -66,8 +67,8 @@ def replay_all(trace: Trace, method: str, costs: Costs) -> Replayed:
         rounds += len(stats.rounds)
     return Replayed(
         method,
-        sum(tokens.values()) / max(sum(seconds.values()), 1e-9),
-        {task: tokens[task] / max(seconds[task], 1e-9) for task in tokens},
+        tokens_per_second(sum(tokens.values()), sum(seconds.values())) or 0.0,
+        {task: tokens_per_second(tokens[task], seconds[task]) or 0.0 for task in tokens},
         sum(tokens.values()) / max(rounds, 1),
         rounds / (perf_counter() - began),
     )

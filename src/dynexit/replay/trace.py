@@ -1,4 +1,4 @@
-"""A trace: per position of greedy texts, the two best tokens of every layer, in one file.
+"""A trace: per position of greedy texts, the best tokens of every layer, in one file.
 
 Not responsible for making traces (`recording.py`) nor for decoding with them (`model.py`).
 """
@@ -17,7 +17,8 @@ from dynexit.errors import DynexitError
 from dynexit.model.files import replacing
 from dynexit.plain import build, parse_json
 
-KIND = "dynexit-trace"
+KIND = "dynexit-trace-2"
+BEST = 8  # tokens of a reading
 ARRAYS = ("tokens", "best", "confidence", "trimmed", "trimmed_confidence")
 
 
@@ -44,10 +45,10 @@ class TracedText:
     Attributes:
         name: of the prompt, such as "gsm8k-17".
         tokens: the prompt's and the text's, with the target's next token last.
-        best: [L, P, 2], the tokens of the two best logits of every layer.
-        confidence: [L, P, 2], their probabilities.
-        trimmed: [L, P], the best of the first tokens of the head only, with their probabilities
-            among those in `trimmed_confidence`.
+        best: [L, P, BEST], the tokens of the best logits of every layer, the best first.
+        confidence: [L, P, BEST], their probabilities.
+        trimmed: [L, P, BEST], the best of the first tokens of the head only, with their
+            probabilities among those in `trimmed_confidence`.
     """
 
     name: str
@@ -152,8 +153,7 @@ def _check_info(info: TraceInfo) -> None:
 def _check_text(text: TracedText, info: TraceInfo) -> None:
     """Raises ValueError where the arrays of a text do not fit one another."""
     positions = len(text.tokens) - 1 - text.first
-    shape = info.num_layers, positions
-    wanted = ((len(text.tokens),), (*shape, 2), (*shape, 2), shape, shape)
+    wanted = ((len(text.tokens),), *[(info.num_layers, positions, BEST)] * 4)
     for name, expected in zip(ARRAYS, wanted, strict=True):
         array = getattr(text, name)
         if array.shape != expected:

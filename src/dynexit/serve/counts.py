@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from dynexit.decoding.records import Draft, Statistics
 from dynexit.serve.replies import Counts, RejectedToken, Trace, TracedToken, Usage
 from dynexit.serve.service import Ongoing
 from dynexit.serve.work import Progress
@@ -16,23 +17,26 @@ def usage_of(ongoing: Ongoing) -> Usage:
 
 
 def counts_of(ongoing: Ongoing) -> Counts:
-    """Sums over a request's texts, which ran side by side."""
+    """Counts of a request's texts, which ran side by side."""
     every = [sequence.stats for sequence in ongoing.sequences]
-    rounds, drafted = sum(len(s.rounds) for s in every), sum(s.drafted for s in every)
-    accepted, tokens = sum(s.accepted for s in every), sum(s.tokens for s in every)
-    seconds = max(s.decode_seconds for s in every)
+    whole = Statistics(
+        every[0].num_layers,
+        [done for stats in every for done in stats.rounds],
+        max(stats.prefill_seconds for stats in every),
+        max(stats.decode_seconds for stats in every),
+    )
     return Counts(
         method=ongoing.method,
         lossless=ongoing.sequences[0].controller.lossless,
         seeds=[sequence.chooser.seed for sequence in ongoing.sequences],
-        rounds=rounds,
-        drafted=drafted,
-        accepted=accepted,
-        acceptance_rate=accepted / drafted if drafted else 0.0,
-        mean_acceptance_length=1 + accepted / rounds if rounds else 0.0,
-        tokens_per_second=tokens / seconds if seconds else 0.0,
-        prefill_seconds=max(s.prefill_seconds for s in every),
-        decode_seconds=seconds,
+        rounds=len(whole.rounds),
+        drafted=whole.drafted,
+        accepted=whole.accepted,
+        acceptance_rate=whole.acceptance_rate,
+        mean_acceptance_length=whole.mean_acceptance_length,
+        tokens_per_second=whole.tokens_per_second,
+        prefill_seconds=whole.prefill_seconds,
+        decode_seconds=whole.decode_seconds,
     )
 
 
@@ -41,17 +45,18 @@ def trace_of(
 ) -> Trace:
     """What a round did, token by token; round 0 is the prefill."""
     done = progress.round
-    drafted = list(done.draft_tokens) if done else []
-    likely: list[float | None] = list(done.confidences) if done else []
-    likely += [None] * (len(drafted) - len(likely))
-    accepted = done.accepted if done else 0
-    sure = [*likely[:accepted], None, None, None]  # a leaf, the target's token, a held-back rest
+    draft = (done.draft if done else None) or Draft()
+    drafted, path = draft.tokens, done.path if done else ()
+    likely: list[float | None] = [*draft.confidences] or [None] * len(drafted)
+    if draft.ranks is not None:  # only the best children's are known
+        likely = [None if rank else sure for sure, rank in zip(likely, draft.ranks, strict=True)]
+    sure = [*(likely[row - 1] for row in path), None, None]  # the target's, a held-back rest
     return Trace(
         round=index,
         drafter=done.plan.drafter if done and drafted else None,
         exit_layer=done.plan.exit_layer if done and drafted else None,
-        drafted=done.all_drafted if done else 0,
-        accepted=done.all_accepted if done else 0,
+        drafted=done.drafted if done else 0,
+        accepted=done.accepted if done else 0,
         tokens=[
             TracedToken(
                 id=chunk.token_ids[0] if chunk.token_ids else -1,
@@ -63,7 +68,8 @@ def trace_of(
         ],
         rejected=[
             RejectedToken(id=token, text=piece(token), confidence=confidence)
-            for token, confidence in zip(drafted[accepted:], likely[accepted:], strict=True)
+            for row, (token, confidence) in enumerate(zip(drafted, likely, strict=True), 1)
+            if row not in path
         ],
         draft_seconds=done.draft_seconds if done else 0.0,
         verify_seconds=done.verify_seconds if done else 0.0,

@@ -8,7 +8,7 @@ import torch
 
 from dynexit.bench.peers import Kind, PeerOutput, folder_of
 from dynexit.errors import DynexitError
-from dynexit.model.gguf.files import is_gguf
+from dynexit.model.quantised import stored_weights
 
 if TYPE_CHECKING:
     from dynexit.language_model import LanguageModel
@@ -26,8 +26,8 @@ class Transformers:
         transformers.logging.disable_progress_bar()
         device = lm.model.device
         loader = transformers.AutoModelForCausalLM
-        if is_gguf(folder := folder_of(lm)):
-            raise DynexitError("the peer transformers takes no GGUF file: leave it out.")
+        if stored_weights(folder := folder_of(lm)):
+            raise DynexitError("the peer transformers takes no quantised weights: leave it out.")
         self._model = loader.from_pretrained(folder, dtype=lm.model.dtype).to(device).eval()
         self._eos = lm.eos
         self._options: Mapping[str, dict[str, Any]] = {

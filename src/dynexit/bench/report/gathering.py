@@ -1,15 +1,13 @@
-"""Records -> evidence: what can be compared is paired with its vanilla, the rest is set aside.
-
-A run is the records with equal options, in practice one file.
-"""
+"""Records -> evidence: what can be compared is paired with its vanilla, the rest is set aside."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from dynexit.bench.records import Record
-from dynexit.bench.report.generation import Generation, Reader, run_of
-from dynexit.bench.report.naming import VANILLA, FixedPair, fixed_pair, model_label, rank
-from dynexit.bench.report.study import Evidence, Sample, Study
+from dynexit.bench.report.speeds import FixedPair
+from dynexit.bench.report.study import Evidence, Generation, Sample, Study, text_of
+from dynexit.bench.report.wording import VANILLA, fixed_pair, model_label, rank
 from dynexit.errors import DynexitError
 
 GRID_SIZE = 4  # fixed pairs in one run that make a grid of them
@@ -19,6 +17,9 @@ DECISIVE_PLACE = ("dtype", "device")
 
 def gather(records: Iterable[Record]) -> Evidence:
     """Pair records with vanilla's and sort them by model. A record that stands twice counts once.
+
+    Args:
+        records: as `read_records` gives them, with statistics that have been checked.
 
     Raises:
         DynexitError: nothing to compare, or records that must not be compared.
@@ -37,20 +38,18 @@ def gather(records: Iterable[Record]) -> Evidence:
 
 def _read(records: Iterable[Record]) -> tuple[list[Generation], list[Record]]:
     """Generations, and the records of failures."""
-    reader = Reader()
+    shared: dict[str, Any] = {}
     read: dict[tuple[str, ...], Generation] = {}
     failed: dict[tuple[str, ...], Record] = {}
     for record in records:
-        key = (*record.key, run_of(record))
+        key = (*record.key, text_of(record.options))
         if record.gone:
             read.pop(key, None)
             failed.pop(key, None)
-            continue
-        generation = reader.read(record)
-        if generation is None:
+        elif record.error is not None or record.stats is None:
             failed[key] = record
         else:
-            read[key] = generation
+            read[key] = Generation.of(record, record.stats, shared)
     return _distinct(read.values()), [one for key, one in failed.items() if key not in read]
 
 
@@ -92,7 +91,7 @@ def _labels(samples: Iterable[Sample]) -> dict[str, str]:
 
 def _study(model: str, label: str, samples: Sequence[Sample]) -> Study:
     own = [sample for sample in samples if sample.own.model == model]
-    _check_comparable(own)
+    _check_comparable([sample.own for sample in own])
     by_method: dict[str, list[Sample]] = {}
     for sample in own:
         by_method.setdefault(sample.own.method, []).append(sample)
@@ -116,14 +115,13 @@ def _split_grid(samples: Iterable[Sample]) -> tuple[list[str], dict[FixedPair, s
     return list(listed), dict(sorted(grid.items()))
 
 
-def _check_comparable(samples: Sequence[Sample]) -> None:
-    """Raises DynexitError where averages over these samples would mean nothing."""
-    own = [sample.own for sample in samples]
+def _check_comparable(texts: Sequence[Generation]) -> None:
+    """Raises DynexitError where averages over these texts would mean nothing."""
     for name in (*DECISIVE, *DECISIVE_PLACE):
         holder = "options" if name in DECISIVE else "environment"
-        values = {str(getattr(one, holder).get(name)) for one in own}
+        values = {str(getattr(one, holder).get(name)) for one in texts}
         if len(values) > 1:
             raise DynexitError(
-                f"the records of {model_label(own[0].model)} were made with {name} "
+                f"the records of {model_label(texts[0].model)} were made with {name} "
                 f"{' and '.join(sorted(values))}: report them apart."
             )

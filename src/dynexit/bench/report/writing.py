@@ -1,22 +1,33 @@
-"""From files of records to a folder with report.md, report.html and figures/."""
+"""From files of records to a folder with report.md, report.html and figures/.
 
+The page stands alone: figures inside, no scripts, no network.
+"""
+
+import base64
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
+
+from markdown_it import MarkdownIt
 
 from dynexit.bench.passes import read_roofline
 from dynexit.bench.records import Record, read_records
-from dynexit.bench.report.figures import Figure, figures
-from dynexit.bench.report.figures.base import Drawn, draw_all
+from dynexit.bench.report.figures import Drawn, Figure, draw_all, figures
 from dynexit.bench.report.gathering import gather
-from dynexit.bench.report.markdown import bullets, code, counted, table
-from dynexit.bench.report.naming import model_label, prompt_label
-from dynexit.bench.report.page import page
 from dynexit.bench.report.sections import SECTIONS
-from dynexit.bench.report.sections.origin import origin
+from dynexit.bench.report.sections.texts import origin
 from dynexit.bench.report.study import Evidence
+from dynexit.bench.report.wording import (
+    bullets,
+    code,
+    counted,
+    model_label,
+    prompt_label,
+    table,
+)
 from dynexit.errors import DynexitError
 
 TITLE = "Speed of early-exit self-speculation"
@@ -24,6 +35,23 @@ MARKDOWN, HTML, FIGURES = "report.md", "report.html", "figures"
 KINDS = (".svg", ".png")
 FAILURES_SHOWN = 20
 ERROR_LENGTH = 160  # characters
+STYLE = """
+:root { color-scheme: light; }
+body { font: 16px/1.5 system-ui, "Segoe UI", Helvetica, Arial, sans-serif; color: #1a1a1a;
+       background: #fff; max-width: 70rem; margin: 2rem auto; padding: 0 1.25rem; }
+h1 { font-size: 1.7rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; } h3 { font-size: 1.05rem; }
+h2 { border-bottom: 1px solid #d9d9d9; padding-bottom: .2rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
+table { border-top: 2px solid #1a1a1a; border-bottom: 2px solid #1a1a1a; margin: .5rem 0; }
+th { border-bottom: 1px solid #1a1a1a; vertical-align: bottom; font-weight: 600; }
+th, td { padding: .25rem .7rem .25rem 0; white-space: nowrap; text-align: left; }
+th { white-space: normal; } td:nth-child(n+2) { padding-left: .7rem; }
+code { font: .92em ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }
+img { display: block; width: 100%; max-width: 700px; height: auto; margin: 1rem 0 .25rem; }
+em { color: #555; font-size: .9rem; }
+@media print { body { max-width: none; margin: 0; } table, img { break-inside: avoid; } }
+"""
 
 
 @dataclass(frozen=True)
@@ -83,7 +111,7 @@ def _blocks(evidence: Evidence, drawn: Sequence[Drawn], missing: Sequence[Figure
     yield origin(evidence)
     for section in SECTIONS:
         own = [one for one in drawn if one.figure.section == section.title]
-        blocks = section.write(evidence)
+        blocks = list(section.write(evidence))
         if blocks or own:
             yield f"## {section.title}"
             yield from blocks
@@ -92,6 +120,28 @@ def _blocks(evidence: Evidence, drawn: Sequence[Drawn], missing: Sequence[Figure
     if left_out:
         yield "## Left out"
         yield from left_out
+
+
+def page(markdown: str, title: str, images: Mapping[str, bytes]) -> str:
+    """Markdown as one HTML page.
+
+    Args:
+        images: SVG files by the address that the markdown gives for them.
+    """
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    body = parser.render(markdown)
+    for address, svg in images.items():
+        data = f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
+        body = body.replace(f'src="{escape(address)}"', f'src="{data}"')
+    body = body.replace("<table>", '<div class="wide"><table>').replace(
+        "</table>", "</table></div>"
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n"
+        f"<body>\n{body}</body>\n</html>\n"
+    )
 
 
 def _shown(one: Drawn) -> Iterator[str]:

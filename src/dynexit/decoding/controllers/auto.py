@@ -12,19 +12,20 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from dynexit.costs.paying import DraftPrice, best_promise, copy_price, draft_price, pays
-from dynexit.costs.table import ROUGH
-from dynexit.decoding.controllers.base import Controller, Layer, check_exit_layer
+from dynexit.costs.table import ROUGH, rising
+from dynexit.decoding.controllers.base import LONGEST, Controller, Layer, check_exit_layer
 from dynexit.decoding.controllers.estimates import (
-    LONGEST,
     Drift,
     ExitEstimates,
-    LeafEstimates,
     LookupEstimates,
+    OtherEstimates,
     Pace,
 )
 from dynexit.decoding.records import Offer, Plan, Round, ShadowTokens
+from dynexit.model.drafting_rule import Pricing
 
 MOST = 24  # tokens that are looked up
+LEVELS = 16  # of a draft that must each be worth it; there are hardly ever more
 FIRST, LESSON = 8, 16  # rounds up to the first lesson, and between two after it
 BEGIN, USUAL = 0.15, 0.25  # of the depth: the exit until the first lesson, and after it
 COMPARE = 64  # rounds between two looks at exit layers that are not in use
@@ -33,9 +34,7 @@ ENOUGH = 6  # until so many positions are, after which a layer is known
 LOYALTY = 0.05  # tokens a round that another exit must be worth more to replace the present one
 CANDIDATES = 8  # exit layers at most
 WAITING = 0.3  # tokens that a draft must be worth more where others would wait for it
-LEAST = 0.02  # tokens that a leaf must be worth: nothing is for free,
-DEARER = 1.5  # and so many times the row that it takes
-WIDE = 8  # rows: a leaf's is taken to cost the mean of that many
+NODES = 24  # tokens of a draft: its rows, and one more
 HOPE = 1.3  # of plain decoding's pace: the pace before anything is known
 NO_DRAFT = Plan(0, shadow=())
 
@@ -73,7 +72,7 @@ class Auto(Controller):
         lookup: draft with what the text holds already.
         shadow: analyse exit layers that are not in use.
         int8: draft with a copy of the first layers in int8 where that is faster.
-        tree: draft an unsure token's second choice beside it, where a pass can verify both.
+        tree: draft an unsure token's second and third choice beside it, where that is worth it.
         exit_layer: fixes the exit layer.
         carry: keep what was learned from prompt to prompt.
     """
@@ -106,7 +105,7 @@ class Auto(Controller):
         self._layer = self._nearest(BEGIN * num_layers)
         self._least = 0 if self._promising() else ENOUGH
         self._exits, self._found = ExitEstimates(self._layers, self.sample), LookupEstimates()
-        self._leaves = LeafEstimates()
+        self._others = OtherEstimates()
         self._draft_drift, self._verify_drift = Drift(trust=4.0), Drift()
         self._pace = Pace(1.0, self._plain() / HOPE)
         self._offer: Offer | None = None
@@ -258,42 +257,41 @@ class Auto(Controller):
         return self._drafts[drafter, layer]
 
     def _drafted(self, layer: int, rate: float, drafter: str) -> Option:
-        """Drafting with a layer: on, while the next token is worth its time."""
+        """Drafting with a layer: every row and every level that is worth its time."""
         token, last, reused = self._draft_price(drafter, layer)
         late = self._verify_drift.ratio()
         slow = self._draft_drift.ratio(late)
-        token, last = token * slow, last * slow
-        verify = [seconds * late for seconds in self._verify(reused)[: LONGEST + 3]]
-        rows = [after - now for now, after in pairwise(verify)]  # of one more than 0, 1, ... rows
+        verify = self._verify(reused)
         chances = self._exits.chances(layer)
-        least = rate / max(chances.mean, 0.01)
-        floors = [least * (token + row) for row in rows[2:-1]]  # of going on after 1, 2, ... tokens
-        through = self._verify(0)  # a leaf's row runs through all layers, some in the draft
-        row = late * (through[WIDE] - through[1]) / (WIDE - 1)
-        floor = max(DEARER * row * rate, LEAST)
-        leaf_odds = self._leaf_odds(layer, floor)
-        drafts = chances.imagine(floors, leaf_odds, floor)
-        whole = int(drafts.tokens)
-        part = (drafts.tokens - whole) * rows[whole + 1]
-        seconds = drafts.tokens * token + last + verify[whole + 1] + part + drafts.leaves * row
-        plan = Plan(
-            exit_layer=layer,
-            speculation_length=LONGEST,
-            drafter=drafter,
-            floors=tuple(floors),
-            odds=chances.odds,
-            shadow=(),
-            leaf_odds=leaf_odds,
-            leaf_floor=floor,
-        )
-        return Option(1.0 + drafts.accepted + drafts.leaves_accepted, seconds, plan)
+        odds = (chances.odds, *(self._others.odds(self._exits.trust(layer)) if self._trees else ()))
+        rows = [rate * late * price for price in self._rows]
+        level = rate * (slow * token + late * self._rows[0]) / max(chances.mean, 0.01)
+        pricing = Pricing(odds, tuple(rows), (level,) * LEVELS)
+        drafts = chances.imagine(pricing)
+        beside = max(drafts.tokens - drafts.levels, 0.0) * self._beside_price(layer)
+        seconds = slow * (drafts.levels * token + last + beside)
+        seconds += late * float(np.interp(drafts.tokens + 1.0, range(len(verify)), verify))
+        plan = Plan(layer, LONGEST, None, drafter, pricing, shadow=())
+        return Option(1.0 + drafts.accepted, seconds, plan)
 
-    def _leaf_odds(self, layer: int, floor: float) -> tuple[float, ...]:
-        """Those of a layer's leaves; none where none is worth that, or several share passes."""
-        if not self.tree or self._company > 1:
-            return ()
-        odds = self._leaves.odds(self._exits.trust(layer))
-        return odds if max(odds) >= floor else ()
+    @property
+    def _trees(self) -> bool:
+        """Whether drafts may branch: not before the first lesson, when nothing is known of the
+        text, and not where several texts share passes.
+        """
+        return self.tree and self._company == 1 and self._rounds >= FIRST
+
+    @property
+    def _rows(self) -> list[float]:
+        """Seconds of the rows of a draft, from the first on, through all layers; never falling."""
+        through = self._verify(0)[1 : NODES + 2]
+        return rising(after - now for now, after in pairwise(through))
+
+    def _beside_price(self, layer: int) -> float:
+        """Seconds of one more row in a level of a draft."""
+        costs, limit = self._costs, self.draft_vocabulary
+        head = costs.unembed(2, limit) - costs.unembed(1, limit)
+        return costs.layers(layer, 2) - costs.layers(layer, 1) + head
 
     def observe(self, finished: Round) -> None:
         """Note a round. Some are learned from together: Python runs cold between passes."""
@@ -311,32 +309,35 @@ class Auto(Controller):
                 self._observe_drift(finished)
             if finished.offer is not None:
                 self._found.observe(finished.offer)
-            layer, judged = finished.plan.exit_layer, min(finished.accepted + 1, finished.drafted)
-            if layer and judged:
-                matched = [index < finished.accepted for index in range(judged)]
-                self._exits.observe(layer, finished.confidences[:judged], matched)
-                self._observe_leaves(finished)
+            if layer := finished.plan.exit_layer:
+                self._observe_draft(layer, finished)
             if finished.shadow is not None:
                 self._observe_shadow(finished.shadow)
         if self._rounds == FIRST and self._layer == self._nearest(BEGIN * self.num_layers):
             self._layer = self._nearest(USUAL * self.num_layers)
         self._unread, self._standing = [], None
 
-    def _observe_leaves(self, finished: Round) -> None:
-        for place in finished.leaf_places:
-            if place <= finished.accepted:
-                right = finished.leaf_accepted and place == finished.accepted
-                self._leaves.observe(finished.confidences[place], right)
+    def _observe_draft(self, layer: int, finished: Round) -> None:
+        """Count tokens of which it is known whether the target would have written them."""
+        confidences, matched = [], []
+        for rank, confidence, accepted in finished.judged():
+            if rank:
+                self._others.observe(rank, confidence, accepted)
+            else:
+                confidences.append(confidence)
+                matched.append(accepted)
+        self._exits.observe(layer, confidences, matched)
 
     def _observe_drift(self, finished: Round) -> None:
         plan, drafted, reused = finished.plan, finished.drafted, 0
-        rows = finished.all_drafted + 1
         self._draft_drift.fade()
         self._verify_drift.fade()
         if plan.exit_layer and drafted:
             token, last, reused = self._draft_price(plan.drafter, plan.exit_layer)
-            self._draft_drift.observe(finished.draft_seconds, drafted * token + last)
-        foreseen = self._verify(reused)[rows]
+            beside = (drafted - finished.depth) * self._beside_price(plan.exit_layer)
+            foreseen = finished.depth * token + last + beside
+            self._draft_drift.observe(finished.draft_seconds, foreseen)
+        foreseen = self._verify(reused)[drafted + 1]
         self._verify_drift.observe(finished.seconds - finished.draft_seconds, foreseen)
 
     def _observe_shadow(self, shadow: ShadowTokens) -> None:

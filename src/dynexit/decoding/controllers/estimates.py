@@ -13,18 +13,22 @@ from typing import NamedTuple
 import numpy as np
 
 from dynexit.decoding.records import Judged, ShadowTokens
+from dynexit.model.drafting_rule import Pricing
 
 # Before anything is seen: how often a token is accepted whose confidence lies in a tenth of 0 to 1,
 # and a looked-up one after so many matching tokens. Rounded from traces of the bundled model.
 CONFIDENT = (0.40, 0.50, 0.60, 0.68, 0.77, 0.84, 0.89, 0.93, 0.96, 0.99)
 MATCHED = (0.35, 0.50, 0.50, 0.60, 0.64, 0.74, 0.77, 0.78, 0.79, 0.83, 0.85, 0.88, 0.92)
-SECOND = (0.19, 0.19, 0.18, 0.18, 0.15, 0.09, 0.07, 0.05, 0.03, 0.01)  # its second choice instead
+OTHERS = (  # its second choice instead, its third
+    (0.19, 0.19, 0.18, 0.18, 0.15, 0.09, 0.07, 0.05, 0.03, 0.01),
+    (0.10, 0.10, 0.09, 0.07, 0.05, 0.04, 0.03, 0.02, 0.01, 0.00),
+)
 WEIGHT = 8.0  # observations that the above count as
 ELSEWHERE = 0.25  # of a token of another text
 BELIEF = 4.0  # expected tokens that trust in a layer counts as, and in all of them
 SPREAD = 0.5  # tokens that every tenth of confidence begins with, on average
-DRAFTS, LONGEST = 12, 12  # imagined drafts, and tokens of each
-DRAWN = np.random.default_rng(0).random((DRAFTS, LONGEST)).tolist()  # the same for all layers
+DRAFTS, DRAWS = 12, 64  # imagined drafts, and confidences of each
+DRAWN = np.random.default_rng(0).random((DRAFTS, DRAWS)).tolist()  # the same for all layers
 
 
 @dataclass
@@ -108,12 +112,11 @@ def _mixed(tenths: Sequence[int]) -> list[float]:
 
 
 class Imagined(NamedTuple):
-    """Means over imagined drafts: tokens, those accepted, leaves, those accepted."""
+    """Means over imagined drafts: tokens, those accepted, levels."""
 
     tokens: float
     accepted: float
-    leaves: float
-    leaves_accepted: float
+    levels: float
 
 
 class Chances(NamedTuple):
@@ -132,24 +135,35 @@ class Chances(NamedTuple):
             for odds, begin, end in zip(self.odds, [0.0, *self.ends], self.ends, strict=False)
         )
 
-    def imagine(
-        self, floors: Sequence[float], leaf_odds: Sequence[float], leaf_floor: float
-    ) -> Imagined:
-        """Drafts with confidences as they fell so far, stopped by the rule of a `Plan`."""
-        tokens = accepted = leaves = leaves_accepted = 0.0
-        stops, last = (*floors, 0.0), len(self.odds) - 1
-        for draws in DRAWN:
-            chance = 1.0
-            for draw, stop in zip(draws, stops, strict=False):
-                part = min(bisect(self.ends, draw), last)
-                if leaf_odds and (second := chance * leaf_odds[part]) >= leaf_floor:
-                    leaves, leaves_accepted = leaves + 1.0, leaves_accepted + second
-                chance *= self.odds[part]
-                tokens, accepted = tokens + 1.0, accepted + chance
-                if chance < stop:
+    def imagine(self, pricing: Pricing) -> Imagined:
+        """Drafts that grow as `model.drafting_rule` says, with confidences as they fell so far."""
+        parts = list(zip(*pricing.odds, strict=True))  # of each tenth, its children's odds
+        last, most = len(parts) - 1, len(pricing.rows)
+        tokens, accepted, levels = 0, 0.0, 0
+        for drawn in DRAWN:
+            draws, chances, count = iter(drawn), [1.0], 0
+            for floor in (*pricing.levels, 0.0):
+                levels += 1
+                children = sorted(
+                    (
+                        chance * odds
+                        for chance, draw in zip(chances, draws, strict=False)
+                        for odds in parts[min(bisect(self.ends, draw), last)]
+                    ),
+                    reverse=True,
+                )
+                chances = []
+                for chance in children:
+                    if count == most or chance < pricing.rows[count]:
+                        break
+                    chances.append(chance)
+                    count += 1
+                total = sum(chances)
+                accepted += total
+                if total <= floor:
                     break
-        totals = tokens, accepted, leaves, leaves_accepted
-        return Imagined(*(total / DRAFTS for total in totals))
+            tokens += count
+        return Imagined(tokens / DRAFTS, accepted / DRAFTS, levels / DRAFTS)
 
 
 def tenth(confidence: float) -> int:
@@ -158,27 +172,29 @@ def tenth(confidence: float) -> int:
 
 
 @dataclass
-class LeafEstimates:
-    """How often a token's second choice is right instead, by how sure the layer was of the first.
+class OtherEstimates:
+    """How often a second or third choice is right, by how sure the layer was of its first.
 
-    Layers hardly differ in that, so all are counted together; but the second choices of a layer
+    Layers hardly differ in that, so all are counted together; but the other choices of a layer
     that is not to be trusted are worth no more than its first.
     """
 
-    _hits: list[float] = field(default_factory=lambda: [0.0] * len(SECOND))
-    _seen: list[float] = field(default_factory=lambda: [0.0] * len(SECOND))
+    _hits: list[list[float]] = field(default_factory=lambda: [[0.0] * len(o) for o in OTHERS])
+    _seen: list[list[float]] = field(default_factory=lambda: [[0.0] * len(o) for o in OTHERS])
 
-    def observe(self, confidence: float, accepted: bool) -> None:
-        """Count a leaf that the target reached."""
+    def observe(self, rank: int, confidence: float, accepted: bool) -> None:
+        """Count one whose parent the target has reached; ranks count from 1."""
         part = tenth(confidence)
-        self._hits[part] += accepted
-        self._seen[part] += 1.0
+        self._hits[rank - 1][part] += accepted
+        self._seen[rank - 1][part] += 1.0
 
-    def odds(self, trust: float) -> tuple[float, ...]:
-        """By tenths of the first choice's confidence, of a layer that is trusted so far."""
+    def odds(self, trust: float) -> tuple[tuple[float, ...], ...]:
+        """By rank and tenth, of a layer that is trusted so far."""
         weight = WEIGHT * trust
-        pairs = zip(self._hits, self._seen, SECOND, strict=True)
-        return tuple((h + weight * usual) / (s + WEIGHT) for h, s, usual in pairs)
+        return tuple(
+            tuple((h + weight * usual) / (s + WEIGHT) for h, s, usual in zip(*rank, strict=True))
+            for rank in zip(self._hits, self._seen, OTHERS, strict=True)
+        )
 
 
 @dataclass

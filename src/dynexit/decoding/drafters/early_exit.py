@@ -1,11 +1,12 @@
 """Drafts by the target's own first layers (LayerSkip, section 4.3)."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from dynexit.decoding.drafters.proposing import propose
+from dynexit.decoding.drafters.proposing import Proposal
 from dynexit.decoding.records import Draft, Plan
 from dynexit.decoding.requests import Drafting, Segment, Steps, Unembed
 from dynexit.errors import DynexitError
@@ -28,7 +29,7 @@ class EarlyExitDrafter:
 
     def __init__(self, quantised: bool = False) -> None:
         self._quantised = quantised
-        self._rule: tuple[Plan, bool, bool, DraftingRule] | None = None  # plan, leaves, reused
+        self._rule: tuple[Plan, bool, bool, DraftingRule] | None = None  # plan, branching, reused
 
     def offer(self, sequence: "Sequence") -> None:
         """Nothing: a draft costs passes."""
@@ -61,51 +62,39 @@ class EarlyExitDrafter:
         return copy if plan.exit_layer <= copy.kept_layers else model
 
     def _draft_at_once(self, sequence: "Sequence", plan: Plan, model: Model) -> Steps[Draft]:
-        reused = model is sequence.model
         start, newest = sequence.cache.length, sequence.tokens[-1]
-        rule = self._rule_of(sequence, plan, reused)
-        watched = reused and bool(sequence.shadowed)
+        rule = self._rule_of(sequence, plan, model is sequence.model)
+        watched = rule.finish and bool(sequence.shadowed)
         drafted: Drafted = yield Drafting(sequence.cache, start, newest, rule, watched, model)
-
-        return Draft(
-            layer=plan.exit_layer,
-            hidden=drafted.hidden,
-            states=drafted.states,
-            tell=lambda: (drafted.tokens, drafted.confidences),
-            leaves=drafted.leaves,
-            slot=start + rule.length + 1,
-        )
+        draft = Draft(layer=plan.exit_layer, hidden=drafted.hidden, states=drafted.states)
+        draft.slot, draft.tell = rule.slot(start), lambda: drafted.nodes
+        if model.branching:  # its shape must be known before verification is asked for
+            draft.arrive()
+        return draft
 
     def _rule_of(self, sequence: "Sequence", plan: Plan, reused: bool) -> DraftingRule:
         """A plan as the model knows it; plans come again."""
         branching = sequence.model.branching and not sequence.shadowed
         key = plan, branching, reused
         if self._rule is None or self._rule[0] is not plan or self._rule[1:3] != key[1:]:
-            if plan.leaf_odds and len(plan.leaf_odds) != len(plan.odds):
-                raise DynexitError(
-                    f"the method planned {len(plan.leaf_odds)} leaf odds and {len(plan.odds)} "
-                    "odds: give as many of both."
-                )
-            rule = DraftingRule(
-                exit_layer=plan.exit_layer,
-                length=plan.speculation_length,
-                threshold=plan.threshold or 0.0,
-                floors=plan.floors,
-                odds=plan.odds,
-                eos=sequence.limits.eos,
-                limit=sequence.controller.draft_vocabulary,
-                finish=reused,
-                leaf_odds=plan.leaf_odds if branching else (),
-                leaf_floor=plan.leaf_floor,
+            rule = (plan if branching else _without_branches(plan)).rule(
+                eos=sequence.limits.eos, limit=sequence.controller.draft_vocabulary, finish=reused
             )
             self._rule = *key, rule
         return self._rule[3]
 
 
+def _without_branches(plan: Plan) -> Plan:
+    """The same for a chain."""
+    if plan.pricing is None:
+        return plan
+    return replace(plan, pricing=plan.pricing._replace(odds=plan.pricing.odds[:1]))
+
+
 def _draft_by_token(sequence: "Sequence", plan: Plan, model: Model) -> Steps[Draft]:
     """Run layers 1..E on the newest token, unembed, choose; again with what was chosen."""
     controller, best_only = sequence.controller, sequence.chooser.best_only
-    proposed, token, ended = Draft(layer=plan.exit_layer), sequence.tokens[-1], False
+    proposal, token = Proposal(sequence, _without_branches(plan)), sequence.tokens[-1]
     rows: list[Tensor] = []
     left: list[Tensor] = []
     while True:
@@ -115,15 +104,15 @@ def _draft_by_token(sequence: "Sequence", plan: Plan, model: Model) -> Steps[Dra
         hidden = yield Segment(hidden, span, 0, plan.exit_layer, states, model=model)
         rows.append(hidden)
         left += [torch.stack(states, 1)] if states else []
-        if ended or len(proposed.tokens) == plan.speculation_length:
+        if proposal.over:
             break
         logits = yield Unembed(hidden, best_only, controller.draft_vocabulary, model)
-        ended = propose(proposed, logits, sequence, plan)
-        if len(proposed.tokens) < len(rows):  # none was proposed, and all have run
+        if not proposal.add(logits):  # all tokens have run
             break
-        token = proposed.tokens[-1]
-    proposed.hidden, proposed.states = torch.cat(rows), torch.cat(left) if left else None
-    return proposed
+        token = proposal.draft.tokens[-1]
+    draft = proposal.draft
+    draft.hidden, draft.states = torch.cat(rows), torch.cat(left) if left else None
+    return draft
 
 
 DRAFTERS = {

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from dynexit.decoding.drafters.proposing import propose
+from dynexit.decoding.drafters.proposing import Proposal
 from dynexit.decoding.records import Draft, Plan
 from dynexit.decoding.requests import Segment, Steps, Unembed
 from dynexit.errors import DynexitError
@@ -34,15 +34,16 @@ class SecondModelDrafter:
     def draft(self, sequence: "Sequence", plan: Plan) -> Steps[Draft]:
         """Catch up with the text, then write on, a token a pass."""
         self._forget_rejected(sequence.tokens)
-        proposed, pending = Draft(), sequence.tokens[len(self._read) :]
+        proposal, pending = Proposal(sequence, plan), sequence.tokens[len(self._read) :]
         room = self._model.config.max_positions - len(sequence.tokens)
-        for _ in range(min(plan.speculation_length, room + 1)):
+        while not proposal.over and len(proposal.draft.tokens) <= room:
             hidden = yield from self._run(pending)
             logits = yield Unembed(hidden[-1:], sequence.chooser.best_only, model=self._model)
-            if propose(proposed, logits, sequence, plan):
+            if not proposal.add(logits):
                 break
-            pending = proposed.tokens[-1:]
-        return proposed
+            pending = proposal.draft.tokens[-1:]
+        proposal.draft.layer = 0
+        return proposal.draft
 
     def _run(self, tokens: list[int]) -> Steps[Tensor]:
         """Hidden states [n, D] that leave the second model's last layer; reads `tokens`."""

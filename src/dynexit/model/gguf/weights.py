@@ -5,15 +5,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig
-from dynexit.model.gguf.blocks import check_type, floats_of
+from dynexit.model.gguf.blocks import QUANTISED, check_type, floats_of
 from dynexit.model.gguf.files import parts_of
 from dynexit.model.gguf.header import Header, Tensor, read_header
 from dynexit.model.gguf.shape import EMBEDDING, FREQUENCIES, HEAD
+from dynexit.model.stored import Blocks, Stored
 
 ENDS = {
     "model.embed_tokens.weight": EMBEDDING,
@@ -40,24 +40,23 @@ PAIRED = (
 
 
 class GgufWeights:
-    """Tensors of all parts of a model. Reads as an opened safetensors file does."""
+    """Tensors of all parts of a model. See `StoredWeights`."""
 
     def __init__(self, header: Header) -> None:
         self.header = header
         self._tensors = dict(_named(header))
 
-    def __enter__(self) -> "GgufWeights":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        return None
-
     def keys(self) -> Iterator[str]:
-        """Names, as Hugging Face has them."""
+        """See `StoredWeights`."""
         return iter(self._tensors)
 
+    def stored(self, name: str) -> Stored:
+        """See `StoredWeights`."""
+        tensor = self.tensor(name)
+        return Stored(tensor.shape, tensor.type.name, tensor.bytes, tensor.type in QUANTISED)
+
     def get_tensor(self, name: str) -> torch.Tensor:
-        """Its numbers, dequantised to fp32 where they are quantised."""
+        """See `StoredWeights`."""
         tensor = self.tensor(name)
         numbers, order = floats_of(tensor), self.row_order(name)
         return numbers if order is None else numbers[order]
@@ -72,10 +71,20 @@ class GgufWeights:
         check_type(tensor)
         return tensor
 
-    def rows(self, name: str) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
-        """Its rows as they lie in the file, in our order, [rows, bytes]."""
-        rows, order = self.tensor(name).read(), self.row_order(name)
-        return rows if order is None else rows[order.numpy()]
+    def blocks(self, name: str) -> Blocks | None:
+        """See `StoredWeights`. Rows are in our order."""
+        tensor = self.tensor(name)
+        if tensor.type not in QUANTISED:
+            return None
+        rows, order = tensor.read(), self.row_order(name)
+        rows = rows if order is None else rows[order.numpy()]
+        return Blocks(rows, tensor.shape[1], tensor.type)
+
+    def numbers(self, name: str, dtype: torch.dtype) -> torch.Tensor:
+        """See `StoredWeights`. What is not bf16 in the file loses nothing in fp32."""
+        tensor = self.get_tensor(name)
+        kept = tensor.dtype is torch.bfloat16 and tensor.ndim > 1
+        return tensor if kept else tensor.float()
 
     def row_order(self, name: str) -> torch.Tensor | None:
         """Which of the file's rows is each of ours; None where they are in order.

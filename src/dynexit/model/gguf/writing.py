@@ -23,10 +23,9 @@ from torch import Tensor
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig
 from dynexit.model.files import replacing
-from dynexit.model.gguf.blocks import FLOATS, QUANTISED, ROWS, floats_of
+from dynexit.model.gguf.blocks import FLOATS, ROWS, floats_of
 from dynexit.model.gguf.files import is_gguf
 from dynexit.model.gguf.shape import EMBEDDING, FREQUENCIES, HEAD, NUMBERS, SIZES
-from dynexit.model.gguf.summary import tensor_bytes, types_of
 from dynexit.model.gguf.vocabulary import add_ends, add_tokenizer
 from dynexit.model.gguf.weights import (
     ARCHITECTURES,
@@ -35,6 +34,7 @@ from dynexit.model.gguf.weights import (
     order_in_file,
 )
 from dynexit.model.loading import load_eos, load_shape
+from dynexit.model.quantised import stored_weights, types_of
 from dynexit.model.rope import inverse_frequencies
 from dynexit.model.saving import config_json
 from dynexit.model.tokenizer import load_tokenizer
@@ -139,12 +139,13 @@ def in_memory(model: Transformer, tokenizer: Any, name: str) -> Source:
     return _described(model.config, reads, tokenizer, frozenset({eos}), eos, name)
 
 
-def check_unquantised(file: Path) -> None:
-    """Refuse a GGUF file whose numbers have been rounded: rounding them again adds to the error."""
-    if is_gguf(file) and any(t.type in QUANTISED for t in joined_header(file).tensors.values()):
+def check_unquantised(checkpoint: Path) -> None:
+    """Refuse a checkpoint whose numbers have been rounded: rounding again adds to the error."""
+    weights = stored_weights(checkpoint)
+    if weights is not None and any(weights.stored(name).quantised for name in weights.keys()):  # noqa: SIM118
         raise DynexitError(
-            f"{file} is quantised already ({types_of(tensor_bytes(file))}): give the checkpoint "
-            "that it was made of, or a GGUF file of it in F32, F16 or BF16."
+            f"{checkpoint} is quantised already ({types_of(weights)}): give the checkpoint that it "
+            "was made of, or a GGUF file of it in F32, F16 or BF16."
         )
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dynexit.model.crossing import Parcel
 from dynexit.model.drafting import Drafted
-from dynexit.model.drafting_rule import DraftingRule
+from dynexit.model.drafting_rule import Child, DraftingRule, Growth, Nodes
 from dynexit.model.interface import Cache, Model, Span
 from dynexit.model.readings import Readings
 
@@ -36,7 +36,7 @@ def draft(
     passes = [_run(model, ids, Span(cache, start, 1), rule.exit_layer, states)]
     numbers: list[Tensor] = []
     sent: list[Parcel] = []
-    for position in range(start + 1, start + 1 + rule.length):
+    for position in range(start + 1, start + 1 + rule.depth):
         numbers.append(model.measure(passes[-1][0], rule.limit))
         if rule.reads_confidence:
             sent.append(Parcel(numbers[-1]))
@@ -61,15 +61,20 @@ def _run(
 
 
 def _is_over(sent: list[Parcel], rule: DraftingRule) -> bool:
-    tokens, confidences = _told(sent, rule)
-    return len(tokens) < len(sent) or rule.ends_after(tokens, confidences)
+    """Whether the chain that was sent so far is long enough."""
+    growth, found = Growth(rule), _told(sent, rule)
+    grown = (
+        growth.grow([Child(row, 0, token, sure, sure)])
+        for row, (token, sure) in enumerate(zip(found.tokens, found.confidences, strict=True))
+    )
+    return not all(grown) or growth.over or len(found.tokens) < len(sent)
 
 
-def _told(sent: list[Parcel], rule: DraftingRule) -> tuple[list[int], list[float]]:
+def _told(sent: list[Parcel], rule: DraftingRule) -> Nodes:
     """Tokens and confidences up to the first EOS, and to the first that is no number."""
     found = Readings.of(np.concatenate([parcel.open() for parcel in sent], axis=1))
     numbers = np.logical_and.accumulate(~np.isnan(found.confidence)).sum()
     tokens, confidences = found.tokens[:numbers].tolist(), found.confidence[:numbers].tolist()
     ends = (index + 1 for index, token in enumerate(tokens) if token in rule.eos)
     count = next(ends, len(tokens))
-    return tokens[:count], confidences[:count]
+    return Nodes.chain(tokens[:count], confidences[:count])

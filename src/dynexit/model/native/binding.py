@@ -84,8 +84,8 @@ class NativeSpan(Structure):
 
     _fields_ = [
         ("cache", pointer),
-        *((name, c_int32) for name in ("start", "length", "leaves", "slot")),
-        ("places", POINTER(c_int32)),
+        *((name, c_int32) for name in ("start", "first", "length", "slot")),
+        ("parents", POINTER(c_int32)),
     ]
 
 
@@ -93,10 +93,10 @@ class NativeDrafting(Structure):
     """`dx_drafting`."""
 
     _fields_ = [
-        *((name, c_int32) for name in ("exit_layer", "length", "limit", "bins", "num_eos")),
-        *(("num_floors", c_int32), ("finish", c_int32)),
-        *(("threshold", c_float), ("leaf_floor", c_float)),
-        *((name, POINTER(c_float)) for name in ("floors", "odds", "leaf_odds")),
+        *((name, c_int32) for name in ("exit_layer", "nodes", "depth", "ranks", "limit", "bins")),
+        *((name, c_int32) for name in ("num_eos", "num_row_floors", "num_level_floors", "finish")),
+        ("threshold", c_float),
+        *((name, POINTER(c_float)) for name in ("row_floors", "level_floors", "odds")),
         ("eos", POINTER(c_int64)),
     ]
 
@@ -105,10 +105,10 @@ class NativeDrafted(Structure):
     """`dx_drafted`."""
 
     _fields_ = [
-        *(("tokens", POINTER(c_int64)), ("confidences", POINTER(c_float))),
-        *(("hidden", pointer), ("states", pointer)),
-        *(("leaf_tokens", POINTER(c_int64)), ("leaf_places", POINTER(c_int32))),
-        *(("drafted", c_int32), ("leaves", c_int32)),
+        ("tokens", POINTER(c_int64)),
+        *((name, POINTER(c_int32)) for name in ("parents", "ranks")),
+        *(("confidences", POINTER(c_float)), ("hidden", pointer), ("states", pointer)),
+        ("drafted", c_int32),
     ]
 
 

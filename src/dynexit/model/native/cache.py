@@ -1,18 +1,34 @@
 """Keys and values of one sequence, in the library's memory."""
 
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
+from dynexit.model.config import ModelConfig
 from dynexit.model.native.binding import Held, Uncopied
 from dynexit.model.native.workspace import Workspace
 
-if TYPE_CHECKING:
-    from dynexit.model.native.transformer import NativeTransformer
+
+class Owner(Protocol):
+    """The model of a cache, as far as the cache knows it."""
+
+    config: ModelConfig
+    runtime: Any
+    handle: int
+    spare: list[Workspace]
+
+    def workspace(self) -> Workspace:
+        """A spare one, or a new one."""
+
+    def new_workspace(self, rows: int) -> Workspace:
+        """One for so many rows."""
+
+    def call(self, function: str, *given: Any) -> None:
+        """Call a function of the library."""
 
 
 class NativeCache(Uncopied):
     """As `KVCache`, and what the sequence works in."""
 
-    def __init__(self, model: "NativeTransformer") -> None:
+    def __init__(self, model: Owner) -> None:
         self._model = model  # outlives this cache
         self._held = Held.of(model.runtime, "cache", model.handle)
         self.handle = self._held.handle

@@ -2,16 +2,13 @@
 
 from collections.abc import Sequence
 from ctypes import c_int32
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from torch import Tensor
 
 from dynexit.model.interface import Span
 from dynexit.model.native.binding import NativeAngles, NativeSpan
 from dynexit.model.native.cache import NativeCache
-
-if TYPE_CHECKING:
-    from dynexit.model.native.transformer import NativeTransformer
 
 
 class Angles(NamedTuple):
@@ -29,15 +26,15 @@ class Angles(NamedTuple):
 class NativeRows:
     """The spans of a pass as the library reads them, and angles up to their end."""
 
-    def __init__(self, spans: Sequence[Span], model: "NativeTransformer") -> None:
+    def __init__(self, spans: Sequence[Span], angles: Angles) -> None:
         self._alive = tuple(spans)  # their caches must outlive this pass
-        self.angles = model.angles(max(span.stop for span in spans))
-        self.count = sum(span.length + len(span.leaves) for span in spans)
+        self.angles = angles
+        self.count = sum(span.length for span in spans)
         self.spans = (NativeSpan * len(spans))(
             *(
                 NativeSpan(
-                    *(cast(NativeCache, s.cache).handle, s.start, s.length, len(s.leaves), s.slot),
-                    (c_int32 * len(s.leaves))(*s.leaves),
+                    *(cast(NativeCache, s.cache).handle, s.start, 0, s.length, s.slot),
+                    None if s.parents is None else (c_int32 * len(s.parents))(*s.parents),
                 )
                 for s in spans
             )

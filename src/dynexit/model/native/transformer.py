@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from ctypes import byref, c_float, c_int64, c_uint32
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from dynexit.model.native.rows import Angles, NativeRows
 from dynexit.model.native.workspace import ROWS, Workspace
 from dynexit.model.readings import Readings
 from dynexit.model.rope import RotaryTable
+from dynexit.model.stored import Blocks
 from dynexit.model.threads import cores
 from dynexit.model.transformer import Transformer
 from dynexit.model.weights import weight_map
@@ -42,14 +43,6 @@ MULTIPLIED = {**{number: dtype for dtype, number in FORMATS.items()}, Format.INT
 WEIGHTS = {"int8": Format.INT8, "given": Format.AS_GIVEN}
 MATRICES = {matrix.name.lower(): matrix for matrix in Matrix}
 VECTORS = {vector.name.lower(): vector for vector in Vector}
-
-
-class Blocks(NamedTuple):
-    """Outputs of a matrix as a GGUF file has them: [outputs, bytes of a row], and their type."""
-
-    rows: np.ndarray[tuple[int, int], np.dtype[np.uint8]]
-    inputs: int
-    type: int
 
 
 class NativeTransformer(Uncopied):
@@ -174,11 +167,11 @@ class NativeTransformer(Uncopied):
             self.call("set_embedding", self.handle, *given)
 
     def has_format(self, kind: int) -> bool:
-        """Whether matrices may stay in blocks of this GGUF type."""
+        """Whether matrices may stay in blocks of this type."""
         return bool(self.runtime.has_format(kind))
 
     def pack_blocks(self, name: str, blocks: Sequence[Blocks], bias: Tensor | None = None) -> None:
-        """Take over a matrix, by its name in `Transformer`, as blocks that a file holds.
+        """Take over a matrix, by its name in `Transformer`, in blocks.
 
         Args:
             blocks: parts of its outputs; where these differ in type, all but the last have a
@@ -243,7 +236,7 @@ class NativeTransformer(Uncopied):
 
     def rows(self, spans: Sequence[Span]) -> NativeRows:
         """The rows of a pass over `spans`, in the order given."""
-        return NativeRows(spans, self)
+        return NativeRows(spans, self.angles(max(span.stop for span in spans)))
 
     def run_layers(
         self,
@@ -274,8 +267,11 @@ class NativeTransformer(Uncopied):
         self, cache: Cache, start: int, token: int, rule: DraftingRule, states: bool
     ) -> Drafted:
         """See `DraftsAlone`. Its states are there until the cache's next draft or verification."""
-        held, rows = cast(NativeCache, cache), rule.length + 1
-        work, angles = held.workspace(rows + rule.length), self.angles(start + rows)
+        held, rows = cast(NativeCache, cache), rule.nodes + 1
+        work = held.workspace(rows)
+        angles = self.angles(start + 1 + min(rule.depth, rule.nodes))
+        if states and rule.ranks > 1:
+            raise DynexitError("a draft that keeps the states of each layer has no branches.")
         left = torch.empty(rows, rule.exit_layer, self.config.hidden_size) if states else None
         work.drafted.states = None if left is None else left.data_ptr()
         drafting = work.drafting(rule)
@@ -285,14 +281,13 @@ class NativeTransformer(Uncopied):
             *(self.handle, byref(drafting), held.handle, start, token),
             *(byref(angles.at), byref(work.drafted)),
         )
-        told, leaves = work.told()
-        count = len(told[0]) + 1
-        kept = None if left is None else left[:count]
-        return Drafted(work.states[count + len(leaves)], kept, lambda: told, leaves)
+        told = work.told()
+        count = len(told.tokens) + 1
+        return Drafted(work.states[count], None if left is None else left[:count], lambda: told)
 
     def verify(self, given: list[int] | Tensor, span: Span, start: int, stop: int) -> Readings:
         """See `VerifiesAlone`."""
-        held, rows = cast(NativeCache, span.cache), span.length + len(span.leaves)
+        held, rows = cast(NativeCache, span.cache), span.length
         work, angles = held.workspace(rows), self.angles(span.stop)
         tokens, address = None, work.address
         if isinstance(given, Tensor):

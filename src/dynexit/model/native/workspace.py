@@ -7,12 +7,13 @@ need.
 
 from collections.abc import Sequence
 from ctypes import c_float, c_int32, c_int64
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 
-from dynexit.model.drafting_rule import DraftingRule, Leaf
+from dynexit.model.drafting_rule import DraftingRule, Nodes, Pricing
 from dynexit.model.interface import Span
 from dynexit.model.native.binding import (
     NativeDrafted,
@@ -37,24 +38,27 @@ class Workspace:
         hidden = torch.empty(rows, hidden_size)
         self.rows, self.address = rows, hidden.data_ptr()
         self.states = [hidden[:count] for count in range(rows + 1)]
-        self._tokens, self._places = (c_int64 * rows)(), (c_int32 * rows)()
-        self.span = NativeSpan(places=self._places)
+        self._tokens, self._parents = (c_int64 * rows)(), (c_int32 * rows)()
+        self.span = NativeSpan()
         best, top, log_sum = (c_int64 * rows)(), (c_float * rows)(), (c_float * rows)()
         self.readings = NativeReadings(best, top, log_sum)
         read = np.asarray(best), np.asarray(top), np.asarray(log_sum)
         self.read = [Readings(*(each[:count] for each in read)) for count in range(rows + 1)]
-        drafted = (c_int64 * rows)(), (c_float * rows)(), self.address, None
-        self.drafted = NativeDrafted(*drafted, (c_int64 * rows)(), (c_int32 * rows)())
+        self.drafted = NativeDrafted(
+            *((c_int64 * rows)(), (c_int32 * rows)(), (c_int32 * rows)(), (c_float * rows)()),
+            self.address,
+        )
         self._rule: DraftingRule | None = None
         self._drafting = NativeDrafting()
 
     def place(self, span: Span, cache: int) -> NativeSpan:
         """A span as the library reads it."""
-        at, leaves = self.span, len(span.leaves)
-        at.cache, at.start, at.length = cache, span.start, span.length
-        at.leaves, at.slot = leaves, span.slot
-        if leaves:
-            self._places[:leaves] = [*span.leaves]
+        at, parents = self.span, span.parents
+        at.cache, at.start, at.length, at.slot = cache, span.start, span.length, span.slot
+        at.parents = None
+        if parents is not None:
+            self._parents[: len(parents)] = [*parents]
+            at.parents = self._parents
         return at
 
     def take(self, tokens: list[int]) -> Any:
@@ -68,21 +72,20 @@ class Workspace:
             self._rule, self._drafting = rule, _translated(rule)
         return self._drafting
 
-    def told(self) -> tuple[tuple[list[int], list[float]], list[Leaf]]:
-        """The tokens of a draft, how likely each is, and their leaves."""
-        to = self.drafted
-        count, leaves = to.drafted, to.leaves
-        found = map(Leaf, to.leaf_places[:leaves], to.leaf_tokens[:leaves]) if leaves else ()
-        return (to.tokens[:count], to.confidences[:count]), list(found)
+    def told(self) -> Nodes:
+        """The tokens of a draft."""
+        to, n = self.drafted, self.drafted.drafted
+        return Nodes(to.tokens[:n], to.parents[:n], to.ranks[:n], to.confidences[:n])
 
 
 def _translated(rule: DraftingRule) -> NativeDrafting:
-    odds, eos, floors = rule.odds, rule.eos, rule.floors
+    odds, rows, levels = rule.pricing or Pricing((), (), ())
     return NativeDrafting(
-        *(rule.exit_layer, rule.length, 0),
-        *(len(odds), len(eos), len(floors), rule.finish, rule.threshold, rule.leaf_floor),
-        *(_floats(floors), _floats(odds), _floats(rule.leaf_odds)),
-        (c_int64 * len(eos))(*eos),
+        *(rule.exit_layer, rule.nodes, rule.depth, rule.ranks, 0),
+        *(len(odds[0]) if odds else 0, len(rule.eos), len(rows), len(levels), rule.finish),
+        rule.threshold,
+        *(_floats(rows), _floats(levels), _floats([*chain.from_iterable(odds)])),
+        (c_int64 * len(rule.eos))(*rule.eos),
     )
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import PercentFormatter
 
 from dynexit.bench.passes import Point, Roofline
-from dynexit.bench.report.figures.base import Figure, rooflines, styled
+from dynexit.bench.report.figures import Figure, styled
 from dynexit.bench.report.figures.style import (
     DPI,
     GREY,
@@ -20,7 +20,7 @@ from dynexit.bench.report.figures.style import (
     note,
     scale_colours,
 )
-from dynexit.bench.report.naming import roofline_label
+from dynexit.bench.report.wording import roofline_label
 from dynexit.model.files import replacing
 
 FLOOR: dict[str, Any] = {"linestyle": "--", "linewidth": 1.0}
@@ -90,19 +90,17 @@ def _furnish(axes: Axes, found: Roofline) -> None:
     grid_lines(axes, "y")
 
 
-FIGURES = (
-    Figure(
-        name="roofline",
-        title="Passes and the least that they could cost",
-        section="What a pass costs",
-        caption=(
-            "Layers and head, by the rows computed at once and the positions in the cache. Dashed: "
-            "the least possible, bytes at the bandwidth or arithmetic at the rate measured beside "
-            "them, whichever takes longer."
-        ),
-        needs="a file of `dynexit roofline --json`, given as `--roofline`",
-        draw=draw_rooflines,
-        beside=True,
-        subjects=rooflines,
+roofline = Figure(
+    draw_rooflines,
+    name="roofline",
+    title="Passes and the least that they could cost",
+    section="What a pass costs",
+    caption=(
+        "Layers and head, by the rows computed at once and the positions in the cache. Dashed: "
+        "the least possible, bytes at the bandwidth or arithmetic at the rate measured beside "
+        "them, whichever takes longer."
     ),
+    needs="a file of `dynexit roofline --json`, given as `--roofline`",
+    beside=True,
+    subjects="rooflines",
 )

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import hsv_to_rgb, rgb_to_hsv, to_hex, to_rgb
 from matplotlib.figure import Figure as Canvas
 
-from dynexit.bench.report.naming import VANILLA
 from dynexit.bench.report.study import Study
+from dynexit.bench.report.wording import VANILLA
 
 WIDTH = 7.0  # inches, at 100 px an inch
 DPI = 200  # of the PNG: for screens with two pixels to one
@@ -86,15 +86,9 @@ def colour_of(method: str) -> str:
     return base if method == name else _shade(base, method)
 
 
-def colours(study: Study) -> dict[str, str]:
-    """A colour for each method of the tables; vanilla is grey."""
-    return {method: colour_of(method) for method in study.methods}
-
-
 def markers(study: Study) -> dict[str, str]:
     """A marker for each method, so that colour is not all that tells them apart."""
-    others = [method for method in study.methods if method != VANILLA]
-    return {method: MARKERS[i % len(MARKERS)] for i, method in enumerate(others)}
+    return {method: MARKERS[i % len(MARKERS)] for i, method in enumerate(study.others)}
 
 
 def task_colours(study: Study, method: str) -> dict[str, str]:

@@ -1,33 +1,46 @@
-"""What a report says, in order: one file a section. Each turns evidence into markdown blocks.
+"""What a report says, in order. A section turns evidence into blocks of markdown.
 
 A figure names the section that it stands under (`figures/`).
 """
 
-from dynexit.bench.report.sections import (
-    ablations,
-    fixed_pairs,
-    losslessness,
-    measured,
-    passes,
-    per_input,
-    prompts,
-    speed,
-    summary,
-    time_and_memory,
-)
-from dynexit.bench.report.sections.base import Section
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
-SECTIONS: tuple[Section, ...] = (
-    summary.SECTION,
-    measured.SECTION,
-    speed.SECTION,
-    prompts.SECTION,
-    ablations.SECTION,
-    losslessness.SECTION,
-    time_and_memory.SECTION,
-    passes.SECTION,
-    fixed_pairs.SECTION,
-    per_input.SECTION,
-)
+from dynexit.bench.report.sections import costs, speed, texts
+from dynexit.bench.report.study import Evidence, Study
+from dynexit.bench.report.wording import code
 
-__all__ = ["SECTIONS", "Section"]
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it; without blocks the section is left out."""
+
+    title: str
+    write: Callable[[Evidence], Iterable[str]]
+
+
+def _per_model(write: Callable[[Study], Iterable[str]]) -> Callable[[Evidence], Iterable[str]]:
+    """One model after the other, under their names where there are several."""
+
+    def blocks(evidence: Evidence) -> Iterator[str]:
+        for study in evidence.studies:
+            own = list(write(study))
+            if own and len(evidence.studies) > 1:
+                yield f"### {code(study.model)}"
+            yield from own
+
+    return blocks
+
+
+SECTIONS = (
+    Section("In short", _per_model(speed.in_short)),
+    Section("What was measured", texts.measured),
+    Section("Speed", _per_model(speed.by_task)),
+    Section("Prompt by prompt", _per_model(speed.by_prompt)),
+    Section("Exit layers and drafts", _per_model(costs.drafts)),
+    Section("The same texts", _per_model(texts.compared)),
+    Section("Time and memory", _per_model(costs.time_and_memory)),
+    Section("What a pass costs", costs.passes),
+    Section("Fixed pairs and the oracle", _per_model(speed.against_pairs)),
+    Section("Cost per input", _per_model(costs.per_input)),
+)
