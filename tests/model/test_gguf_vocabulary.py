@@ -33,7 +33,7 @@ def byte_level(splitting="smollm", **changes):
         tokenizer.post_processor = processors.TemplateProcessing(template, special_tokens=ids)
     for name, value in changes.items():
         setattr(tokenizer, name, value)
-    ends = {"bos_token": "<|begin|>", "eos_token": "<|end|>"}
+    ends = {"bos_token": "<|begin|>", "eos_token": "<|end|>", "unk_token": "<|end|>"}  # as GPT-2
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **ends)
 
 

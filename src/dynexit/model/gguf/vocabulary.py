@@ -36,10 +36,10 @@ def add_tokenizer(writer: GGUFWriter, loaded: Any, size: int) -> None:
         raise _refusal(f"it is a {told['model']['type']} model, not BPE")
     merges = [tuple(m.split(" ") if isinstance(m, str) else m) for m in told["model"]["merges"]]
     tokens, types = _tokens(told, loaded.get_vocab(), size)
-    if loaded.unk_token_id is not None:
-        types[loaded.unk_token_id] = TokenType.UNKNOWN
     if told["model"]["byte_fallback"]:
         _check_spaces(told)
+        if loaded.unk_token_id is not None:  # in byte-level ones, nothing is unknown
+            types[loaded.unk_token_id] = TokenType.UNKNOWN
         writer.add_tokenizer_model("llama")
         writer.add_tokenizer_pre("default")
         writer.add_token_scores(_scores(tokens, types, merges))
