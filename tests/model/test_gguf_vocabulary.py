@@ -47,11 +47,13 @@ def sentencepiece():
     return LlamaTokenizer(vocab=vocabulary, merges=generate_merges(vocabulary, scores))
 
 
-def written(tmp_path, loaded, padding=0):
+def written(tmp_path, loaded, padding=0, without=()):
     """The tokenizer in a file that holds nothing else, and the file's metadata."""
     writer = gguf.GGUFWriter(str(tmp_path / "m.gguf"), "llama")
     add_tokenizer(writer, loaded, len(loaded) + padding)
     add_ends(writer, {loaded.eos_token_id}, loaded.eos_token_id)
+    for key in without:
+        del writer.kv_data[0][key]
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -81,6 +83,18 @@ def test_byte_level(tmp_path, splitting):
     assert (metadata["ggml.model"], metadata["ggml.pre"]) == ("gpt2", splitting)
     assert metadata["ggml.token_type"][-3:] == [3, 3, 4]
     assert metadata["ggml.merges"] == [" ".join(pair) for pair in MERGES]
+
+
+def test_where_a_file_does_not_say_bos_is_where_llama_cpp_has_it(tmp_path):
+    for splitting, begins in (("llama-bpe", True), ("smollm", False)):
+        loaded = byte_level(splitting, around="<|begin|> $0 <|end|>")
+        unsaid = [f"tokenizer.ggml.add_{name}_token" for name in ("bos", "eos")]
+        found, _ = written(tmp_path, loaded, without=unsaid)
+        bare = loaded.backend_tokenizer.encode("the", add_special_tokens=False).ids
+        assert found.encode("the") == [loaded.bos_token_id] * begins + bare
+    found, metadata = written(tmp_path, loaded)
+    assert metadata["ggml.add_eos_token"] is True
+    assert found.encode("the") == loaded("the")["input_ids"]
 
 
 def test_splittings_differ():
@@ -113,7 +127,7 @@ def words():
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
 
 
-def without(change):
+def changed(change):
     def make():
         loaded = sentencepiece()
         change(loaded.backend_tokenizer)
@@ -137,8 +151,8 @@ def other_merges(backend):
         (lambda: byte_level(normalizer=normalizers.Lowercase()), "normalises text by Lowercase"),
         (lambda: byte_level(added=AddedToken("<x>", rstrip=True)), "takes the spaces beside it"),
         (lambda: byte_level(around="<|begin|> the $0"), "other tokens around a text"),
-        (without(lambda b: setattr(b, "pre_tokenizer", splits.Metaspace())), "treats spaces"),
-        (without(other_merges), "merges are not those of a SentencePiece model"),
+        (changed(lambda b: setattr(b, "pre_tokenizer", splits.Metaspace())), "treats spaces"),
+        (changed(other_merges), "merges are not those of a SentencePiece model"),
     ],
 )
 def test_what_cannot_be_said_is_refused(tmp_path, make, why):

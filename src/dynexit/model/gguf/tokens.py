@@ -1,6 +1,7 @@
 """A GGUF file's tokenizer, by transformers' own conversion."""
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from gguf import TokenType
 from tokenizers import Regex
 from tokenizers.pre_tokenizers import ByteLevel, Digits, PreTokenizer, Sequence, Split
+from tokenizers.processors import TemplateProcessing
 
 from dynexit.model.gguf.weights import joined_header
 
@@ -62,7 +64,25 @@ def from_file(file: Path) -> Any:
         loaded: Any = PreTrainedTokenizerFast.from_pretrained(
             folder, gguf_file=link.name, local_files_only=True
         )
-    name = str(header.metadata.get(SPLITTING))
-    if known := SPLITTINGS.get(ALIASES.get(name, name)):
-        loaded.backend_tokenizer.pre_tokenizer, loaded.backend_tokenizer.model.ignore_merges = known
+    backend, name = loaded.backend_tokenizer, str(header.metadata.get(SPLITTING))
+    known = SPLITTINGS.get(ALIASES.get(name, name))
+    if known is not None:
+        backend.pre_tokenizer, backend.model.ignore_merges = known
+    # As llama.cpp has it where the file does not say.
+    begins = header.metadata[KIND] == "llama" or (known is not None and known[1])
+    _put_around(loaded, header.metadata, begins)
     return loaded
+
+
+def _put_around(loaded: Any, metadata: Mapping[str, Any], begins: bool) -> None:
+    """BOS before a text and EOS after it, as the file says; of BOS, `begins` where it does not."""
+
+    def wanted(name: str, default: bool) -> list[str]:
+        token = getattr(loaded, f"{name}_token")
+        add = metadata.get(f"tokenizer.ggml.add_{name}_token", default)
+        return [token] if token is not None and add else []
+
+    before, after = wanted("bos", begins), wanted("eos", False)
+    ids = [(token, loaded.convert_tokens_to_ids(token)) for token in {*before, *after}]
+    around = TemplateProcessing(single=[*before, "$A", *after], special_tokens=ids)
+    loaded.backend_tokenizer.post_processor = around
