@@ -141,6 +141,14 @@ def test_a_trivial_order_of_inputs_is_none(plain, tmp_path, changes):
     check_holds(tmp_path / "m", quantise(plain, tmp_path / "m", form))
 
 
+def test_an_order_of_calibration_alone_is_none(plain, tmp_path):
+    form = Form("compressed-tensors")
+    groups = settings_of(form)["config_groups"]
+    groups["group_0"]["weights"]["actorder"] = "weight"
+    form = replace(form, changes={"config_groups": groups})
+    check_holds(tmp_path / "m", quantise(plain, tmp_path / "m", form))
+
+
 def test_biases_of_zero_are_none(plain, tmp_path):
     """Old versions of AutoGPTQ give every matrix a bias."""
     expected = quantise(plain, tmp_path / "m", FEW["gptq"])

@@ -85,6 +85,7 @@ SETTINGS = [
     (FOUR, weights(strategy=None, group_size=None), "strategy is 'group' and group_size is None"),
     (FOUR, weights(dynamic=True), "dynamic is True, which does not run"),
     (FOUR, weights(actorder="group"), "weight_g_idx' is missing"),
+    (FOUR, weights(actorder=True), "weight_g_idx' is missing"),
     # What tensors do not bear out.
     (GPTQ, {"bits": 8}, "asks for I32"),
     (GPTQ, {"group_size": 48}, "q_proj has 64 inputs, which are no whole groups of 48"),

@@ -67,7 +67,7 @@ def parse(settings: Section) -> Layout:
     Raises:
         DynexitError: settings that do not run, by name.
     """
-    for key in ("version", "format"):
+    for key in ("version", "format", "checkpoint_format"):
         refuse(settings, **{key: ("gemm",)})
     if value_of(settings, "backend", str) == "llm-awq":
         raise DynexitError(

@@ -28,6 +28,7 @@ from dynexit.model.config import Section, require, value_of
 
 SIZES = ("I64", "I32")
 WITHOUT = ("kv_cache_scheme", "transform_config")  # settings that change what a model says
+ORDERED = ("group", "dynamic", "true")  # settings of `actorder` by which groups have any inputs
 
 
 @dataclass(frozen=True)
@@ -101,5 +102,5 @@ def _scheme(group: Section, form: str) -> Scheme:
         require(weights, "num_bits", int),
         PER_ROW if size is None else size,
         value_of(weights, "symmetric", bool, True),
-        ordered=weights.get("actorder") in ("group", "dynamic", True),
+        ordered=str(weights.get("actorder")).lower() in ORDERED,
     )
