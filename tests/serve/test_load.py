@@ -19,9 +19,10 @@ from dynexit.model.cache import KVCache
 from dynexit.model.native.transformer import NativeCache
 from dynexit.serve import engine as serving_engine
 from dynexit.serve.app import create_app
+from dynexit.serve.metrics import Metrics
 from dynexit.serve.server import open_socket
 from dynexit.serve.settings import Settings
-from dynexit.serve.work import Question
+from dynexit.serve.work import Question, Text
 
 METHODS = (
     "vanilla",
@@ -277,6 +278,17 @@ def test_shutting_down_finishes_what_it_can_and_fails_the_rest(lm, monkeypatch):
     assert told["long"][0].error.status == 503
     with pytest.raises(Exception, match="shutting down"):
         engine.submit([Question(steps(1), print, 60)])
+
+
+def test_a_text_counts_as_running_between_its_rounds_and_no_longer(lm):
+    metrics, counts = Metrics(), []
+    engine = serving_engine.Engine(lm.model, Settings(running=1), metrics)
+    sequence = lm.sequence(PROMPTS[0], "vanilla", max_new_tokens=8)
+    engine.start()
+    engine.submit([Text(sequence, lambda event: counts.append(engine.running), 60, metrics)])
+    until(lambda: counts and not engine.running)
+    engine.close()
+    assert counts == [1] * 8 + [0]  # the prompt with the first token, seven rounds, the end
 
 
 def test_metrics_count_what_happened(serving):

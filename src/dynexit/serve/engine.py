@@ -18,7 +18,7 @@ from dynexit.model.interface import Model
 from dynexit.serve.errors import deadline_passed, queue_full, shutting_down
 from dynexit.serve.metrics import Metrics
 from dynexit.serve.settings import Settings
-from dynexit.serve.work import Failed, Work
+from dynexit.serve.work import Failed, Finished, Work
 
 log = logging.getLogger("dynexit.serve")
 
@@ -29,7 +29,7 @@ class Engine:
     def __init__(self, model: Model, settings: Settings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
         self._scheduler = Scheduler(model, settings.batched)
-        self._running: dict[Task[Any], Work] = {}
+        self._running: list[Work] = []  # between two of its rounds, too
         self._waiting: deque[Work] = deque()
         self._changed = Condition()
         self._ends: float | None = None  # when what still runs is given up
@@ -106,22 +106,23 @@ class Engine:
                 self._changed.wait()
             free = self._settings.running - len(self._running)
             taken = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
+            self._running += taken
             over = self._ends is not None and monotonic() > self._ends
         for work in taken:
-            self._add(work, work.steps())
+            self._run_next(work, work.steps())
         return not over and bool(self._running or not self.stopping)
 
-    def _add(self, work: Work, steps: Steps[Any]) -> None:
-        together = len(self._running) + 1
+    def _run_next(self, work: Work, steps: Steps[Any]) -> None:
+        together = len(self._running)
         work.accompany(self._scheduler.company(together), together > 1)
-        self._running[self._scheduler.add(steps)] = work
+        work.task = self._scheduler.add(steps)
 
     def _let_go(self) -> None:
-        for task, work in list(self._running.items()):
-            if work.cancelled or work.expired:
-                del self._running[task]
-                self._scheduler.drop(task)
-                self._refuse(work)
+        for work in [work for work in self._running if work.cancelled or work.expired]:
+            self._running.remove(work)
+            assert work.task is not None
+            self._scheduler.drop(work.task)
+            self._refuse(work)
         with self._changed:
             gone = [work for work in self._waiting if work.cancelled or work.expired]
             if gone:
@@ -138,18 +139,19 @@ class Engine:
 
     def _settle(self, task: Task[Any]) -> None:
         """Steps have ended: go on with the next ones, or tell how it ended."""
-        work = self._running.pop(task)
+        work = next(work for work in self._running if work.task is task)
+        following = work.take(task.result) if task.error is None else None
+        if following is not None:
+            self._run_next(work, following)
+            return
+        self._running.remove(work)
         if task.error is not None:
             work.end("error")
-            work.deliver(Failed(task.error))
-            return
-        following = work.take(task.result)
-        if following is not None:
-            self._add(work, following)
+        work.deliver(Finished(work.result) if task.error is None else Failed(task.error))
 
     def _fail_all(self, error: Exception) -> None:
         with self._changed:
-            left = [*self._running.values(), *self._waiting]
+            left = [*self._running, *self._waiting]
             self._running.clear()
             self._waiting.clear()
         for work in left:

@@ -10,6 +10,7 @@ from typing import Any
 
 from dynexit.decoding.records import Round
 from dynexit.decoding.requests import Steps
+from dynexit.decoding.scheduler import Task
 from dynexit.decoding.sequence import Chunk, Sequence
 from dynexit.serve.metrics import Metrics
 
@@ -27,7 +28,7 @@ class Progress:
 class Finished:
     """The end; `result` is None for texts, whose sequence holds everything."""
 
-    result: Any = None
+    result: Any
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Work:
         self.deliver, self.seconds = deliver, seconds
         self.asked = monotonic()
         self.cancelled = False  # set by whoever waited, in any thread
+        self.result: Any = None
+        self.task: Task[Any] | None = None  # the engine's, that runs the present steps
 
     @property
     def expired(self) -> bool:
@@ -87,8 +90,8 @@ class Question(Work):
         return self._steps
 
     def take(self, result: Any) -> None:
-        """Deliver the result."""
-        self.deliver(Finished(result))
+        """Keep the result."""
+        self.result = result
 
 
 class Text(Work):
@@ -118,7 +121,6 @@ class Text(Work):
         if self.sequence.finish_reason is None:
             return self.sequence.round()
         self.end(self.sequence.finish_reason)
-        self.deliver(Finished())
         return None
 
     def accompany(self, company: int, awaited: bool) -> None:
