@@ -102,7 +102,8 @@ struct Codec {
 
     size_t words_bytes(int count) const { return size_t(count / inputs) * words * sizeof(Words); }
     size_t strip_bytes(int count) const {
-        return (words_bytes(count) + size_t(count / inputs) * rest * kLanes + 63) / 64 * 64;
+        const size_t vector = sizeof(Words), all = words_bytes(count) + size_t(count / inputs) * rest * kLanes;
+        return (all + vector - 1) / vector * vector;
     }
 };
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dynexit.cli import main
+from dynexit.model.gguf.tokens import OLDEST, reads_gguf
 from dynexit.synth import synthesise
 
 
@@ -21,6 +22,8 @@ def pytest_collection_modifyitems(config, items):
         reasons["slow"] = "takes more than a few seconds: run with --slow"
     if not torch.cuda.is_available():
         reasons["gpu"] = "needs a CUDA device, and there is none here"
+    if not reads_gguf():
+        reasons["gguf_tokenizer"] = f"needs transformers {OLDEST}"
     for item in items:
         for marker, reason in reasons.items():
             if item.get_closest_marker(marker):

@@ -54,7 +54,13 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 RUNNABLE = ("python", "bash")
-TESTED = [page for page in PAGES if any(b.language in RUNNABLE for b in blocks(page))]
+TESTED = [
+    pytest.param(
+        page, marks=pytest.mark.gguf_tokenizer if page.name == "gguf.md" else (), id=page.name
+    )
+    for page in PAGES
+    if any(block.language in RUNNABLE for block in blocks(page))
+]
 
 
 @pytest.fixture
@@ -74,7 +80,7 @@ def empty_folder(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-@pytest.mark.parametrize("page", TESTED, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", TESTED)
 def test_a_page_runs_from_top_to_bottom(page, empty_folder, request, monkeypatch):
     namespace = {"__name__": "__page__"}
     for block in blocks(page):

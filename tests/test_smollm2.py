@@ -16,6 +16,7 @@ FILE = Path(os.environ.get("DYNEXIT_SMOLLM2") or Path(__file__).parents[1] / ".c
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.gguf_tokenizer,
     pytest.mark.skipif(not FILE.is_file(), reason=f"needs {NAME}, which is not at {FILE}"),
     pytest.mark.skipif(not runtimes(), reason="needs the native library"),
 ]

@@ -223,6 +223,7 @@ def test_synth_reports_what_it_achieved(dynexit, tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.gguf_tokenizer
 @pytest.mark.parametrize("kind", ["q4_0", "bf16"])
 def test_synth_writes_a_gguf_file_that_is_read_again(dynexit, tmp_path: Path, kind) -> None:
     file = tmp_path / "new" / "m.gguf"

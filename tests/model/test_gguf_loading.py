@@ -119,6 +119,7 @@ def test_a_split_file_is_one_model(tmp_path):
     )
 
 
+@pytest.mark.gguf_tokenizer
 def test_tokenizer_ends_and_chat_template_come_from_the_file(tmp_path):
     """The bundled model as a GGUF file, beside another tokenizer that does not count."""
     model = AutoModelForCausalLM.from_pretrained(BUNDLED)

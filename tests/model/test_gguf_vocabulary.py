@@ -9,6 +9,7 @@ from tokenizers import pre_tokenizers as splits
 from transformers import LlamaTokenizer, PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import generate_merges
 
+from dynexit.model.gguf import tokens
 from dynexit.model.gguf.tokens import SPLITTINGS
 from dynexit.model.gguf.vocabulary import add_ends, add_tokenizer
 from dynexit.model.tokenizer import CheckpointTokenizer
@@ -72,6 +73,7 @@ def check_alike(found, loaded):
         assert getattr(found.loaded, name) == getattr(loaded, name)
 
 
+@pytest.mark.gguf_tokenizer
 @pytest.mark.parametrize("splitting", SPLITTINGS)
 def test_byte_level(tmp_path, splitting):
     loaded = byte_level(splitting, around="<|begin|> $0")
@@ -85,6 +87,7 @@ def test_byte_level(tmp_path, splitting):
     assert metadata["ggml.merges"] == [" ".join(pair) for pair in MERGES]
 
 
+@pytest.mark.gguf_tokenizer
 def test_where_a_file_does_not_say_bos_is_where_llama_cpp_has_it(tmp_path):
     for splitting, begins in (("llama-bpe", True), ("smollm", False)):
         loaded = byte_level(splitting, around="<|begin|> $0 <|end|>")
@@ -103,6 +106,7 @@ def test_splittings_differ():
     assert len(set(pieces.values())) == len(pieces)
 
 
+@pytest.mark.gguf_tokenizer
 def test_sentencepiece(tmp_path):
     loaded = sentencepiece()
     found, metadata = written(tmp_path, loaded)
@@ -114,6 +118,7 @@ def test_sentencepiece(tmp_path):
     assert scores[267] > scores[270] == scores[269] > scores[268]  # whose merges come last
 
 
+@pytest.mark.gguf_tokenizer
 def test_padding_is_no_token(tmp_path):
     loaded = byte_level()
     found, metadata = written(tmp_path, loaded, padding=5)
@@ -165,3 +170,12 @@ def test_more_tokens_than_the_model_has(tmp_path):
     assert "it has 265 tokens and the model 264" in refusal(
         lambda: written(tmp_path, byte_level(), padding=-1)
     )
+
+
+@pytest.mark.gguf_tokenizer
+def test_a_transformers_that_reads_them_wrongly_is_refused(tmp_path, monkeypatch):
+    written(tmp_path, byte_level())
+    monkeypatch.setattr(tokens, "OLDEST", "99")
+    sentence = refusal(lambda: CheckpointTokenizer(tmp_path / "m.gguf"))
+    assert "reads GGUF tokenizers wrongly" in sentence
+    assert "transformers>=99" in sentence

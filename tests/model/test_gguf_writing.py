@@ -99,6 +99,7 @@ def test_a_tied_head_has_the_heads_type(tmp_path):
         assert tensors["blk.0.attn_q.weight"].type is Type.Q4_0
 
 
+@pytest.mark.gguf_tokenizer
 @pytest.mark.parametrize("kind", ["f32", "bf16"])
 def test_the_bundled_model_writes_the_same_text(tmp_path, kind):
     file = write(BUNDLED, tmp_path / "bundled.gguf", kind)
@@ -115,6 +116,7 @@ def test_the_bundled_model_writes_the_same_text(tmp_path, kind):
         assert one == other  # tokens, where they came from, and what they were worth
 
 
+@pytest.mark.gguf_tokenizer
 @pytest.mark.skipif(not runtimes(), reason="needs the native library")
 @pytest.mark.parametrize("kind", ["q8_0", "q4_0"])
 def test_exits_of_the_bundled_model_still_draft(tmp_path, kind):
@@ -202,6 +204,7 @@ def test_texts_that_end_in_several_ways(tmp_path):
     )
 
 
+@pytest.mark.gguf_tokenizer
 def test_the_command_says_what_it_wrote(tmp_path, dynexit):
     out = tmp_path / "bundled.gguf"
     code, told, err = dynexit("quantize", "bundled", out, "--type", "Q4_0", "--head-type", "q5_1")

@@ -2,17 +2,21 @@
 
 import tempfile
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from gguf import TokenType
+from packaging.version import Version
 from tokenizers import Regex
 from tokenizers.pre_tokenizers import ByteLevel, Digits, PreTokenizer, Sequence, Split
 from tokenizers.processors import TemplateProcessing
 
+from dynexit.errors import DynexitError
 from dynexit.model.gguf.weights import joined_header
 
+OLDEST = "5.18"  # transformers before it lose spaces
 KIND, SPLITTING = "tokenizer.ggml.model", "tokenizer.ggml.pre"
 TYPES = "tokenizer.ggml.token_type"
 NONE = "no_vocab"  # llama.cpp's word for a file without a tokenizer
@@ -37,6 +41,11 @@ SPLITTINGS: dict[str, tuple[PreTokenizer, bool]] = {
 ALIASES = dict.fromkeys(("command-r", "refact", "starcoder"), "smollm")
 
 
+def reads_gguf() -> bool:
+    """Whether the installed transformers reads GGUF tokenizers rightly."""
+    return Version(version("transformers")) >= Version(OLDEST)
+
+
 def has_tokenizer(file: Path) -> bool:
     """Whether the file brings one."""
     return joined_header(file).metadata.get(KIND, NONE) != NONE
@@ -53,7 +62,16 @@ def used_ids(file: Path) -> int | None:
 
 
 def from_file(file: Path) -> Any:
-    """Transformers' tokenizer; of one that it does not know, it raises errors of many kinds."""
+    """Transformers' tokenizer; of one that it does not know, it raises errors of many kinds.
+
+    Raises:
+        DynexitError: transformers is too old to read one rightly.
+    """
+    if not reads_gguf():
+        raise DynexitError(
+            f"transformers {version('transformers')} reads GGUF tokenizers wrongly, so install "
+            f"a newer one (pip install 'transformers>={OLDEST}')."
+        )
     from transformers import PreTrainedTokenizerFast
 
     header = joined_header(file)
