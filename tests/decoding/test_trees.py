@@ -57,6 +57,38 @@ def test_the_text_is_plain_decodings(family, drafter):
     assert off_the_chain > 10
 
 
+SAMPLED = {
+    "greedy": Sampling(),
+    "penalised": Sampling(repetition_penalty=1.3, presence_penalty=0.4, frequency_penalty=0.2),
+    "sampled": Sampling(0.8, seed=3),
+    "sampled and penalised": Sampling(1.1, top_k=9, repetition_penalty=1.2, seed=5),
+}
+
+
+@pytest.mark.parametrize("sampling", SAMPLED)
+@pytest.mark.parametrize("runtime", ["eager", "native"])
+def test_branches_choose_as_the_text_does(runtime, sampling):
+    """Level by level, where a draft is no single call."""
+    eager = random_model(FAMILIES["llama"], depth_gain=0.6)
+    model = native("llama") if runtime == "native" else eager
+    draw, off_the_chain = random.Random(5), 0
+    for _ in range(8):
+        prompt = [draw.randrange(29) for _ in range(draw.randint(1, 20))]
+        eos = frozenset(draw.sample(range(29), draw.choice((0, 2))))
+        options = {"eos": eos, "sampling": SAMPLED[sampling], "logprobs": 2}
+        plain, expected = decode(model, prompt, "vanilla", 40, **options)
+        tree = Bushy(draw.randint(1, 3), draw.randint(2, 12))
+        sequence, chunks = decode(model, prompt, tree, 40, **options)
+        assert sequence.new_tokens == plain.new_tokens
+        for one, other in zip(chunks, expected, strict=True):
+            assert one.logprobs.logprob == pytest.approx(other.logprobs.logprob, abs=1e-5)
+        check(sequence, chunks)
+        off_the_chain += sum(
+            list(r.path) != list(range(1, r.accepted + 1)) for r in sequence.stats.rounds
+        )
+    assert off_the_chain > 3
+
+
 def check(sequence, chunks):
     stats = sequence.stats
     assert sequence.cache.length == len(sequence.tokens) - 1
@@ -68,7 +100,10 @@ def check(sequence, chunks):
     assert sum(chunk.source == "accepted" for chunk in chunks) <= stats.accepted
 
 
-@pytest.mark.parametrize("options", [{"sampling": Sampling(0.9, seed=1)}, {"watched": True}])
+@pytest.mark.parametrize(
+    "options",
+    [{"sampling": Sampling(0.9, acceptance="speculative", seed=1)}, {"watched": True}],
+)
 def test_where_branches_cannot_be_the_draft_is_a_chain(options):
     class Watching(Bushy):
         reads_shadow = options.pop("watched", False)

@@ -182,6 +182,7 @@ def decode(
     eos: frozenset[int] = frozenset(),
     sampling: Sampling | None = None,
     second: Transformer | None = None,
+    logprobs: int | None = None,
     **settings,
 ) -> tuple[Decoding, list[Chunk]]:
     """A finished sequence, whose inside tests may read, and its chunks.
@@ -197,7 +198,8 @@ def decode(
         model = Priced(model, controller.costs)
         clock = model.clock
     tokens = list(prompt)
-    sequence = Decoding(model, tokens, controller, rule, limits, text, second, clock=clock)
+    given = rule, limits, text, second, logprobs
+    sequence = Decoding(model, tokens, controller, *given, clock=clock)
     return sequence, list(generate(sequence))
 
 

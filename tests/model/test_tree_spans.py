@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_checkpoints import prefilled, states_of
 
-from dynexit.model.drafting_rule import at_home, depth_of
+from dynexit.model.drafting_rule import depths, homes
 from dynexit.model.interface import Span
 
 FORMATS = [(torch.float32, None), (torch.bfloat16, None), (torch.bfloat16, "int8")]
@@ -28,24 +28,35 @@ def path_to(parents, row):
     return path[::-1]
 
 
-def check(model, parents, start, draw):
+def by_levels(model, tokens, span):
+    """The rows of a tree, level by level, as a draft runs them."""
+    levels = depths(span.parents)
+    states = []
+    for level in range(max(levels) + 1):
+        first = levels.index(level)
+        part = span._replace(first=first, length=levels.count(level))
+        states.append(states_of(model, tokens[first : first + part.length], part))
+    return torch.cat(states)
+
+
+def check(model, parents, start, draw, same=torch.equal, run=states_of):
     """Every row against its path as a text, then as it was with the text behind one of them."""
     cache, tokens = prefilled(model, start), [draw.randrange(60) for _ in range(len(parents) + 1)]
     slot = start + len(parents) + 1
-    states = states_of(model, tokens, Span(cache, start, len(tokens), parents, slot))
+    states = run(model, tokens, Span(cache, start, len(tokens), parents, slot))
     for row in range(len(tokens)):
         text = [tokens[0], *(tokens[each] for each in path_to(parents, row))]
         other = prefilled(model, start)
         expected = states_of(model, text, Span(other, start, len(text)))
-        assert torch.equal(states[row], expected[-1]), (row, parents)
+        assert same(states[row], expected[-1]), (row, parents)
     path = path_to(parents, draw.randrange(len(tokens)))
-    for depth, row in enumerate(path):
-        if depth >= at_home(parents, path):
-            cache.move(slot + row, start + 1 + depth)
+    for position, row in enumerate(path, start + 1):
+        if not homes(parents)[row]:
+            cache.move(slot + row, position)
     text = [tokens[0], *(tokens[row] for row in path), 13, 4]
     after = states_of(model, [13, 4], Span(cache, start + 1 + len(path), 2))
     fresh = prefilled(model, start)
-    assert torch.equal(after, states_of(model, text, Span(fresh, start, len(text)))[-2:])
+    assert same(after, states_of(model, text, Span(fresh, start, len(text)))[-2:])
 
 
 @pytest.mark.parametrize("start", STARTS)
@@ -65,6 +76,26 @@ def test_any_tree(native, seed):
     check(native(torch.bfloat16), parents, draw.choice((1, 30, 490, 509)), draw)
 
 
+def alike(one, other):
+    return torch.allclose(one, other, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("run", [states_of, by_levels])
+@pytest.mark.parametrize("start", [*STARTS, 1011])  # the last slots are past the context
+@pytest.mark.parametrize("shape", SHAPES)
+def test_in_pytorch_a_row_is_what_its_path_would_be(eager, shape, start, run):
+    if run is by_levels and depths(SHAPES[shape]) != sorted(depths(SHAPES[shape])):
+        pytest.skip("this tree does not grow level by level")
+    model = eager(max_position_embeddings=1024).double()
+    with torch.inference_mode():
+        check(model, SHAPES[shape], start, random.Random(start), alike, run)
+
+
+@pytest.mark.parametrize("shape", ["a chain", "level by level"])
+def test_levels_run_one_after_the_other(native, shape):
+    check(native(), SHAPES[shape], 508, random.Random(0), run=by_levels)
+
+
 def test_a_tree_runs_through_the_layers_in_parts(native):
     model, parents = native(), SHAPES["level by level"]
     cache, layers = prefilled(model, 40), model.config.num_layers
@@ -77,6 +108,6 @@ def test_a_tree_runs_through_the_layers_in_parts(native):
 
 def test_who_is_at_home():
     parents = [0, 0, 1, 1, 3, 2]
-    assert [at_home(parents, path) for path in ([1, 3, 5], [1, 4], [2, 6], [])] == [3, 1, 0, 0]
-    assert depth_of(parents) == 3
-    assert depth_of([]) == 0
+    assert homes(parents) == [True, True, False, True, False, True, False]
+    assert depths(parents) == [0, 1, 1, 2, 2, 3, 2]
+    assert (homes([]), depths([])) == ([True], [0])

@@ -33,6 +33,8 @@ def accept(
         raise NotNumbersError  # before anything is drawn or told: it will be judged again
     if isinstance(target_logits, Tensor) and chooser.sampling.speculative:
         verdict = _accept_speculative(draft, target_logits, chooser)
+    elif isinstance(target_logits, Tensor) and draft.parents is not None:
+        verdict = _accept_path(draft, target_logits, chooser)
     else:
         verdict = _accept_equal(draft, chooser.judge(target_logits, draft.tokens))
     if verdict.token == NO_TOKEN:
@@ -55,6 +57,21 @@ def _accept_equal(draft: Draft, chosen: Sequence[int]) -> Verdict:
             path.append(row := child)
     whole = row not in parents
     return Verdict(path, chosen[row], count, whole)
+
+
+def _accept_path(draft: Draft, target_logits: Tensor, chooser: Chooser) -> Verdict:
+    """The same where a choice depends on the path: a row is asked when the walk comes to it."""
+    path: list[int] = []
+    tokens: list[int] = []
+    parents, row = draft.parents or [], 0
+    while True:
+        (chosen,) = chooser.choose(target_logits[row : row + 1], tokens, len(tokens)).tokens
+        children = (child for child, parent in enumerate(parents, 1) if parent == row)
+        found = next((child for child in children if draft.tokens[child - 1] == chosen), None)
+        if found is None:
+            return Verdict(path, chosen, len(parents), whole=row not in parents)
+        path.append(row := found)
+        tokens.append(chosen)
 
 
 def _accept_speculative(draft: Draft, target_logits: Tensor, chooser: Chooser) -> Verdict:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynexit import rates
-from dynexit.model.drafting_rule import DraftingRule, Nodes, Pricing, depth_of
+from dynexit.model.drafting_rule import DraftingRule, Nodes, Pricing, depths
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -110,6 +110,14 @@ class Draft:
             return None
         return Draft(self.tokens, self.confidences, self.parents, self.ranks)
 
+    def path_to(self, row: int) -> list[int]:
+        """The tokens of row `row` and of all that it follows, the first one first."""
+        path = []
+        while row:
+            path.append(self.tokens[row - 1])
+            row = self.parent_of(row)
+        return path[::-1]
+
     def parent_of(self, row: int) -> int:
         """The row that row `row` follows."""
         return row - 1 if self.parents is None else self.parents[row - 1]
@@ -194,7 +202,7 @@ class Round:
     def depth(self) -> int:
         """Tokens of the draft's longest path."""
         parents = None if self.draft is None else self.draft.parents
-        return self.drafted if parents is None else depth_of(parents)
+        return self.drafted if parents is None else max(depths(parents))
 
     @property
     def confidences(self) -> Sequence[float]:

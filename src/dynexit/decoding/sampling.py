@@ -99,6 +99,20 @@ class Chooser:
         confidences = self.confidence(processed, index).tolist() if confident else []
         return Choice(_numbers(index.tolist(), best.tolist()), confidences, processed)
 
+    def candidates(
+        self, logits: Tensor, ranks: int, drafts: Sequence[int], first: int
+    ) -> tuple[list[int], list[float]]:
+        """The best tokens for a row of logits [1, V], best first, and how likely each is; fewer
+        where fewer can be chosen.
+        """
+        processed = self.process(logits, drafts, first)
+        greedy = self.sampling.greedy
+        scores = processed if greedy else processed + self.noise(processed, first)
+        best, index = scores[0].topk(min(ranks, scores.shape[-1]))
+        known = int((best > -math.inf).sum())  # none where they are no numbers
+        likely = self.confidence(processed.expand(known, -1), index[:known])
+        return index[:known].tolist(), likely.tolist()
+
     def best(self, processed: Tensor, first: int = 0) -> list[int]:
         """The best tokens under processed logits [n, V], noise included, or `NO_TOKEN`."""
         best, index = self._best(processed, first)

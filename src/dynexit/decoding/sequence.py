@@ -35,7 +35,7 @@ from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.shadow import gather_states, shadow_tokens
 from dynexit.decoding.text import TextSink
 from dynexit.errors import DynexitError
-from dynexit.model.drafting_rule import at_home
+from dynexit.model.drafting_rule import homes
 from dynexit.model.interface import Model, Span
 from dynexit.model.readings import Readings
 from dynexit.model.verifying import verifies_alone
@@ -188,6 +188,8 @@ class Sequence:
         analysed = self.clock()
         stays = [draft.tokens[row - 1] for row in verdict.path]
         self._bring_home(draft, verdict)
+        if draft.parents is not None and isinstance(logits, Tensor):
+            logits = logits[[0, *verdict.path]]
         origin: Source = "lookup" if plan.drafter == "lookup" else "accepted"
         before = len(self.tokens)
         chunks = self._commit(stays, verdict.token, verdict.source, logits, origin)
@@ -273,9 +275,10 @@ class Sequence:
     def _bring_home(self, draft: Draft, verdict: Verdict) -> None:
         """Keys and values of the accepted path go where those of the text are."""
         if draft.parents is not None:
-            home, start = at_home(draft.parents, verdict.path), self.cache.length + 1
-            for depth, row in enumerate(verdict.path[home:], home):
-                self.cache.move(draft.slot + row, start + depth)
+            home = homes(draft.parents)
+            for position, row in enumerate(verdict.path, self.cache.length + 1):
+                if not home[row]:
+                    self.cache.move(draft.slot + row, position)
 
     def _verify_apart(self, draft: Draft) -> Steps[Tensor | Readings]:
         """The same rows one after the other, as plain decoding computes them: numbers of one row

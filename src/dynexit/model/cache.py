@@ -61,10 +61,33 @@ class KVCache:
         values[:, start:] = value.transpose(0, 1)
         return keys, values
 
-    def _grow(self, layer: int, stop: int) -> None:
-        if stop > self.max_positions:
+    def scatter(
+        self, layer: int, places: Sequence[int], key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Store `key` and `value` [T, num_kv_heads, head_dim] in the last T of a tree's `places`.
+
+        Returns:
+            Views of all keys and values up to the tree's last place.
+        """
+        stop = max(places) + 1
+        if stop > self._keys[layer].shape[1]:
+            self._grow(layer, stop, beyond=True)
+        keys, values = self._keys[layer][:, :stop], self._values[layer][:, :stop]
+        at = torch.tensor(places[len(places) - key.shape[0] :], device=key.device)
+        keys[:, at] = key.transpose(0, 1)
+        values[:, at] = value.transpose(0, 1)
+        return keys, values
+
+    def move(self, slot: int, position: int) -> None:
+        """Put the keys and values of a slot at `position`, in all layers."""
+        for store in (*self._keys, *self._values):
+            store[:, position] = store[:, slot]
+
+    def _grow(self, layer: int, stop: int, beyond: bool = False) -> None:
+        """`beyond`: a tree's slots may lie past the context."""
+        if stop > self.max_positions and not beyond:
             raise DynexitError(f"position {stop} is past the context of {self.max_positions}.")
-        capacity = min(-(-stop // BLOCK) * BLOCK, self.max_positions)
+        capacity = min(-(-stop // BLOCK) * BLOCK, max(self.max_positions, stop))
         try:
             grown = [_grow(store[layer], capacity) for store in (self._keys, self._values)]
         except RuntimeError as error:  # CUDA's out-of-memory error is one, too
@@ -79,4 +102,5 @@ def _grow(store: Tensor, capacity: int) -> Tensor:
     heads, filled, dim = store.shape
     grown = store.new_empty(heads, capacity, dim)
     grown[:, :filled] = store
+    grown[:, filled:] = 0  # what a mask hides must be numbers all the same
     return grown

@@ -181,21 +181,20 @@ def part_of(confidence: float, parts: int) -> int:
     return min(int(confidence * parts), parts - 1)
 
 
-def at_home(parents: Sequence[int], path: Sequence[int]) -> int:
-    """How many of a path's first rows keep their keys and values at their own positions: those that
-    are their parents' first children, up to the first that is not.
+def homes(parents: Sequence[int]) -> list[bool]:
+    """Of each row of a tree, from row 0 on, whether its keys and values are kept at its own
+    position: it is the first child of a row of which that holds.
     """
-    row = 0
-    for count, child in enumerate(path):
-        if parents.index(row) + 1 != child:
-            return count
-        row = child
-    return len(path)
-
-
-def depth_of(parents: Sequence[int]) -> int:
-    """Levels of a tree."""
-    depths = [0]
+    home, followed = [True], set()
     for parent in parents:
-        depths.append(depths[parent] + 1)
-    return max(depths)
+        home.append(home[parent] and parent not in followed)
+        followed.add(parent)
+    return home
+
+
+def depths(parents: Sequence[int]) -> list[int]:
+    """Of each row of a tree, from row 0 on, its level: how many rows it follows."""
+    found = [0]
+    for parent in parents:
+        found.append(found[parent] + 1)
+    return found

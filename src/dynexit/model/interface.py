@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dynexit.model.config import ModelConfig
-from dynexit.model.drafting_rule import depth_of
+from dynexit.model.drafting_rule import depths, homes
 from dynexit.model.readings import Readings
 
 
@@ -38,7 +38,8 @@ class Span(NamedTuple):
     In a tree row 0 stands at `start`, and row i > 0 follows row `parents[i - 1]`: it sees that one
     and all that it follows, nothing else. A row is at home, and keeps its keys and values at its
     position, where it is the first child of a row at home; any other row i keeps them in slot
-    `slot + i`, past all positions in use.
+    `slot + i`, past all positions in use. The span's are `length` rows from row `first` on: those
+    before have run, and those after do not count.
     """
 
     cache: Cache
@@ -46,12 +47,33 @@ class Span(NamedTuple):
     length: int
     parents: Sequence[int] | None = None
     slot: int = 0
+    first: int = 0
 
     @property
     def stop(self) -> int:
         """The position after the last."""
-        rows = self.length if self.parents is None else 1 + depth_of(self.parents)
-        return self.start + rows
+        return self.start + (self.length if self.parents is None else 1 + max(depths(self._known)))
+
+    @property
+    def _known(self) -> Sequence[int]:
+        """Parents of the rows that count."""
+        return () if self.parents is None else self.parents[: self.first + self.length - 1]
+
+    @property
+    def depths(self) -> Sequence[int]:
+        """How many rows each of the span's rows follows."""
+        return range(self.length) if self.parents is None else depths(self._known)[self.first :]
+
+    @property
+    def places(self) -> Sequence[int]:
+        """Where keys and values are: of the span's rows, and in a tree of those before them."""
+        if self.parents is None:
+            return range(self.start, self.stop)
+        stand = zip(depths(self._known), homes(self._known), strict=True)
+        return [
+            self.start + depth if home else self.slot + row
+            for row, (depth, home) in enumerate(stand)
+        ]
 
 
 class Model(Protocol):

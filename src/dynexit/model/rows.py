@@ -32,12 +32,15 @@ class Rows:
         self, spans: Sequence[Span], rotary: RotaryTable, like: Tensor, by_length: bool = False
     ) -> None:
         self.spans = tuple(spans)
-        tables = [rotary.between(s.start, s.stop, like) for s in self.spans]
+        tables = [_angles(s, rotary, like) for s in self.spans]
         if len(tables) == 1:
             self.cos, self.sin = tables[0]  # [N, 1, head_dim]
         else:
             self.cos, self.sin = (torch.cat(t) for t in zip(*tables, strict=True))
-        self._masks = [_causal_mask(s, like, by_length) for s in self.spans]
+        self._masks = [
+            _causal_mask(s, like, by_length) if s.parents is None else _tree_mask(s, like)
+            for s in self.spans
+        ]
         self._elsewhere: dict[torch.device, Rows] = {}
 
     def on(self, device: torch.device) -> "Rows":
@@ -73,6 +76,28 @@ class Rows:
         return torch.cat(outputs)
 
 
+def _angles(span: Span, rotary: RotaryTable, like: Tensor) -> tuple[Tensor, Tensor]:
+    cos, sin = rotary.between(span.start, span.stop, like)
+    if span.parents is None:
+        return cos, sin
+    at = torch.tensor(span.depths, device=like.device)
+    return cos[at], sin[at]
+
+
+def _tree_mask(span: Span, like: Tensor) -> Tensor:
+    """As `_causal_mask`: a row of a tree sees what is before it, and the rows that it follows."""
+    assert span.parents is not None
+    places, seen = span.places, [[span.start]]
+    for parent, place in zip(span.parents, places[1:], strict=False):
+        seen.append([*seen[parent], place])
+    mask = torch.full((len(seen), max(places) + 1), -torch.inf, dtype=like.dtype)
+    mask[:, : span.start] = 0
+    for row, found in enumerate(seen):
+        mask[row, found] = 0
+    rows = mask[span.first :].to(like.device)
+    return rows.repeat(cast(KVCache, span.cache).query_group, 1)
+
+
 def _causal_mask(span: Span, like: Tensor, by_length: bool) -> Tensor | None:
     """Row t of a span sees positions up to start + t; None where no mask is needed.
 
@@ -102,9 +127,12 @@ def _is_bias(mask: Tensor) -> "TypeGuard[CausalBias]":
 def _attend_span(
     span: Span, mask: Tensor | None, layer: int, query: Tensor, key: Tensor, value: Tensor
 ) -> Tensor:
-    keys, values = cast(KVCache, span.cache).write(layer, span.start, key, value)
-    heads, rows = keys.shape[0], span.length
-    if rows == 1:
+    cache, heads, rows = cast(KVCache, span.cache), key.shape[1], span.length
+    if span.parents is None:
+        keys, values = cache.write(layer, span.start, key, value)
+    else:
+        keys, values = cache.scatter(layer, span.places, key, value)
+    if rows == 1 and mask is None:
         grouped = query.view(1, heads, -1, query.shape[-1])
         return F.scaled_dot_product_attention(grouped, keys[None], values[None]).view(1, -1)
     if mask is None or _is_bias(mask):

@@ -121,7 +121,7 @@ class Transformer(nn.Module):
 
     runtime_name = "eager"
     rows_independent = False  # a product of several rows may add in another order than that of one
-    branching = False
+    branching = True
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

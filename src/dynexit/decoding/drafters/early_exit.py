@@ -12,7 +12,7 @@ from dynexit.decoding.requests import Drafting, Segment, Steps, Unembed
 from dynexit.errors import DynexitError
 from dynexit.model.drafting import Drafted, drafts_alone
 from dynexit.model.drafting_rule import DraftingRule
-from dynexit.model.interface import Model, Span
+from dynexit.model.interface import Model
 
 if TYPE_CHECKING:
     from dynexit.decoding.sequence import Sequence
@@ -39,7 +39,7 @@ class EarlyExitDrafter:
         yield from ()
 
     def draft(self, sequence: "Sequence", plan: Plan) -> Steps[Draft]:
-        """In one call where tokens are the likeliest and the model can, else token by token: other
+        """In one call where tokens are the likeliest and the model can, else level by level: other
         sequences may join in the passes.
         """
         model = self._copy(sequence.model, plan) if self._quantised else sequence.model
@@ -47,7 +47,7 @@ class EarlyExitDrafter:
         if greedy and drafts_alone(model):
             draft = yield from self._draft_at_once(sequence, plan, model)
         else:
-            draft = yield from _draft_by_token(sequence, plan, model)
+            draft = yield from _draft_by_level(sequence, plan, model)
         if model is not sequence.model:
             draft.arrive()  # its states are not verification's
             draft.layer, draft.hidden, draft.states = 0, None, None
@@ -91,25 +91,26 @@ def _without_branches(plan: Plan) -> Plan:
     return replace(plan, pricing=plan.pricing._replace(odds=plan.pricing.odds[:1]))
 
 
-def _draft_by_token(sequence: "Sequence", plan: Plan, model: Model) -> Steps[Draft]:
+def _draft_by_level(sequence: "Sequence", plan: Plan, model: Model) -> Steps[Draft]:
     """Run layers 1..E on the newest token, unembed, choose; again with what was chosen."""
-    controller, best_only = sequence.controller, sequence.chooser.best_only
-    proposal, token = Proposal(sequence, _without_branches(plan)), sequence.tokens[-1]
+    speculative = sequence.chooser.sampling.speculative
+    whole = model.branching and not (sequence.shadowed or speculative)
+    proposal = Proposal(sequence, plan if whole else _without_branches(plan))
+    limit = sequence.controller.draft_vocabulary
     rows: list[Tensor] = []
     left: list[Tensor] = []
     while True:
         states: list[Tensor] | None = [] if sequence.shadowed else None
-        span = Span(sequence.cache, sequence.cache.length + len(rows), 1)
-        hidden = model.embed([token])
+        hidden = model.embed(proposal.tokens(sequence.tokens[-1]))
+        span = proposal.span(sequence)
         hidden = yield Segment(hidden, span, 0, plan.exit_layer, states, model=model)
         rows.append(hidden)
         left += [torch.stack(states, 1)] if states else []
         if proposal.over:
             break
-        logits = yield Unembed(hidden, best_only, controller.draft_vocabulary, model)
+        logits = yield Unembed(proposal.open(hidden), proposal.best_only, limit, model)
         if not proposal.add(logits):  # all tokens have run
             break
-        token = proposal.draft.tokens[-1]
     draft = proposal.draft
     draft.hidden, draft.states = torch.cat(rows), torch.cat(left) if left else None
     return draft

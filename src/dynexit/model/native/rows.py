@@ -33,7 +33,7 @@ class NativeRows:
         self.spans = (NativeSpan * len(spans))(
             *(
                 NativeSpan(
-                    *(cast(NativeCache, s.cache).handle, s.start, 0, s.length, s.slot),
+                    *(cast(NativeCache, s.cache).handle, s.start, s.first, s.length, s.slot),
                     None if s.parents is None else (c_int32 * len(s.parents))(*s.parents),
                 )
                 for s in spans

@@ -55,6 +55,7 @@ class Workspace:
         """A span as the library reads it."""
         at, parents = self.span, span.parents
         at.cache, at.start, at.length, at.slot = cache, span.start, span.length, span.slot
+        at.first = span.first
         at.parents = None
         if parents is not None:
             self._parents[: len(parents)] = [*parents]
