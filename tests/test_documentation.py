@@ -19,7 +19,7 @@ import pytest
 from dynexit import tasks
 from dynexit.bench.report import figures
 from dynexit.cli import main
-from dynexit.decoding import controllers
+from dynexit.decoding import controllers, drafters
 from dynexit.model import families
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +31,7 @@ BLOCK = re.compile(
 PACKAGES = {
     "src/dynexit/tasks": tasks,
     "src/dynexit/decoding/controllers": controllers,
+    "src/dynexit/decoding/drafters": drafters,
     "src/dynexit/model/families": families,
     "src/dynexit/bench/report/figures": figures,
 }
@@ -75,6 +76,7 @@ def empty_folder(tmp_path, monkeypatch):
         monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path / folder)])
     before = set(sys.modules)
     yield tmp_path
+    drafters.drafters.cache_clear()
     for name in set(sys.modules) - before:
         if str(getattr(sys.modules[name], "__file__", None)).startswith(str(tmp_path)):
             del sys.modules[name]
@@ -92,6 +94,7 @@ def test_a_page_runs_from_top_to_bottom(page, empty_folder, request, monkeypatch
             file = empty_folder / block.title
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(block.text, encoding="utf-8")
+            drafters.drafters.cache_clear()
         elif block.language == "python":
             exec(compile(block.text, str(page), "exec"), namespace)
         elif block.language == "bash":

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dynexit.decoding.acceptance import accept
 from dynexit.decoding.controllers.base import Controller
-from dynexit.decoding.drafters import drafters
+from dynexit.decoding.drafters import Drafter, make_drafters
 from dynexit.decoding.limits import Limits
 from dynexit.decoding.logprobs import TokenLogprobs, following_logprobs, token_logprobs
 from dynexit.decoding.records import (
@@ -96,8 +96,7 @@ class Sequence:
         self.cache = model.new_cache()
         ends = limits.eos if limits.min_new_tokens else frozenset()
         self.chooser = Chooser(sampling, self.tokens, ends, limits.min_new_tokens)
-        known = drafters()
-        self.drafters = {name: known[name](second) for name in controller.drafters}
+        self.drafters = make_drafters(controller.drafters, second)
         self.finish_reason: FinishReason | None = None
         self.stats = Statistics(self.depth)
         self.chunks: list[Chunk] = []
@@ -172,7 +171,10 @@ class Sequence:
         plan = self._fit(self.controller.plan())
         self.shadowed = self._all_read if plan.shadow is None else plan.shadow
         planned = self.clock()
-        draft = (yield from self._draft(plan)) if plan.speculation_length else Draft()
+        if plan.speculation_length:
+            draft = yield from self._drafter(plan).draft(self, plan)
+        else:
+            draft = Draft()
         drafted = self.clock()
         logits, states = yield from self._verify(draft)
         draft.arrive()
@@ -190,7 +192,7 @@ class Sequence:
         self._bring_home(draft, verdict)
         if draft.parents is not None and isinstance(logits, Tensor):
             logits = logits[[0, *verdict.path]]
-        origin: Source = "lookup" if plan.drafter == "lookup" else "accepted"
+        origin = self.drafters[plan.drafter].source if draft.tokens else "accepted"
         before = len(self.tokens)
         chunks = self._commit(stays, verdict.token, verdict.source, logits, origin)
         committed = self.clock()
@@ -229,31 +231,31 @@ class Sequence:
         Raises:
             DynexitError: a controller that plans an exit which this model does not have.
         """
-        early = plan.drafter.startswith("early-exit") and plan.speculation_length > 0
-        if early and not 1 <= plan.exit_layer < self.depth:
+        drafter = self._drafter(plan) if plan.speculation_length else None
+        if drafter and drafter.early and not 1 <= plan.exit_layer < self.depth:
             raise DynexitError(
                 f"the method planned exit layer {plan.exit_layer}, but this model's early exits "
                 f"are 1 to {self.depth - 1}."
             )
         wanted = self.limits.max_new_tokens - self.generated - 1
         room = self.limits.max_positions - len(self.tokens)
-        most = COURTEOUS if self.awaited and plan.drafter != "lookup" else plan.speculation_length
+        most = COURTEOUS if self.awaited and drafter and drafter.passes else wanted
         length = max(0, min(plan.speculation_length, wanted, room, most))
         if length == plan.speculation_length:
             return plan
         return dataclasses.replace(plan, speculation_length=length)
 
-    def _draft(self, plan: Plan) -> Steps[Draft]:
-        """Drafts by the drafter that the plan names.
+    def _drafter(self, plan: Plan) -> Drafter:
+        """The one that a plan names.
 
         Raises:
-            DynexitError: one that the controller has not announced.
+            DynexitError: the controller has not announced it.
         """
         if plan.drafter not in self.drafters:
             raise DynexitError(
                 f"the method planned drafter {plan.drafter!r}, which its `drafters` do not name."
             )
-        return (yield from self.drafters[plan.drafter].draft(self, plan))
+        return self.drafters[plan.drafter]
 
     def _verify(self, draft: Draft) -> Steps[tuple[Tensor | Readings, list[Tensor]]]:
         """Target logits [d + 1, V], and the states that left the layers above the draft's.

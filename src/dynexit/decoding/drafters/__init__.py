@@ -6,35 +6,68 @@ is none) that returns a `Drafter` for one sequence.
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
-from dynexit.decoding.records import Draft, Offer, Plan
+from dynexit.decoding.records import Draft, Offer, Plan, Source
 from dynexit.decoding.requests import Steps
+from dynexit.errors import DynexitError
 from dynexit.model.interface import Model
 
 if TYPE_CHECKING:
-    from dynexit.decoding.sequence import Sequence
+    from dynexit.decoding.sequence import Sequence as Decoding
 
 
-class Drafter(Protocol):
-    """Proposes tokens after a sequence's newest committed one; leaves its tokens alone."""
+class Drafter:
+    """Proposes tokens after a sequence's newest committed one; leaves its tokens alone. One is made
+    for each sequence. Override what you need.
 
-    def offer(self, sequence: "Sequence") -> Offer | None:
+    Attributes:
+        source: what its tokens are called in the text, once accepted.
+        early: whether it runs the target's layers up to a plan's exit layer.
+        passes: whether each token takes a pass of a model.
+    """
+
+    source: ClassVar[Source] = "accepted"
+    early: ClassVar[bool] = False
+    passes: ClassVar[bool] = False
+
+    def prefill(self, sequence: "Decoding") -> Steps[None]:
+        """Read the prompt, which is all of the sequence but its last token."""
+        yield from ()
+
+    def offer(self, sequence: "Decoding") -> Offer | None:
         """What it has at hand before the round, if anything: the controller is told."""
 
-    def prefill(self, sequence: "Sequence") -> Steps[None]:
-        """Read the prompt, where that must be done apart from the target's own reading."""
-
-    def draft(self, sequence: "Sequence", plan: Plan) -> Steps[Draft]:
+    def draft(self, sequence: "Decoding", plan: Plan) -> Steps[Draft]:
         """Up to `plan.speculation_length` tokens; none at all makes the round a plain step.
 
         It may write the KV of the target's layers that it runs, past the committed length.
         """
+        yield from ()
+        return Draft()
 
 
 Factory = Callable[[Model | None], Drafter]
+
+
+def make_drafters(names: Sequence[str], second: Model | None) -> dict[str, Drafter]:
+    """Those of one text, by name.
+
+    Args:
+        second: the draft model, if there is one.
+
+    Raises:
+        DynexitError: there is none of that name, or it needs a draft model.
+    """
+    known = drafters()
+    if unknown := [name for name in names if name not in known]:
+        raise DynexitError(
+            f"the method names the drafter {unknown[0]!r}, and there is none: there are "
+            f"{', '.join(known)}."
+        )
+    return {name: known[name](second) for name in names}
 
 
 @cache

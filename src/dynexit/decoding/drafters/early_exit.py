@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from dynexit.decoding.drafters import Drafter
 from dynexit.decoding.drafters.proposing import Proposal
 from dynexit.decoding.records import Draft, Plan
 from dynexit.decoding.requests import Drafting, Segment, Steps, Unembed
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from dynexit.decoding.sequence import Sequence
 
 
-class EarlyExitDrafter:
+class EarlyExitDrafter(Drafter):
     """Keeps nothing: what drafting computes lies in the target's cache and in the draft.
 
     Args:
@@ -27,16 +28,11 @@ class EarlyExitDrafter:
             layers anew.
     """
 
+    early = passes = True
+
     def __init__(self, quantised: bool = False) -> None:
         self._quantised = quantised
         self._rule: tuple[Plan, bool, bool, DraftingRule] | None = None  # plan, branching, reused
-
-    def offer(self, sequence: "Sequence") -> None:
-        """Nothing: a draft costs passes."""
-
-    def prefill(self, sequence: "Sequence") -> Steps[None]:
-        """The target's reading serves the draft, too."""
-        yield from ()
 
     def draft(self, sequence: "Sequence", plan: Plan) -> Steps[Draft]:
         """In one call where tokens are the likeliest and the model can, else level by level: other

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from dynexit.decoding.drafters import Drafter
 from dynexit.decoding.lookup import Suffixes
 from dynexit.decoding.records import Draft, Offer, Plan
 from dynexit.decoding.requests import Steps
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
 MOST = 24  # tokens of an offer
 
 
-class LookupDrafter:
+class LookupDrafter(Drafter):
     """Owns the index of one sequence's tokens. A draft runs no layers."""
+
+    source = "lookup"
 
     def __init__(self) -> None:
         self._suffixes: Suffixes | None = None

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from dynexit.decoding.drafters import Drafter
 from dynexit.decoding.drafters.proposing import Proposal
 from dynexit.decoding.records import Draft, Plan
 from dynexit.decoding.requests import Segment, Steps, Unembed
@@ -14,17 +15,16 @@ if TYPE_CHECKING:
     from dynexit.decoding.sequence import Sequence
 
 
-class SecondModelDrafter:
+class SecondModelDrafter(Drafter):
     """Owns the second model's cache, and knows which tokens that cache has read."""
+
+    passes = True
 
     def __init__(self, model: Model | None) -> None:
         if model is None:
             raise DynexitError("this method drafts with a second model: give draft_model.")
         self._model, self._cache = model, model.new_cache()
         self._read: list[int] = []
-
-    def offer(self, sequence: "Sequence") -> None:
-        """Nothing: a draft costs passes."""
 
     def prefill(self, sequence: "Sequence") -> Steps[None]:
         """Read the prompt but its last token, which the first draft starts from."""
