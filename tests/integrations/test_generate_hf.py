@@ -191,7 +191,8 @@ def test_sampled_tokens_are_distributed_as_generates(llama):
 
 
 def test_counters_come_with_the_dictionary(llama):
-    made = ours(llama, prompt(), max_new_tokens=20, do_sample=False, return_dict_in_generate=True)
+    options = {"max_new_tokens": 20, "do_sample": False, "return_dict_in_generate": True}
+    made = ours(llama, prompt(), "layerskip:exit_layer=2", **options)
     plain = llama.generate(prompt(), max_new_tokens=20, do_sample=False)
     assert made.sequences.tolist() == plain.tolist()
     assert made.statistics[0].drafted > 0
