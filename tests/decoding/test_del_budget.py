@@ -12,7 +12,7 @@ from dynexit import Plan, Round, ShadowTokens
 from dynexit.costs.paying import round_seconds
 from dynexit.costs.table import Costs
 from dynexit.decoding.controllers import methods
-from dynexit.decoding.controllers.analysis import SHARE, spaced
+from dynexit.decoding.controllers.analysis import LESSON, SHARE, spaced
 from dynexit.decoding.controllers.del_ import Del
 from dynexit.decoding.records import Draft
 from dynexit.methods import make_controller
@@ -115,6 +115,8 @@ def test_all_that_full_analysis_sees_gives_its_rates_and_thresholds():
         full.observe(drafted(own + 1, accepted + 1, accepted, sure, shadow))
         seen = without(shadow, own) if turn % 2 else shadow  # the draft tells the same
         budget.observe(drafted(own + 1, accepted + 1, accepted, sure, seen))
+        if turn % LESSON:
+            continue
         np.testing.assert_allclose(budget.acceptance_rates(), full.acceptance_rates())
         for row in range(4):
             expected = full._analysis.threshold(row)

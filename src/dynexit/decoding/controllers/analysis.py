@@ -161,7 +161,7 @@ class BudgetAnalysis(Analysis):
         if shadow is not None:
             self._saved -= self._price(len(shadow.layers) * positions)
         self._unread.append(finished)
-        if shadow is None and len(self._unread) < LESSON:
+        if len(self._unread) < LESSON and self._counts.any():
             return False
         for each in self._unread:
             self._decay()
@@ -177,10 +177,11 @@ class BudgetAnalysis(Analysis):
             self._count(rows, shadow.matched, shadow.confidence)
         judged = min(finished.accepted + 1, finished.drafted)
         if judged and (shadow is None or layer not in shadow.layers):
-            own = np.arange(judged)[None] < finished.accepted
-            sure = np.zeros(own.shape, np.float32)  # where nobody asked
-            sure[0, : len(finished.confidences)] = finished.confidences[:judged]
-            self._count([self._rows[layer]], own, sure)
+            row, sure = self._rows[layer], list(finished.confidences)  # none where nobody asked
+            self._counts[0, row] += finished.accepted
+            self._counts[1, row] += judged - finished.accepted
+            self._confidence[0, row] += sum(sure[: finished.accepted])
+            self._confidence[1, row] += sum(sure[finished.accepted : judged])
 
 
 def spaced(first: int, last: int) -> tuple[int, ...]:
