@@ -23,7 +23,7 @@ from serving import PROMPTS, served
 METHODS = (
     "auto",
     "vanilla",
-    "del:draft_vocabulary=2048,max_layer=8",
+    "del",
     "layerskip:exit_layer=3,speculation_length=3",
 )
 RULES = ({"temperature": 0}, {"temperature": 0.8, "seed": 3}, {"temperature": 1, "seed": 4, "n": 2})

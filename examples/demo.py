@@ -29,8 +29,7 @@ SHOWN = {
     "bonus": "bonus",
 }
 NEW_TOKENS = 96
-# DEL with exits that choose among a quarter of the tokens and layers past 8 not analysed: cheaper.
-METHODS = {"auto": "auto", "DEL": "del:draft_vocabulary=2048,max_layer=8"}
+METHODS = {"auto": "auto", "DEL": "del"}
 
 
 def main() -> None:

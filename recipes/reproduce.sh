@@ -36,7 +36,7 @@ for name in ${CHECKPOINTS:-llama3.2-1B llama3-8B llama2-7B llama2-13B llama2-70B
         --method "layerskip:$fixed" \
         --method "finite-state:$fixed" \
         --method "draft-verify:exit_layer=$exit_layer,carry=true" \
-        --method del \
+        --method del:analysis=full \
         --num-samples 1000 --max-new-tokens 512 --dtype fp16 "$@"
 done
 $dynexit report "$out"/*.jsonl --out "$out/report"

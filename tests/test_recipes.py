@@ -44,6 +44,7 @@ def test_the_papers_table_is_run_whole(tmp_path: Path, pairs: str) -> None:
         assert [m.split(":")[0] for m in methods] == [
             "vanilla", "layerskip", "finite-state", "draft-verify", "del",
         ]  # fmt: skip
+        assert methods[-1] == "del:analysis=full"
         check_methods(Options(methods=methods))
         assert (settings["num_samples"], settings["max_new_tokens"]) == (1000, 512)
     assert report[0] == "report"

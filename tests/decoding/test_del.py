@@ -1,26 +1,35 @@
-"""DEL without a model: shadow tokens in, a plan out."""
+"""DEL as published, without a model: shadow tokens in, a plan out."""
 
 import itertools
 import math
 import random
+from functools import partial
 
 import numpy as np
 import pytest
 from numbers_in import finished, shadows, started
 
 from dynexit import DynexitError, Plan, ShadowTokens
-from dynexit.decoding.controllers import methods
-from dynexit.decoding.controllers.del_ import Del, DelFixedExit, token_per_layer
+from dynexit.decoding.controllers import del_, methods
+from dynexit.decoding.controllers.del_ import expected_tokens, loaded_layers
 from dynexit.decoding.records import PLAIN_STEP
 from dynexit.methods import make_controller
 
 NAN = float("nan")
+Del = partial(del_.Del, analysis="full")
+PUBLISHED = {"analysis": "full"}
+
+
+def token_per_layer(rates, d_max, num_layers):
+    layers = range(1, len(rates) + 1)
+    return expected_tokens(np.array(rates), d_max) / loaded_layers(layers, d_max, num_layers)
+
 
 # Token per layer
 
 
 def test_tpl_by_hand():
-    table = token_per_layer(np.array([0.5, 1.0, 0.0]), d_max=2, num_layers=4)
+    table = token_per_layer([0.5, 1.0, 0.0], d_max=2, num_layers=4)
     expected = [
         [1 / 4, 1.5 / (1 + 4), 1.75 / (2 + 4)],
         [1 / 4, 2 / (2 + 4), 3 / (4 + 4)],
@@ -30,7 +39,7 @@ def test_tpl_by_hand():
 
 
 def test_tpl_is_the_papers_closed_form_below_one():
-    rates = np.array([0.1, 0.5, 0.93, 0.999])
+    rates = [0.1, 0.5, 0.93, 0.999]
     table = token_per_layer(rates, d_max=18, num_layers=16)
     for (row, rate), d in itertools.product(enumerate(rates), range(19)):
         closed = (1 - rate ** (d + 1)) / ((1 - rate) * (d * (row + 1) + 16))
@@ -38,7 +47,7 @@ def test_tpl_is_the_papers_closed_form_below_one():
 
 
 def test_tpl_promises_nothing_of_a_layer_without_a_rate():
-    table = token_per_layer(np.array([NAN, 0.5]), d_max=3, num_layers=4)
+    table = token_per_layer([NAN, 0.5], d_max=3, num_layers=4)
     assert np.isnan(table[0]).all()
     assert np.isfinite(table[1]).all()
 
@@ -49,13 +58,15 @@ def test_tpl_promises_nothing_of_a_layer_without_a_rate():
 def test_del_starts_with_the_papers_settings():
     controller = Del()
     assert (controller.omega, controller.d_max, controller.prompt_positions) == (0.95, 18, 32)
-    assert (controller.cap, controller.threshold) == ("threshold", True)
+    assert controller.threshold
     assert controller.reads_shadow
+    assert not controller.reads_costs
+    assert controller.draft_vocabulary is None
 
 
 @pytest.mark.parametrize("method", [name for name in methods() if name.startswith("del")])
 def test_without_an_observation_the_first_round_is_plain(method):
-    controller = started(make_controller(method))
+    controller = started(make_controller(method, **PUBLISHED))
     assert controller.plan().speculation_length == 0
     empty = ShadowTokens(np.zeros((7, 0), bool), np.zeros((7, 0), np.float32))
     controller.observe(finished(shadow=empty))
@@ -128,7 +139,7 @@ def test_ties_go_to_the_shallowest_layer():
 
 def test_a_layer_without_observations_is_not_eligible():
     controller = started(Del(), 4)
-    controller._counts[:] = [[0, 5, 1], [0, 5, 9]]
+    controller._analysis._counts[:] = [[0, 5, 1], [0, 5, 9]]
     assert np.isnan(controller.acceptance_rates()[0])
     assert controller.plan().exit_layer == 2
 
@@ -172,19 +183,19 @@ def test_where_no_draft_pays_del_takes_the_layer_that_loses_least():
 
 
 def test_del_e_plans_the_best_length_and_has_no_threshold():
-    controller = started(make_controller("del-e"), 3)
+    controller = started(make_controller("del-e", **PUBLISHED), 3)
     controller.observe_prompt(shadows([0.9, 0.9, -0.3], [-0.9, 0.9, -0.9]))
     assert controller.plan() == Plan(1, 2, None)
 
 
 def test_del_d_stays_at_its_exit_layer():
-    controller = started(make_controller("del-d", exit_layer=2), 4)
+    controller = started(make_controller("del-d", exit_layer=2, **PUBLISHED), 4)
     controller.observe_prompt(shadows([0.9, 0.9], [-0.4, 0.6], [0.9, 0.9]))
     assert controller.plan() == Plan(2, 18, pytest.approx(0.5))
 
 
 def test_del_d_goes_to_a_quarter_of_each_models_depth():
-    controller = DelFixedExit()
+    controller = make_controller("del-d", **PUBLISHED)
     for num_layers, quarter in ((8, 2), (40, 10), (3, 1)):
         controller.start(num_layers)
         controller.observe_prompt(shadows(*[[0.9]] * (num_layers - 1)))
@@ -192,7 +203,7 @@ def test_del_d_goes_to_a_quarter_of_each_models_depth():
 
 
 def test_del_e_lim_never_goes_below_layer_four():
-    controller = started(make_controller("del-e-lim"), 8)
+    controller = started(make_controller("del-e-lim", **PUBLISHED), 8)
     controller.observe_prompt(shadows(*[[0.9, 0.9]] * 7))
     assert controller.plan() == Plan(4, 18, None)
     controller.start(8)

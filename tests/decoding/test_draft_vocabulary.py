@@ -58,7 +58,7 @@ def test_the_text_is_vanillas_and_drafts_are_of_the_kept_tokens(drafted, method,
     )
     assert other.new_tokens == plain.new_tokens
     assert max(plain.new_tokens) >= KEPT  # the target chooses among all
-    assert drafted or method == "del-e-lim"  # which finds its first exit, layer 4 of 5, too late
+    assert drafted or "del-e-lim" in method  # which finds its first exit, layer 4 of 5, too late
     assert max(drafted, default=0) < KEPT
 
 

@@ -5,7 +5,7 @@ import pytest
 from tiny import LOSSLESS, new_tokens, random_model
 
 from dynexit import DynexitError, LanguageModel, Sampling
-from dynexit.methods import make_controller, parse_settings
+from dynexit.methods import make_controller, parse_settings, split_name
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6]
 
@@ -22,7 +22,7 @@ def test_an_unknown_method_is_refused_by_name(model):
 
 @pytest.mark.parametrize("method", LOSSLESS)
 def test_an_unknown_setting_is_refused_by_name(model, method):
-    with pytest.raises(DynexitError, match=f"'{method}' has no setting 'volume'"):
+    with pytest.raises(DynexitError, match=f"'{split_name(method)}' has no setting 'volume'"):
         new_tokens(model, PROMPT, method, volume=11)
 
 

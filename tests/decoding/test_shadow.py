@@ -20,7 +20,10 @@ SAMPLINGS = {
 
 
 class Watched(Del):
-    """DEL that keeps what it is shown."""
+    """DEL as published, which keeps what it is shown."""
+
+    def __init__(self, **settings):
+        super().__init__(analysis="full", **settings)
 
     def start(self, num_layers):
         super().start(num_layers)
@@ -177,7 +180,7 @@ def test_drafted_confidences_are_the_shadow_tokens_confidences():
     assert told > 5
 
 
-@pytest.mark.parametrize("method", ["del", "del-e"])
+@pytest.mark.parametrize("method", ["del:analysis=full", "del-e:analysis=full"])
 def test_max_layer_bounds_what_is_analysed_and_chosen(method):
     model, seen = random_model(depth_gain=0.6), []
     controller = make_controller(method, max_layer=2)

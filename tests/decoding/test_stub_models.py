@@ -117,7 +117,7 @@ def test_the_sources_tell_what_became_of_every_draft():
 def test_del_goes_to_the_shallowest_layer_that_always_agrees(agreeing):
     model = always_agreeing(agreeing)
     prompt = [(5 * i + i * i) % 29 for i in range(40)]
-    sequence, _ = decode(model, prompt, "del", max_new_tokens=40)
+    sequence, _ = decode(model, prompt, "del:analysis=full", max_new_tokens=40)
     seeded = layer_logits(model, prompt).argmax(-1)
     matches = (seeded == seeded[-1])[:, 7:-1].double().mean(1)
     assert max(matches[: agreeing - 1], default=0) < 0.6

@@ -37,11 +37,12 @@ FAMILIES = {
 }
 # A pass costs much and its rows and layers little, so that whoever weighs costs drafts a lot.
 CHEAP_DRAFTS = Costs((1, 2), (1.0, 1.01), (0.1, 0.1), (0.0, 0.0), 0.01, 0.0, 1.0, 29)
-ALONE = [name for name in methods() if "second-model" not in make_controller(name).drafters]
+NAMES = *methods(), *(f"{name}:analysis=full" for name in methods() if name.startswith("del"))
+ALONE = [name for name in NAMES if "second-model" not in make_controller(name).drafters]
 LOSSLESS = [name for name in ALONE if make_controller(name).lossless]
 DRAFTING = [name for name in LOSSLESS if name != "vanilla"]
-# Those that draft with exits alone and read no clock, so that they always do the same.
-EXITING = [name for name in DRAFTING if not make_controller(name).reads_costs]
+# Those that draft with exits alone: where costs are given, they always do the same.
+EXITING = [name for name in DRAFTING if make_controller(name).drafters == ("early-exit",)]
 ADAPTIVE = [name for name in EXITING if make_controller(name).reads_shadow]
 
 

@@ -32,8 +32,8 @@ EXACT = (
     "layerskip:exit_layer=4,speculation_length=3",
     f"layerskip:exit_layer=2,speculation_length=5,draft_vocabulary={TRIMMED}",
     "finite-state:exit_layer=3",
-    "del-e",
-    "del:exit_layer=5,threshold=false",
+    "del-e:analysis=full",
+    "del:analysis=full,exit_layer=5,threshold=false",
 )
 
 

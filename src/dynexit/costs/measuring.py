@@ -90,7 +90,9 @@ class _Bench:
                 self._pass("pass 1", 1)
                 self._draft("copied draft", self.copy, self.exits[0], length)
             self._time("copied head", lambda: self.copy.read(self.model.embed([0])))
-        self._plain_rounds()
+        self._rounds("rounds", Controller())
+        if self.small:  # of a larger model's rounds it is next to nothing
+            self._rounds("analysed rounds", _Watching())
 
     def _pass(self, name: str, width: int, position: int | None = None) -> None:
         """All layers and the head, as one verification; of a larger model, some layers."""
@@ -144,13 +146,13 @@ class _Bench:
 
         self._time(f"{name} {exit_layer} {length}", draft)
 
-    def _plain_rounds(self) -> None:
-        """Some rounds of plain decoding, whatever they write."""
+    def _rounds(self, name: str, controller: Controller) -> None:
+        """Some plain steps, whatever they write."""
         limits = Limits(DRAFTS[-1], self.model.config.max_positions)
-        sequence = Sequence(self.model, [0], Controller(), Sampling(), limits, NoText())
+        sequence = Sequence(self.model, [0], controller, Sampling(), limits, NoText())
         finish(sequence)
         took = sequence.stats.decode_seconds / len(sequence.stats.rounds)
-        self.seconds.setdefault("rounds", []).append(took)
+        self.seconds.setdefault(name, []).append(took)
 
     def _time(self, name: str, action: Callable[[], object]) -> None:
         began = perf_counter()
@@ -182,6 +184,7 @@ class _Bench:
             draft_call=max(took[f"draft {few} {DRAFTS[0]}"] - short, 0.0),
             position=max((took["far"] - passes[0]) / self.layers / distance, 0.0),
             round=max(took["rounds"] - self.depth * layer[0] - head[0], 0.0),
+            analysis=max(took.get("analysed rounds", 0.0) - took["rounds"] - call[0], 0.0),
             vocabulary=self.model.choosable,
             context=self.near,
             copied_layer=self._per_layer(took, "copied draft", few, call[0]) if self.copy else 0.0,
@@ -194,6 +197,14 @@ class _Bench:
         short, long = (took[f"{name} {exit_layer} {length}"] for length in DRAFTS)
         token = (long - short) / (DRAFTS[1] - DRAFTS[0])
         return max((token - call) / exit_layer, 0.0)
+
+
+class _Watching(Controller):
+    """Asks for one layer's shadow tokens, by next to no head."""
+
+    reads_shadow = True
+    shadow_layers = (1,)
+    draft_vocabulary = FEW
 
 
 def _rising(seconds: list[float]) -> list[float]:

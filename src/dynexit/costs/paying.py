@@ -63,6 +63,16 @@ def pays(tokens: float, seconds: float, plain: float) -> bool:
     return tokens * plain >= MARGIN * seconds
 
 
+def round_seconds(
+    costs: Costs, layer: int, depth: int, vocabulary: int | None, longest: int
+) -> list[float]:
+    """Of rounds that draft 0, 1, ... `longest` tokens with a layer; of none, a plain step."""
+    token, ends, reused = draft_price(costs, layer, vocabulary)
+    verify = costs.verify(depth - reused)
+    drafting = [n * token + ends + verify[n + 1] for n in range(1, longest + 1)]
+    return [costs.verify(depth)[1], *drafting]
+
+
 class Promise(NamedTuple):
     """The best exit, a draft's best length with it, and what they promise over plain steps."""
 
@@ -87,10 +97,9 @@ def best_promise(
     plain = costs.verify(depth)[1]
     promises = []
     for layer, chance in agreement.items():
-        token, ends, reused = draft_price(costs, layer, vocabulary)
-        verify, accepted = costs.verify(depth - reused), accumulate(repeat(chance, LONGEST), mul)
+        seconds = round_seconds(costs, layer, depth, vocabulary, LONGEST)
+        accepted = accumulate(repeat(chance, LONGEST), mul)
         for length, tokens in enumerate(accumulate(accepted, initial=1.0)):
-            seconds = length * token + ends + verify[length + 1]
             if length:
-                promises.append(Promise(tokens * plain / seconds, layer, length))
+                promises.append(Promise(tokens * plain / seconds[length], layer, length))
     return max(promises, default=Promise(1.0, 0, 0))

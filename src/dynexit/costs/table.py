@@ -12,7 +12,7 @@ import numpy as np
 from dynexit.errors import DynexitError
 from dynexit.plain import build
 
-MOST_ROWS = 32
+MOST_ROWS = 66
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Costs:
         draft_call: of beginning a draft, however long.
         position: of one more position in the cache, per layer and pass.
         round: of everything around the passes of a round.
+        analysis: of bringing shadow tokens, beside unembedding their states.
         vocabulary: tokens of the whole head.
         copied_layer: of a layer of the copy for drafts, likewise; 0 where there is none.
         copied_head: of that copy's head.
@@ -50,6 +51,7 @@ class Costs:
     copied_head: float = 0.0
     draft_call: float = 0.0
     draft_depth: float = 0.0
+    analysis: float = 0.0
     _verifications: dict[int, list[float]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -82,6 +84,7 @@ class Costs:
             draft_call=0.0,
             position=company * self.position,
             round=0.0,
+            analysis=company * self.analysis,
             copied_layer=self.copied_layer * layer[0] / self.layer[0],
             copied_head=self.copied_head * self._at(self.head, company) / self.head[0] + around,
         )
@@ -180,8 +183,9 @@ def rough_costs(head: float, vocabulary: int) -> Costs:
 
     What rounds take corrects the unit, not the proportions.
     """
-    call = 0.1 * head
-    return Costs((1, 2), (1.0, 1.04), (head, 1.04 * head), (call, call), 0.9, 0.0, 1.0, vocabulary)
+    layer, call = (1.0, 1.04), 0.1 * head
+    sizes = (1, 2), layer, (head, 1.04 * head), (call, call), 0.9, 0.0, 1.0, vocabulary
+    return Costs(*sizes, analysis=1.0)
 
 
 ROUGH = rough_costs(2.0, 2**16)

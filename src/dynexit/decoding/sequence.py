@@ -375,7 +375,8 @@ def _layers_read(controller: Controller, depth: int) -> tuple[int, ...]:
     """Layers whose shadow tokens a controller reads, unless a plan says otherwise."""
     if not controller.reads_shadow:
         return ()
-    return tuple(range(1, (controller.shadow_layers or depth - 1) + 1))
+    layers = controller.shadow_layers
+    return tuple(range(1, depth)) if layers is None else layers
 
 
 def _judge(offer: Offer | None, text: list[int]) -> Judged | None:

@@ -52,4 +52,6 @@ def shadow_tokens(
     count, n, size = states.shape
     logits = yield Unembed(states.reshape(count * n, size), chooser.best_only, limit)
     tokens, confidence = chooser.shadow(logits, count, drafts, first)
-    return ShadowTokens(tokens == np.array(chosen), np.nan_to_num(confidence), layers)
+    if np.isnan(confidence).any():  # `nan_to_num` alone takes ten times as long
+        confidence = np.nan_to_num(confidence)
+    return ShadowTokens(tokens == np.array(chosen), confidence, layers)

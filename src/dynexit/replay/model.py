@@ -117,6 +117,7 @@ class TraceModel:
             )
         self.seconds += self._cost(start, stop, span)
         if states is not None:
+            self.seconds += self.costs.analysis
             states += self._after(hidden[-(keep or span.length) :], start + 1, stop).unbind()
         return self._after(hidden, stop, stop)[0]
 

@@ -78,7 +78,7 @@ class Auto(Controller):
     """
 
     reads_shadow: ClassVar[bool] = True
-    reads_costs: ClassVar[bool] = True
+    reads_costs = True
     reads_sample: ClassVar[bool] = True
 
     exits: bool = True
@@ -101,7 +101,7 @@ class Auto(Controller):
         super().start(num_layers)
         self._started, self._costs = True, self.costs or ROUGH
         self._layers = self._candidates() if self.exits else ()
-        self.shadow_layers = max(self._layers, default=1)
+        self.shadow_layers = self._layers
         self._layer = self._nearest(BEGIN * num_layers)
         self._least = 0 if self._promising() else ENOUGH
         self._exits, self._found = ExitEstimates(self._layers, self.sample), LookupEstimates()

@@ -26,12 +26,12 @@ class Controller:
     """
 
     reads_shadow: ClassVar[bool] = False  # whether rounds must carry shadow tokens
-    shadow_layers: int | None = None  # of layers 1 to this one; None is all but the last
+    shadow_layers: tuple[int, ...] | None = None  # these layers'; None is of all but the last
     prompt_positions: int = 0  # of the prompt whose shadow tokens `observe_prompt` gets
     lossless: ClassVar[bool] = True
     drafters: tuple[str, ...] = ("early-exit",)  # those that its plans may name
     int8: bool = False  # whether it drafts with a copy of the first layers in int8
-    reads_costs: ClassVar[bool] = False  # whether `costs` must be there
+    reads_costs = False  # whether `costs` must be there
     costs: "Costs | None" = None  # of passes on this machine
     reads_sample: ClassVar[bool] = False  # whether `sample` is wanted, where there is one
     sample: ShadowTokens | None = None  # what this model's exits said of some other text

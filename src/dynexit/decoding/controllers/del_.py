@@ -2,8 +2,10 @@
 
 Every layer's acceptance rate is read off shadow tokens. The exit layer is the one that promises
 most Token-per-Layer; drafting stops where the confidence falls below a threshold of that layer's.
+Not responsible for what is known of each layer (`analysis.py`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, ClassVar, Literal
@@ -11,65 +13,98 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dynexit.costs.paying import round_seconds
+from dynexit.costs.table import ROUGH, Costs
+from dynexit.decoding.controllers.analysis import Analysis, BudgetAnalysis, spaced
 from dynexit.decoding.controllers.base import LONGEST, Controller, Layer, check_exit_layer
-from dynexit.decoding.records import PLAIN_STEP, Plan, Round, ShadowTokens
+from dynexit.decoding.records import Plan, Round, ShadowTokens
 from dynexit.errors import DynexitError
 from dynexit.plain import Within
 
 Floats = NDArray[np.float64]
 
 
-def token_per_layer(rates: Floats, d_max: int, num_layers: int) -> Floats:
-    """TPL(l, d), [len(rates), d_max + 1]: expected tokens of a round over layers loaded.
+def expected_tokens(rates: Floats, d_max: int) -> Floats:
+    """Of rounds that draft 0, 1, ... d_max tokens with each layer, [len(rates), d_max + 1].
 
     The sum of a^k rather than its closed form, since a rate may be 1 (DEL, section 3.2).
 
     Args:
-        rates: acceptance rate of layers 1, 2, ...; NaN where nothing has been observed.
+        rates: acceptance rates; NaN where nothing has been observed.
     """
-    lengths = np.arange(d_max + 1)
-    expected = np.cumsum(rates[:, None] ** lengths, axis=1)
+    expected = np.cumsum(rates[:, None] ** np.arange(d_max + 1), axis=1)
     expected[np.isnan(rates)] = np.nan  # NaN to the power 0 would be 1
-    loaded = np.arange(1, len(rates) + 1)[:, None] * lengths + num_layers
-    return expected / loaded
+    return expected
+
+
+def loaded_layers(layers: Sequence[int], d_max: int, num_layers: int) -> Floats:
+    """What such rounds load: DEL's cost."""
+    return np.array(layers)[:, None] * np.arange(d_max + 1.0) + num_layers
 
 
 @dataclass
 class Del(Controller):
-    """DEL. The defaults are the paper's.
+    """DEL. With `analysis="full"` all other defaults are the paper's.
 
     Settings:
+        analysis: "full": every layer in every round, by the whole head; "budget": a few layers in
+            some rounds, by its first tokens, so that it takes 3 % of the time.
+        cost: an exit is chosen by tokens per "layers" loaded, or per second as "measured" on this
+            machine; None is measured on a budget, else layers.
+        cap: "threshold": the length comes from the threshold alone; "planned": it also ends at the
+            d of the maximum, where 0 is a plain step; None is planned where costs are measured,
+            else threshold.
         omega: decay of all counters per round, a memory of 1 / (1 - omega) rounds.
         d_max: longest speculation length.
         prompt_positions: positions of the prompt that seed the counters.
-        cap: "threshold", as published: the length comes from the threshold alone; "planned": it
-            also ends at the d of the maximum, where 0 is a plain step.
         threshold: off, the length is always the planned one (DEL-E).
         exit_layer: fixes the exit layer (DEL-d).
         min_layer: shallowest layer that may be chosen (4 is DEL-E-lim).
-        max_layer: deepest layer that is analysed and may be chosen; None is all but the last. The
-            analysis costs a head for each layer and position.
+        max_layer: deepest layer that is analysed and may be chosen; None is all but the last.
     """
 
     reads_shadow: ClassVar[bool] = True
 
+    analysis: Literal["full", "budget"] = "budget"
+    cost: Literal["layers", "measured"] | None = None
+    cap: Literal["threshold", "planned"] | None = None
     omega: Annotated[float, Within(0, 1, above=True)] = 0.95
     d_max: Annotated[int, Within(1, LONGEST)] = 18
     prompt_positions: Annotated[int, Within(0, LONGEST)] = 32
-    cap: Literal["threshold", "planned"] = "threshold"
     threshold: bool = True
     exit_layer: Layer | None = None
     min_layer: Layer = 1
     max_layer: Layer | None = None
 
+    def __post_init__(self) -> None:
+        self._budget = self.analysis == "budget"
+        self._measured = (self.cost or ("measured" if self._budget else "layers")) == "measured"
+        self._planned = (self.cap or ("planned" if self._measured else "threshold")) == "planned"
+        self.reads_costs = self._budget or self._measured
+
     def start(self, num_layers: int) -> None:
-        """Forget everything: rows of the counters are matched and mismatched shadow tokens."""
+        """Forget everything."""
         super().start(num_layers)
         self._check()
-        self._fixed = self.exit_layer
-        self.shadow_layers = min(self.max_layer or num_layers, num_layers - 1)
-        self._counts = np.zeros((2, self.shadow_layers))
-        self._confidence = np.zeros_like(self._counts)
+        self._fixed = self._fixed_exit()
+        self._chosen: Plan | None = None
+        first, last = self.min_layer, min(self.max_layer or num_layers, num_layers - 1)
+        if self._budget:
+            layers = (self._fixed,) if self._fixed else spaced(first, last)
+        else:
+            layers = tuple(range(1, last + 1))
+        self.shadow_layers = self._layers = layers
+        allowed = [first <= layer == (self._fixed or layer) for layer in layers]
+        self._eligible = np.array(allowed)[:, None]
+        kind = BudgetAnalysis if self._budget else Analysis
+        self._analysis = kind(layers, self.omega)
+        self._prices = loaded_layers(layers, self.d_max, num_layers)
+        if self.reads_costs:
+            self._company = 1
+            self._reckon(self.costs or ROUGH)
+
+    def _fixed_exit(self) -> int | None:
+        return self.exit_layer
 
     def _check(self) -> None:
         check_exit_layer(self.exit_layer, self.num_layers)
@@ -88,68 +123,71 @@ class Del(Controller):
 
     def observe_prompt(self, shadow: ShadowTokens) -> None:
         """Seed the counters."""
-        self._count(shadow)
+        self._analysis.observe_prompt(shadow)
 
     def observe(self, finished: Round) -> None:
-        """Decay, then count the round's committed positions."""
-        self._counts *= self.omega
-        self._confidence *= self.omega
-        if finished.shadow is not None:
-            self._count(finished.shadow)
+        """Count what the last round did."""
+        if self._analysis.observe(finished):
+            self._chosen = None
 
-    def _count(self, shadow: ShadowTokens) -> None:
-        matched, confidence = shadow.matched, shadow.confidence
-        hits, sure = matched.sum(1), (confidence * matched).sum(1)
-        self._counts += hits, matched.shape[1] - hits
-        self._confidence += sure, confidence.sum(1) - sure
+    def share(self, company: int) -> None:
+        """Costs of passes that so many share, by powers of two."""
+        if self.reads_costs and company != self._company:
+            self._company = company
+            self._reckon((self.costs or ROUGH).shared(1 << (company - 1).bit_length()))
+
+    def _reckon(self, costs: Costs) -> None:
+        """Price rounds and analyses anew."""
+        shape = self.num_layers, self.draft_vocabulary, self.d_max
+        seconds = [round_seconds(costs, layer, *shape) for layer in self._layers]
+        if self._measured:
+            self._prices, self._chosen = np.array(seconds), None
+        self._analysis.price(costs, seconds, self.draft_vocabulary, self._company == 1)
 
     def acceptance_rates(self) -> Floats:
-        """Decayed rate per layer 1..L-1; NaN where a layer has no observation."""
-        seen = self._counts.sum(0)
-        return np.divide(self._counts[0], seen, out=np.full_like(seen, np.nan), where=seen > 0)
+        """Decayed rate of each analysed layer; NaN where one has no observation."""
+        return self._analysis.rates()
+
+    def promises(self, rates: Floats) -> Floats:
+        """Expected tokens over cost of rounds that draft 0, 1, ... d_max tokens with each analysed
+        layer; 0 where it may not be chosen, or has no rate.
+        """
+        promises = expected_tokens(rates, self.d_max) / self._prices
+        return np.fmax(promises, 0.0) * self._eligible
 
     def plan(self) -> Plan:
-        """The layer of the greatest TPL, and the length by the settings."""
-        layer, length = self._best()
-        if layer == 0:
-            return PLAIN_STEP
-        threshold = self._threshold_of(layer) if self.threshold else None
-        if self.cap == "planned" or not self.threshold:
-            return Plan(layer, length, threshold)
-        return Plan(layer, self.d_max, threshold)
+        """The layer of the greatest promise, and the length by the settings."""
+        if self._chosen is None:
+            self._chosen = self._choose()
+        return self._analysis.planned(self._chosen)
 
-    def _best(self) -> tuple[int, int]:
-        """(layer, d) of the maximum; layer 0 where no layer is eligible.
+    def _choose(self) -> Plan:
+        promises = self.promises(self.acceptance_rates())
+        if not promises.any():
+            return Plan(shadow=self._analysis.shadow)
+        hoped = self.promises(self._analysis.hopes()).max(1)
+        self._analysis.rank(promises.max(), hoped)
+        row, length = self._best(promises)
+        threshold = self._analysis.threshold(row) if self.threshold else None
+        if self.threshold and not self._planned:
+            length = self.d_max
+        return Plan(self._layers[row], length, threshold, shadow=self._analysis.shadow)
+
+    def _best(self, promises: Floats) -> tuple[int, int]:
+        """(row, d) of the maximum.
 
         At d = 0 all layers are equal, so where that is the maximum, the layer is the best of d = 1.
         """
-        tpl = token_per_layer(self.acceptance_rates(), self.d_max, self.num_layers)
-        first, last = (1, len(tpl)) if self._fixed is None else (self._fixed, self._fixed)
-        first = max(first, self.min_layer)
-        eligible = np.fmax(tpl[first - 1 : last], 0.0)  # 0 where a layer has no observation
-        if not eligible.any():
-            return 0, 0
-        layer, length = divmod(int(eligible.argmax()), self.d_max + 1)
-        if length == 0:
-            layer = int(eligible[:, 1].argmax())
-        return first + layer, length
-
-    def _threshold_of(self, layer: int) -> float | None:
-        """Midpoint of the mean confidences; None while the layer has seen only one kind."""
-        counts = self._counts[:, layer - 1]
-        if min(counts) <= 0:
-            return None
-        return float((self._confidence[:, layer - 1] / counts).mean())
+        row, length = divmod(int(promises.argmax()), self.d_max + 1)
+        return (row, length) if length else (int(promises[:, 1].argmax()), 0)
 
 
 @dataclass
 class DelFixedExit(Del):
     """DEL-d: the length is dynamic, the exit layer a setting (a quarter of the depth)."""
 
-    def start(self, num_layers: int) -> None:
-        """Settle the exit layer."""
-        super().start(num_layers)
-        self._fixed = check_exit_layer(self.exit_layer, num_layers)
+    def _fixed_exit(self) -> int:
+        return check_exit_layer(self.exit_layer, self.num_layers)
 
 
 METHODS = {
