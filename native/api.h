@@ -66,12 +66,12 @@ typedef struct {
     int32_t drafted;
 } dx_drafted;
 
-// What is read off rows' first `choosable` logits without writing them: the best id, its logit, and the
+// What is read off rows' first `vocabulary_size` logits without writing them: the best id, its logit, and the
 // logarithm of the sum of all exponentials.
 typedef struct {
     int64_t* best;
     float *best_logit, *log_sum;
-    int32_t choosable;
+    int32_t vocabulary_size;
 } dx_readings;
 
 // Memory to read with all threads of a model, units of 256 bytes: each reads at so many places at once (1, 2, 4
@@ -113,7 +113,7 @@ typedef struct {
     int (*run)(void*, const dx_span* spans, int count, float* hidden, int first, int last,
                const dx_angles*, float* states, int keep);
     int (*draft)(void*, const dx_drafting*, void* cache, int start, int64_t newest, const dx_angles*, dx_drafted*);
-    int (*unembed)(void*, const float* hidden, int rows, int choosable, float* logits, int64_t* best,
+    int (*unembed)(void*, const float* hidden, int rows, int vocabulary_size, float* logits, int64_t* best,
                    float* best_logit, float* log_sum);
     int (*verify)(void*, const dx_span*, const int64_t* tokens, float* hidden, int first, int last,
                   const dx_angles*, dx_readings*);

@@ -95,10 +95,10 @@ inline void check_layers(const Model& m, int first, int last) {
         require(m.layers[l].filled(), "layer ", l + 1, " holds no weights here.");
 }
 
-inline void check_head(const Model& m, int rows, int choosable) {
+inline void check_head(const Model& m, int rows, int vocabulary_size) {
     require(rows >= 0 && rows <= kMost, rows, " rows cannot be run.");
     require(m.head.filled() && !m.final_norm.empty(), "this model has no head.");
-    require(choosable >= 1 && choosable <= m.head.outputs, choosable, " tokens cannot be read of a head of ",
+    require(vocabulary_size >= 1 && vocabulary_size <= m.head.outputs, vocabulary_size, " tokens cannot be read of a head of ",
             m.head.outputs, ".");
 }
 

@@ -195,12 +195,12 @@ int draft(void* model, const dx_drafting* plan, void* cache, int start, int64_t 
     });
 }
 
-int unembed(void* model, const float* hidden, int rows, int choosable, float* logits, int64_t* best,
+int unembed(void* model, const float* hidden, int rows, int vocabulary_size, float* logits, int64_t* best,
             float* best_logit, float* log_sum) {
     const Model& m = model_of(model);
     return guarded([&] {
-        check_head(m, rows, choosable);
-        Unembedding unembedding(m, hidden, rows, choosable);
+        check_head(m, rows, vocabulary_size);
+        Unembedding unembedding(m, hidden, rows, vocabulary_size);
         if (logits) unembedding.logits(logits);
         else unembedding.readings(best, best_logit, log_sum);
     });
@@ -212,10 +212,10 @@ int verify(void* model, const dx_span* span, const int64_t* tokens, float* hidde
     return guarded([&] {
         check_layers(m, first, last);
         const int rows = int(check_spans(m, span, 1, *angles));
-        check_head(m, rows, to->choosable);
+        check_head(m, rows, to->vocabulary_size);
         if (tokens) embed_rows(m, tokens, rows, hidden);
         run_layers(m, span, 1, hidden, first, last, *angles, nullptr, 0);
-        Unembedding(m, hidden, rows, to->choosable).readings(to->best, to->best_logit, to->log_sum);
+        Unembedding(m, hidden, rows, to->vocabulary_size).readings(to->best, to->best_logit, to->log_sum);
     });
 }
 

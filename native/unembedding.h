@@ -17,12 +17,12 @@ struct Reading {
     Reading() { std::fill_n(logits, kRanks, -INFINITY); }
     float log_sum() const { return logits[0] + std::log(total); }
 
-    // Logits of a vector of ids from `first`, of which those from `choosable` on do not count.
-    void take(int64_t first, Floats given, int64_t choosable) {
-        if (first >= choosable) return;
+    // Logits of a vector of ids from `first`, of which those from `vocabulary_size` on do not count.
+    void take(int64_t first, Floats given, int64_t vocabulary_size) {
+        if (first >= vocabulary_size) return;
         float part[kLanes];
         store(part, given);
-        for (int64_t i = choosable - first; i < kLanes; ++i) part[i] = -INFINITY;
+        for (int64_t i = vocabulary_size - first; i < kLanes; ++i) part[i] = -INFINITY;
         const float highest = maximum(load(part));
         if (!(highest <= logits[0])) {  // higher, or not a number
             total *= std::exp(logits[0] - highest);
@@ -71,8 +71,8 @@ struct Reading {
 
 class Unembedding {
   public:
-    Unembedding(const Model& model, const float* hidden, int rows, int choosable)
-        : model_(model), rows_(rows), choosable_(choosable), groups_((choosable + kGroup - 1) / kGroup),
+    Unembedding(const Model& model, const float* hidden, int rows, int vocabulary_size)
+        : model_(model), rows_(rows), vocabulary_size_(vocabulary_size), groups_((vocabulary_size + kGroup - 1) / kGroup),
           parts_((groups_ + kPartGroups - 1) / kPartGroups), normed_(rows * spaced(model.shape.hidden)) {
         for (int r = 0; r < rows; ++r) {
             float* normed = &normed_[r * spaced(model.shape.hidden)];
@@ -84,7 +84,7 @@ class Unembedding {
 
     void logits(float* to) {
         each_vector([&](int, int row, int first, Floats value) {
-            store(to + size_t(row) * choosable_ + first, value, choosable_ - first);
+            store(to + size_t(row) * vocabulary_size_ + first, value, vocabulary_size_ - first);
         });
     }
 
@@ -103,7 +103,7 @@ class Unembedding {
     std::vector<Reading<kRanks>> choices() {
         std::vector<Reading<kRanks>> found(size_t(parts_) * rows_);
         each_vector([&](int part, int row, int first, Floats value) {
-            found[size_t(part) * rows_ + row].take(first, value, choosable_);
+            found[size_t(part) * rows_ + row].take(first, value, vocabulary_size_);
         });
         for (int part = 1; part < parts_; ++part)
             for (int row = 0; row < rows_; ++row) found[row].join(found[size_t(part) * rows_ + row]);
@@ -128,7 +128,7 @@ class Unembedding {
     }
 
     const Model& model_;
-    const int rows_, choosable_, groups_, parts_;
+    const int rows_, vocabulary_size_, groups_, parts_;
     std::vector<float> normed_;
 };
 

@@ -28,19 +28,21 @@ def read_exits(model: Model, ids: Sequence[int]) -> LayerReadings:
     read.
     """
     given = torch.tensor(ids, device=model.device)
-    return read_layers(model, given, trimmed_vocabulary(model.choosable))
+    return read_layers(model, given, trimmed_vocabulary(model.vocabulary_size))
 
 
 def promise(model: Model, agreement: Sequence[float], costs: Costs) -> Promise:
     """What the best exit promises, by the agreement of layers 1, 2, ... with the last."""
     exits = dict(enumerate(agreement, start=1))
-    return best_promise(costs, model.config.num_layers, exits, trimmed_vocabulary(model.choosable))
+    return best_promise(
+        costs, model.config.num_layers, exits, trimmed_vocabulary(model.vocabulary_size)
+    )
 
 
 @torch.inference_mode()
 def sample_exits(model: Model, ids: Sequence[int]) -> ShadowTokens:
     """What every exit, by the part of the head that drafts read, says of a sample's tokens."""
-    few, limit = list(ids[:SAMPLED]), trimmed_vocabulary(model.choosable)
+    few, limit = list(ids[:SAMPLED]), trimmed_vocabulary(model.vocabulary_size)
     tokens, confidence = drive(model, layer_predictions(model, few, 1, len(few), limit))
     layers = tuple(range(1, model.config.num_layers))
     return ShadowTokens(tokens[:-1] == tokens[-1], confidence[:-1], layers)
@@ -56,7 +58,7 @@ def why_none_pays(model: Model, sample: ShadowTokens) -> str | None:
     costs, by = kept_costs(model), "what passes cost on this machine"
     if costs is None:
         config, by = model.config, "the sizes of its layers and its head"
-        costs = rough_costs(config.head_parameters / config.layer_parameters, model.choosable)
+        costs = rough_costs(config.head_parameters / config.layer_parameters, model.vocabulary_size)
     best = promise(model, agreement, costs)
     if best.pays:
         return None

@@ -60,7 +60,7 @@ class Generation:
             decoding.new_tokens,
             decoding.stats,
             decoding.finish_reason,
-            decoding.chooser.seed,
+            decoding.sampler.seed,
         )
 
 
@@ -101,7 +101,7 @@ class LanguageModel:
         self.folder = folder
         self._seconds: list[LanguageModel] = []  # found to share our vocabulary
         if tokenizer is not None:
-            model.choosable = min(model.choosable, tokenizer.size)
+            model.vocabulary_size = min(model.vocabulary_size, tokenizer.size)
 
     @property
     def num_layers(self) -> int:
@@ -210,7 +210,7 @@ class LanguageModel:
             check_whole("logprobs", logprobs, 0)
         ends = frozenset(self._checked(stop_token_ids)) | (frozenset() if ignore_eos else self.eos)
         limits = Limits(max_new_tokens, self.model.config.max_positions, ends, min_new_tokens)
-        limits.check(len(tokens), self.model.choosable)
+        limits.check(len(tokens), self.model.vocabulary_size)
         stops = stop_strings(stop)
         if stops and self.tokenizer is None:
             raise DynexitError("stop strings need a tokenizer, and this checkpoint has none.")
@@ -231,10 +231,10 @@ class LanguageModel:
             raise DynexitError("draft_model is no model: give one that dynexit.load has made.")
         if other in self._seconds:
             return other.model
-        if other.model.choosable != self.model.choosable:
+        if other.model.vocabulary_size != self.model.vocabulary_size:
             raise DynexitError(
-                f"{other.name} has {other.model.choosable} tokens and {self.name} "
-                f"{self.model.choosable}: a draft model needs the same vocabulary."
+                f"{other.name} has {other.model.vocabulary_size} tokens and {self.name} "
+                f"{self.model.vocabulary_size}: a draft model needs the same vocabulary."
             )
         if self.tokenizer and other.tokenizer and not self.tokenizer.agrees_with(other.tokenizer):
             raise DynexitError(
@@ -251,7 +251,7 @@ class LanguageModel:
             DynexitError: the tokenizer makes none of it, or ids that this model does not have.
         """
         if self.tokenizer is None:
-            ids = [position % self.model.choosable for position in range(64)]
+            ids = [position % self.model.vocabulary_size for position in range(64)]
         else:
             ids = self.prompt_tokens(text)
         return ids[: self.model.config.max_positions]
@@ -282,7 +282,7 @@ class LanguageModel:
         return self._checked(ids)
 
     def _checked(self, ids: Sequence[int]) -> list[int]:
-        limit = self.model.choosable
+        limit = self.model.vocabulary_size
         if wrong := [token for token in ids if not 0 <= token < limit]:
             raise DynexitError(f"token id {wrong[0]} is outside the vocabulary of {limit} tokens.")
         return list(ids)

@@ -74,7 +74,7 @@ def test_costs_are_measured_once_and_kept(checkpoint: Path, tmp_path: Path, monk
     assert all(seconds > 0 for seconds in (*first.layer, *first.head))
     assert list(first.head) == sorted(first.head)  # more rows are never cheaper
     assert first.draft(1) >= 0
-    assert first.vocabulary == model.choosable
+    assert first.vocabulary == model.vocabulary_size
     file.write_text(file.read_text()[:20])
     assert costs_of(load(checkpoint, check=False).model) == made[1]  # measured anew
 
@@ -85,7 +85,7 @@ def test_what_one_text_asks_for_changes_no_other(checkpoint: Path, tmp_path: Pat
     costs = lm.costs
     narrow = lm.sequence([5, 6, 7], "auto:int8=true,draft_vocabulary=1").controller
     copy = lm.model.draft_copy
-    assert copy.kept_tokens == trimmed_vocabulary(lm.model.choosable)
+    assert copy.kept_tokens == trimmed_vocabulary(lm.model.vocabulary_size)
     assert copy.kept_layers == lm.num_layers // 2
     after = lm.sequence([5, 6, 7], "auto").controller
     assert after.costs is costs is lm.costs

@@ -109,7 +109,7 @@ def unmeasured(tmp_path: Path, monkeypatch):
     """Nothing is known of any model, and what is measured is a table."""
     monkeypatch.setenv("DYNEXIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(
-        store, "measure_costs", lambda model, copied: rough_costs(12.0, model.choosable)
+        store, "measure_costs", lambda model, copied: rough_costs(12.0, model.vocabulary_size)
     )
 
 

@@ -15,7 +15,7 @@ from tiny import LLAMA, decode, layer_logits, random_model
 from dynexit import Sampling
 from dynexit.decoding.acceptance import accept
 from dynexit.decoding.records import Draft, Verdict
-from dynexit.decoding.sampling import Chooser
+from dynexit.decoding.sampling import Sampler
 
 FEW, MANY = 3_000, 100_000  # draws
 TEXTS, MANY_TEXTS = 600, 6_000
@@ -47,7 +47,7 @@ def fits(counts, probabilities, least=5.0):
 
 def distribution(logits, rule, tokens=()):
     """Probabilities after all filters."""
-    return Chooser(rule, tokens).process(logits[None])[0].softmax(-1)
+    return Sampler(rule, tokens).process(logits[None])[0].softmax(-1)
 
 
 def speculative(**filters):
@@ -56,12 +56,12 @@ def speculative(**filters):
 
 def verdicts(rule, proposal, draws):
     """(draft, verdict) of drafts of one token drawn from the proposal."""
-    chooser, dice = Chooser(rule, []), torch.Generator().manual_seed(11)
-    processed = chooser.process(proposal[None])
+    sampler, dice = Sampler(rule, []), torch.Generator().manual_seed(11)
+    processed = sampler.process(proposal[None])
     drafts = torch.multinomial(processed[0].softmax(-1), draws, replacement=True, generator=dice)
     logits = TARGET.repeat(2, 1)
     for token in drafts.tolist():
-        yield token, accept(Draft([token], logits=[processed]), logits, chooser)
+        yield token, accept(Draft([token], logits=[processed]), logits, sampler)
 
 
 def check_first_tokens(rule, draws):
@@ -97,9 +97,9 @@ def test_every_position_has_its_own_target_and_its_own_proposal():
     rule, dice = speculative(), torch.Generator().manual_seed(1)
     proposals, targets = [TARGET[None], PROPOSAL[None]], torch.stack([TARGET, TARGET.flip(0)] * 2)
     q = torch.cat(proposals).softmax(-1)
-    chooser, counts = Chooser(rule, []), np.zeros((2, len(TARGET)))
+    sampler, counts = Sampler(rule, []), np.zeros((2, len(TARGET)))
     for drafts in torch.multinomial(q, 2 * FEW, replacement=True, generator=dice).T.tolist():
-        verdict = accept(Draft(drafts, logits=proposals), targets[:3], chooser)
+        verdict = accept(Draft(drafts, logits=proposals), targets[:3], sampler)
         emitted = [*drafts[: verdict.accepted], verdict.token]
         assert len(emitted) > 1  # the first proposal is the target
         counts[0, emitted[0]] += 1
@@ -118,9 +118,9 @@ def test_where_the_draft_is_the_target_all_is_accepted_and_the_bonus_is_the_targ
 
 def test_a_plain_step_draws_from_the_target():
     rule, counts = speculative(top_k=4), [0] * len(TARGET)
-    chooser = Chooser(rule, [])
+    sampler = Sampler(rule, [])
     for _ in range(FEW):
-        counts[accept(Draft(), TARGET[None], chooser).token] += 1
+        counts[accept(Draft(), TARGET[None], sampler).token] += 1
     assert fits(counts, distribution(TARGET, rule).numpy())
 
 
@@ -129,15 +129,15 @@ def test_shared_noise_is_the_targets_distribution_over_seeds(position):
     rule = Sampling(temperature=0.8, top_k=5)
     counts = [0] * len(TARGET)
     for seed in range(FEW):
-        chooser = Chooser(replace(rule, seed=seed), range(position))
-        counts[chooser.choose(TARGET[None]).tokens[0]] += 1
+        sampler = Sampler(replace(rule, seed=seed), range(position))
+        counts[sampler.choose(TARGET[None]).tokens[0]] += 1
     assert fits(counts, distribution(TARGET, rule).numpy())
 
 
 def test_shared_noise_is_the_targets_distribution_over_positions_and_its_neighbours():
     rule = Sampling(temperature=1.0, seed=3)
     rows = 5_000
-    tokens = Chooser(rule, []).choose(TARGET.repeat(rows, 1)).tokens
+    tokens = Sampler(rule, []).choose(TARGET.repeat(rows, 1)).tokens
     p = distribution(TARGET, rule).numpy()
     assert fits(np.bincount(tokens, minlength=len(p)), p)
     pairs = Counter(itertools.pairwise(tokens))
@@ -157,7 +157,7 @@ def test_shared_noise_is_the_targets_distribution_over_positions_and_its_neighbo
 )
 def test_greedy_keeps_the_longest_prefix_that_the_target_would_write(drafted, chosen, verdict):
     logits = torch.eye(5)[chosen]
-    got = accept(Draft(drafted), logits, Chooser(Sampling(), [0]))
+    got = accept(Draft(drafted), logits, Sampler(Sampling(), [0]))
     assert got == verdict
     whole = "bonus" if drafted else "target"
     assert got.source == (whole if verdict.accepted == len(drafted) else "recovered")
@@ -221,5 +221,5 @@ def test_whole_texts_of_shared_noise():
 
 @pytest.mark.parametrize("temperature", [1e-30, 1e-39, 1e-45])
 def test_a_temperature_next_to_zero_is_greedy(temperature):
-    chooser = Chooser(Sampling(temperature=temperature, seed=0), [0])
-    assert chooser.choose(torch.tensor([[1.0, 5.0, 3.0]])).tokens == [1]
+    sampler = Sampler(Sampling(temperature=temperature, seed=0), [0])
+    assert sampler.choose(torch.tensor([[1.0, 5.0, 3.0]])).tokens == [1]

@@ -144,8 +144,8 @@ def test_in_company_drafts_must_pay_for_rows_that_are_no_longer_free():
     controller = with_costs(free_alone)
     controller.start(8)
     lengths = []
-    for company in (1, 16, 1):
-        controller.share(company)
+    for batch_size in (1, 16, 1):
+        controller.share(batch_size)
         pace = controller._pace.rate
         lengths.append(controller.plan().speculation_length)
         assert pace * controller._plain() == pytest.approx(HOPE)  # it follows the costs
@@ -156,8 +156,8 @@ def test_others_do_not_wait_for_an_analysis():
     controller = with_costs(DEAR_DRAFTS)
     controller.start(8)
     analysed = []
-    for company in (1, 2):
-        controller.share(company)
+    for batch_size in (1, 2):
+        controller.share(batch_size)
         plans = []
         for _ in range(ANALYSED):
             plans.append(controller.plan())

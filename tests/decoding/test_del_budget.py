@@ -211,8 +211,8 @@ def test_a_layer_that_nobody_has_looked_at_for_long_is_analysed_again():
 def test_in_company_nothing_is_analysed_and_prices_are_those_of_company():
     controller = priced()
     controller.observe_prompt(of_layers(controller.shadow_layers, *[[0.9, -0.1]] * 7))
-    for company, asks in ((1, True), (3, False), (1, True)):
-        controller.share(company)
+    for batch_size, asks in ((1, True), (3, False), (1, True)):
+        controller.share(batch_size)
         plans = []
         for _ in range(90):
             plans.append(controller.plan())

@@ -45,12 +45,14 @@ def test_every_exit_that_auto_takes(family, exit_layer):
     assert model.draft_copy.kept_layers == 2  # deeper exits draft with the model itself
 
 
-@pytest.mark.parametrize("company", [1, 3])
+@pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.parametrize("exit_layer", [1, 2, 3, 4])
-def test_exits_deeper_than_the_copy_draft_with_the_model_itself(exit_layer, company):
+def test_exits_deeper_than_the_copy_draft_with_the_model_itself(exit_layer, batch_size):
     model = native()
     model.copy_for_drafts(2, 29)
-    texts = [LanguageModel(model).sequence(PROMPT, Copied(exit_layer, 3)) for _ in range(company)]
+    texts = [
+        LanguageModel(model).sequence(PROMPT, Copied(exit_layer, 3)) for _ in range(batch_size)
+    ]
     generate_together(texts, Scheduler(model))
     assert all(text.new_tokens[:LENGTH] == vanillas() for text in texts)
     assert all(text.stats.drafted for text in texts)

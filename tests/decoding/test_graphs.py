@@ -202,8 +202,8 @@ def test_padding_of_the_vocabulary_is_never_read():
     graphs = RecordedTransformer(random_model(), thrice)
     hidden = torch.randn(6, LLAMA.hidden_size, dtype=graphs.dtype)
     graphs.read(hidden)
-    graphs.choosable = 9
-    assert graphs.eager.choosable == 9
+    graphs.vocabulary_size = 9
+    assert graphs.eager.vocabulary_size == 9
     assert graphs.read(hidden).tokens.tolist() == graphs.unembed(hidden).argmax(-1).tolist()
 
 

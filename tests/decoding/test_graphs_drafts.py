@@ -52,10 +52,10 @@ def started(model, plan, eos=frozenset(), reads=True):
 
 
 @torch.inference_mode()
-def draft_of(model, plan, eos, company):
+def draft_of(model, plan, eos, batch_size):
     sequence = started(model, plan, eos)
     drive(model, sequence.prefill())
-    sequence.company = company
+    sequence.batch_size = batch_size
     draft = drive(model, EarlyExitDrafter().draft(sequence, plan))
     draft.arrive()
     return draft
@@ -195,7 +195,7 @@ def test_texts_that_share_passes(graphs):
     sequences = [started(graphs, plan) for plan in plans]
 
     def whole(sequence):
-        sequence.company = len(plans)
+        sequence.batch_size = len(plans)
         yield from sequence.prefill()
         while sequence.finish_reason is None:
             yield from sequence.round()

@@ -91,7 +91,7 @@ def test_a_round_never_drafts_more_than_the_text_has_room_for(method):
     sequence, _ = decode(model_of(0.6), PROMPT, method, 20)
     written = 1
     for finished in sequence.stats.rounds:
-        assert written + finished.drafted + 1 <= 20
+        assert written + finished.depth + 1 <= 20
         written += finished.tokens
 
 

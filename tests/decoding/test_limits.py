@@ -95,12 +95,12 @@ def test_speculative_acceptance_never_draws_an_end_too_early(model, eos, method)
 
 def test_drafts_are_read_fast_again_once_the_text_may_end(model, eos):
     sequence, _ = decode(model, PROMPT, "layerskip", COUNT, eos)
-    assert sequence.chooser.best_only
+    assert sequence.sampler.best_only
     lm = LanguageModel(model, eos=eos)
     held = lm.sequence(PROMPT, "layerskip", max_new_tokens=COUNT, min_new_tokens=2)
-    assert not held.chooser.best_only
+    assert not held.sampler.best_only
     held.tokens += [10, 11]
-    assert held.chooser.best_only
+    assert held.sampler.best_only
 
 
 @pytest.mark.parametrize("count", [0, 3])

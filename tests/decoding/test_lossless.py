@@ -24,7 +24,7 @@ from tiny import (
 from dynexit import LanguageModel, Sampling
 from dynexit.decoding import sequence as sequence_module
 from dynexit.decoding.controllers import methods
-from dynexit.decoding.sampling import Chooser
+from dynexit.decoding.sampling import Sampler
 from dynexit.methods import make_controller
 from dynexit.model.config import ModelConfig
 from dynexit.model.families import families
@@ -79,7 +79,7 @@ def test_vanilla_samples_from_a_fresh_forward_pass(options):
     model, rule = model_of("llama", 1.0), Sampling(**options, seed=5)
 
     def choose(logits, tokens):
-        return Chooser(rule, tokens).choose(logits[None]).tokens[0]
+        return Sampler(rule, tokens).choose(logits[None]).tokens[0]
 
     expected = by_recomputing(model, PROMPT, 20, choose)
     assert new_tokens(model, PROMPT, sampling=rule, max_new_tokens=20) == expected

@@ -81,7 +81,7 @@ def test_a_mixture_of_methods_and_rules_arriving_one_after_the_other(lm, batched
     for expected, sequence in zip(alone, started, strict=True):
         assert sequence.new_tokens == expected.token_ids
         assert sequence.finish_reason == expected.finish_reason
-        if sequence.controller.reads_costs:  # and clocks, which tell another time in company
+        if sequence.controller.reads_costs:  # and clocks, which tell another time in a batch
             continue
         plans = [(r.plan, r.drafted, r.accepted) for r in sequence.stats.rounds]
         assert plans == [(r.plan, r.drafted, r.accepted) for r in expected.stats.rounds]
@@ -181,7 +181,7 @@ def test_an_error_in_one_sequence_ends_that_one_alone(tiny_lm, batched):
 
 
 class OutOfMemory(Counting):
-    """Has no memory for one sequence's cache, alone or in company."""
+    """Has no memory for one sequence's cache, alone or in a batch."""
 
     victim = None
 
@@ -251,8 +251,8 @@ class Companions(Controller):
     def __init__(self):
         self.heard = []
 
-    def share(self, company):
-        self.heard.append(company)
+    def share(self, batch_size):
+        self.heard.append(batch_size)
 
 
 @pytest.mark.parametrize("batched", [True, False])

@@ -7,7 +7,7 @@ from tiny import Fixed, always_agreeing, decode, layer_logits, random_model
 from dynexit import Sampling
 from dynexit.decoding import sequence as sequence_module
 from dynexit.decoding.controllers.del_ import Del
-from dynexit.decoding.sampling import Chooser
+from dynexit.decoding.sampling import Sampler
 from dynexit.methods import make_controller
 
 LONG = [(5 * i + i * i) % 29 for i in range(40)]
@@ -57,9 +57,9 @@ def by_brute_force(model, text, positions, rule, whole=None):
     logits = layer_logits(model, text)
     matched, confidence = [], []
     for p in positions:
-        chooser = Chooser(rule, whole or text[: p + 1])
+        sampler = Sampler(rule, whole or text[: p + 1])
         first = p + 1 - len(whole) if whole else 0
-        picks = [chooser.choose(row[None], first=first, confident=True) for row in logits[:, p]]
+        picks = [sampler.choose(row[None], first=first, confident=True) for row in logits[:, p]]
         matched.append([pick.tokens == picks[-1].tokens for pick in picks[:-1]])
         confidence.append([pick.confidences[0] for pick in picks[:-1]])
     return np.array(matched).T, np.array(confidence).T

@@ -12,7 +12,7 @@ from dynexit.decoding.acceptance import accept
 from dynexit.decoding.controllers.auto import FIRST, Auto
 from dynexit.decoding.controllers.estimates import OTHERS, OtherEstimates
 from dynexit.decoding.records import Draft, Plan, Round
-from dynexit.decoding.sampling import Chooser
+from dynexit.decoding.sampling import Sampler
 from dynexit.model.drafting_rule import Pricing
 from dynexit.model.native.transformer import NativeTransformer
 from dynexit.model.readings import Readings
@@ -128,8 +128,8 @@ def test_where_branches_cannot_be_the_draft_is_a_chain(options):
 def test_acceptance_walks_down_the_tree(parents, tokens, chosen, path, token, source):
     sure = torch.zeros(len(chosen)).numpy()
     readings = Readings(torch.tensor(chosen).numpy(), sure, sure)
-    chooser = Chooser(Sampling(), [1])
-    verdict = accept(Draft(tokens, parents=parents), readings, chooser)
+    sampler = Sampler(Sampling(), [1])
+    verdict = accept(Draft(tokens, parents=parents), readings, sampler)
     assert (list(verdict.path), verdict.token, verdict.source) == (path, token, source)
 
 

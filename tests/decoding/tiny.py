@@ -226,7 +226,7 @@ def by_recomputing(
     choose: Callable | None = None,
     layer: int = 0,
 ) -> list[int]:
-    """Greedy decoding without a cache, a loop of ours or a chooser: the reference of references."""
+    """Greedy decoding without a cache, a loop of ours or a sampler: the reference of references."""
     tokens = list(prompt)
     for _ in range(count):
         logits = layer_logits(model, tokens)[layer - 1, -1]

@@ -105,7 +105,7 @@ def test_the_bundled_model_writes_the_same_text(tmp_path, kind):
     file = write(BUNDLED, tmp_path / "bundled.gguf", kind)
     ours, theirs = (package.load(m, "fp32", "cpu", check=False) for m in (file, None))
     assert ours.model.config == theirs.model.config
-    assert (ours.eos, ours.model.choosable) == (theirs.eos, theirs.model.choosable)
+    assert (ours.eos, ours.model.vocabulary_size) == (theirs.eos, theirs.model.vocabulary_size)
     for text in ("Größe: 3 x 12  = 36\n\n    return  x<|endoftext|>", "It's 1999's"):
         assert ours.tokenizer.encode(text) == theirs.tokenizer.encode(text)
     for method in ("vanilla", "layerskip"):

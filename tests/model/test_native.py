@@ -116,13 +116,13 @@ def test_layers_run_in_parts_and_leave_their_input_alone(eager):
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("choosable", [300, 251, 37])
-def test_readings_are_those_of_the_logits(eager, isa, choosable):
+@pytest.mark.parametrize("vocabulary_size", [300, 251, 37])
+def test_readings_are_those_of_the_logits(eager, isa, vocabulary_size):
     native = NativeTransformer.packing(eager(vocab_size=300), isa=isa)
-    native.choosable = choosable
+    native.vocabulary_size = vocabulary_size
     hidden = 3.0 * torch.randn(9, native.config.hidden_size)
     logits, readings = native.unembed(hidden), native.read(hidden)
-    assert logits.shape == (9, choosable)
+    assert logits.shape == (9, vocabulary_size)
     assert readings.tokens.tolist() == logits.argmax(-1).tolist()
     assert readings.top.tolist() == logits.amax(-1).tolist()
     torch.testing.assert_close(torch.from_numpy(readings.log_sum), logits.logsumexp(-1))

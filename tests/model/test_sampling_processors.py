@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tiny_checkpoints import random_model
 
-from dynexit.decoding.sampling import NO_TOKEN, Chooser
+from dynexit.decoding.sampling import NO_TOKEN, Sampler
 from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.errors import DynexitError
 
@@ -77,11 +77,11 @@ def test_process_equals_transformers(their_processors, data, asked, context):
     rows = len(drafts) + 1 - first
     logits = torch.tensor(data.draw(st.lists(LOGITS, min_size=rows, max_size=rows)))
     before = logits.clone()
-    ours = Chooser(Sampling(**asked), tokens).process(logits, drafts, first)
+    ours = Sampler(Sampling(**asked), tokens).process(logits, drafts, first)
     assert torch.equal(logits, before), "the logits handed in must not be written to"
     theirs = their_processors(**asked)
     unfiltered = {**asked, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
-    scaled = Chooser(Sampling(**unfiltered), tokens).process(logits, drafts, first)
+    scaled = Sampler(Sampling(**unfiltered), tokens).process(logits, drafts, first)
     for row in range(rows):
         seen = torch.tensor([tokens + drafts[: first + row]])
         reference = theirs(seen, logits[row][None])[0]
@@ -100,17 +100,17 @@ def test_process_equals_transformers(their_processors, data, asked, context):
     asked=SETTINGS,
 )
 def test_layers_are_processed_like_single_ones(layers, asked):
-    chooser, logits = Chooser(Sampling(**asked), [1, 2, 3]), torch.tensor(layers)
-    together = chooser.process(logits, [4, 5])
+    sampler, logits = Sampler(Sampling(**asked), [1, 2, 3]), torch.tensor(layers)
+    together = sampler.process(logits, [4, 5])
     for layer, alone in zip(logits, together, strict=True):
-        assert torch.equal(chooser.process(layer, [4, 5]), alone)
+        assert torch.equal(sampler.process(layer, [4, 5]), alone)
 
 
 @pytest.mark.parametrize("kept", [1, 2, 3, 4])
 def test_what_lies_on_the_border_of_top_p_goes_as_in_transformers(their_processors, kept):
     asked = {"top_p": kept / 4, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
     logits = torch.zeros(1, 4)  # each a quarter, exactly
-    ours = Chooser(Sampling(1.0, **asked), [0]).process(logits)
+    ours = Sampler(Sampling(1.0, **asked), [0]).process(logits)
     reference = their_processors(1.0, **asked)(torch.tensor([[0]]), logits)
     assert ours.isfinite().sum() == reference.isfinite().sum() == kept
 
@@ -118,7 +118,7 @@ def test_what_lies_on_the_border_of_top_p_goes_as_in_transformers(their_processo
 def test_rows_of_the_prompt_see_the_whole_prompt(their_processors):
     asked = {"temperature": 0.0, "repetition_penalty": 1.5}
     logits = torch.linspace(-2, 2, VOCABULARY).repeat(2, 1)
-    ours = Chooser(Sampling(**asked), [3, 20, 7]).process(logits, (), -2)
+    ours = Sampler(Sampling(**asked), [3, 20, 7]).process(logits, (), -2)
     reference = their_processors(**asked)(torch.tensor([[3, 20, 7]] * 2), logits)
     assert torch.equal(ours, reference)
 
@@ -127,7 +127,7 @@ def test_rows_of_the_prompt_see_the_whole_prompt(their_processors):
 def test_narrow_logits_are_processed_in_fp32(their_processors, dtype):
     asked = {"top_k": 9, "top_p": 0.8, "min_p": 0.02, "repetition_penalty": 1.3}
     logits = (3 * torch.randn(1, VOCABULARY, generator=torch.Generator().manual_seed(5))).to(dtype)
-    ours = Chooser(Sampling(0.7, **asked), [1, 2]).process(logits)
+    ours = Sampler(Sampling(0.7, **asked), [1, 2]).process(logits)
     reference = their_processors(0.7, **asked)(torch.tensor([[1, 2]]), logits.float())
     assert ours.dtype == torch.float32
     assert torch.equal(ours.isfinite(), reference.isfinite())
@@ -137,8 +137,8 @@ def test_narrow_logits_are_processed_in_fp32(their_processors, dtype):
 @settings(max_examples=100, deadline=None)
 @given(logits=LOGITS, asked=SETTINGS)
 def test_some_token_is_always_left_and_chosen(logits, asked):
-    chooser = Chooser(Sampling(**asked, seed=3), [1])
-    chosen = chooser.choose(torch.tensor([logits]), confident=True)
+    sampler = Sampler(Sampling(**asked, seed=3), [1])
+    chosen = sampler.choose(torch.tensor([logits]), confident=True)
     assert math.isfinite(chosen.logits[0, chosen.tokens[0]])
     assert 0 < chosen.confidences[0] <= 1 + 1e-6
 
@@ -146,8 +146,8 @@ def test_some_token_is_always_left_and_chosen(logits, asked):
 @settings(max_examples=60, deadline=None)
 @given(logits=LOGITS, asked=SETTINGS)
 def test_confidence_is_the_probability_of_what_was_chosen(logits, asked):
-    chooser = Chooser(Sampling(**asked, seed=3), [1])
-    chosen = chooser.choose(torch.tensor([logits, logits[::-1]]), [2], confident=True)
+    sampler = Sampler(Sampling(**asked, seed=3), [1])
+    chosen = sampler.choose(torch.tensor([logits, logits[::-1]]), [2], confident=True)
     probabilities = chosen.logits.double().softmax(-1)
     expected = [float(probabilities[row, token]) for row, token in enumerate(chosen.tokens)]
     assert chosen.confidences == pytest.approx(expected, rel=1e-4)
@@ -156,7 +156,7 @@ def test_confidence_is_the_probability_of_what_was_chosen(logits, asked):
 @settings(max_examples=60, deadline=None)
 @given(logits=st.lists(st.lists(COARSE, min_size=40, max_size=40), min_size=1, max_size=4))
 def test_ties_choose_the_lowest_id(logits):
-    chosen = Chooser(Sampling(), [1]).choose(torch.tensor(logits), [0] * (len(logits) - 1))
+    chosen = Sampler(Sampling(), [1]).choose(torch.tensor(logits), [0] * (len(logits) - 1))
     assert chosen.tokens == [row.index(max(row)) for row in logits]
 
 
@@ -166,8 +166,8 @@ def test_ties_choose_the_lowest_id_of_a_large_vocabulary(size, dtype):
     logits = torch.zeros(3, size, dtype=dtype)
     logits[1, [size // 2, size - 1]] = 1.0
     logits[2, [size - 2, size - 1]] = 1.0
-    assert Chooser(Sampling(), [1]).choose(logits, [0, 0]).tokens == [0, size // 2, size - 2]
-    shadow, _ = Chooser(Sampling(), [1]).shadow(logits, 1, [0, 0], 0)
+    assert Sampler(Sampling(), [1]).choose(logits, [0, 0]).tokens == [0, size // 2, size - 2]
+    shadow, _ = Sampler(Sampling(), [1]).shadow(logits, 1, [0, 0], 0)
     assert shadow.tolist() == [[0, size // 2, size - 2]]
 
 
@@ -187,9 +187,9 @@ def test_ties_choose_the_lowest_id_of_a_large_vocabulary(size, dtype):
 )
 def test_of_nan_logits_no_token_is_chosen(asked, row):
     logits = torch.randn(2, VOCABULARY, generator=torch.Generator().manual_seed(0))
-    sound = Chooser(Sampling(**asked, seed=0), [1, 2]).choose(logits, [3]).tokens
+    sound = Sampler(Sampling(**asked, seed=0), [1, 2]).choose(logits, [3]).tokens
     logits[row, 7] = math.nan
-    chosen = Chooser(Sampling(**asked, seed=0), [1, 2]).choose(logits, [3]).tokens
+    chosen = Sampler(Sampling(**asked, seed=0), [1, 2]).choose(logits, [3]).tokens
     assert chosen[row] == NO_TOKEN
     assert chosen[1 - row] == sound[1 - row]
 
@@ -199,7 +199,7 @@ BLANK = torch.zeros(1, VOCABULARY)
 
 def noise_at(seed, position):
     """The noise of one position, asked for directly after a text that ends there."""
-    return Chooser(Sampling(1.0, seed=seed), [0] * position).noise(BLANK, 0)[0]
+    return Sampler(Sampling(1.0, seed=seed), [0] * position).noise(BLANK, 0)[0]
 
 
 @settings(max_examples=60, deadline=None)
@@ -212,10 +212,10 @@ def noise_at(seed, position):
 def test_noise_is_a_function_of_seed_and_position(seed, questions):
     """Whatever was asked before, in whatever order, over texts that grow in between."""
     tokens = [0] * 4
-    chooser = Chooser(Sampling(1.0, seed=seed), tokens)
+    sampler = Sampler(Sampling(1.0, seed=seed), tokens)
     for grown, first, rows in questions:
         tokens.extend([9] * grown)
-        noise = chooser.noise(BLANK.expand(rows, -1), first)
+        noise = sampler.noise(BLANK.expand(rows, -1), first)
         for row in range(rows):
             assert torch.equal(noise[row], noise_at(seed, len(tokens) + first + row))
 
@@ -230,7 +230,7 @@ def test_neighbouring_seeds_and_positions_have_noise_of_their_own():
 
 def test_noise_is_gumbel_so_choices_are_distributed_as_the_processed_logits():
     wide = torch.zeros(1, 50_000)
-    noise = Chooser(Sampling(1.0, seed=1), [0]).noise(wide, 0).double()
+    noise = Sampler(Sampling(1.0, seed=1), [0]).noise(wide, 0).double()
     sorted_noise = noise[0].sort().values
     expected = torch.exp(-torch.exp(-sorted_noise))  # Gumbel's distribution function
     steps = torch.arange(1, 50_001) / 50_000
@@ -239,7 +239,7 @@ def test_noise_is_gumbel_so_choices_are_distributed_as_the_processed_logits():
 
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0, -4.0])
     rows = logits.repeat(20_000, 1)
-    tokens = Chooser(Sampling(0.9, top_k=4, seed=2), [0]).choose(rows).tokens
+    tokens = Sampler(Sampling(0.9, top_k=4, seed=2), [0]).choose(rows).tokens
     counts = torch.bincount(torch.tensor(tokens), minlength=5).double()
     probabilities = torch.cat(((logits[:4].double() / 0.9).softmax(-1), torch.zeros(1)))
     assert counts[4] == 0
@@ -250,17 +250,17 @@ def test_noise_is_gumbel_so_choices_are_distributed_as_the_processed_logits():
 def test_shadow_chooses_as_choose_does():
     logits = torch.randn(3, 4, VOCABULARY, generator=torch.Generator().manual_seed(8))
     asked = Sampling(0.8, top_k=9, repetition_penalty=1.3, seed=11)
-    tokens, confidence = Chooser(asked, [1, 2]).shadow(logits.flatten(0, 1), 3, [3, 4, 5], 0)
+    tokens, confidence = Sampler(asked, [1, 2]).shadow(logits.flatten(0, 1), 3, [3, 4, 5], 0)
     for layer in range(3):
-        chosen = Chooser(asked, [1, 2]).choose(logits[layer], [3, 4, 5], confident=True)
+        chosen = Sampler(asked, [1, 2]).choose(logits[layer], [3, 4, 5], confident=True)
         assert tokens[layer].tolist() == chosen.tokens
         assert confidence[layer].tolist() == chosen.confidences
 
 
 def test_a_seed_is_drawn_where_none_is_given():
-    seeds = {Chooser(Sampling(1.0), [0]).seed for _ in range(4)}
+    seeds = {Sampler(Sampling(1.0), [0]).seed for _ in range(4)}
     assert len(seeds) == 4
-    assert Chooser(Sampling(1.0, seed=0), [0]).seed == 0
+    assert Sampler(Sampling(1.0, seed=0), [0]).seed == 0
 
 
 @pytest.mark.parametrize(

@@ -73,9 +73,9 @@ def _weight_bytes(model: Model) -> tuple[int, int]:
     """Of all layers, and of the head's tokens that may be chosen."""
     config = model.config
     if isinstance(model, NativeTransformer):
-        return model.layer_bytes, model.head_bytes * model.choosable // config.vocab_size
+        return model.layer_bytes, model.head_bytes * model.vocabulary_size // config.vocab_size
     layers = config.num_layers * config.layer_parameters
-    head = model.choosable * config.hidden_size
+    head = model.vocabulary_size * config.hidden_size
     return layers * model.dtype.itemsize, head * model.dtype.itemsize
 
 
@@ -169,7 +169,7 @@ def _time(model: Model, cache: Any, context: int, count: int) -> Point:
     seen = 2 * config.num_layers * config.num_kv_heads * config.head_dim * (context + count)
     matrices = config.num_layers * config.layer_parameters
     attended = 2 * config.num_layers * config.num_heads * config.head_dim * (context + count)
-    head = model.choosable * config.hidden_size
+    head = model.vocabulary_size * config.hidden_size
     layer_bytes, head_bytes = _weight_bytes(model)
     return Point(
         rows=count,

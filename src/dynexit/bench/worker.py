@@ -176,6 +176,6 @@ def _shape(lm: LanguageModel) -> dict[str, int]:
     return {
         "num_layers": lm.num_layers,
         "layer_parameters": layer,
-        "head_parameters": lm.model.choosable * config.hidden_size,
+        "head_parameters": lm.model.vocabulary_size * config.hidden_size,
         "parameters": whole,
     }

@@ -78,7 +78,7 @@ def describe(lm: "LanguageModel", text: str | None) -> dict[str, Any]:
         "eos_token_ids": sorted(lm.eos),
         "positions_read": readings.positions,
         "agreement": readings.agreement,
-        "draft_vocabulary": trimmed_vocabulary(model.choosable),
+        "draft_vocabulary": trimmed_vocabulary(model.vocabulary_size),
         "promised_speedup": best.speedup,
         "best_exit_layer": best.exit_layer if best.pays else 0,
         "best_speculation_length": best.length if best.pays else 0,

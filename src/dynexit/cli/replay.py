@@ -94,10 +94,10 @@ def _costs(file: Path | None, model: str | None, vocabulary: int) -> "Costs":
 
     with starting("loading"):
         lm = load(model, check=False)
-    if lm.model.choosable != vocabulary:
+    if lm.model.vocabulary_size != vocabulary:
         raise DynexitError(
             f"the trace is of a model of {vocabulary} tokens and {lm.name} has "
-            f"{lm.model.choosable}: give --model or --cost."
+            f"{lm.model.vocabulary_size}: give --model or --cost."
         )
     return lm.costs
 

@@ -185,7 +185,7 @@ class _Bench:
             position=max((took["far"] - passes[0]) / self.layers / distance, 0.0),
             round=max(took["rounds"] - self.depth * layer[0] - head[0], 0.0),
             analysis=max(took.get("analysed rounds", 0.0) - took["rounds"] - call[0], 0.0),
-            vocabulary=self.model.choosable,
+            vocabulary=self.model.vocabulary_size,
             context=self.near,
             copied_layer=self._per_layer(took, "copied draft", few, call[0]) if self.copy else 0.0,
             copied_head=took["copied head"] if self.copy else 0.0,

@@ -21,7 +21,7 @@ def prepare(controller: Controller, model: Model) -> None:
     Raises:
         DynexitError: a copy in int8 of a model that cannot make one.
     """
-    tokens = trimmed_vocabulary(model.choosable)
+    tokens = trimmed_vocabulary(model.vocabulary_size)
     if controller.int8 and not isinstance(model, NativeTransformer):
         raise DynexitError("drafts in int8 need the native runtime: leave out int8=true.")
     with _making:

@@ -49,7 +49,7 @@ def _file(model: Model, copied: bool) -> Path:
     told = {
         **environment(model),
         "config": repr(model.config),
-        "choosable": model.choosable,
+        "vocabulary_size": model.vocabulary_size,
         "copy": copied,
         "table": VERSION,
     }

@@ -57,21 +57,21 @@ class Costs:
     )
     _shared: dict[int, "Costs"] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def shared(self, company: int) -> "Costs":
+    def shared(self, batch_size: int) -> "Costs":
         """Costs of a round that so many sequences make at the same time, in passes that they share.
 
         A row then stands for one of each. What is around passes is paid once per sequence, and for
-        every token that is drafted too: a draft in company is not one call.
+        every token that is drafted too: a draft in a batch is not one call.
         """
-        if company not in self._shared:
-            self._shared[company] = self if company == 1 else self._times(company)
-        return self._shared[company]
+        if batch_size not in self._shared:
+            self._shared[batch_size] = self if batch_size == 1 else self._times(batch_size)
+        return self._shared[batch_size]
 
-    def _times(self, company: int) -> "Costs":
-        around = company * self.round
+    def _times(self, batch_size: int) -> "Costs":
+        around = batch_size * self.round
 
         def wide(values: tuple[float, ...], more: float = 0.0) -> tuple[float, ...]:
-            return tuple(self._at(values, company * width) + more for width in self.widths)
+            return tuple(self._at(values, batch_size * width) + more for width in self.widths)
 
         layer = wide(self.layer)
         return replace(
@@ -82,11 +82,11 @@ class Costs:
             draft_layer=layer[0],
             draft_depth=0.0,
             draft_call=0.0,
-            position=company * self.position,
+            position=batch_size * self.position,
             round=0.0,
-            analysis=company * self.analysis,
+            analysis=batch_size * self.analysis,
             copied_layer=self.copied_layer * layer[0] / self.layer[0],
-            copied_head=self.copied_head * self._at(self.head, company) / self.head[0] + around,
+            copied_head=self.copied_head * self._at(self.head, batch_size) / self.head[0] + around,
         )
 
     def verify(self, count: int) -> list[float]:

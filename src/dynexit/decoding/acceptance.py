@@ -9,12 +9,12 @@ import numpy as np
 from torch import Tensor
 
 from dynexit.decoding.records import Draft, Verdict
-from dynexit.decoding.sampling import NO_TOKEN, Chooser, NotNumbersError
+from dynexit.decoding.sampling import NO_TOKEN, NotNumbersError, Sampler
 from dynexit.model.readings import Readings
 
 
 def accept(
-    draft: Draft, target_logits: Tensor | Readings, chooser: Chooser, independent: bool = True
+    draft: Draft, target_logits: Tensor | Readings, sampler: Sampler, independent: bool = True
 ) -> Verdict:
     """The longest acceptable path of `draft`, and the target's token after it.
 
@@ -31,12 +31,12 @@ def accept(
     """
     if draft.tokens and not independent and not _are_numbers(target_logits):
         raise NotNumbersError  # before anything is drawn or told: it will be judged again
-    if isinstance(target_logits, Tensor) and chooser.sampling.speculative:
-        verdict = _accept_speculative(draft, target_logits, chooser)
+    if isinstance(target_logits, Tensor) and sampler.sampling.speculative:
+        verdict = _accept_speculative(draft, target_logits, sampler)
     elif isinstance(target_logits, Tensor) and draft.parents is not None:
-        verdict = _accept_path(draft, target_logits, chooser)
+        verdict = _accept_path(draft, target_logits, sampler)
     else:
-        verdict = _accept_equal(draft, chooser.judge(target_logits, draft.tokens))
+        verdict = _accept_equal(draft, sampler.judge(target_logits, draft.tokens))
     if verdict.token == NO_TOKEN:
         raise NotNumbersError
     return verdict
@@ -59,13 +59,13 @@ def _accept_equal(draft: Draft, chosen: Sequence[int]) -> Verdict:
     return Verdict(path, chosen[row], count, whole)
 
 
-def _accept_path(draft: Draft, target_logits: Tensor, chooser: Chooser) -> Verdict:
+def _accept_path(draft: Draft, target_logits: Tensor, sampler: Sampler) -> Verdict:
     """The same where a choice depends on the path: a row is asked when the walk comes to it."""
     path: list[int] = []
     tokens: list[int] = []
     parents, row = draft.parents or [], 0
     while True:
-        (chosen,) = chooser.choose(target_logits[row : row + 1], tokens, len(tokens)).tokens
+        (chosen,) = sampler.choose(target_logits[row : row + 1], tokens, len(tokens)).tokens
         children = (child for child, parent in enumerate(parents, 1) if parent == row)
         found = next((child for child in children if draft.tokens[child - 1] == chosen), None)
         if found is None:
@@ -74,19 +74,19 @@ def _accept_path(draft: Draft, target_logits: Tensor, chooser: Chooser) -> Verdi
         tokens.append(chosen)
 
 
-def _accept_speculative(draft: Draft, target_logits: Tensor, chooser: Chooser) -> Verdict:
+def _accept_speculative(draft: Draft, target_logits: Tensor, sampler: Sampler) -> Verdict:
     """Accept x with min(1, p(x) / q(x)), else draw from max(p - q, 0): distributed exactly as p."""
-    rows, drafted = chooser.judged(target_logits, draft.tokens), len(draft.tokens)
+    rows, drafted = sampler.judged(target_logits, draft.tokens), len(draft.tokens)
     for index, (token, row) in enumerate(zip(draft.tokens, rows, strict=False)):
         target, proposal = row.double().softmax(-1), draft.logits[index][0].double().softmax(-1)
         if bool(target.isnan().any()):
             return Verdict(range(1, index + 1), NO_TOKEN, drafted)
         p, q = float(target[token]), float(proposal[token])
-        if chooser.uniform() * q < p:
+        if sampler.uniform() * q < p:
             continue
         residual = (target - proposal).clamp(min=0)
         weights = residual if float(residual.sum()) > 0 else target
-        return Verdict(range(1, index + 1), chooser.draw(weights), drafted)
+        return Verdict(range(1, index + 1), sampler.draw(weights), drafted)
     target = next(rows).double().softmax(-1)
-    token = NO_TOKEN if bool(target.isnan().any()) else chooser.draw(target)
+    token = NO_TOKEN if bool(target.isnan().any()) else sampler.draw(target)
     return Verdict(range(1, drafted + 1), token, drafted, whole=True)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dynexit.decoding.requests import Segment, Steps, Unembed
-from dynexit.decoding.sampling import Chooser
+from dynexit.decoding.sampling import Sampler
 from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.sequence import PREFILL_ROWS
 from dynexit.model.interface import Model, Span
@@ -36,10 +36,10 @@ def layer_predictions(
         if begin < end:
             span, taps = Span(cache, begin, end - begin), states if end == stop else None
             yield Segment(model.embed(tokens[begin:end]), span, 0, depth, taps)
-    chooser, ids, likely = Chooser(Sampling(), tokens), [], []
+    sampler, ids, likely = Sampler(Sampling(), tokens), [], []
     for layer, state in enumerate(states, start=1):
         logits = yield Unembed(state, True, limit if layer < depth else None)
-        chosen, confidence = chooser.shadow(logits, 1, (), 0)
+        chosen, confidence = sampler.shadow(logits, 1, (), 0)
         ids.append(chosen[0])
         likely.append(confidence[0])
     return np.stack(ids), np.stack(likely)

@@ -45,7 +45,7 @@ class Choice:
     logits: Tensor | None  # processed, [n, V]; None where only readings were there
 
 
-class Chooser:
+class Sampler:
     """Chooses the tokens of one sequence. It reads the sequence's tokens and never writes them.
 
     Row i of a call is the token at position `len(tokens) + first + i`; its context is the
@@ -127,7 +127,7 @@ class Chooser:
     def judge(self, logits: Tensor | Readings, drafts: Sequence[int] = ()) -> list[int]:
         """What the target chooses after each draft, from its logits [d + 1, V].
 
-        A chooser that must not look further ends with its first choice that is no draft.
+        A sampler that must not look further ends with its first choice that is no draft.
         """
         return self.choose(logits, drafts).tokens
 

@@ -23,7 +23,7 @@ from dynexit.model.interface import Model
 from dynexit.model.readings import Readings
 
 T = TypeVar("T")
-LONG = 64  # rows of a segment that gains nothing from company: a prompt's
+LONG = 64  # rows of a segment that gains nothing from a batch: a prompt's
 
 
 @dataclass(eq=False)
@@ -68,7 +68,7 @@ class Scheduler:
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def company(self, tasks: int) -> int:
+    def batch_size(self, tasks: int) -> int:
         """How many of so many tasks share a pass."""
         return tasks if self.batched else 1
 

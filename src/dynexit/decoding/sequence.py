@@ -30,7 +30,7 @@ from dynexit.decoding.records import (
     Verdict,
 )
 from dynexit.decoding.requests import Segment, Steps, Unembed, Verifying
-from dynexit.decoding.sampling import NO_TOKEN, Chooser, NotNumbersError
+from dynexit.decoding.sampling import NO_TOKEN, NotNumbersError, Sampler
 from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.shadow import gather_states, shadow_tokens
 from dynexit.decoding.text import TextSink
@@ -60,7 +60,7 @@ class Sequence:
     """Tokens, cache and controller of one text. `cache.length` is always `len(tokens) - 1`.
 
     Attributes:
-        company: how many sequences make their rounds together, this one counted.
+        batch_size: how many sequences make their rounds together, this one counted.
         awaited: whether others cannot go on before this one's round ends, or a draft of it.
 
     Args:
@@ -82,7 +82,7 @@ class Sequence:
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self.model, self.controller, self.limits, self.text = model, controller, limits, text
-        self._logprobs, self.clock, self.company = logprobs, clock, 1
+        self._logprobs, self.clock, self.batch_size = logprobs, clock, 1
         self.awaited = False
         self._scores_prompt = prompt_logprobs
         self.prompt_logprobs: list[TokenLogprobs] = []
@@ -95,7 +95,7 @@ class Sequence:
         self.prompt_length = len(prompt)
         self.cache = model.new_cache()
         ends = limits.eos if limits.min_new_tokens else frozenset()
-        self.chooser = Chooser(sampling, self.tokens, ends, limits.min_new_tokens)
+        self.sampler = Sampler(sampling, self.tokens, ends, limits.min_new_tokens)
         self.drafters = make_drafters(controller.drafters, second)
         self.finish_reason: FinishReason | None = None
         self.stats = Statistics(self.depth)
@@ -118,11 +118,11 @@ class Sequence:
     @property
     def alone(self) -> bool:
         """Whether nobody could join its passes, so that a draft may be one call."""
-        return self.company == 1
+        return self.batch_size == 1
 
     @property
     def _best_only(self) -> bool:
-        return self.chooser.best_only and self._logprobs is None
+        return self.sampler.best_only and self._logprobs is None
 
     @property
     def _exits_read(self) -> int | None:
@@ -147,7 +147,7 @@ class Sequence:
         if not self.limits.max_new_tokens:
             return self._read_only(began)
         logits = yield Unembed(hidden[-1:], self._best_only)
-        if (token := self.chooser.judge(logits)[0]) == NO_TOKEN:
+        if (token := self.sampler.judge(logits)[0]) == NO_TOKEN:
             raise NotNumbersError
         if states and len(states[0]) > 1:
             self.controller.observe_prompt((yield from self._prompt_shadow(states)))
@@ -167,7 +167,7 @@ class Sequence:
         """Plan, draft, verify, accept, observe. Returns the tokens that the text gained."""
         began = self.clock()
         offer = self._consider()
-        self.controller.share(self.company)
+        self.controller.share(self.batch_size)
         plan = self._fit(self.controller.plan())
         self.shadowed = self._all_read if plan.shadow is None else plan.shadow
         planned = self.clock()
@@ -179,12 +179,12 @@ class Sequence:
         logits, states = yield from self._verify(draft)
         draft.arrive()
         try:
-            verdict = accept(draft, logits, self.chooser, self.model.rows_independent)
+            verdict = accept(draft, logits, self.sampler, self.model.rows_independent)
         except NotNumbersError:
             if self.model.rows_independent or not draft.tokens:
                 raise
             logits, states = (yield from self._verify_apart(draft)), []
-            verdict = accept(draft, logits, self.chooser)
+            verdict = accept(draft, logits, self.sampler)
         verified = self.clock()
         shadow = (yield from self._shadow(draft, states, logits, verdict)) if states else None
         analysed = self.clock()
@@ -301,12 +301,12 @@ class Sequence:
         layers = self.shadowed
         gathered = gather_states(draft.states, states, len(accepted) + 1, layers)
         target = [*accepted, verdict.token]
-        if isinstance(logits, Tensor) and self.chooser.sampling.speculative:
+        if isinstance(logits, Tensor) and self.sampler.sampling.speculative:
             # tokens are drawn: count what the shared noise would choose
-            target = self.chooser.choose(logits[: len(target)], accepted).tokens
+            target = self.sampler.choose(logits[: len(target)], accepted).tokens
         return (
             yield from shadow_tokens(
-                gathered, layers, target, self.chooser, accepted, 0, self._exits_read
+                gathered, layers, target, self.sampler, accepted, 0, self._exits_read
             )
         )
 
@@ -314,14 +314,14 @@ class Sequence:
         """Shadow tokens of the prompt's last positions but the very last."""
         rows = [state[:-1] for state in states]
         count = rows[0].shape[0]
-        target = yield Unembed(rows[-1], self.chooser.best_only)
-        chosen = self.chooser.shadow(target, 1, (), -count)[0][0].tolist()
+        target = yield Unembed(rows[-1], self.sampler.best_only)
+        chosen = self.sampler.shadow(target, 1, (), -count)[0][0].tolist()
         return (
             yield from shadow_tokens(
                 torch.stack([rows[layer - 1] for layer in self._all_read]),
                 self._all_read,
                 chosen,
-                self.chooser,
+                self.sampler,
                 (),
                 -count,
                 self._exits_read,

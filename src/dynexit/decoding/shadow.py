@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dynexit.decoding.records import ShadowTokens
 from dynexit.decoding.requests import Steps, Unembed
-from dynexit.decoding.sampling import Chooser
+from dynexit.decoding.sampling import Sampler
 
 
 def gather_states(
@@ -35,7 +35,7 @@ def shadow_tokens(
     states: Tensor,
     layers: tuple[int, ...],
     chosen: Sequence[int],
-    chooser: Chooser,
+    sampler: Sampler,
     drafts: Sequence[int],
     first: int = 0,
     limit: int | None = None,
@@ -46,12 +46,12 @@ def shadow_tokens(
         chosen: what the target would choose at each; under speculative acceptance, where tokens
             are drawn, what it would choose with the noise that all layers share.
         drafts: the accepted drafts, context of the positions after them.
-        first: the position of the first of them, relative to the chooser's next token.
+        first: the position of the first of them, relative to the sampler's next token.
         limit: the exits read so many tokens of the head.
     """
     count, n, size = states.shape
-    logits = yield Unembed(states.reshape(count * n, size), chooser.best_only, limit)
-    tokens, confidence = chooser.shadow(logits, count, drafts, first)
+    logits = yield Unembed(states.reshape(count * n, size), sampler.best_only, limit)
+    tokens, confidence = sampler.shadow(logits, count, drafts, first)
     if np.isnan(confidence).any():  # `nan_to_num` alone takes ten times as long
         confidence = np.nan_to_num(confidence)
     return ShadowTokens(tokens == np.array(chosen), confidence, layers)

@@ -23,7 +23,7 @@ def generate_together(sequences: Sequence[Decoding], scheduler: Scheduler) -> No
 
     def go_on(sequence: Decoding, others: int) -> None:
         steps = sequence.round() if sequence.chunks else sequence.prefill()
-        sequence.company, began = scheduler.company(others + 1), sequence.clock()
+        sequence.batch_size, began = scheduler.batch_size(others + 1), sequence.clock()
         running[scheduler.add(steps)] = sequence, began
 
     for sequence in sequences:

@@ -83,7 +83,7 @@ class Model(Protocol):
     runtime_name: str  # such as "eager", "graphs" or "native, avx512"
     rows_independent: bool  # a row's results are the same to the bit whatever rows are beside it
     branching: bool  # a span may be a tree
-    choosable: int  # tokens that may be chosen: fewer than rows of the head where those are padded
+    vocabulary_size: int  # tokens: fewer than the head has rows where those are padded
 
     @property
     def device(self) -> torch.device:

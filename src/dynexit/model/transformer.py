@@ -132,7 +132,7 @@ class Transformer(nn.Module):
         self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.tie()
         self.rotary = RotaryTable(config.rope, config.head_dim)
-        self.choosable = config.vocab_size  # fewer where the vocabulary is padded
+        self.vocabulary_size = config.vocab_size  # fewer where the vocabulary is padded
         self.by_length = False  # see `Rows`; set where it was seen to say the same
 
     @property
@@ -196,7 +196,7 @@ class Transformer(nn.Module):
     def unembed(self, hidden: Tensor, limit: int | None = None) -> Tensor:
         """See `interface.Model`."""
         logits = self._logits(hidden, limit)
-        return F.pad(logits, (0, self.choosable - logits.shape[-1]), value=-torch.inf)
+        return F.pad(logits, (0, self.vocabulary_size - logits.shape[-1]), value=-torch.inf)
 
     def measure(self, hidden: Tensor, limit: int | None = None) -> Tensor:
         """What `read` brings to the host, [3, N] on the device: see `numbers_of`."""
@@ -210,7 +210,7 @@ class Transformer(nn.Module):
 
     def limited(self, limit: int | None) -> int:
         """How many tokens of the head are read."""
-        return self.choosable if limit is None else min(limit, self.choosable)
+        return self.vocabulary_size if limit is None else min(limit, self.vocabulary_size)
 
     def _logits(self, hidden: Tensor, limit: int | None) -> Tensor:
         return F.linear(self.final_norm(hidden), self.head.weight[: self.limited(limit)])

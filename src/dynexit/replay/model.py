@@ -75,7 +75,7 @@ class TraceModel:
         info = self.info
         shape = TraceShape(info.num_layers, info.max_positions, info.vocab_size)
         self.config = cast(ModelConfig, shape)
-        self.choosable = info.vocab_size
+        self.vocabulary_size = info.vocab_size
         self._unembed = cache(self.costs.unembed)
 
     @property

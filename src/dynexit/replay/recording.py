@@ -23,9 +23,9 @@ def trace_info(lm: LanguageModel, draft_vocabulary: int) -> TraceInfo:
     if lm.num_layers < 2:
         raise DynexitError(f"{lm.name} has one layer, so no exits to trace.")
     config = lm.model.config
-    trimmed = min(draft_vocabulary, lm.model.choosable)
+    trimmed = min(draft_vocabulary, lm.model.vocabulary_size)
     return TraceInfo(
-        *(lm.name, lm.num_layers, lm.model.choosable, config.max_positions, trimmed),
+        *(lm.name, lm.num_layers, lm.model.vocabulary_size, config.max_positions, trimmed),
         tuple(sorted(lm.eos)),
     )
 

@@ -28,7 +28,7 @@ def counts_of(ongoing: Ongoing) -> Counts:
     return Counts(
         method=ongoing.method,
         lossless=ongoing.sequences[0].controller.lossless,
-        seeds=[sequence.chooser.seed for sequence in ongoing.sequences],
+        seeds=[sequence.sampler.seed for sequence in ongoing.sequences],
         rounds=len(whole.rounds),
         drafted=whole.drafted,
         accepted=whole.accepted,

@@ -114,7 +114,7 @@ class Engine:
 
     def _run_next(self, work: Work, steps: Steps[Any]) -> None:
         together = len(self._running)
-        work.accompany(self._scheduler.company(together), together > 1)
+        work.share(self._scheduler.batch_size(together), together > 1)
         work.task = self._scheduler.add(steps)
 
     def _let_go(self) -> None:

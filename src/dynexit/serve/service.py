@@ -158,7 +158,7 @@ class Service:
             raise ApiError(400, f"the context holds {limit} tokens.", param="tokens")
         if asked.start >= len(asked.tokens):
             raise ApiError(400, "start is past the text's last token.", param="start")
-        if max(asked.tokens) >= self.lm.model.choosable:
+        if max(asked.tokens) >= self.lm.model.vocabulary_size:
             raise ApiError(400, "a token id is outside the vocabulary.", param="tokens")
         steps = layer_predictions(self.lm.model, asked.tokens, asked.start, asked.count)
         ongoing = Ongoing("", [], 1, request_id)

@@ -69,7 +69,7 @@ class Work:
         """Take what the last steps returned; the next ones to run, None at the end."""
         raise NotImplementedError
 
-    def accompany(self, company: int, awaited: bool) -> None:
+    def share(self, batch_size: int, awaited: bool) -> None:
         """Told before steps run how many works share passes then, this one counted, and whether
         any waits for the others' passes.
         """
@@ -123,9 +123,9 @@ class Text(Work):
         self.end(self.sequence.finish_reason)
         return None
 
-    def accompany(self, company: int, awaited: bool) -> None:
+    def share(self, batch_size: int, awaited: bool) -> None:
         """What others share costs less, and drafts beside others are passes of their own."""
-        self.sequence.company, self.sequence.awaited = company, awaited
+        self.sequence.batch_size, self.sequence.awaited = batch_size, awaited
 
     def end(self, reason: str) -> None:
         """Count the text, and let go of its cache: a traceback may keep a text for long."""

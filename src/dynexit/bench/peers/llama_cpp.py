@@ -56,7 +56,7 @@ class LlamaCpp:
 
     def _best(self, llama: Any) -> int:
         logits = self._api.llama_get_logits_ith(llama.ctx, -1)
-        return int(np.ctypeslib.as_array(logits, (self._lm.model.choosable,)).argmax())
+        return int(np.ctypeslib.as_array(logits, (self._lm.model.vocabulary_size,)).argmax())
 
     def _load(self, variant: str) -> Any:
         if variant not in self._loaded:

@@ -15,7 +15,7 @@ from dynexit.costs.paying import DraftPrice, best_promise, copy_price, draft_pri
 from dynexit.costs.table import ROUGH, rising
 from dynexit.decoding.controllers.base import LONGEST, Controller, Layer, check_exit_layer
 from dynexit.decoding.controllers.estimates import (
-    Drift,
+    Calibration,
     ExitEstimates,
     LookupEstimates,
     OtherEstimates,
@@ -106,11 +106,11 @@ class Auto(Controller):
         self._least = 0 if self._promising() else ENOUGH
         self._exits, self._found = ExitEstimates(self._layers, self.sample), LookupEstimates()
         self._others = OtherEstimates()
-        self._draft_drift, self._verify_drift = Drift(trust=4.0), Drift()
+        self._draft_calibration, self._verify_calibration = Calibration(trust=4.0), Calibration()
         self._pace = Pace(1.0, self._plain() / HOPE)
         self._offer: Offer | None = None
         self._drafts: dict[tuple[str, int], DraftPrice] = {}
-        self._rounds, self._company = 0, 1
+        self._rounds, self._batch_size = 0, 1
         self._unread: list[Round] = []
         self._standing: Standing | None = None
         self._weigh()
@@ -138,12 +138,12 @@ class Auto(Controller):
         """The candidate nearest to a depth; 0 where there is none."""
         return min(self._layers, key=lambda layer: abs(layer - depth), default=0)
 
-    def share(self, company: int) -> None:
+    def share(self, batch_size: int) -> None:
         """Costs of passes that so many share, by powers of two; and the pace follows."""
-        if company == self._company:
+        if batch_size == self._batch_size:
             return
-        self._company = company
-        costs = (self.costs or ROUGH).shared(1 << (company - 1).bit_length())
+        self._batch_size = batch_size
+        costs = (self.costs or ROUGH).shared(1 << (batch_size - 1).bit_length())
         if costs is not self._costs:
             before, self._costs = self._verify(0)[1], costs
             self._pace.seconds *= self._verify(0)[1] / before
@@ -165,9 +165,9 @@ class Auto(Controller):
         """Drafting against a plain step, by what is known now."""
         rate = self._pace.rate
         option = self._best_exit(rate) if self._layers else None
-        price = rate * self._verify_drift.ratio()
+        price = rate * self._verify_calibration.ratio()
         rows = [price * seconds for seconds in self._verify(0)[: MOST + 2]]
-        worth = 1.0 - rows[1] + (WAITING if self._company > 1 else 0.0)
+        worth = 1.0 - rows[1] + (WAITING if self._batch_size > 1 else 0.0)
         plan = NO_DRAFT
         if option is not None and self._pays(option) and option.worth(rate) > worth:
             worth, plan = option.worth(rate), option.plan
@@ -185,7 +185,7 @@ class Auto(Controller):
         """The round, with shadow tokens of the layers that it does not draft with, if alone, until
         there are enough.
         """
-        if not self.shadow or self._company > 1 or plan.drafter == "lookup":
+        if not self.shadow or self._batch_size > 1 or plan.drafter == "lookup":
             return plan
         known = (one.shadow.matched.shape[1] for one in self._unread if one.shadow is not None)
         if sum(known) >= ENOUGH:
@@ -195,7 +195,7 @@ class Auto(Controller):
 
     def _plain(self) -> float:
         """Seconds of a plain step."""
-        return self._verify(0)[1] * self._verify_drift.ratio()
+        return self._verify(0)[1] * self._verify_calibration.ratio()
 
     def _verify(self, exit_layer: int) -> list[float]:
         """Seconds of verifying 1, 2, ... rows above an exit."""
@@ -259,8 +259,8 @@ class Auto(Controller):
     def _drafted(self, layer: int, rate: float, drafter: str) -> Option:
         """Drafting with a layer: every row and every level that is worth its time."""
         token, last, reused = self._draft_price(drafter, layer)
-        late = self._verify_drift.ratio()
-        slow = self._draft_drift.ratio(late)
+        late = self._verify_calibration.ratio()
+        slow = self._draft_calibration.ratio(late)
         verify = self._verify(reused)
         chances = self._exits.chances(layer)
         odds = (chances.odds, *(self._others.odds(self._exits.trust(layer)) if self._trees else ()))
@@ -279,7 +279,7 @@ class Auto(Controller):
         """Whether drafts may branch: not before the first lesson, when nothing is known of the
         text, and not where several texts share passes.
         """
-        return self.tree and self._company == 1 and self._rounds >= FIRST
+        return self.tree and self._batch_size == 1 and self._rounds >= FIRST
 
     @property
     def _rows(self) -> list[float]:
@@ -306,7 +306,7 @@ class Auto(Controller):
         for finished in self._unread:
             self._pace.observe(finished.tokens, finished.seconds)
             if finished.shadow is None:
-                self._observe_drift(finished)
+                self._calibrate(finished)
             if finished.offer is not None:
                 self._found.observe(finished.offer)
             if layer := finished.plan.exit_layer:
@@ -328,17 +328,17 @@ class Auto(Controller):
                 matched.append(accepted)
         self._exits.observe(layer, confidences, matched)
 
-    def _observe_drift(self, finished: Round) -> None:
+    def _calibrate(self, finished: Round) -> None:
         plan, drafted, reused = finished.plan, finished.drafted, 0
-        self._draft_drift.fade()
-        self._verify_drift.fade()
+        self._draft_calibration.fade()
+        self._verify_calibration.fade()
         if plan.exit_layer and drafted:
             token, last, reused = self._draft_price(plan.drafter, plan.exit_layer)
             beside = (drafted - finished.depth) * self._beside_price(plan.exit_layer)
             foreseen = finished.depth * token + last + beside
-            self._draft_drift.observe(finished.draft_seconds, foreseen)
+            self._draft_calibration.observe(finished.draft_seconds, foreseen)
         foreseen = self._verify(reused)[drafted + 1]
-        self._verify_drift.observe(finished.seconds - finished.draft_seconds, foreseen)
+        self._verify_calibration.observe(finished.seconds - finished.draft_seconds, foreseen)
 
     def _observe_shadow(self, shadow: ShadowTokens) -> None:
         for index, layer in enumerate(shadow.layers):

@@ -54,7 +54,7 @@ class Controller:
     def observe_prompt(self, shadow: ShadowTokens) -> None:
         """Shadow tokens of the prompt's last positions."""
 
-    def share(self, company: int) -> None:
+    def share(self, batch_size: int) -> None:
         """How many sequences make the next round together; called before `plan`."""
 
     def consider(self, offer: Offer) -> None:

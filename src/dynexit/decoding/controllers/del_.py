@@ -100,7 +100,7 @@ class Del(Controller):
         self._analysis = kind(layers, self.omega)
         self._prices = loaded_layers(layers, self.d_max, num_layers)
         if self.reads_costs:
-            self._company = 1
+            self._batch_size = 1
             self._reckon(self.costs or ROUGH)
 
     def _fixed_exit(self) -> int | None:
@@ -130,11 +130,11 @@ class Del(Controller):
         if self._analysis.observe(finished):
             self._chosen = None
 
-    def share(self, company: int) -> None:
+    def share(self, batch_size: int) -> None:
         """Costs of passes that so many share, by powers of two."""
-        if self.reads_costs and company != self._company:
-            self._company = company
-            self._reckon((self.costs or ROUGH).shared(1 << (company - 1).bit_length()))
+        if self.reads_costs and batch_size != self._batch_size:
+            self._batch_size = batch_size
+            self._reckon((self.costs or ROUGH).shared(1 << (batch_size - 1).bit_length()))
 
     def _reckon(self, costs: Costs) -> None:
         """Price rounds and analyses anew."""
@@ -142,7 +142,7 @@ class Del(Controller):
         seconds = [round_seconds(costs, layer, *shape) for layer in self._layers]
         if self._measured:
             self._prices, self._chosen = np.array(seconds), None
-        self._analysis.price(costs, seconds, self.draft_vocabulary, self._company == 1)
+        self._analysis.price(costs, seconds, self.draft_vocabulary, self._batch_size == 1)
 
     def acceptance_rates(self) -> Floats:
         """Decayed rate of each analysed layer; NaN where one has no observation."""

@@ -221,7 +221,7 @@ class LookupEstimates:
 
 
 @dataclass
-class Drift:
+class Calibration:
     """How much longer than foreseen something takes now; what has not been seen lately is as
     `expected`.
 

@@ -39,7 +39,7 @@ class EarlyExitDrafter(Drafter):
         sequences may join in the passes.
         """
         model = self._copy(sequence.model, plan) if self._quantised else sequence.model
-        greedy = sequence.chooser.best_only and sequence.alone
+        greedy = sequence.sampler.best_only and sequence.alone
         if greedy and drafts_alone(model):
             draft = yield from self._draft_at_once(sequence, plan, model)
         else:
@@ -89,7 +89,7 @@ def _without_branches(plan: Plan) -> Plan:
 
 def _draft_by_level(sequence: "Sequence", plan: Plan, model: Model) -> Steps[Draft]:
     """Run layers 1..E on the newest token, unembed, choose; again with what was chosen."""
-    speculative = sequence.chooser.sampling.speculative
+    speculative = sequence.sampler.sampling.speculative
     whole = model.branching and not (sequence.shadowed or speculative)
     proposal = Proposal(sequence, plan if whole else _without_branches(plan))
     limit = sequence.controller.draft_vocabulary

@@ -42,9 +42,9 @@ class LookupDrafter(Drafter):
         """The offer's first tokens, and nothing where there is none."""
         yield from ()
         tokens = list(self._offered.tokens[: plan.speculation_length]) if self._offered else []
-        if not sequence.chooser.sampling.speculative:
+        if not sequence.sampler.sampling.speculative:
             return Draft(tokens)
-        certain = torch.full((len(tokens), sequence.model.choosable), -torch.inf)
+        certain = torch.full((len(tokens), sequence.model.vocabulary_size), -torch.inf)
         certain[range(len(tokens)), tokens] = 0.0
         return Draft(tokens, logits=list(certain.to(sequence.model.device).split(1)))
 

@@ -27,9 +27,9 @@ class Proposal:
 
     def __init__(self, sequence: "Sequence", plan: Plan) -> None:
         self._rule = plan.rule(eos=sequence.limits.eos)
-        self._chooser, self._start = sequence.chooser, sequence.cache.length
+        self._sampler, self._start = sequence.sampler, sequence.cache.length
         self._confident, self._growth = plan.reads_confidence, Growth(self._rule)
-        self.best_only = sequence.chooser.best_only and self._rule.ranks == 1
+        self.best_only = sequence.sampler.best_only and self._rule.ranks == 1
         self.draft = Draft(layer=plan.exit_layer, slot=self._rule.slot(self._start))
 
     @property
@@ -73,7 +73,7 @@ class Proposal:
         """A chain's next token."""
         draft = self.draft
         row = len(draft.tokens)
-        choice = self._chooser.choose(logits, draft.tokens, row, self._confident)
+        choice = self._sampler.choose(logits, draft.tokens, row, self._confident)
         sure = choice.confidences[0] if self._confident else 1.0
         if (token := choice.tokens[0]) == NO_TOKEN:
             return False
@@ -89,7 +89,7 @@ class Proposal:
         for index, row in enumerate(self._growth.open):
             path = self.draft.path_to(row)
             given = logits[index : index + 1], self._rule.ranks, path, len(path)
-            tokens, likely = self._chooser.candidates(*given)
+            tokens, likely = self._sampler.candidates(*given)
             pairs = zip(tokens, likely, strict=True)
             found += [Child(row, rank, *pair, likely[0]) for rank, pair in enumerate(pairs)]
         return found

@@ -38,7 +38,7 @@ class SecondModelDrafter(Drafter):
         room = self._model.config.max_positions - len(sequence.tokens)
         while not proposal.over and len(proposal.draft.tokens) <= room:
             hidden = yield from self._run(pending)
-            logits = yield Unembed(hidden[-1:], sequence.chooser.best_only, model=self._model)
+            logits = yield Unembed(hidden[-1:], sequence.sampler.best_only, model=self._model)
             if not proposal.add(logits):
                 break
             pending = proposal.draft.tokens[-1:]

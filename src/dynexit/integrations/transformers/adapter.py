@@ -87,7 +87,7 @@ class Adapter:
         self._whole = _shell(model, outer, self._base)
         self._cache_keyword = cache_keyword(self._base.forward)
         self.config = _shape(text, model)
-        self.choosable = self.config.vocab_size
+        self.vocabulary_size = self.config.vocab_size
 
     @property
     def device(self) -> torch.device:
@@ -154,8 +154,8 @@ class Adapter:
         with self._turn:
             self._segment.begin(last - 1, last - 1, hidden[None])
             found = self._whole(inputs_embeds=hidden[None], use_cache=False)
-        logits: Tensor = found.logits[0, :, : self.choosable]
-        if limit is not None and limit < self.choosable:
+        logits: Tensor = found.logits[0, :, : self.vocabulary_size]
+        if limit is not None and limit < self.vocabulary_size:
             logits = logits.clone()
             logits[:, limit:] = -torch.inf
         return logits

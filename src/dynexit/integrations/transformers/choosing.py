@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dynexit.decoding.sampling import Chooser
+from dynexit.decoding.sampling import Sampler
 from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.integrations.transformers.ending import Ending
 from dynexit.integrations.transformers.states import is_rowwise, is_stateless
@@ -59,8 +59,8 @@ class Processing:
         return torch.stack(alone)
 
 
-class ProcessorsChooser(Chooser):
-    """A chooser whose logits go through processors, position by position with its own context.
+class ProcessorsChooser(Sampler):
+    """A sampler whose logits go through processors, position by position with its own context.
 
     Temperature, top-k and the like are among them, so `sampling` says no more than whether there is
     noise. Drafts and shadow tokens are chosen without processors that may keep a state.
@@ -93,7 +93,7 @@ class ProcessorsChooser(Chooser):
         return torch.stack([row.view_as(exact[..., 0, :]) for row in done], dim=-2)
 
     def judge(self, logits: Tensor | Readings, drafts: Sequence[int] = ()) -> list[int]:
-        """See `Chooser`: no further than drafts stay, where processors may keep a state."""
+        """See `Sampler`: no further than drafts stay, where processors may keep a state."""
         if isinstance(logits, Readings) or not self._processing.ordered:
             return super().judge(logits, drafts)
         chosen: list[int] = []
@@ -104,7 +104,7 @@ class ProcessorsChooser(Chooser):
         return chosen
 
     def judged(self, logits: Tensor, drafts: Sequence[int]) -> Iterator[Tensor]:
-        """See `Chooser`. What follows the text's end is not processed: it is never written."""
+        """See `Sampler`. What follows the text's end is not processed: it is never written."""
         if not self._processing.ordered:
             yield from super().judged(logits, drafts)
             return

@@ -114,9 +114,9 @@ def _kept_back() -> dict[str, Any]:
 
 def _second(draft_model: Any, target: Model) -> Model:
     second = runtime_of(draft_model)
-    if second.choosable != target.choosable:
+    if second.vocabulary_size != target.vocabulary_size:
         raise DynexitError(
-            f"draft_model has {second.choosable} tokens and the model {target.choosable}: it needs "
-            "the same vocabulary."
+            f"draft_model has {second.vocabulary_size} tokens and the model "
+            f"{target.vocabulary_size}: it needs the same vocabulary."
         )
     return second

@@ -40,7 +40,7 @@ def adapted(model: Any) -> Adapter:
 @torch.inference_mode()
 def _distances(model: Any, adapter: Adapter) -> tuple[float, float]:
     """From the logits of one pass: those in parts, and those of plain decoding, token by token."""
-    tokens = [1 + (7 * i) % (adapter.choosable - 1) for i in range(LENGTH)]
+    tokens = [1 + (7 * i) % (adapter.vocabulary_size - 1) for i in range(LENGTH)]
     ids = torch.tensor([tokens], device=adapter.device)
     whole = model(input_ids=ids, use_cache=False).logits[0].double()
     passed = model(input_ids=ids[:, :PROMPT], use_cache=True)

@@ -69,7 +69,7 @@ class Writing:
         controller = make_controller(self.method)
         prepare(controller, self.runtime)
         text = Decoding(self.runtime, prompt, controller, row.sampling, limits, ending, self.second)
-        text.chooser = ProcessorsChooser(row.sampling, text.tokens, processing, ending)
+        text.sampler = ProcessorsChooser(row.sampling, text.tokens, processing, ending)
         return text
 
 

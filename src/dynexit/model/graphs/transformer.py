@@ -40,13 +40,13 @@ class RecordedTransformer:
         self._turn = Lock()
 
     @property
-    def choosable(self) -> int:
+    def vocabulary_size(self) -> int:
         """See `interface.Model`."""
-        return self.eager.choosable
+        return self.eager.vocabulary_size
 
-    @choosable.setter
-    def choosable(self, tokens: int) -> None:
-        self.eager.choosable = tokens
+    @vocabulary_size.setter
+    def vocabulary_size(self, tokens: int) -> None:
+        self.eager.vocabulary_size = tokens
 
     def new_cache(self) -> KVCache:
         """An empty cache for one sequence."""

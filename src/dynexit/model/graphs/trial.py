@@ -72,7 +72,7 @@ def _after_a_past(model: Transformer) -> Tensor:
     stop = min(LAYERS, model.config.num_layers)
     for start, tokens in ((0, PAST), (len(PAST), SEVERAL)):
         rows = model.rows([Span(cache, start, len(tokens))])
-        hidden = model.embed([token % model.choosable for token in tokens])
+        hidden = model.embed([token % model.vocabulary_size for token in tokens])
         hidden = model.run_layers(hidden, rows, 0, stop)
     return hidden
 
@@ -90,7 +90,7 @@ def _said(model: Measures, first: int, tokens: Sequence[int]) -> tuple[Tensor, T
     """The states after some layers from `first` on, and what the head says of them."""
     stop = min(first + LAYERS, model.config.num_layers)
     rows = model.rows([Span(model.new_cache(), 0, len(tokens))])
-    ids = [token % model.choosable for token in tokens]
+    ids = [token % model.vocabulary_size for token in tokens]
     hidden = model.run_layers(model.embed(ids), rows, first, stop)
     return hidden, model.measure(hidden)[1:]
 

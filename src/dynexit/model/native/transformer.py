@@ -92,7 +92,7 @@ class NativeTransformer(Uncopied):
         self.handle = self._held.handle
         self.kept_layers = config.num_layers  # fewer in a copy for drafts, like tokens of the head
         self.kept_tokens = config.vocab_size
-        self.choosable = config.vocab_size  # fewer where the vocabulary is padded
+        self.vocabulary_size = config.vocab_size  # fewer where the vocabulary is padded
         self.rotary = RotaryTable(config.rope, config.head_dim)
         self._angles = Angles.of(torch.empty(0), torch.empty(0))
         self.spare: list[Workspace] = []  # of sequences that have ended
@@ -107,7 +107,7 @@ class NativeTransformer(Uncopied):
         names = (name.rpartition(".")[0] for name in weight_map(model.config))
         for name in dict.fromkeys(names):
             native.pack(name, model.get_submodule(name))
-        native.choosable = model.choosable
+        native.vocabulary_size = model.vocabulary_size
         return native
 
     def copy_for_drafts(self, layers: int, tokens: int) -> "NativeTransformer":
@@ -126,7 +126,8 @@ class NativeTransformer(Uncopied):
 
     def _copied(self, layers: int, tokens: int) -> "NativeTransformer":
         copy = NativeTransformer(self.config, self.dtype, self.threads, self.isa, "int8")
-        copy.choosable, copy.kept_layers, copy.kept_tokens = self.choosable, layers, tokens
+        copy.vocabulary_size = self.vocabulary_size
+        copy.kept_layers, copy.kept_tokens = layers, tokens
         copy._original = self._held, self._embedding
         copy.rotary = self.rotary
         for part in range(-1, layers):
@@ -294,7 +295,7 @@ class NativeTransformer(Uncopied):
             address = self._fits(given, rows).data_ptr()
         else:
             tokens = work.take(given)
-        work.readings.choosable = self._limited(None)
+        work.readings.vocabulary_size = self._limited(None)
         self.call(
             "verify",
             *(self.handle, byref(work.place(span, held.handle)), tokens, address),
@@ -329,7 +330,7 @@ class NativeTransformer(Uncopied):
         count = self._limited(limit)
         logits = torch.empty(hidden.shape[0], count)
         self._unembed(hidden, count, logits.data_ptr(), None, None, None)
-        return F.pad(logits, (0, self.choosable - count), value=-torch.inf)
+        return F.pad(logits, (0, self.vocabulary_size - count), value=-torch.inf)
 
     def read(self, hidden: Tensor, limit: int | None = None) -> Readings:
         """What the logits of `hidden` [N, D] say, without writing them."""
@@ -356,7 +357,7 @@ class NativeTransformer(Uncopied):
         return MULTIPLIED[Format(self.runtime.multiplied(self._packed))]
 
     def _limited(self, limit: int | None) -> int:
-        most = min(self.choosable, self.kept_tokens)
+        most = min(self.vocabulary_size, self.kept_tokens)
         return most if limit is None else min(limit, most)
 
     def _unembed(self, hidden: Tensor, count: int, *results: Any) -> None:
