@@ -20,8 +20,7 @@ from dynexit.decoding.limits import Limits
 from dynexit.decoding.loop import finish, generate
 from dynexit.decoding.records import FinishReason, ShadowTokens, Statistics
 from dynexit.decoding.sampling_parameters import Sampling
-from dynexit.decoding.sequence import Chunk
-from dynexit.decoding.sequence import Sequence as Decoding
+from dynexit.decoding.sequence import Chunk, Decoding
 from dynexit.decoding.text import NoText, TextSink, TextStream
 from dynexit.errors import DynexitError
 from dynexit.methods import DEFAULT_METHOD, UnknownSettingError, make_controller

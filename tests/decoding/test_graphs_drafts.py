@@ -11,7 +11,7 @@ from dynexit.decoding.drafters.early_exit import EarlyExitDrafter
 from dynexit.decoding.limits import Limits
 from dynexit.decoding.requests import drive
 from dynexit.decoding.scheduler import Scheduler
-from dynexit.decoding.sequence import Sequence as Decoding
+from dynexit.decoding.sequence import Decoding
 from dynexit.decoding.text import NoText
 from dynexit.model.crossing import Parcel
 from dynexit.model.drafting_rule import Pricing

@@ -10,7 +10,7 @@ from dynexit import Sampling
 from dynexit.decoding import sequence as sequence_module
 from dynexit.decoding.limits import Limits
 from dynexit.decoding.requests import Segment, Unembed, serve
-from dynexit.decoding.sequence import Sequence as Decoding
+from dynexit.decoding.sequence import Decoding
 from dynexit.decoding.text import NoText
 from dynexit.methods import make_controller
 

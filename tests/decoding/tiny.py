@@ -11,7 +11,7 @@ from dynexit.costs.table import Costs
 from dynexit.decoding.controllers import methods
 from dynexit.decoding.limits import Limits
 from dynexit.decoding.loop import generate
-from dynexit.decoding.sequence import Sequence as Decoding
+from dynexit.decoding.sequence import Decoding
 from dynexit.decoding.text import NoText
 from dynexit.methods import make_controller
 from dynexit.model.config import ModelConfig

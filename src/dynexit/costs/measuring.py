@@ -14,7 +14,7 @@ from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.limits import Limits
 from dynexit.decoding.loop import finish
 from dynexit.decoding.sampling_parameters import Sampling
-from dynexit.decoding.sequence import Sequence
+from dynexit.decoding.sequence import Decoding
 from dynexit.decoding.text import NoText
 from dynexit.model.drafting import drafts_alone
 from dynexit.model.drafting_rule import DraftingRule
@@ -149,7 +149,7 @@ class _Bench:
     def _rounds(self, name: str, controller: Controller) -> None:
         """Some plain steps, whatever they write."""
         limits = Limits(DRAFTS[-1], self.model.config.max_positions)
-        sequence = Sequence(self.model, [0], controller, Sampling(), limits, NoText())
+        sequence = Decoding(self.model, [0], controller, Sampling(), limits, NoText())
         finish(sequence)
         took = sequence.stats.decode_seconds / len(sequence.stats.rounds)
         self.seconds.setdefault(name, []).append(took)

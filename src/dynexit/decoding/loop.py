@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import torch
 
 from dynexit.decoding.requests import drive
-from dynexit.decoding.sequence import Chunk, Sequence
+from dynexit.decoding.sequence import Chunk, Decoding
 
 
-def generate(sequence: Sequence) -> Iterator[Chunk]:
+def generate(sequence: Decoding) -> Iterator[Chunk]:
     """Yield the text's chunks until it ends. The sequence holds tokens, statistics and reason.
 
     An interrupt inside a round loses that round and nothing else.
@@ -20,18 +20,14 @@ def generate(sequence: Sequence) -> Iterator[Chunk]:
 
 
 @torch.inference_mode()
-def finish(sequence: Sequence) -> None:
+def finish(sequence: Decoding) -> None:
     """Run to the text's end, where nobody reads it before: what is done once a text costs less."""
     sequence.text = sequence.text.whole()
     while sequence.finish_reason is None:
         _advance(sequence)
 
 
-def _advance(sequence: Sequence) -> list[Chunk]:
+def _advance(sequence: Decoding) -> list[Chunk]:
     """The prompt, or a round."""
-    if not sequence.chunks:
-        return drive(sequence.model, sequence.prefill())
-    began = sequence.clock()
-    chunks = drive(sequence.model, sequence.round())
-    sequence.stats.decode_seconds += sequence.clock() - began
-    return chunks
+    steps = sequence.round() if sequence.chunks else sequence.prefill()
+    return drive(sequence.model, steps)

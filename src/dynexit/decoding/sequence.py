@@ -15,6 +15,7 @@ from torch import Tensor
 from dynexit.decoding.acceptance import accept
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.drafters import Drafter, make_drafters
+from dynexit.decoding.laps import Laps
 from dynexit.decoding.limits import Limits
 from dynexit.decoding.logprobs import TokenLogprobs, following_logprobs, token_logprobs
 from dynexit.decoding.records import (
@@ -56,7 +57,7 @@ class Chunk(NamedTuple):
     logprobs: TokenLogprobs | None = None  # where the sequence was asked for them
 
 
-class Sequence:
+class Decoding:
     """Tokens, cache and controller of one text. `cache.length` is always `len(tokens) - 1`.
 
     Attributes:
@@ -165,17 +166,14 @@ class Sequence:
 
     def round(self) -> Steps[list[Chunk]]:
         """Plan, draft, verify, accept, observe. Returns the tokens that the text gained."""
-        began = self.clock()
+        laps = Laps(self.clock)
         offer = self._consider()
         self.controller.share(self.batch_size)
         plan = self._fit(self.controller.plan())
         self.shadowed = self._all_read if plan.shadow is None else plan.shadow
-        planned = self.clock()
-        if plan.speculation_length:
-            draft = yield from self._drafter(plan).draft(self, plan)
-        else:
-            draft = Draft()
-        drafted = self.clock()
+        control_seconds = laps.lap()
+        draft = yield from self._draft(plan)
+        draft_seconds = laps.lap()
         logits, states = yield from self._verify(draft)
         draft.arrive()
         try:
@@ -185,17 +183,14 @@ class Sequence:
                 raise
             logits, states = (yield from self._verify_apart(draft)), []
             verdict = accept(draft, logits, self.sampler)
-        verified = self.clock()
+        verify_seconds = laps.lap()
         shadow = (yield from self._shadow(draft, states, logits, verdict)) if states else None
-        analysed = self.clock()
-        stays = [draft.tokens[row - 1] for row in verdict.path]
-        self._bring_home(draft, verdict)
-        if draft.parents is not None and isinstance(logits, Tensor):
-            logits = logits[[0, *verdict.path]]
-        origin = self.drafters[plan.drafter].source if draft.tokens else "accepted"
-        before = len(self.tokens)
+        control_seconds += laps.lap()
+        stays, before = [draft.tokens[row - 1] for row in verdict.path], len(self.tokens)
+        if draft.parents is not None:
+            logits = self._bring_home(draft, logits, verdict)
+        origin = self._drafter(plan).source if stays else "accepted"
         chunks = self._commit(stays, verdict.token, verdict.source, logits, origin)
-        committed = self.clock()
         finished = Round(
             plan=plan,
             drafted=verdict.drafted,
@@ -205,16 +200,17 @@ class Sequence:
             path=verdict.path,
             shadow=shadow,
             offer=_judge(offer, [*stays, verdict.token]),
-            draft_seconds=drafted - planned,
-            verify_seconds=verified - drafted,
-            control_seconds=planned - began + analysed - verified,
-            text_seconds=committed - analysed,
+            draft_seconds=draft_seconds,
+            verify_seconds=verify_seconds,
+            control_seconds=control_seconds,
+            text_seconds=laps.lap(),
         )
         try:
             self.controller.observe(finished)
         finally:  # the text has the round already
-            finished.control_seconds += self.clock() - committed
+            finished.control_seconds += laps.lap()
             self.stats.rounds.append(finished.bare())
+            self.stats.decode_seconds += laps.total
         return chunks
 
     def _consider(self) -> Offer | None:
@@ -245,6 +241,12 @@ class Sequence:
             return plan
         return dataclasses.replace(plan, speculation_length=length)
 
+    def _draft(self, plan: Plan) -> Steps[Draft]:
+        """What the planned drafter proposes."""
+        if not plan.speculation_length:
+            return Draft()
+        return (yield from self._drafter(plan).draft(self, plan))
+
     def _drafter(self, plan: Plan) -> Drafter:
         """The one that a plan names.
 
@@ -274,13 +276,17 @@ class Sequence:
         logits = yield Unembed(hidden, self._best_only)
         return logits, late or []
 
-    def _bring_home(self, draft: Draft, verdict: Verdict) -> None:
-        """Keys and values of the accepted path go where those of the text are."""
-        if draft.parents is not None:
-            home = homes(draft.parents)
-            for position, row in enumerate(verdict.path, self.cache.length + 1):
-                if not home[row]:
-                    self.cache.move(draft.slot + row, position)
+    def _bring_home(
+        self, draft: Draft, logits: Tensor | Readings, verdict: Verdict
+    ) -> Tensor | Readings:
+        """Keys and values of the accepted path go where those of the text are; returns the path's
+        logits, as of a chain.
+        """
+        home = homes(draft.parents or ())
+        for position, row in enumerate(verdict.path, self.cache.length + 1):
+            if not home[row]:
+                self.cache.move(draft.slot + row, position)
+        return logits[[0, *verdict.path]] if isinstance(logits, Tensor) else logits
 
     def _verify_apart(self, draft: Draft) -> Steps[Tensor | Readings]:
         """The same rows one after the other, as plain decoding computes them: numbers of one row

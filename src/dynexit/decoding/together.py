@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dynexit.decoding.scheduler import Scheduler, Task
-from dynexit.decoding.sequence import Sequence as Decoding
+from dynexit.decoding.sequence import Decoding
 
 
 def generate_together(sequences: Sequence[Decoding], scheduler: Scheduler) -> None:
@@ -19,12 +19,12 @@ def generate_together(sequences: Sequence[Decoding], scheduler: Scheduler) -> No
     Raises:
         Exception: what ends one of them ends all.
     """
-    running: dict[Task[Any], tuple[Decoding, float]] = {}
+    running: dict[Task[Any], Decoding] = {}
 
     def go_on(sequence: Decoding, others: int) -> None:
         steps = sequence.round() if sequence.chunks else sequence.prefill()
-        sequence.batch_size, began = scheduler.batch_size(others + 1), sequence.clock()
-        running[scheduler.add(steps)] = sequence, began
+        sequence.batch_size = scheduler.batch_size(others + 1)
+        running[scheduler.add(steps)] = sequence
 
     for sequence in sequences:
         go_on(sequence, len(sequences) - 1)
@@ -32,9 +32,7 @@ def generate_together(sequences: Sequence[Decoding], scheduler: Scheduler) -> No
         for task in scheduler.tick():
             if task.error is not None:
                 raise task.error
-            sequence, began = running.pop(task)
-            if sequence.stats.rounds:
-                sequence.stats.decode_seconds += sequence.clock() - began
+            sequence = running.pop(task)
             if sequence.finish_reason is None:
                 go_on(sequence, len(running))
             else:

@@ -11,7 +11,7 @@ from dynexit.decoding.limits import Limits
 from dynexit.decoding.loop import finish
 from dynexit.decoding.records import Statistics
 from dynexit.decoding.sampling_parameters import Sampling
-from dynexit.decoding.sequence import Sequence
+from dynexit.decoding.sequence import Decoding
 from dynexit.decoding.text import NoText
 from dynexit.errors import DynexitError
 from dynexit.methods import make_controller
@@ -44,7 +44,7 @@ def replay(info: TraceInfo, text: TracedText, controller: Controller, costs: Cos
     model = TraceModel(info, text, costs)
     prompt = text.tokens[: text.prompt_length].tolist()
     limits = Limits(text.generated, info.max_positions, frozenset(info.eos))
-    sequence = Sequence(model, prompt, controller, Sampling(), limits, NoText(), clock=model.clock)
+    sequence = Decoding(model, prompt, controller, Sampling(), limits, NoText(), clock=model.clock)
     finish(sequence)
     if sequence.tokens != text.tokens[: len(sequence.tokens)].tolist():
         raise DynexitError(f"{text.name}: replay left the recorded text: the trace is damaged.")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dynexit.decoding.detokenizing import Detokenizer
-from dynexit.decoding.sequence import Sequence
+from dynexit.decoding.sequence import Decoding
 from dynexit.language_model import Prompt
 from dynexit.model.tokenizer import CheckpointTokenizer
 from dynexit.serve.replies import CompletionLogprobs
@@ -28,7 +28,7 @@ class Echo:
             said += decoded.push(token)
         return cls(prompt if isinstance(prompt, str) else said + decoded.settle(), offsets)
 
-    def logprobs(self, sequence: Sequence, names: TokenNames, as_ids: bool) -> CompletionLogprobs:
+    def logprobs(self, sequence: Decoding, names: TokenNames, as_ids: bool) -> CompletionLogprobs:
         """Of the prompt's tokens; nothing foretells the first."""
         said = sequence.prompt_logprobs
         return CompletionLogprobs(

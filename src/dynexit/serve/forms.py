@@ -7,8 +7,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from dynexit.decoding.logprobs import TokenLogprobs
-from dynexit.decoding.sequence import Chunk
-from dynexit.decoding.sequence import Sequence as Decoding
+from dynexit.decoding.sequence import Chunk, Decoding
 from dynexit.serve import replies
 from dynexit.serve.counts import counts_of, usage_of
 from dynexit.serve.echo import Echo

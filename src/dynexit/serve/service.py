@@ -9,7 +9,7 @@ from typing import Any
 from dynexit.decoding.controllers import methods
 from dynexit.decoding.predictions import Predictions, layer_predictions
 from dynexit.decoding.sampling_parameters import Sampling
-from dynexit.decoding.sequence import Sequence
+from dynexit.decoding.sequence import Decoding
 from dynexit.language_model import LanguageModel, Prompt
 from dynexit.methods import is_allowed, lossless_methods, split_name
 from dynexit.serve.chats import Chats
@@ -38,7 +38,7 @@ class Ongoing:
     """The texts of one request. Belongs to the event loop that made it."""
 
     def __init__(
-        self, method: str, sequences: list[Sequence], choices: int, request_id: str
+        self, method: str, sequences: list[Decoding], choices: int, request_id: str
     ) -> None:
         self.id, self.method, self.sequences, self.choices = request_id, method, sequences, choices
         self.works: list[Work] = []
@@ -198,7 +198,7 @@ class Service:
             raise ApiError(400, message, param="dynexit")
         return method
 
-    def _sequences(self, asked: Asked, prompts: list[Prompt], method: str) -> list[Sequence]:
+    def _sequences(self, asked: Asked, prompts: list[Prompt], method: str) -> list[Decoding]:
         most = self.settings.max_new_tokens
         wanted = most if asked.token_limit is None else asked.token_limit
         if wanted > most:

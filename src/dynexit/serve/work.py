@@ -5,13 +5,13 @@ Not responsible for HTTP: what happens is told to `deliver`, in the engine's thr
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import Any
 
 from dynexit.decoding.records import Round
 from dynexit.decoding.requests import Steps
 from dynexit.decoding.scheduler import Task
-from dynexit.decoding.sequence import Chunk, Sequence
+from dynexit.decoding.sequence import Chunk, Decoding
 from dynexit.serve.metrics import Metrics
 
 
@@ -98,12 +98,11 @@ class Text(Work):
     """A sequence, round after round; every round is delivered as it ends."""
 
     def __init__(
-        self, sequence: Sequence, deliver: Deliver, seconds: float, metrics: Metrics
+        self, sequence: Decoding, deliver: Deliver, seconds: float, metrics: Metrics
     ) -> None:
         super().__init__(deliver, seconds)
         self.sequence, self._metrics = sequence, metrics
         self._latest = self.asked
-        self._began = 0.0  # the round that is running
 
     def steps(self) -> Steps[list[Chunk]]:
         """The prefill."""
@@ -111,12 +110,10 @@ class Text(Work):
 
     def take(self, result: list[Chunk]) -> Steps[list[Chunk]] | None:
         """Deliver a round's chunks, and go on until the text ends."""
-        stats, now = self.sequence.stats, monotonic()
-        finished = stats.rounds[-1] if stats.rounds else None
-        if finished:
-            stats.decode_seconds += perf_counter() - self._began
+        rounds, now = self.sequence.stats.rounds, monotonic()
+        finished = rounds[-1] if rounds else None
         self._metrics.progress(result, finished, now - self._latest)
-        self._latest, self._began = now, perf_counter()
+        self._latest = now
         self.deliver(Progress(result, finished, now - self.asked))
         if self.sequence.finish_reason is None:
             return self.sequence.round()

@@ -16,7 +16,7 @@ from dynexit.errors import DynexitError
 from dynexit.model.interface import Model
 
 if TYPE_CHECKING:
-    from dynexit.decoding.sequence import Sequence as Decoding
+    from dynexit.decoding.sequence import Decoding
 
 
 class Drafter:

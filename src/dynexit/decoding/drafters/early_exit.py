@@ -16,7 +16,7 @@ from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.interface import Model
 
 if TYPE_CHECKING:
-    from dynexit.decoding.sequence import Sequence
+    from dynexit.decoding.sequence import Decoding
 
 
 class EarlyExitDrafter(Drafter):
@@ -34,7 +34,7 @@ class EarlyExitDrafter(Drafter):
         self._quantised = quantised
         self._rule: tuple[Plan, bool, bool, DraftingRule] | None = None  # plan, branching, reused
 
-    def draft(self, sequence: "Sequence", plan: Plan) -> Steps[Draft]:
+    def draft(self, sequence: "Decoding", plan: Plan) -> Steps[Draft]:
         """In one call where tokens are the likeliest and the model can, else level by level: other
         sequences may join in the passes.
         """
@@ -57,7 +57,7 @@ class EarlyExitDrafter(Drafter):
             raise DynexitError("this model has no copy in int8 to draft with.")
         return copy if plan.exit_layer <= copy.kept_layers else model
 
-    def _draft_at_once(self, sequence: "Sequence", plan: Plan, model: Model) -> Steps[Draft]:
+    def _draft_at_once(self, sequence: "Decoding", plan: Plan, model: Model) -> Steps[Draft]:
         start, newest = sequence.cache.length, sequence.tokens[-1]
         rule = self._rule_of(sequence, plan, model is sequence.model)
         watched = rule.finish and bool(sequence.shadowed)
@@ -68,7 +68,7 @@ class EarlyExitDrafter(Drafter):
             draft.arrive()
         return draft
 
-    def _rule_of(self, sequence: "Sequence", plan: Plan, reused: bool) -> DraftingRule:
+    def _rule_of(self, sequence: "Decoding", plan: Plan, reused: bool) -> DraftingRule:
         """A plan as the model knows it; plans come again."""
         branching = sequence.model.branching and not sequence.shadowed
         key = plan, branching, reused
@@ -87,7 +87,7 @@ def _without_branches(plan: Plan) -> Plan:
     return replace(plan, pricing=plan.pricing._replace(odds=plan.pricing.odds[:1]))
 
 
-def _draft_by_level(sequence: "Sequence", plan: Plan, model: Model) -> Steps[Draft]:
+def _draft_by_level(sequence: "Decoding", plan: Plan, model: Model) -> Steps[Draft]:
     """Run layers 1..E on the newest token, unembed, choose; again with what was chosen."""
     speculative = sequence.sampler.sampling.speculative
     whole = model.branching and not (sequence.shadowed or speculative)

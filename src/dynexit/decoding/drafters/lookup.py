@@ -10,7 +10,7 @@ from dynexit.decoding.records import Draft, Offer, Plan
 from dynexit.decoding.requests import Steps
 
 if TYPE_CHECKING:
-    from dynexit.decoding.sequence import Sequence
+    from dynexit.decoding.sequence import Decoding
 
 MOST = 24  # tokens of an offer
 
@@ -24,12 +24,12 @@ class LookupDrafter(Drafter):
         self._suffixes: Suffixes | None = None
         self._offered: Offer | None = None
 
-    def prefill(self, sequence: "Sequence") -> Steps[None]:
+    def prefill(self, sequence: "Decoding") -> Steps[None]:
         """Index the prompt."""
         self._suffixes = Suffixes(sequence.tokens)
         yield from ()
 
-    def offer(self, sequence: "Sequence") -> Offer | None:
+    def offer(self, sequence: "Decoding") -> Offer | None:
         """What followed the longest match; None where the last token is new."""
         self._offered = None
         if self._suffixes is not None:
@@ -38,7 +38,7 @@ class LookupDrafter(Drafter):
                 self._offered = Offer(self._suffixes.after(place, MOST), match)
         return self._offered
 
-    def draft(self, sequence: "Sequence", plan: Plan) -> Steps[Draft]:
+    def draft(self, sequence: "Decoding", plan: Plan) -> Steps[Draft]:
         """The offer's first tokens, and nothing where there is none."""
         yield from ()
         tokens = list(self._offered.tokens[: plan.speculation_length]) if self._offered else []

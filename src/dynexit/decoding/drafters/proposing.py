@@ -11,7 +11,7 @@ from dynexit.model.interface import Span
 from dynexit.model.readings import Readings
 
 if TYPE_CHECKING:
-    from dynexit.decoding.sequence import Sequence
+    from dynexit.decoding.sequence import Decoding
 
 
 class Proposal:
@@ -25,7 +25,7 @@ class Proposal:
         best_only: whether it is enough to know every row's best token.
     """
 
-    def __init__(self, sequence: "Sequence", plan: Plan) -> None:
+    def __init__(self, sequence: "Decoding", plan: Plan) -> None:
         self._rule = plan.rule(eos=sequence.limits.eos)
         self._sampler, self._start = sequence.sampler, sequence.cache.length
         self._confident, self._growth = plan.reads_confidence, Growth(self._rule)
@@ -37,7 +37,7 @@ class Proposal:
         """Whether there is no further token."""
         return self._growth.over
 
-    def span(self, sequence: "Sequence") -> Span:
+    def span(self, sequence: "Decoding") -> Span:
         """The rows of the last level, over the sequence's cache."""
         fresh, parents = self._growth.fresh, self._growth.nodes.parents
         if self._rule.ranks == 1:

@@ -12,7 +12,7 @@ from dynexit.errors import DynexitError
 from dynexit.model.interface import Model, Span
 
 if TYPE_CHECKING:
-    from dynexit.decoding.sequence import Sequence
+    from dynexit.decoding.sequence import Decoding
 
 
 class SecondModelDrafter(Drafter):
@@ -26,12 +26,12 @@ class SecondModelDrafter(Drafter):
         self._model, self._cache = model, model.new_cache()
         self._read: list[int] = []
 
-    def prefill(self, sequence: "Sequence") -> Steps[None]:
+    def prefill(self, sequence: "Decoding") -> Steps[None]:
         """Read the prompt but its last token, which the first draft starts from."""
         if 1 < sequence.prompt_length <= self._model.config.max_positions:
             yield from self._run(sequence.tokens[: sequence.prompt_length - 1])
 
-    def draft(self, sequence: "Sequence", plan: Plan) -> Steps[Draft]:
+    def draft(self, sequence: "Decoding", plan: Plan) -> Steps[Draft]:
         """Catch up with the text, then write on, a token a pass."""
         self._forget_rejected(sequence.tokens)
         proposal, pending = Proposal(sequence, plan), sequence.tokens[len(self._read) :]

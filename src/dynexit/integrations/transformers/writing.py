@@ -12,7 +12,7 @@ from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.limits import Limits
 from dynexit.decoding.sampling_parameters import Acceptance, Sampling
 from dynexit.decoding.scheduler import Scheduler
-from dynexit.decoding.sequence import Sequence as Decoding
+from dynexit.decoding.sequence import Decoding
 from dynexit.decoding.together import generate_together
 from dynexit.errors import DynexitError
 from dynexit.integrations.transformers.choosing import Processing, ProcessorsChooser
