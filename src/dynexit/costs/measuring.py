@@ -24,6 +24,7 @@ from dynexit.model.verifying import verifies_alone
 WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16)
 CONTEXT, FAR = 256, 1_024  # positions in the cache, near and far
 FEW = 64  # tokens of the head: next to none
+LEVEL = 4  # rows of a level of a draft that branches
 DRAFTS = 1, 5  # tokens of a short draft and of a long one
 PASS = 0.02  # seconds that one timing may take: of a larger model, some layers stand for all
 REPEATS, BUDGET = 21, 1.5  # at most so often, and no more once so many seconds are over
@@ -85,6 +86,8 @@ class _Bench:
                 self._drafted(*draft)
         self._pass("pass 1", 1)
         self._pass("far", 1, self.far)
+        self._level(1)
+        self._level(LEVEL)
         if self.copy is not None:
             for length in DRAFTS:
                 self._pass("pass 1", 1)
@@ -105,6 +108,17 @@ class _Bench:
         model, layers = self.model, self.layers
         hidden, span = model.embed([0] * width), self._span(width, position)
         self._time(name, lambda: model.run_layers(hidden, model.rows([span]), 0, layers))
+
+    def _level(self, width: int) -> None:
+        """A pass of a draft whose first layers have just run, for so many rows."""
+        model, layers = self.model, self.exits[0]
+        hidden, span = model.embed([0] * width), self._span(width, None)
+
+        def run() -> None:
+            model.run_layers(hidden, model.rows([span]), 0, layers)
+
+        run()
+        self._time(f"level {width}", run)
 
     def _verify(self, name: str, width: int, layers: int, position: int | None = None) -> None:
         """The last layers and the head, for so many rows."""
@@ -181,6 +195,7 @@ class _Bench:
             head_call=tuple(call),
             draft_layer=here - few * deeper,
             draft_depth=deeper,
+            draft_row=max(took[f"level {LEVEL}"] - took["level 1"], 0.0) / (LEVEL - 1) / few,
             draft_call=max(took[f"draft {few} {DRAFTS[0]}"] - short, 0.0),
             position=max((took["far"] - passes[0]) / self.layers / distance, 0.0),
             round=max(took["rounds"] - self.depth * layer[0] - head[0], 0.0),

@@ -32,6 +32,7 @@ class Costs:
         draft_call: of beginning a draft, however long.
         position: of one more position in the cache, per layer and pass.
         round: of everything around the passes of a round.
+        draft_row: of one layer in that pass, for one more row: a cached layer is not waited for.
         analysis: of bringing shadow tokens, beside unembedding their states.
         vocabulary: tokens of the whole head.
         copied_layer: of a layer of the copy for drafts, likewise; 0 where there is none.
@@ -52,6 +53,7 @@ class Costs:
     draft_call: float = 0.0
     draft_depth: float = 0.0
     analysis: float = 0.0
+    draft_row: float = 0.0
     _verifications: dict[int, list[float]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -112,6 +114,14 @@ class Costs:
     def draft_start(self, count: int) -> float:
         """What a draft by the first layers costs beyond its passes: its first one is slower."""
         return self.draft_call + count * max(self.layer[0] - self._draft_layer(count), 0.0)
+
+    def draft_beside(self, count: int, limit: int | None) -> float:
+        """One more row in a pass of a draft by the first layers, and in its reading of so many
+        tokens of the head.
+        """
+        row = max(self.draft_row, self.layers(1, 2) - self.layers(1, 1))
+        head = self.unembed(2, limit) - self.unembed(1, limit)
+        return count * row + max(head, 0.0)
 
     def _draft_layer(self, count: int) -> float:
         most = max(self.layer[0], self.draft_layer)

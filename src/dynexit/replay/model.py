@@ -132,7 +132,7 @@ class TraceModel:
     def _draft_cost(self, layers: int, context: int, rows: int) -> float:
         """Of a level of a draft."""
         begun, self.drafting = self.drafting, True
-        more = layers * (self.costs.layers(1, rows) - self.costs.layers(1, 1))
+        more = (rows - 1) * self.costs.draft_beside(layers, 0)
         return (
             self.costs.draft(layers, context)
             + more

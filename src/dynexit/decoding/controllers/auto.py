@@ -263,35 +263,34 @@ class Auto(Controller):
         slow = self._draft_calibration.ratio(late)
         verify = self._verify(reused)
         chances = self._exits.chances(layer)
-        odds = (chances.odds, *(self._others.odds(self._exits.trust(layer)) if self._trees else ()))
-        rows = [rate * late * price for price in self._rows]
+        others, beside = self._branches(layer)
+        rows = [rate * (late * price + slow * beside) for price in self._rows]
+        others = tuple(rank for rank in others if max(rank) >= rows[0])  # no other is ever kept
         level = rate * (slow * token + late * self._rows[0]) / max(chances.mean, 0.01)
-        pricing = Pricing(odds, tuple(rows), (level,) * LEVELS)
+        pricing = Pricing((chances.odds, *others), tuple(rows), (level,) * LEVELS)
         drafts = chances.imagine(pricing)
-        beside = max(drafts.tokens - drafts.levels, 0.0) * self._beside_price(layer)
-        seconds = slow * (drafts.levels * token + last + beside)
+        more = max(drafts.tokens - drafts.levels, 0.0) * beside
+        seconds = slow * (drafts.levels * token + last + more)
         seconds += late * float(np.interp(drafts.tokens + 1.0, range(len(verify)), verify))
         plan = Plan(layer, LONGEST, None, drafter, pricing, shadow=())
         return Option(1.0 + drafts.accepted, seconds, plan)
 
-    @property
-    def _trees(self) -> bool:
-        """Whether drafts may branch: not before the first lesson, when nothing is known of the
-        text, and not where several texts share passes.
+    def _branches(self, layer: int) -> tuple[tuple[tuple[float, ...], ...], float]:
+        """Odds of a token's second and third choice, and seconds of one more row in a level.
+
+        None before the first lesson, when nothing is known of the text, and none where several
+        texts share passes.
         """
-        return self.tree and self._batch_size == 1 and self._rounds >= FIRST
+        if not self.tree or self._batch_size > 1 or self._rounds < FIRST:
+            return (), 0.0
+        beside = self._costs.draft_beside(layer, self.draft_vocabulary)
+        return self._others.odds(self._exits.trust(layer)), beside
 
     @property
     def _rows(self) -> list[float]:
         """Seconds of the rows of a draft, from the first on, through all layers; never falling."""
         through = self._verify(0)[1 : NODES + 2]
         return rising(after - now for now, after in pairwise(through))
-
-    def _beside_price(self, layer: int) -> float:
-        """Seconds of one more row in a level of a draft."""
-        costs, limit = self._costs, self.draft_vocabulary
-        head = costs.unembed(2, limit) - costs.unembed(1, limit)
-        return costs.layers(layer, 2) - costs.layers(layer, 1) + head
 
     def observe(self, finished: Round) -> None:
         """Note a round. Some are learned from together: Python runs cold between passes."""
@@ -334,8 +333,8 @@ class Auto(Controller):
         self._verify_calibration.fade()
         if plan.exit_layer and drafted:
             token, last, reused = self._draft_price(plan.drafter, plan.exit_layer)
-            beside = (drafted - finished.depth) * self._beside_price(plan.exit_layer)
-            foreseen = finished.depth * token + last + beside
+            beside = self._costs.draft_beside(plan.exit_layer, self.draft_vocabulary)
+            foreseen = finished.depth * token + last + (drafted - finished.depth) * beside
             self._draft_calibration.observe(finished.draft_seconds, foreseen)
         foreseen = self._verify(reused)[drafted + 1]
         self._verify_calibration.observe(finished.seconds - finished.draft_seconds, foreseen)
