@@ -43,6 +43,7 @@ def promise(model: Model, agreement: Sequence[float], costs: Costs) -> Promise:
 def sample_exits(model: Model, ids: Sequence[int]) -> ShadowTokens:
     """What every exit, by the part of the head that drafts read, says of a sample's tokens."""
     few, limit = list(ids[:SAMPLED]), trimmed_vocabulary(model.vocabulary_size)
+    few = few if len(few) > 1 else 2 * few  # nothing predicts the first token
     tokens, confidence = drive(model, layer_predictions(model, few, 1, len(few), limit))
     layers = tuple(range(1, model.config.num_layers))
     return ShadowTokens(tokens[:-1] == tokens[-1], confidence[:-1], layers)

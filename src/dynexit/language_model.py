@@ -3,16 +3,14 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dynexit.agreement import ADVICE, SAMPLE, sample_exits, why_none_pays
+from dynexit.agreement import ADVICE, SAMPLE, why_none_pays
 from dynexit.asking import check_text, check_whole, meant, one_rule, stop_strings, token_ids
-from dynexit.costs.preparing import prepare
 from dynexit.costs.store import costs_of
 from dynexit.costs.table import Costs
 from dynexit.decoding.controllers.base import Controller
@@ -31,6 +29,7 @@ from dynexit.model.loading import find_checkpoint, load_eos, load_shape
 from dynexit.model.runtimes import load_into
 from dynexit.model.threads import use_threads
 from dynexit.model.tokenizer import CheckpointTokenizer, load_tokenizer
+from dynexit.preparing import prepare, sample_of
 
 BUNDLED = Path(__file__).parent / "bundled"
 
@@ -107,10 +106,13 @@ class LanguageModel:
         """Decoder layers."""
         return self.model.config.num_layers
 
-    @cached_property
+    @property
     def sample(self) -> ShadowTokens:
         """What every exit says of a sample text, for methods that want to know beforehand."""
-        return sample_exits(self.model, self.text_tokens(SAMPLE))
+        return sample_of(self.model, self._sample_text)
+
+    def _sample_text(self) -> list[int]:
+        return self.text_tokens(SAMPLE)
 
     @property
     def costs(self) -> Costs:
@@ -124,9 +126,7 @@ class LanguageModel:
             DynexitError: a method or a setting that is not known, or cannot be run here.
         """
         controller = _controller(method, settings)
-        prepare(controller, self.model)
-        if controller.reads_sample:
-            controller.sample = self.sample
+        prepare(controller, self.model, self._sample_text)
         return controller
 
     def generate(

@@ -26,7 +26,7 @@ ROOMS = {
     "lifetime",
     "replay": "replay costs decoding model language_model methods plain rates errors",
     "serve": "serve decoding model language_model methods errors lifetime",
-    "integrations": "integrations costs decoding model language_model methods errors dynexit",
+    "integrations": "integrations preparing decoding model language_model methods errors dynexit",
     "cli": "cli bench serve integrations training replay tasks costs decoding model agreement "
     "comparing language_model methods perplexity plain rates shapes synth errors dynexit",
     "errors": "",
@@ -41,7 +41,8 @@ ROOMS = {
     "random_blocks": "model errors",
     "asking": "decoding errors",
     "agreement": "costs decoding model",
-    "language_model": "agreement asking costs decoding methods model errors",
+    "preparing": "agreement costs decoding model errors",
+    "language_model": "agreement preparing asking costs decoding methods model errors",
     "comparing": "decoding language_model",
     "perplexity": "language_model model errors",
     "__main__": "cli errors",

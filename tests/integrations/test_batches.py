@@ -64,7 +64,7 @@ def test_greedy_rows_are_plain_generates(pair, method):
     written = [one.tokens + 1 for one in made.statistics]
     assert len(set(written)) > 2  # they end at different times
     assert max(written) == expected.shape[1] - max(LENGTHS)
-    if method != "auto":  # it drafts where that pays on this machine
+    if method not in ("auto", "del"):  # these draft where that pays on this machine
         assert any(one.drafted for one in made.statistics) == (method != "vanilla")
 
 

@@ -34,7 +34,7 @@ def test_any_model_may_borrow_it(repository):
     plain = model.generate(prompt(), **OPTIONS)
     borrowed = {"custom_generate": str(repository), "trust_remote_code": True}
     made = model.generate(
-        prompt(), method="del", return_dict_in_generate=True, **borrowed, **OPTIONS
+        prompt(), method="del:analysis=full", return_dict_in_generate=True, **borrowed, **OPTIONS
     )
     assert made.sequences.tolist() == plain.tolist()
     assert made.statistics[0].drafted > 0

@@ -18,7 +18,7 @@ from transformers import (
 from transformers.generation.stopping_criteria import StopStringCriteria
 
 import dynexit
-from dynexit import DynexitError
+from dynexit import Controller, DynexitError
 from dynexit.integrations.transformers.adapter import Adapter
 from dynexit.integrations.transformers.runtimes import runtime_of
 from dynexit.language_model import BUNDLED
@@ -188,6 +188,19 @@ def test_sampled_tokens_are_distributed_as_generates(llama):
         )
     ]
     assert float((counts[0] - counts[1]).abs().max()) < 70  # five standard deviations at the least
+
+
+class Asking(Controller):
+    """Wants to know beforehand how the exits do."""
+
+    reads_sample = True
+
+
+@pytest.mark.parametrize("length", [1, 5])
+def test_methods_learn_of_the_exits_beforehand(length):
+    model, controller = loaded("llama", dtype=torch.float64), Asking()
+    ours(model, prompt()[:, :length], controller, max_new_tokens=2, do_sample=False)
+    assert controller.sample.layers == tuple(range(1, model.config.num_hidden_layers))
 
 
 def test_counters_come_with_the_dictionary(llama):

@@ -17,7 +17,12 @@ from transformers import (
 import dynexit
 from dynexit import DynexitError
 
-METHODS = ["vanilla", "layerskip:exit_layer=3,speculation_length=4", "del", "finite-state"]
+METHODS = [
+    "vanilla",
+    "layerskip:exit_layer=3,speculation_length=4",
+    "del:analysis=full",
+    "finite-state",
+]
 GREEDY = {"max_new_tokens": 20, "do_sample": False, "pad_token_id": 0}
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dynexit.costs.preparing import prepare
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.limits import Limits
 from dynexit.decoding.sampling_parameters import Acceptance, Sampling
@@ -19,6 +18,7 @@ from dynexit.integrations.transformers.choosing import Processing, ProcessorsCho
 from dynexit.integrations.transformers.ending import Ending
 from dynexit.methods import make_controller
 from dynexit.model.interface import Model
+from dynexit.preparing import prepare
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Writing:
         before = [*processing.padding, *prompt]
         ending = Ending(before, row.criteria, self.streamer, processing.device)
         controller = make_controller(self.method)
-        prepare(controller, self.runtime)
+        prepare(controller, self.runtime, lambda: prompt)
         text = Decoding(self.runtime, prompt, controller, row.sampling, limits, ending, self.second)
         text.sampler = ProcessorsChooser(row.sampling, text.tokens, processing, ending)
         return text
