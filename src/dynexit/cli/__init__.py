@@ -26,6 +26,7 @@ from dynexit.cli import (
     train,
 )
 from dynexit.errors import DynexitError
+from dynexit.methods import own_fault
 
 app = typer.Typer(
     name="dynexit",
@@ -80,6 +81,10 @@ def main() -> None:
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         _fail(f"{place}{error.strerror or error}.")
+    except Exception as error:
+        if (told := own_fault(error)) is None:
+            raise
+        _fail(told)
 
 
 def _fail(sentence: str) -> NoReturn:

@@ -186,7 +186,8 @@ def _show(stream: "Stream", method: str) -> None:
             write(chunk.text, COLOURS[chunk.source])
     except KeyboardInterrupt:
         interrupted = True
-    write("\n")
+    finally:
+        write("\n")
     notes.print(summary(stream.output, method, interrupted))
     if interrupted:
         raise typer.Exit(INTERRUPTED)
