@@ -178,7 +178,11 @@ def parameters(config: ModelConfig) -> tuple[int, int]:
 
 def give_memory(module: torch.nn.Module, device: torch.device) -> None:
     """Its own, for as long as it lives."""
-    module.to_empty(device=device)
+
+    def empty(weights: torch.Tensor) -> torch.Tensor:  # `empty_like` would import a compiler
+        return torch.empty(weights.shape, dtype=weights.dtype, device=device)
+
+    module._apply(empty)
 
 
 def filled_modules(
