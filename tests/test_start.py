@@ -6,7 +6,7 @@ import sys
 from transformers import AutoTokenizer
 
 import dynexit
-from dynexit.language_model import BUNDLED
+from dynexit.model.places import BUNDLED
 
 COMPILERS = ("torch._dynamo", "sympy")
 CODE = f"""

@@ -76,6 +76,9 @@ def refused(tmp_path_factory, taken):
     recipe = Path(__file__).parents[2] / "recipes" / "bundled.yaml"
     missing = str(folder / "missing" / "file")
     task = ("--task", f"jsonl:{missing}")
+    odd = folder / "odd"
+    (odd / "bare").mkdir(parents=True)
+    (odd / "config.json").write_text('{"architectures": ["Odd"]}')
     (folder / "file").write_text("{}")
     (folder / "old.gguf").write_text("")
     return [
@@ -94,6 +97,17 @@ def refused(tmp_path_factory, taken):
         (["generate", "x", "--device", "toaster"], "device 'toaster' is not known"),
         (["generate", "x", "--runtime", "fast"], "runtime 'fast' is not known"),
         (["generate", "-f", missing], "cannot read"),
+        (["generate", ""], "the prompt is empty"),
+        (["generate", "x", "-m", "./nothing"], "no folder './nothing'"),
+        (["generate", "x", "-m", "nothing/"], "no folder 'nothing/'"),
+        (["generate", "x", "-m", "nothing.gguf"], "no file 'nothing.gguf'"),
+        (["generate", "x", "-m", str(folder / "file")], "does not end in .gguf"),
+        (["generate", "x", "-m", str(odd / "bare")], "config.json is missing"),
+        (["generate", "x", "-m", str(odd)], "architecture 'Odd' is not supported"),
+        (["generate", "x", "--draft-model", "nothing/"], "no folder 'nothing/'"),
+        (["info", "nothing/"], "no folder 'nothing/'"),
+        (["perplexity", "nothing/", str(folder / "file")], "no folder 'nothing/'"),
+        (["bench", "-o", missing, "-m", "nothing/", *task], "no folder 'nothing/'"),
         (["info", "-f", missing], "cannot read"),
         (["info", "--runtime", "fast"], "runtime 'fast' is not known"),
         (["check", "--method", "nothing", *task], "method 'nothing' is not known"),

@@ -135,8 +135,10 @@ def generate(
         controllers = {chosen: usable_controller(chosen, second, **settings)}
     text = read_prompt(prompt, file)
     text = text.rstrip() if strip else text
-    lm, options = how.load(model), writing.options
-    options["draft_model"] = how.load_second(draft_model)
+    if not (text or writing.chat):
+        raise DynexitError("the prompt is empty: give at least one token of text.")
+    lm, second_lm = how.load_both(model, draft_model)
+    options = {**writing.options, "draft_model": second_lm}
     if compare_methods:
         compare.run(lm, text, controllers, options, as_json)
         return

@@ -12,6 +12,7 @@ import typer
 from dynexit.cli.printing import note, notes
 from dynexit.errors import INTERRUPTED, DynexitError
 from dynexit.model.names import check_names
+from dynexit.model.places import check_checkpoint
 from dynexit.model.threads import check_threads, use_threads
 
 if TYPE_CHECKING:
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
 
 Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="Folder, GGUF file or hub id [default: the bundled model]."),
+    typer.Option("--model", "-m", help="Folder, GGUF file, hub id or bundled [default: bundled]."),
 ]
 ModelArgument = Annotated[
     str | None,
-    typer.Argument(help="Folder, GGUF file or hub id [default: the bundled model]."),
+    typer.Argument(help="Folder, GGUF file, hub id or bundled [default: bundled]."),
 ]
 DraftModel = Annotated[
     str | None, typer.Option(help="Smaller checkpoint that drafts, for two-model.")
@@ -104,19 +105,20 @@ class Loading:
     def load(self, model: str | None) -> "LanguageModel":
         """Load a model; its warnings go to the terminal as one line each."""
         check_threads(self.threads)
+        check_checkpoint(model)  # a download shows bars, which a spinner would hide
         with starting():
             from dynexit.language_model import load
-            from dynexit.model.loading import find_checkpoint
 
         use_threads(self.threads)
-        if model is not None:
-            find_checkpoint(model)  # a download shows bars, which a spinner would hide
         with starting(f"loading {model or 'the bundled model'}"), noted_warnings():
             return load(model, dtype=self.dtype, device=self.device, runtime=self.runtime)
 
-    def load_second(self, model: str | None) -> "LanguageModel | None":
-        """The model that drafts, where one is named."""
-        return None if model is None else self.load(model)
+    def load_both(
+        self, model: str | None, second: str | None
+    ) -> "tuple[LanguageModel, LanguageModel | None]":
+        """A model, and the one that drafts, where one is named."""
+        check_checkpoint(second)
+        return self.load(model), None if second is None else self.load(second)
 
 
 @dataclass(frozen=True)

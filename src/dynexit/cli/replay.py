@@ -11,6 +11,7 @@ from dynexit.cli.options import check_folder_of, starting
 from dynexit.cli.printing import notes, print_json, print_table
 from dynexit.comparing import shown_speedup
 from dynexit.errors import DynexitError
+from dynexit.model.places import check_checkpoint
 from dynexit.rates import speedup
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def replay(
     for name in method or DEFAULT:
         usable_controller(name, second=True)
     check_folder_of(save_cost, "--save-cost")
+    check_checkpoint(model)
     recorded = load_trace(trace)
     with starting():
         from dynexit.model.saving import write_json
