@@ -83,8 +83,8 @@ def set_point(name, value):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "No such file"),
-        ("", "Expecting value"),
+        (None, "there is no such file"),
+        ("", "it is empty"),
         ("[1, 2]", "lacks 'points'"),
         (b"\xff\xfe", "decode"),
         ("[" * 100_000, "recursion"),

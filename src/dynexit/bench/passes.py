@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dynexit.errors import DynexitError
+from dynexit.errors import DynexitError, reason
 
 Numbers = TypeVar("Numbers", "Limits", "Point")
 
@@ -109,7 +109,7 @@ def read_roofline(file: Path) -> Roofline:
     try:
         return _roofline(json.loads(file.read_text(encoding="utf-8")))
     except OSError as error:
-        raise DynexitError(f"cannot read {file}: {error.strerror or error}.") from error
+        raise DynexitError(f"cannot read {file}: {reason(error)}.") from error
     except (ValueError, OverflowError, RecursionError) as error:
         raise DynexitError(
             f"{file} is not what `dynexit roofline --json` prints: {error}."

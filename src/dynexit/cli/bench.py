@@ -222,7 +222,8 @@ def _run(options: "Options", out: Path, executor: "Executor") -> None:
         try:
             found = run(options, out, executor, watch)
         except KeyboardInterrupt:
-            notes.print(f"stopped; what was finished is in {out}: the same command continues it.")
+            kept = f"what was finished is in {out}: the same command continues it."
+            notes.print(f"stopped; {kept if out.exists() else 'nothing was finished.'}")
             raise typer.Exit(INTERRUPTED) from None
     notes.print(f"records in {out}; tables and figures: dynexit report {out} --out report")
     if found.gone:

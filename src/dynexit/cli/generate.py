@@ -12,7 +12,7 @@ from dynexit.cli import compare
 from dynexit.cli.options import AsJson, DraftModel, Loading, Model, noted_warnings
 from dynexit.cli.printing import notes, print_json, write
 from dynexit.cli.spreading import spread
-from dynexit.errors import INTERRUPTED, DynexitError
+from dynexit.errors import INTERRUPTED, DynexitError, reason
 
 if TYPE_CHECKING:
     from dynexit.language_model import Generation, Stream
@@ -91,9 +91,11 @@ class Writing:
 
     def check(self) -> None:
         """Raises DynexitError for what no model could write."""
-        from dynexit.decoding.sampling_parameters import Sampling, check_new_tokens
+        from dynexit.decoding.sampling_parameters import Sampling, check_new_tokens, check_stop
 
         check_new_tokens(self.max_new_tokens)
+        for text in self.stop or []:
+            check_stop(text)
         Sampling(**{name: getattr(self, name) for name in Sampling.__dataclass_fields__})
 
 
@@ -164,10 +166,8 @@ def read_prompt(prompt: str | None, file: Path | None) -> str:
     try:
         read = sys.stdin.buffer.read() if file is None else file.read_bytes()
         return read.decode("utf-8-sig")
-    except OSError as error:
-        raise DynexitError(f"cannot read {place}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise DynexitError(f"{place} is not UTF-8 text: {error}.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DynexitError(f"cannot read {place}: {reason(error)}.") from error
 
 
 def as_record(output: "Generation") -> dict[str, Any]:

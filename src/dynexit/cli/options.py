@@ -63,7 +63,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 def check_folder_of(file: Path | None, option: str) -> None:
     """Raises DynexitError where a file that is to be written has no folder to be in."""
     if file is not None and not file.parent.is_dir():
-        raise DynexitError(f"{option} {file}: there is no folder {file.parent}.")
+        raise DynexitError(f"{option} {file}: there is no folder {file.parent}: make it first.")
+
+
+def check_folder(out: Path, option: str) -> None:
+    """Raises DynexitError where a file has the name of a folder that is to be written."""
+    if out.exists() and not out.is_dir():
+        raise DynexitError(f"{option} {out} is a file: give a folder.")
 
 
 @contextmanager

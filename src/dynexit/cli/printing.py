@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dynexit.errors import DynexitError
+from dynexit.errors import CLOSED, DynexitError, reason
 
 FULL_WIDTH = 10_000  # of what is no terminal: no table is cut off there
 
@@ -82,15 +82,18 @@ def finish() -> None:
 
 @contextmanager
 def _writing() -> Iterator[None]:
-    """Raises DynexitError where standard output takes no more: a full disk, for example."""
+    """Raises DynexitError where standard output takes no more: a full disk, for example.
+
+    A pipe that nobody reads any more ends the command.
+    """
     try:
         yield
     except BrokenPipeError:
         _let_go()
-        raise
+        sys.exit(CLOSED)
     except OSError as error:
         _let_go()
-        raise DynexitError(f"cannot write standard output: {error.strerror}.") from error
+        raise DynexitError(f"cannot write standard output: {reason(error)}.") from error
 
 
 def _let_go() -> None:

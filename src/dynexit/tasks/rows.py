@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from dynexit.errors import DynexitError
+from dynexit.errors import DynexitError, reason
 
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
@@ -70,7 +70,7 @@ def read_file(file: Path) -> Rows:
     except FileNotFoundError as error:
         raise DynexitError(f"there is no file {file}.") from error
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise DynexitError(f"cannot read {file}: {error}.") from error
+        raise DynexitError(f"cannot read {file}: {reason(error)}.") from error
 
 
 def _read_lines(file: Path) -> Iterator[Row]:
@@ -85,7 +85,7 @@ def _parse(line: str, where: str) -> Row:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise DynexitError(f"{where} is not JSON: {error}.") from error
+        raise DynexitError(f"{where} is not JSON: {reason(error)}.") from error
     if not isinstance(row, dict):
         raise DynexitError(f"{where} is not a JSON object.")
     return row
