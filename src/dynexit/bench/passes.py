@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from dynexit.errors import DynexitError, reason
 
+STEADY = 1.2  # how far apart two looks at an idle machine may be
 Numbers = TypeVar("Numbers", "Limits", "Point")
 
 
@@ -77,6 +78,12 @@ class Roofline:
         return Limits(*(max(pair) for pair in pairs))
 
     @property
+    def unsteady(self) -> bool:
+        """Whether a limit had moved by more than `STEADY` when all was measured."""
+        pairs = zip(asdict(self.before).values(), asdict(self.after).values(), strict=True)
+        return any(max(pair) > STEADY * min(pair) for pair in pairs)
+
+    @property
     def contexts(self) -> list[int]:
         """Numbers of positions in the cache, rising."""
         return sorted({point.context for point in self.points})
@@ -112,7 +119,7 @@ def read_roofline(file: Path) -> Roofline:
         raise DynexitError(f"cannot read {file}: {reason(error)}.") from error
     except (ValueError, OverflowError, RecursionError) as error:
         raise DynexitError(
-            f"{file} is not what `dynexit roofline --json` prints: {error}."
+            f"{file} is not what `dynexit roofline --json` prints: {reason(error)}."
         ) from error
 
 

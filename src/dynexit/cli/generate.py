@@ -10,7 +10,7 @@ from rich.text import Text
 
 from dynexit.cli import compare
 from dynexit.cli.options import AsJson, DraftModel, Loading, Model, noted_warnings
-from dynexit.cli.printing import notes, print_json, write
+from dynexit.cli.printing import is_coloured, notes, print_json, write
 from dynexit.cli.spreading import spread
 from dynexit.errors import INTERRUPTED, DynexitError, reason
 
@@ -20,9 +20,15 @@ if TYPE_CHECKING:
 COLOURS = {  # as on the page that `serve` shows
     "accepted": "green",
     "lookup": "yellow",
-    "recovered": "red",
+    "recovered": "magenta",
     "bonus": "blue",
     "target": "default",
+}
+LEGEND = {
+    "accepted": "accepted draft",
+    "lookup": "looked up",
+    "recovered": "recovered",
+    "bonus": "bonus",
 }
 Method = Annotated[
     list[str] | None,
@@ -190,13 +196,15 @@ def _show(stream: "Stream", method: str) -> None:
         interrupted = True
     finally:
         write("\n")
-    notes.print(summary(stream.output, method, interrupted))
+    notes.print(summary(stream.output, method, interrupted, is_coloured()))
     if interrupted:
         raise typer.Exit(INTERRUPTED)
 
 
-def summary(output: "Generation", method: str, interrupted: bool = False) -> Text:
-    """One line: what was done, how fast, and what the colours mean."""
+def summary(
+    output: "Generation", method: str, interrupted: bool = False, coloured: bool = False
+) -> Text:
+    """One line: what was done, how fast, and what the colours mean where there are any."""
     stats = output.stats
     reason = "interrupted" if interrupted else output.finish_reason
     line = Text(
@@ -204,9 +212,8 @@ def summary(output: "Generation", method: str, interrupted: bool = False) -> Tex
     )
     if stats.drafted:
         line.append(f", {stats.mean_acceptance_length:.2f} tokens a round")
-        line.append(f", {stats.acceptance_rate:.0%} of {stats.drafted} drafts ")
-        line.append("accepted", style=COLOURS["accepted"])
-        line.append(" / ").append("looked up", style=COLOURS["lookup"])
-        line.append(" / ").append("recovered", style=COLOURS["recovered"])
-        line.append(" / ").append("bonus", style=COLOURS["bonus"])
+        line.append(f", {stats.acceptance_rate:.0%} of {stats.drafted} drafted tokens accepted")
+    if stats.drafted and coloured:
+        for name, words in LEGEND.items():
+            line.append(" / " if name != "accepted" else "; ").append(words, style=COLOURS[name])
     return line
