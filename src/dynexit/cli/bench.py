@@ -28,6 +28,7 @@ from dynexit.cli.options import (
     Tasks,
     Template,
     Threads,
+    look_for_hub,
 )
 from dynexit.cli.printing import note, notes
 from dynexit.errors import INTERRUPTED, DynexitError
@@ -194,6 +195,7 @@ def _run(options: "Options", out: Path, executor: "Executor") -> None:
     from dynexit.model.places import check_checkpoint
 
     check_options(options)
+    look_for_hub(list(options.tasks), options.folder)
     if not isinstance(executor, Cluster):  # whose machines may have other folders
         for model in filter(None, (*options.models, options.draft_model)):
             check_checkpoint(model)
@@ -205,7 +207,7 @@ def _run(options: "Options", out: Path, executor: "Executor") -> None:
         TextColumn("left:"),
         TimeRemainingColumn(),
     )
-    bar, speedups = Progress(*columns, console=notes), Speedups()
+    bar, speedups = Progress(*columns, console=notes, transient=True), Speedups()
     task = bar.add_task("loading")
     with ExitStack() as shown:
 

@@ -1,11 +1,15 @@
 """Options that several commands share, and how a model is loaded for a command."""
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import typer
 
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from dynexit.language_model import LanguageModel
     from dynexit.tasks.base import Example
 
+HUB_SECONDS = 5.0  # that the hub has to answer
 Model = Annotated[
     str | None,
     typer.Option("--model", "-m", help="Folder, GGUF file, hub id or bundled [default: bundled]."),
@@ -70,6 +75,19 @@ def check_folder(out: Path, option: str) -> None:
     """Raises DynexitError where a file has the name of a folder that is to be written."""
     if out.exists() and not out.is_dir():
         raise DynexitError(f"{option} {out} is a file: give a folder.")
+
+
+def look_for_hub(tasks: list[str] | None, data_dir: Path | None) -> None:
+    """Where the hub is out of reach, its client reads its cache at once: it would try for long."""
+    if data_dir is not None or (tasks and all(task.startswith("jsonl:") for task in tasks)):
+        return
+    address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    try:
+        urlopen(Request(address, method="HEAD"), timeout=HUB_SECONDS).close()
+    except HTTPError:  # it answers
+        return
+    except (OSError, HTTPException, ValueError):
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 @contextmanager
@@ -142,6 +160,7 @@ class Prompts:
         """(task, example) of all, a task after the other."""
         from dynexit.tasks import load_examples, task_names
 
+        look_for_hub(self.task, self.data_dir)
         return [
             (name, example)
             for name in self.task or task_names()

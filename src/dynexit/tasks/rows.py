@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -35,9 +36,11 @@ def read_hub(hub: Hub) -> Rows:
     try:
         loaded = datasets.load_dataset(hub.path, hub.config, split=hub.split, revision=hub.revision)
     except Exception as error:  # a network, a file system and a hub can fail in any way
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        told = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        if os.environ.get("HF_HUB_OFFLINE") == "1":
+            told = "it cannot be reached, and has not been read before"
         raise DynexitError(
-            f"cannot load {hub.path} ({hub.split}) from the Hugging Face hub: {reason}. "
+            f"cannot load {hub.path} ({hub.split}) from the Hugging Face hub: {told}. "
             "Use --data-dir to read a local file."
         ) from error
     return cast(Rows, loaded)
