@@ -151,7 +151,8 @@ def _print(record: dict[str, Any]) -> None:
 
 def recommendation(record: dict[str, Any]) -> str:
     """What to draft with, by agreement and by what passes cost here."""
-    gain = f"{record['promised_speedup']:.2f}x plain decoding's tokens per second here"
+    digits = 2 if record["best_exit_layer"] else 3  # which may be just below what must be promised
+    gain = f"{record['promised_speedup']:.{digits}f}x plain decoding's tokens per second here"
     if not record["best_exit_layer"]:
         from dynexit.costs.paying import MARGIN
 
