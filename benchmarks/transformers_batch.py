@@ -14,7 +14,7 @@ from rich.table import Table
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import dynexit
-from dynexit.language_model import BUNDLED
+from dynexit.model.places import BUNDLED
 
 PROMPTS = [
     "Question: Lena buys 3 boxes of 8 crayons and gives 5 away. How many are left?\nAnswer:",

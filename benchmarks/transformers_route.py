@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM
 
 import dynexit
 from dynexit.integrations.transformers.trial import adapted
-from dynexit.language_model import BUNDLED
 from dynexit.model.dtypes import parse_dtype
+from dynexit.model.places import BUNDLED
 
 PROMPTS = [
     "Question: Lena buys 3 boxes of 8 crayons and gives 5 away. How many are left?\nAnswer:",

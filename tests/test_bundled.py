@@ -7,6 +7,7 @@ import dynexit
 from dynexit.agreement import read_exits
 from dynexit.bench.check import first_difference
 from dynexit.decoding.controllers import methods
+from dynexit.model.places import BUNDLED
 
 ALONE = [
     name
@@ -71,9 +72,7 @@ def test_rounds_save_passes(lm: dynexit.LanguageModel) -> None:
 def test_transformers_loads_it_and_writes_the_same(lm: dynexit.LanguageModel) -> None:
     from transformers import AutoModelForCausalLM
 
-    theirs = AutoModelForCausalLM.from_pretrained(
-        dynexit.language_model.BUNDLED, dtype=torch.float32
-    )
+    theirs = AutoModelForCausalLM.from_pretrained(BUNDLED, dtype=torch.float32)
     ids = torch.tensor([lm.tokenizer.encode(PROMPTS["translation"])])
     expected = theirs.generate(ids, max_new_tokens=32, do_sample=False)[0, ids.shape[1] :].tolist()
     plain = lm.generate(PROMPTS["translation"], "vanilla", max_new_tokens=32).token_ids

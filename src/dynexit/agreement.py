@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from dynexit.costs.paying import Promise, best_promise
+from dynexit.costs.paying import MARGIN, Promise, best_promise
 from dynexit.costs.store import kept_costs
 from dynexit.costs.table import Costs, rough_costs, trimmed_vocabulary
 from dynexit.decoding.predictions import layer_predictions
@@ -68,5 +68,6 @@ def why_none_pays(model: Model, sample: ShadowTokens) -> str | None:
     return (
         f"none of its early exits pays. The best, of {best.exit_layer} layers, agrees with the "
         f"last layer {agreement[best.exit_layer - 1]:.0%} of the time, and drafting with it "
-        f"promises {best.speedup:.2f}x plain decoding's speed, by {by}"
+        f"promises {best.speedup:.3f}x plain decoding's speed, below the {MARGIN:.2f}x that it "
+        f"must promise, by {by}"
     )

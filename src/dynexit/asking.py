@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dynexit.decoding.sampling_parameters import Sampling
+from dynexit.decoding.sampling_parameters import Sampling, check_stop
 from dynexit.errors import DynexitError
 
 WAYS = "give text, or token ids"
@@ -72,6 +72,7 @@ def stop_strings(stop: object) -> list[str]:
     for one in stops:
         if not isinstance(one, str):
             raise DynexitError(f"stop holds {_shown(one)}: give a text or a list of texts.")
+        check_stop(one)
         check_text(one, "a stop string")
     return list(stops)
 

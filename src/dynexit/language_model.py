@@ -25,13 +25,12 @@ from dynexit.methods import DEFAULT_METHOD, UnknownSettingError, make_controller
 from dynexit.model.dtypes import parse_devices
 from dynexit.model.forking import prepare_forks
 from dynexit.model.interface import Model
-from dynexit.model.loading import find_checkpoint, load_eos, load_shape
+from dynexit.model.loading import load_eos, load_shape
+from dynexit.model.places import BUNDLED, find_checkpoint
 from dynexit.model.runtimes import load_into
 from dynexit.model.threads import use_threads
 from dynexit.model.tokenizer import CheckpointTokenizer, load_tokenizer
 from dynexit.preparing import prepare, sample_of
-
-BUNDLED = Path(__file__).parent / "bundled"
 
 Prompt = str | Sequence[int]
 
@@ -327,7 +326,8 @@ def load(
     """Load a checkpoint in Hugging Face format.
 
     Args:
-        model: a local folder, a GGUF file or a hub id; None is the model that comes with dynexit.
+        model: a local folder, a GGUF file or a hub id; None or "bundled" is the model that comes
+            with dynexit.
         dtype: bf16, fp16, fp32 or fp64; None is bf16 where that is fast, else fp32.
         device: cpu, cuda or cuda:N; None is CUDA where there is one. Several, such as
             "cuda:0,cuda:1", share the layers among them: a model larger than one of them.
@@ -340,7 +340,7 @@ def load(
     """
     use_threads(None)
     prepare_forks()
-    folder = BUNDLED if model is None else find_checkpoint(model)
+    folder = find_checkpoint(model)
     devices = parse_devices(device)
     config = load_shape(folder)
     tokenizer = load_tokenizer(folder)
@@ -348,7 +348,7 @@ def load(
         load_into(runtime, folder, config, dtype, devices),
         tokenizer,
         load_eos(folder, tokenizer.eos if tokenizer else None),
-        "bundled" if model is None else str(model),
+        BUNDLED.name if model is None else str(model),
         folder,
     )
     reason = why_none_pays(loaded.model, loaded.sample) if check else None

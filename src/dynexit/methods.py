@@ -6,6 +6,7 @@ Settings may be part of the name: "layerskip:exit_layer=3,speculation_length=6".
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from dynexit.setting_types import check_type, check_types
 
 DEFAULT_METHOD = "auto"
 COMMON = "draft_vocabulary"  # a setting of every method
+_OWN: set[str] = set()  # files of users that have been run here
 SHOWN = 60  # characters of a setting that an error repeats
 
 
@@ -180,6 +182,7 @@ def _from_file(method: str) -> Factory:
     spec = importlib.util.spec_from_file_location(f"dynexit_user_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise DynexitError(f"{name} is not a Python file.")
+    _OWN.add(str(spec.origin))
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up there
     try:
@@ -190,3 +193,13 @@ def _from_file(method: str) -> Factory:
     if not (isinstance(found, type) and issubclass(found, Controller)):
         raise DynexitError(f"{name} has no class {class_name!r} that extends dynexit.Controller.")
     return found
+
+
+def own_fault(error: BaseException) -> str | None:
+    """Where a user's own method failed, and with what; None where it is not to blame."""
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if one.filename in _OWN]
+    if not frames:
+        return None
+    at = frames[-1]
+    told = f"{type(error).__name__}: {error}".rstrip(".: ")
+    return f"{at.filename}, line {at.lineno}, in {at.name}: {told}."

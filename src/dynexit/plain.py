@@ -12,7 +12,7 @@ from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from dynexit.errors import DynexitError
+from dynexit.errors import DynexitError, reason
 
 T = TypeVar("T")
 KINDS: dict[Any, tuple[type, str]] = {
@@ -57,7 +57,7 @@ def parse_json(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:  # of thousands of digits, or as many brackets
-        raise DynexitError(f"{where} is not JSON: {error}.") from error
+        raise DynexitError(f"{where} is not JSON: {reason(error)}.") from error
 
 
 def build(kind: type[T], values: Any, where: str) -> T:
@@ -101,13 +101,18 @@ def wanted(kind: Any) -> str:
     if origin in (Union, UnionType):
         return " or ".join(wanted(part) for part in parts if part is not NoneType)
     if origin is Annotated:
-        return " ".join([wanted(parts[0]), *map(str, _bounds(parts))])
+        bounds = [str(one) for one in _bounds(parts)]
+        return " ".join([_named(parts[0]) if bounds else wanted(parts[0]), *bounds])
     if origin is Literal:
         return " or ".join(map(repr, parts))
     if origin in LISTS:
         return f"a list, each {wanted(parts[0])}"
     if origin in MAPPINGS:
         return f"a list of names with values, each {wanted(parts[1])}"
+    return "a finite number" if kind is float else _named(kind)
+
+
+def _named(kind: Any) -> str:
     return KINDS[kind][1] if _known(kind) else "something"
 
 

@@ -107,6 +107,18 @@ def test_figures_show_the_methods_that_were_run(name):
     assert "del" not in texts
 
 
+def test_curves_over_rounds_have_whole_ticks_and_are_not_clipped():
+    (figure,) = (figure for figure in figures() if figure.name == "adaptation")
+    with styled():
+        canvas = figure.draw(study_of([*vanilla_records(), *del_records("auto")]))
+    assert all(tick == int(tick) for axes in canvas.axes for tick in axes.get_xticks())
+    curves = [
+        line for axes in canvas.axes for line in axes.get_lines() if len(line.get_xdata()) > 1
+    ]
+    assert curves
+    assert not any(line.get_clip_on() for line in curves)
+
+
 def test_names_beside_curves_are_pushed_apart():
     assert spread([0.1, 0.5, 0.9], 0.1) == [0.1, 0.5, 0.9]
     placed = spread([0.5, 0.5, 0.52], 0.1)

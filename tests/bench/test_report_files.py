@@ -83,7 +83,7 @@ def test_the_command_writes_a_report(dynexit, tmp_path):
     [
         (None, "cannot read"),
         ("dear diary\n", "line 1 is not a record"),
-        ("", "line 1 is not a record"),
+        ("", "is empty"),
         (del_records()[0].as_line(), "no usable vanilla record"),
     ],
 )
@@ -103,5 +103,5 @@ def test_a_file_in_the_folder_s_place_is_one_sentence(dynexit, tmp_path):
     (tmp_path / "out").write_text("a file")
     code, _, err = dynexit("report", run, "--out", tmp_path / "out")
     assert code == 2
-    assert "cannot write" in err
+    assert "is a file: give a folder" in err
     assert (tmp_path / "out").read_text() == "a file"

@@ -83,10 +83,10 @@ def set_point(name, value):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "No such file"),
-        ("", "Expecting value"),
+        (None, "there is no such file"),
+        ("", "it is empty"),
         ("[1, 2]", "lacks 'points'"),
-        (b"\xff\xfe", "decode"),
+        (b"\xff\xfe", "not UTF-8 text"),
         ("[" * 100_000, "recursion"),
         ('{"model": "tiny", "task": "alpha"}', "lacks 'points'"),
         (altered(lambda found: found.update(points=[])), "no points"),

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import dynexit as package
-from dynexit.language_model import BUNDLED
+from dynexit.model.places import BUNDLED
 from dynexit.perplexity import measure
 
 TEXT = "Tom has 3 apples and 12 = 3 * 4 pears. " * 12

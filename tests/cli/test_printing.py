@@ -7,9 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from rich.table import Table
 from tokenizers import pre_tokenizers
 
+from dynexit.cli import printing
 from dynexit.cli.printing import print_json
+from dynexit.cli.roofline import HEADINGS
 
 ODD = "\t:smile:\r[bold]x[/]\v:-1:\f[a b]é"
 
@@ -95,3 +99,18 @@ def test_a_full_disk_is_one_sentence(
         code, _, err = dynexit("generate", "Hi", "-m", odd_words, "-n", 4, *form)
     assert code == 2
     assert err == "error: cannot write standard output: No space left on device.\n"
+
+
+@pytest.mark.parametrize("width", [30, 60, 80])
+def test_no_table_is_cut_off(monkeypatch, width) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(printing, "_output", Console(file=written, width=width))
+    table = Table()
+    for heading in HEADINGS:
+        table.add_column(heading, justify="right", min_width=max(map(len, heading.split())))
+    row = ["1024", "32", "123.45", "12.34", "12.345", "123.45", "100%", "1234.5", "12345"]
+    table.add_row(*row)
+    printing.print_table(table)
+    lines = written.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert sum(map(written.getvalue().count, "0123456789")) == sum(map(str.isdigit, "".join(row)))

@@ -76,7 +76,11 @@ def refused(tmp_path_factory, taken):
     recipe = Path(__file__).parents[2] / "recipes" / "bundled.yaml"
     missing = str(folder / "missing" / "file")
     task = ("--task", f"jsonl:{missing}")
+    odd = folder / "odd"
+    (odd / "bare").mkdir(parents=True)
+    (odd / "config.json").write_text('{"architectures": ["Odd"]}')
     (folder / "file").write_text("{}")
+    (folder / "latin").write_bytes(b"caf\xe9")
     (folder / "old.gguf").write_text("")
     return [
         (["generate", "x", "--temperature", "-1"], "temperature is -1.0"),
@@ -94,6 +98,28 @@ def refused(tmp_path_factory, taken):
         (["generate", "x", "--device", "toaster"], "device 'toaster' is not known"),
         (["generate", "x", "--runtime", "fast"], "runtime 'fast' is not known"),
         (["generate", "-f", missing], "cannot read"),
+        (["generate", "-f", str(odd)], "it is a folder: give a file"),
+        (["generate", "-f", str(folder / "latin")], "it is not UTF-8 text"),
+        (["generate", "x", "--temperature", "inf"], "temperature is inf: it must be finite"),
+        (["generate", "x", "--stop", ""], "a stop string is empty"),
+        (["serve", "--grace", "inf"], "grace is inf: it must be finite"),
+        (["report", str(folder / "file"), "-o", str(folder / "file")], "is a file: give a folder"),
+        (["replay", "x", "--cost", str(folder / "old.gguf")], "no such file"),
+        (
+            ["train", str(folder / "old.gguf"), "-o", missing, "--data-dir", str(folder)],
+            "old.gguf is empty.",
+        ),
+        (["generate", ""], "the prompt is empty"),
+        (["generate", "x", "-m", "./nothing"], "no folder './nothing'"),
+        (["generate", "x", "-m", "nothing/"], "no folder 'nothing/'"),
+        (["generate", "x", "-m", "nothing.gguf"], "no file 'nothing.gguf'"),
+        (["generate", "x", "-m", str(folder / "file")], "does not end in .gguf"),
+        (["generate", "x", "-m", str(odd / "bare")], "config.json is missing"),
+        (["generate", "x", "-m", str(odd)], "architecture 'Odd' is not supported"),
+        (["generate", "x", "--draft-model", "nothing/"], "no folder 'nothing/'"),
+        (["info", "nothing/"], "no folder 'nothing/'"),
+        (["perplexity", "nothing/", str(folder / "file")], "no folder 'nothing/'"),
+        (["bench", "-o", missing, "-m", "nothing/", *task], "no folder 'nothing/'"),
         (["info", "-f", missing], "cannot read"),
         (["info", "--runtime", "fast"], "runtime 'fast' is not known"),
         (["check", "--method", "nothing", *task], "method 'nothing' is not known"),
@@ -103,8 +129,8 @@ def refused(tmp_path_factory, taken):
         (["bench", "-o", missing, "--dtype", "int3", *task], "dtype 'int3' is not known"),
         (["bench", "-o", missing, *task], "missing"),
         (["sweep", "-o", missing, "--lengths", "a", *task], "not a list of numbers"),
-        (["serve", "--port", str(taken)], f"cannot listen on 127.0.0.1:{taken}"),
-        (["serve", "--port", "99999"], "cannot listen on 127.0.0.1:99999"),
+        (["serve", "--port", str(taken)], f"port {taken} is in use: choose another"),
+        (["serve", "--port", "99999"], "a port is a number from 0 to 65535.\n"),
         (["serve", "--method", "nothing"], "method 'nothing' is not known"),
         (["serve", "--method", "two-model"], "give --draft-model"),
         (["serve", "--running", "0"], "running is 0"),

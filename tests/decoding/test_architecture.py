@@ -25,13 +25,15 @@ ROOMS = {
     "bench": "bench tasks decoding model environment language_model methods plain rates errors "
     "lifetime",
     "replay": "replay costs decoding model language_model methods plain rates errors",
-    "serve": "serve decoding model language_model methods errors lifetime",
+    "serve": "serve decoding model language_model methods schema_words errors lifetime",
     "integrations": "integrations preparing decoding model language_model methods errors dynexit",
     "cli": "cli bench serve integrations training replay tasks costs decoding model agreement "
-    "comparing language_model methods perplexity plain rates shapes synth errors dynexit",
+    "comparing language_model methods perplexity plain rates schema_words shapes synth errors "
+    "dynexit",
     "errors": "",
     "lifetime": "",
     "rates": "",
+    "schema_words": "",
     "plain": "errors",
     "setting_types": "plain errors",
     "methods": "decoding.controllers plain setting_types errors",

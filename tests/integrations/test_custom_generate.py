@@ -7,7 +7,7 @@ import torch
 from loaded_models import loaded, prompt
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from dynexit.language_model import BUNDLED
+from dynexit.model.places import BUNDLED
 
 OPTIONS = {"max_new_tokens": 24, "do_sample": False}
 

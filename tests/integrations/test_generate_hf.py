@@ -21,7 +21,7 @@ import dynexit
 from dynexit import Controller, DynexitError
 from dynexit.integrations.transformers.adapter import Adapter
 from dynexit.integrations.transformers.runtimes import runtime_of
-from dynexit.language_model import BUNDLED
+from dynexit.model.places import BUNDLED
 from dynexit.model.transformer import Transformer
 
 METHODS = ["vanilla", "layerskip:exit_layer=2,speculation_length=3", "del"]

@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from tiny_checkpoints import random_model, read
 
 import dynexit as package
-from dynexit.language_model import BUNDLED
 from dynexit.model.affine.layout import Header, Module
 from dynexit.model.affine.settings import layout_of
+from dynexit.model.places import BUNDLED
 from dynexit.model.weights import weight_map
 
 WIDE = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "head_dim": 32}

@@ -16,7 +16,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import AutoConfig, PreTrainedTokenizerFast
 
 import dynexit
-from dynexit.model.loading import find_checkpoint
+from dynexit.model.places import find_checkpoint
 
 PROMPT = tokens_for(8).tolist()
 
@@ -48,7 +48,8 @@ def test_a_missing_folder_is_not_looked_for_on_the_hub(name):
 FIND = """
 import json, sys
 from dynexit.errors import DynexitError
-from dynexit.model.loading import find_checkpoint, load_shape
+from dynexit.model.loading import load_shape
+from dynexit.model.places import find_checkpoint
 
 def find(name):
     try:

@@ -15,10 +15,10 @@ from test_gguf_writing import saved, write
 from tiny_checkpoints import VARIANTS
 
 import dynexit as package
-from dynexit.language_model import BUNDLED
 from dynexit.model.interface import Span
 from dynexit.model.names import WRITTEN
 from dynexit.model.native.binding import runtimes
+from dynexit.model.places import BUNDLED
 
 PROMPTS = [
     "Question: A farmer has 12 hens and each lays 5 eggs a week. How many eggs a week?\nAnswer:",

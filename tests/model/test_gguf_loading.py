@@ -22,10 +22,10 @@ from tiny_checkpoints import LLAMA3, VARIANTS, forward, random_model, read, refu
 from transformers import AutoModelForCausalLM
 
 import dynexit as package
-from dynexit.language_model import BUNDLED
 from dynexit.model.gguf.blocks import FLOATS, QUANTISED
 from dynexit.model.gguf.weights import open_weights
-from dynexit.model.loading import find_checkpoint, load_shape
+from dynexit.model.loading import load_shape
+from dynexit.model.places import BUNDLED, find_checkpoint
 
 CASES = [
     (family, variant)
@@ -184,7 +184,7 @@ def test_a_folder_with_several_files_lists_them(tmp_path):
 FIND = """
 import json, sys
 from dynexit.errors import DynexitError
-from dynexit.model.loading import find_checkpoint
+from dynexit.model.places import find_checkpoint
 
 def find(name):
     try:

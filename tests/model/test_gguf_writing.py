@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 from tiny_checkpoints import VARIANTS, change_json, forward, random_model, read, refusal, tokens_for
 
 import dynexit as package
-from dynexit.language_model import BUNDLED
 from dynexit.model.gguf import writing
 from dynexit.model.gguf.blocks import FLOATS, QUANTISED
 from dynexit.model.gguf.header import read_header
@@ -21,6 +20,7 @@ from dynexit.model.gguf.weights import open_weights
 from dynexit.model.loading import load_eos
 from dynexit.model.names import WRITTEN
 from dynexit.model.native.binding import runtimes
+from dynexit.model.places import BUNDLED
 from dynexit.model.rope import inverse_frequencies
 
 CASES = [

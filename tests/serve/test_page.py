@@ -221,6 +221,21 @@ def test_the_last_number_of_speed_is_of_the_whole_run(page):
     assert float(page.text_content("#speed-now")) > 0
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("prompt", "", "The prompt is empty: write some text to go on from."),
+        ("temperature", "-1", "Temperature must be a number from 0 to 2."),
+        ("count", "0", "Tokens must be a whole number from 1 to 1000."),
+    ],
+)
+def test_a_field_that_is_wrong_is_told_in_words(page, field, value, sentence):
+    page.fill(f"#{field}", value)
+    page.click("#run")
+    page.wait_for_selector("#error:not(:empty)")
+    assert page.text_content("#error") == sentence
+
+
 def test_any_temperature_is_taken(page, lm):
     page.fill("#temperature", "0.85")
     run(page, "del")
@@ -253,7 +268,9 @@ def test_the_verdict_is_the_ratio_of_medians_of_runs_in_turn(page):
     assert [float(ours), float(plain)] == speeds
     assert ratio == f"{speeds[0] / speeds[1]:.2f}"
     for lane, speed in (("own", ours), ("vanilla", plain)):
-        assert page.text_content(f"#{lane}-counts") == f"{COUNT} tokens · {speed} tokens/s"
+        assert page.text_content(f"#{lane}-counts") == (
+            f"{COUNT} tokens · {speed} tokens/s (median)"
+        )
 
 
 def test_the_page_counts_as_the_library_does(page):

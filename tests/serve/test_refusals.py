@@ -38,36 +38,36 @@ def send(server, body, path="/v1/completions", **headers):
         ({"prompt": "\ud800"}, 400, "prompt", "prompt"),
         ({"prompt": [99_999]}, 400, None, "token id 99999 is outside the vocabulary"),
         ({"prompt": "x " * 9_000}, 400, None, "shorten the prompt"),
-        ({"max_tokens": -1}, 400, "max_tokens", "greater than or equal to 0"),
+        ({"max_tokens": -1}, 400, "max_tokens", "must be at least 0"),
         ({"max_tokens": 10**9}, 400, None, "at most 4096"),
-        ({"temperature": -1}, 400, "temperature", "greater than or equal to 0"),
-        ({"temperature": "hot"}, 400, "temperature", "valid number"),
-        ({"top_p": 0}, 400, "top_p", "greater than 0"),
-        ({"presence_penalty": 3}, 400, "presence_penalty", "less than or equal to 2"),
+        ({"temperature": -1}, 400, "temperature", "must be at least 0"),
+        ({"temperature": "hot"}, 400, "temperature", "must be a number"),
+        ({"top_p": 0}, 400, "top_p", "must be above 0"),
+        ({"presence_penalty": 3}, 400, "presence_penalty", "must be at most 2"),
         ({"logit_bias": {"1": 5}}, 400, "logit_bias", "logit_bias is not supported"),
-        ({"echo": 1}, 400, "echo", "valid boolean"),
+        ({"echo": 1}, 400, "echo", "must be true or false"),
         ({"tools": [{"type": "function"}]}, 400, "tools", "tools is not supported"),
         ({"tool_choice": "required"}, 400, "tool_choice", "tool_choice is not supported"),
         ({"response_format": {"type": "json_object"}}, 400, "response_format", "not supported"),
         ({"best_of": 3}, 400, "best_of", "best_of is not supported"),
         ({"store": True}, 400, "store", "store is not supported"),
         ({"min_tokens": 5}, 400, "min_tokens", "min_tokens is 5, above the 4"),
-        ({"min_tokens": -1}, 400, "min_tokens", "greater than or equal to 0"),
+        ({"min_tokens": -1}, 400, "min_tokens", "must be at least 0"),
         ({"stop_token_ids": [99_999]}, 400, None, "token id 99999 is outside the vocabulary"),
         ({"suffix": "x"}, 400, "suffix", "suffix is not supported"),
         ({"n": 1000}, 400, "n", "at most 16"),
-        ({"logprobs": 99}, 400, "logprobs", "less than or equal to 20"),
-        ({"stop": [""]}, 400, "stop", "at least 1 character"),
+        ({"logprobs": 99}, 400, "logprobs", "must be at most 20"),
+        ({"stop": [""]}, 400, None, "a stop string is empty"),
         ({"seed": 2**70}, 400, "seed", "seed"),
         ({"repetition_penalty": 1e999}, 400, "repetition_penalty", "repetition_penalty"),
         ({"model": "other"}, 404, "model", "'bundled' and no other"),
-        ({"dynexit": {"method": "nothing"}}, 400, None, "'nothing' is not known"),
+        ({"dynexit": {"method": "nothing"}}, 400, "dynexit", "does not run the method 'nothing'"),
         ({"dynexit": {"method": "/etc/evil.py:X"}}, 400, "dynexit", "own methods only"),
         ({"dynexit": {"method": "./evil.py:X:a=1"}}, 400, "dynexit", "own methods only"),
         ({"dynexit": {"method": "file:///etc/evil.py:X"}}, 400, "dynexit", "own methods only"),
-        ({"dynexit": {"method": "../../etc/passwd"}}, 400, None, "is not known"),
+        ({"dynexit": {"method": "../../etc/passwd"}}, 400, "dynexit", "does not run"),
         ({"model": "/etc/passwd"}, 404, "model", "'bundled' and no other"),
-        ({"dynexit": {"method": "two-model"}}, 400, None, "give draft_model"),
+        ({"dynexit": {"method": "two-model"}}, 400, "dynexit", "does not run"),
         ({"dynexit": {"method": "layerskip:exit_layer=99"}}, 400, None, "exit layer 99"),
         ({"dynexit": {"method": "layerskip:exit_layer=x"}}, 400, None, "must be a whole number"),
         ({"dynexit": {"method": "auto:lookup=["}}, 400, None, "cannot be read"),
@@ -191,12 +191,17 @@ def test_chat_messages_are_checked(server):
         assert answer["error"]["param"] == "messages"
 
 
+def test_a_body_that_is_no_object_is_told_so(server):
+    status, answer = send(server, [])
+    assert (status, answer["error"]["message"]) == (400, "the body must be a JSON object.")
+
+
 def test_layers_are_asked_for_within_the_text(server):
     for body, sentence in (
         ({"tokens": [1, 2], "start": 2}, "past the text"),
         ({"tokens": [1, 9_999], "start": 1}, "outside the vocabulary"),
         ({"tokens": [1] * 5_000, "start": 1}, "the context holds 2048"),
-        ({"tokens": [1, 2], "start": 1, "count": 65}, "less than or equal to 64"),
+        ({"tokens": [1, 2], "start": 1, "count": 65}, "must be at most 64"),
     ):
         status, answer = send(server, body, "/dynexit/layers")
         assert status == 400

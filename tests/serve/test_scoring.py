@@ -9,7 +9,7 @@ from lm_eval.models.openai_completions import LocalCompletionsAPI
 from running import PROMPTS
 
 from dynexit.integrations.lm_eval import DynexitLM
-from dynexit.language_model import BUNDLED
+from dynexit.model.places import BUNDLED
 
 PAIRS = [
     ("Question: Two and two?\nAnswer:", " four"),

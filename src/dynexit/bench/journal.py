@@ -8,8 +8,7 @@ from types import TracebackType
 
 from dynexit.bench.options import Options
 from dynexit.bench.records import Key, Record, parse_record
-from dynexit.errors import DynexitError
-from dynexit.model.files import reason
+from dynexit.errors import DynexitError, reason
 
 
 class Journal:
@@ -25,7 +24,7 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("a+b", buffering=0)
         except OSError as error:
-            raise DynexitError(f"cannot write {path}: {error.strerror}.") from error
+            raise DynexitError(f"cannot write {path}: {reason(error)}.") from error
         try:
             self._lock()
             self.done: dict[Key, Record] = self._read()
@@ -42,6 +41,9 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        empty = not os.fstat(self._file.fileno()).st_size
+        if empty:  # stopped before the first record
+            self.path.unlink(missing_ok=True)
         self._file.close()
 
     def append(self, record: Record) -> None:

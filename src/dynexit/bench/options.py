@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dynexit.model.places import BUNDLED
 from dynexit.tasks.base import Example
 
-BUNDLED = "bundled"
 TABLE_1 = ("vanilla", "layerskip", "finite-state", "draft-verify", "del")
 
 
@@ -23,7 +23,7 @@ class Options:
         runtime: native, graphs or eager; None is the first that is possible.
     """
 
-    models: tuple[str, ...] = (BUNDLED,)
+    models: tuple[str, ...] = (BUNDLED.name,)
     tasks: tuple[str, ...] = ()
     methods: tuple[str, ...] = TABLE_1
     data_dir: str | None = None

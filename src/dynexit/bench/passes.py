@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dynexit.errors import DynexitError
+from dynexit.errors import DynexitError, reason
 
+STEADY = 1.2  # how far apart two looks at an idle machine may be
 Numbers = TypeVar("Numbers", "Limits", "Point")
 
 
@@ -77,6 +78,12 @@ class Roofline:
         return Limits(*(max(pair) for pair in pairs))
 
     @property
+    def unsteady(self) -> bool:
+        """Whether a limit had moved by more than `STEADY` when all was measured."""
+        pairs = zip(asdict(self.before).values(), asdict(self.after).values(), strict=True)
+        return any(max(pair) > STEADY * min(pair) for pair in pairs)
+
+    @property
     def contexts(self) -> list[int]:
         """Numbers of positions in the cache, rising."""
         return sorted({point.context for point in self.points})
@@ -109,10 +116,10 @@ def read_roofline(file: Path) -> Roofline:
     try:
         return _roofline(json.loads(file.read_text(encoding="utf-8")))
     except OSError as error:
-        raise DynexitError(f"cannot read {file}: {error.strerror or error}.") from error
+        raise DynexitError(f"cannot read {file}: {reason(error)}.") from error
     except (ValueError, OverflowError, RecursionError) as error:
         raise DynexitError(
-            f"{file} is not what `dynexit roofline --json` prints: {error}."
+            f"{file} is not what `dynexit roofline --json` prints: {reason(error)}."
         ) from error
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dynexit.bench.statistics import check_statistics
-from dynexit.errors import DynexitError
+from dynexit.errors import DynexitError, reason
 from dynexit.plain import build, parse_json
 
 Key = tuple[str, str, str, str, str]
@@ -87,7 +87,9 @@ def read_records(files: Iterable[Path]) -> Iterator[Record]:
         try:
             lines = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
         except (OSError, UnicodeDecodeError) as error:
-            raise DynexitError(f"cannot read {file}: {error}.") from error
+            raise DynexitError(f"cannot read {file}: {reason(error)}.") from error
+        if lines == [""]:
+            raise DynexitError(f"{file} is empty: the benchmark was stopped before its first text.")
         yield from (parse_record(line, f"{file}, line {i}") for i, line in enumerate(lines, 1))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dynexit.bench.options import BUNDLED, Options, Shard
+from dynexit.bench.options import Options, Shard
 from dynexit.bench.peers import Peer, find_peer, is_peer
 from dynexit.bench.records import Record, conditions
 from dynexit.decoding.controllers.base import Controller
@@ -142,9 +142,8 @@ class Worker:
         return self._target[1]
 
     def _load_one(self, name: str) -> LanguageModel:
-        place = None if name == BUNDLED else name
         return load(
-            place,
+            name,
             dtype=self.options.dtype,
             device=self.options.device,
             check=False,

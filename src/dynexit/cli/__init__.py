@@ -4,9 +4,10 @@ Heavy imports stay inside the commands, so that `--help` answers at once.
 """
 
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from dynexit.cli import (
     bench,
@@ -25,9 +26,27 @@ from dynexit.cli import (
     trace,
     train,
 )
-from dynexit.errors import DynexitError
+from dynexit.errors import DynexitError, reason
+from dynexit.methods import own_fault
+from dynexit.schema_words import must_be
+
+
+class PlainWords(TyperGroup):
+    """Says what an option's value must be in words of ours, where pydantic has read it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            faults: list[Any] = getattr(error.__cause__, "errors", list)()
+            if faults and (words := must_be(faults[0])):
+                error.message = f"{faults[0]['input']!r} must be {words}."
+            raise
+
 
 app = typer.Typer(
+    cls=PlainWords,
     name="dynexit",
     help="Faster text generation by early-exit self-speculation, without changing a token.",
     no_args_is_help=True,
@@ -73,13 +92,15 @@ def main() -> None:
             app()
         finally:
             printing.finish()
-    except BrokenPipeError:
-        sys.exit(1)
     except DynexitError as error:
         _fail(str(error))
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        _fail(f"{place}{error.strerror or error}.")
+        _fail(f"{place}{reason(error)}.")
+    except Exception as error:
+        if (told := own_fault(error)) is None:
+            raise
+        _fail(told)
 
 
 def _fail(sentence: str) -> NoReturn:

@@ -28,6 +28,7 @@ from dynexit.cli.options import (
     Tasks,
     Template,
     Threads,
+    look_for_hub,
 )
 from dynexit.cli.printing import note, notes
 from dynexit.errors import INTERRUPTED, DynexitError
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 Models = Annotated[
     list[str] | None,
-    typer.Option("--model", "-m", help="Folder or hub id; may repeat [default: the bundled one]."),
+    typer.Option("--model", "-m", help="Folder, GGUF file, hub id; may repeat [default: bundled]."),
 ]
 Methods = Annotated[
     list[str] | None,
@@ -136,12 +137,13 @@ def sweep(
 
 def make_options(settings: dict[str, Any]) -> "Options":
     """Options of a benchmark from a command's arguments; vanilla is always among the methods."""
-    from dynexit.bench.options import BUNDLED, Options
+    from dynexit.bench.options import Options
+    from dynexit.model.places import BUNDLED
     from dynexit.tasks import task_names
 
     data_dir = settings["data_dir"]
     named = {
-        "models": tuple(settings["model"] or [BUNDLED]),
+        "models": tuple(settings["model"] or [BUNDLED.name]),
         "tasks": tuple(settings["task"] or task_names()),
         "methods": tuple(dict.fromkeys(("vanilla", *settings["method"]))),
         "data_dir": None if data_dir is None else str(data_dir),
@@ -188,8 +190,15 @@ def parse_range(text: str) -> list[int]:
 
 
 def _run(options: "Options", out: Path, executor: "Executor") -> None:
-    from dynexit.bench.run import run
+    from dynexit.bench.executors import Cluster
+    from dynexit.bench.run import check_options, run
+    from dynexit.model.places import check_checkpoint
 
+    check_options(options)
+    look_for_hub(list(options.tasks), options.folder)
+    if not isinstance(executor, Cluster):  # whose machines may have other folders
+        for model in filter(None, (*options.models, options.draft_model)):
+            check_checkpoint(model)
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -198,7 +207,7 @@ def _run(options: "Options", out: Path, executor: "Executor") -> None:
         TextColumn("left:"),
         TimeRemainingColumn(),
     )
-    bar, speedups = Progress(*columns, console=notes), Speedups()
+    bar, speedups = Progress(*columns, console=notes, transient=True), Speedups()
     task = bar.add_task("loading")
     with ExitStack() as shown:
 
@@ -215,7 +224,8 @@ def _run(options: "Options", out: Path, executor: "Executor") -> None:
         try:
             found = run(options, out, executor, watch)
         except KeyboardInterrupt:
-            notes.print(f"stopped; what was finished is in {out}: the same command continues it.")
+            kept = f"what was finished is in {out}: the same command continues it."
+            notes.print(f"stopped; {kept if out.exists() else 'nothing was finished.'}")
             raise typer.Exit(INTERRUPTED) from None
     notes.print(f"records in {out}; tables and figures: dynexit report {out} --out report")
     if found.gone:

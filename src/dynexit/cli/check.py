@@ -43,7 +43,7 @@ def check(
     for one in methods:
         usable_controller(one, draft_model is not None)  # before the model loads
     examples = prompts.load()
-    lm, second = how.load(model), how.load_second(draft_model)
+    lm, second = how.load_both(model, draft_model)
     checker = Checker(lm, methods, {"max_new_tokens": max_new_tokens, "draft_model": second})
     for name, example in track(examples, "checking", console=notes, transient=True):
         checker.compare(f"{name} {example.id}", example.prompt)

@@ -86,7 +86,7 @@ def _row(runs: "list[Generation]", vanilla: "list[Generation]") -> dict[str, Any
 
 def _table(rows: dict[str, dict[str, Any]]) -> Table:
     table = Table("method", title=f"decoding, medians of {REPEATS} runs in turn", title_style="")
-    for heading in ("tok/s", "speedup", "acceptance", "tokens/round", "identical"):
+    for heading in ("tok/s", "speedup", "acceptance", "tokens a round", "identical"):
         table.add_column(heading, justify="right")
     for name, row in rows.items():
         rate = row["acceptance_rate"]

@@ -10,9 +10,9 @@ from rich.text import Text
 
 from dynexit.cli import compare
 from dynexit.cli.options import AsJson, DraftModel, Loading, Model, noted_warnings
-from dynexit.cli.printing import notes, print_json, write
+from dynexit.cli.printing import is_coloured, notes, print_json, write
 from dynexit.cli.spreading import spread
-from dynexit.errors import INTERRUPTED, DynexitError
+from dynexit.errors import INTERRUPTED, DynexitError, reason
 
 if TYPE_CHECKING:
     from dynexit.language_model import Generation, Stream
@@ -20,9 +20,15 @@ if TYPE_CHECKING:
 COLOURS = {  # as on the page that `serve` shows
     "accepted": "green",
     "lookup": "yellow",
-    "recovered": "red",
+    "recovered": "magenta",
     "bonus": "blue",
     "target": "default",
+}
+LEGEND = {
+    "accepted": "accepted draft",
+    "lookup": "looked up",
+    "recovered": "recovered",
+    "bonus": "bonus",
 }
 Method = Annotated[
     list[str] | None,
@@ -91,9 +97,11 @@ class Writing:
 
     def check(self) -> None:
         """Raises DynexitError for what no model could write."""
-        from dynexit.decoding.sampling_parameters import Sampling, check_new_tokens
+        from dynexit.decoding.sampling_parameters import Sampling, check_new_tokens, check_stop
 
         check_new_tokens(self.max_new_tokens)
+        for text in self.stop or []:
+            check_stop(text)
         Sampling(**{name: getattr(self, name) for name in Sampling.__dataclass_fields__})
 
 
@@ -135,8 +143,10 @@ def generate(
         controllers = {chosen: usable_controller(chosen, second, **settings)}
     text = read_prompt(prompt, file)
     text = text.rstrip() if strip else text
-    lm, options = how.load(model), writing.options
-    options["draft_model"] = how.load_second(draft_model)
+    if not (text or writing.chat):
+        raise DynexitError("the prompt is empty: give at least one token of text.")
+    lm, second_lm = how.load_both(model, draft_model)
+    options = {**writing.options, "draft_model": second_lm}
     if compare_methods:
         compare.run(lm, text, controllers, options, as_json)
         return
@@ -162,10 +172,8 @@ def read_prompt(prompt: str | None, file: Path | None) -> str:
     try:
         read = sys.stdin.buffer.read() if file is None else file.read_bytes()
         return read.decode("utf-8-sig")
-    except OSError as error:
-        raise DynexitError(f"cannot read {place}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise DynexitError(f"{place} is not UTF-8 text: {error}.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DynexitError(f"cannot read {place}: {reason(error)}.") from error
 
 
 def as_record(output: "Generation") -> dict[str, Any]:
@@ -186,14 +194,17 @@ def _show(stream: "Stream", method: str) -> None:
             write(chunk.text, COLOURS[chunk.source])
     except KeyboardInterrupt:
         interrupted = True
-    write("\n")
-    notes.print(summary(stream.output, method, interrupted))
+    finally:
+        write("\n")
+    notes.print(summary(stream.output, method, interrupted, is_coloured()))
     if interrupted:
         raise typer.Exit(INTERRUPTED)
 
 
-def summary(output: "Generation", method: str, interrupted: bool = False) -> Text:
-    """One line: what was done, how fast, and what the colours mean."""
+def summary(
+    output: "Generation", method: str, interrupted: bool = False, coloured: bool = False
+) -> Text:
+    """One line: what was done, how fast, and what the colours mean where there are any."""
     stats = output.stats
     reason = "interrupted" if interrupted else output.finish_reason
     line = Text(
@@ -201,9 +212,8 @@ def summary(output: "Generation", method: str, interrupted: bool = False) -> Tex
     )
     if stats.drafted:
         line.append(f", {stats.mean_acceptance_length:.2f} tokens a round")
-        line.append(f", {stats.acceptance_rate:.0%} of {stats.drafted} drafts ")
-        line.append("accepted", style=COLOURS["accepted"])
-        line.append(" / ").append("looked up", style=COLOURS["lookup"])
-        line.append(" / ").append("recovered", style=COLOURS["recovered"])
-        line.append(" / ").append("bonus", style=COLOURS["bonus"])
+        line.append(f", {stats.acceptance_rate:.0%} of {stats.drafted} drafted tokens accepted")
+    if stats.drafted and coloured:
+        for name, words in LEGEND.items():
+            line.append(" / " if name != "accepted" else "; ").append(words, style=COLOURS[name])
     return line

@@ -9,12 +9,14 @@ from rich.text import Text
 
 from dynexit.cli.generate import read_prompt
 from dynexit.cli.options import AsJson, Loading, ModelArgument
-from dynexit.cli.printing import print_json, print_table, say, speaks_unicode
+from dynexit.cli.printing import output_width, print_json, print_table, say, speaks_unicode
 from dynexit.cli.spreading import spread
 
 if TYPE_CHECKING:
     from dynexit.language_model import LanguageModel
     from dynexit.model.interface import Model
+
+BESIDE_BARS = 34  # columns that the rest of the table of agreement takes
 
 
 def register(app: typer.Typer) -> None:
@@ -102,13 +104,22 @@ def _tensors(lm: "LanguageModel") -> dict[str, dict[str, int]] | None:
     return tensor_bytes(weights) if weights else None
 
 
+def _types(record: dict[str, Any]) -> str:
+    """What weights are in: a quantised checkpoint's own formats where they run as they are."""
+    kept = record["tensors"] and record["runtime"].startswith("native, ")
+    if not kept:
+        return str(record["dtype"])
+    matrices = (types for kind, types in record["tensors"].items() if kind != "norms")
+    return ", ".join(sorted({name for types in matrices for name in types}))
+
+
 def _print(record: dict[str, Any]) -> None:
     layers, hidden = record["num_layers"], record["hidden_size"]
     shape = f": {record['family']}, {layers} layers of {hidden}"
     say(Text(record["model"], "bold"), shape)
     megabytes = record["weight_bytes"] / 1e6
     say(
-        f"{record['parameters'] / 1e6:.1f}M parameters, {megabytes:.1f} MB in {record['dtype']} on "
+        f"{record['parameters'] / 1e6:.1f}M parameters, {megabytes:.1f} MB in {_types(record)} on "
         f"{record['device']} ({record['runtime']})"
     )
     say(
@@ -129,19 +140,23 @@ def _print(record: dict[str, Any]) -> None:
         title += f", exits choosing among the first {record['draft_vocabulary']} tokens"
     table = Table("exit layer", title=title, title_style="")
     table.add_column("with the last", justify="right")
-    table.add_column("")
+    longest = max(5, min(30, output_width() - BESIDE_BARS))
+    table.add_column("0 to 100 %", no_wrap=True)
     block = "█" if speaks_unicode() else "#"
     for layer, share in enumerate(record["agreement"], start=1):
-        table.add_row(str(layer), f"{share:.0%}", Text(block * round(30 * share), "cyan"))
+        table.add_row(str(layer), f"{share:.0%}", Text(block * round(longest * share), "cyan"))
     print_table(table)
     say(recommendation(record))
 
 
 def recommendation(record: dict[str, Any]) -> str:
     """What to draft with, by agreement and by what passes cost here."""
-    gain = f"{record['promised_speedup']:.2f}x plain decoding's tokens per second here"
+    digits = 2 if record["best_exit_layer"] else 3  # which may be just below what must be promised
+    gain = f"{record['promised_speedup']:.{digits}f}x plain decoding's tokens per second here"
     if not record["best_exit_layer"]:
-        return f"no early exit pays: the best promises {gain}"
+        from dynexit.costs.paying import MARGIN
+
+        return f"no early exit pays: the best promises {gain}, and must promise {MARGIN:.2f}x"
     return (
         f"exit layer {record['best_exit_layer']} and drafts of {record['best_speculation_length']} "
         f"promise most: {gain}"

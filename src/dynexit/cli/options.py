@@ -1,30 +1,36 @@
 """Options that several commands share, and how a model is loaded for a command."""
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import typer
 
 from dynexit.cli.printing import note, notes
 from dynexit.errors import INTERRUPTED, DynexitError
 from dynexit.model.names import check_names
+from dynexit.model.places import check_checkpoint
 from dynexit.model.threads import check_threads, use_threads
 
 if TYPE_CHECKING:
     from dynexit.language_model import LanguageModel
     from dynexit.tasks.base import Example
 
+HUB_SECONDS = 5.0  # that the hub has to answer
 Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="Folder, GGUF file or hub id [default: the bundled model]."),
+    typer.Option("--model", "-m", help="Folder, GGUF file, hub id or bundled [default: bundled]."),
 ]
 ModelArgument = Annotated[
     str | None,
-    typer.Argument(help="Folder, GGUF file or hub id [default: the bundled model]."),
+    typer.Argument(help="Folder, GGUF file, hub id or bundled [default: bundled]."),
 ]
 DraftModel = Annotated[
     str | None, typer.Option(help="Smaller checkpoint that drafts, for two-model.")
@@ -62,7 +68,26 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 def check_folder_of(file: Path | None, option: str) -> None:
     """Raises DynexitError where a file that is to be written has no folder to be in."""
     if file is not None and not file.parent.is_dir():
-        raise DynexitError(f"{option} {file}: there is no folder {file.parent}.")
+        raise DynexitError(f"{option} {file}: there is no folder {file.parent}: make it first.")
+
+
+def check_folder(out: Path, option: str) -> None:
+    """Raises DynexitError where a file has the name of a folder that is to be written."""
+    if out.exists() and not out.is_dir():
+        raise DynexitError(f"{option} {out} is a file: give a folder.")
+
+
+def look_for_hub(tasks: list[str] | None, data_dir: Path | None) -> None:
+    """Where the hub is out of reach, its client reads its cache at once: it would try for long."""
+    if data_dir is not None or (tasks and all(task.startswith("jsonl:") for task in tasks)):
+        return
+    address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    try:
+        urlopen(Request(address, method="HEAD"), timeout=HUB_SECONDS).close()
+    except HTTPError:  # it answers
+        return
+    except (OSError, HTTPException, ValueError):
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 @contextmanager
@@ -104,19 +129,20 @@ class Loading:
     def load(self, model: str | None) -> "LanguageModel":
         """Load a model; its warnings go to the terminal as one line each."""
         check_threads(self.threads)
+        check_checkpoint(model)  # a download shows bars, which a spinner would hide
         with starting():
             from dynexit.language_model import load
-            from dynexit.model.loading import find_checkpoint
 
         use_threads(self.threads)
-        if model is not None:
-            find_checkpoint(model)  # a download shows bars, which a spinner would hide
         with starting(f"loading {model or 'the bundled model'}"), noted_warnings():
             return load(model, dtype=self.dtype, device=self.device, runtime=self.runtime)
 
-    def load_second(self, model: str | None) -> "LanguageModel | None":
-        """The model that drafts, where one is named."""
-        return None if model is None else self.load(model)
+    def load_both(
+        self, model: str | None, second: str | None
+    ) -> "tuple[LanguageModel, LanguageModel | None]":
+        """A model, and the one that drafts, where one is named."""
+        check_checkpoint(second)
+        return self.load(model), None if second is None else self.load(second)
 
 
 @dataclass(frozen=True)
@@ -134,6 +160,7 @@ class Prompts:
         """(task, example) of all, a task after the other."""
         from dynexit.tasks import load_examples, task_names
 
+        look_for_hub(self.task, self.data_dir)
         return [
             (name, example)
             for name in self.task or task_names()

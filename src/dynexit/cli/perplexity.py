@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 @spread
 def perplexity(
-    model: Annotated[str, typer.Argument(help="Folder, GGUF file or hub id.")],
+    model: Annotated[str, typer.Argument(help="Folder, GGUF file, hub id or bundled.")],
     file: Annotated[Path, typer.Argument(help="Text to read.")],
     window: Annotated[int, typer.Option(help="Tokens that are read together.")] = 512,
     as_json: AsJson = False,
@@ -26,10 +26,10 @@ def perplexity(
     how: Loading,
 ) -> None:
     """Read a text in windows, as llama.cpp's tool does; the second half of each counts."""
-    from dynexit.perplexity import measure
-
     text = read_prompt(None, file)
     lm = how.load(model)
+    from dynexit.perplexity import measure
+
     found = measure(lm, text, window)
     if as_json:
         print_json(

@@ -12,10 +12,11 @@ from io import TextIOWrapper
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from dynexit.errors import DynexitError
+from dynexit.errors import CLOSED, DynexitError, reason
 
 FULL_WIDTH = 10_000  # of what is no terminal: no table is cut off there
 
@@ -54,7 +55,13 @@ def say(*parts: str | Text) -> None:
 
 
 def print_table(table: Table) -> None:
-    """A table on standard output, whose cells are folded where a terminal is narrow."""
+    """A table on standard output. On a narrow terminal it has no lines, then its cells fold."""
+    wide = _output.options.update(max_width=FULL_WIDTH)
+    if Measurement.get(_output, wide, table).maximum > _output.width:
+        table.box, table.padding = None, (0, 1, 0, 0)
+    if Measurement.get(_output, wide, table).minimum > _output.width:
+        for column in table.columns:
+            column.overflow, column.min_width = "fold", None
     with _writing():
         _output.print(table, soft_wrap=False)
 
@@ -67,6 +74,16 @@ def print_json(value: Any) -> None:
 def speaks_unicode() -> bool:
     """Whether standard output takes every character."""
     return not _output.options.ascii_only
+
+
+def output_width() -> int:
+    """Columns of standard output."""
+    return _output.width
+
+
+def is_coloured() -> bool:
+    """Whether what is written has colours, and what is noted, too."""
+    return all(one.is_terminal and one.color_system for one in (_output, notes))
 
 
 def note(label: str, style: str, sentence: str) -> None:
@@ -82,15 +99,18 @@ def finish() -> None:
 
 @contextmanager
 def _writing() -> Iterator[None]:
-    """Raises DynexitError where standard output takes no more: a full disk, for example."""
+    """Raises DynexitError where standard output takes no more: a full disk, for example.
+
+    A pipe that nobody reads any more ends the command.
+    """
     try:
         yield
     except BrokenPipeError:
         _let_go()
-        raise
+        sys.exit(CLOSED)
     except OSError as error:
         _let_go()
-        raise DynexitError(f"cannot write standard output: {error.strerror}.") from error
+        raise DynexitError(f"cannot write standard output: {reason(error)}.") from error
 
 
 def _let_go() -> None:

@@ -10,8 +10,7 @@ from dynexit.cli.printing import say
 from dynexit.errors import DynexitError
 from dynexit.model.gguf.files import check_new, is_gguf
 from dynexit.model.names import WRITTEN, check_written
-
-BUNDLED = "bundled"
+from dynexit.model.places import check_checkpoint, find_checkpoint
 
 
 def register(app: typer.Typer) -> None:
@@ -21,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def quantize(
     model: Annotated[
-        str, typer.Argument(help=f"Folder, GGUF file of floats or hub id; or {BUNDLED}.")
+        str, typer.Argument(help="Folder, GGUF file of floats or hub id, or bundled.")
     ],
     out: Annotated[Path, typer.Argument(help="New file, OUT.gguf.")],
     kind: Annotated[
@@ -39,14 +38,12 @@ def quantize(
         raise DynexitError(f"{out} does not end in .gguf: give such a name.")
     check_folder_of(out, "OUT")
     check_new(out)
+    check_checkpoint(model)
+    folder = find_checkpoint(model)
     with starting():
-        from dynexit.language_model import BUNDLED as COMES_ALONG
         from dynexit.model.gguf import writing
-        from dynexit.model.loading import find_checkpoint
         from dynexit.model.quantised import stored_weights, tensor_bytes
 
-    bundled = model == BUNDLED and not Path(model).exists()
-    folder = COMES_ALONG if bundled else find_checkpoint(model)
     with starting(f"writing {out}"), noted_warnings():
         writing.check_unquantised(folder)
         source = writing.checkpoint(folder, Path(model).name)

@@ -10,7 +10,8 @@ from rich.table import Table
 from dynexit.cli.options import check_folder_of, starting
 from dynexit.cli.printing import notes, print_json, print_table
 from dynexit.comparing import shown_speedup
-from dynexit.errors import DynexitError
+from dynexit.errors import DynexitError, reason
+from dynexit.model.places import check_checkpoint
 from dynexit.rates import speedup
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def replay(
     for name in method or DEFAULT:
         usable_controller(name, second=True)
     check_folder_of(save_cost, "--save-cost")
+    check_checkpoint(model)
     recorded = load_trace(trace)
     with starting():
         from dynexit.model.saving import write_json
@@ -88,8 +90,7 @@ def _costs(file: Path | None, model: str | None, vocabulary: int) -> "Costs":
         try:
             return Costs.from_dict(parse_json(file.read_text(encoding="utf-8"), "it"))
         except (OSError, ValueError) as error:
-            told = str(error).rstrip(".")
-            raise DynexitError(f"--cost {file} holds no costs: {told}.") from error
+            raise DynexitError(f"--cost {file} holds no costs: {reason(error)}.") from error
     from dynexit.language_model import load
 
     with starting("loading"):

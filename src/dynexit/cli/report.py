@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from dynexit.cli.options import check_folder
 from dynexit.cli.printing import note, notes, write
 
 
@@ -26,6 +27,7 @@ def report(
     ] = None,
 ) -> None:
     """Write report.md, report.html (self-contained) and figures/ from the records of runs."""
+    check_folder(out, "--out")
     from dynexit.bench.report.writing import write_report
 
     written = write_report(runs, out, roofline or [])

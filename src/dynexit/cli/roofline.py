@@ -79,7 +79,9 @@ def _print(found: "Roofline") -> None:
         f"{found.weight_bytes / 1e6:.1f} MB of weights a token",
     )
     for when, limits in (("before", found.before), ("after", found.after)):
-        say(f"{when}: {limits}")
+        say(f"the machine's limits {when} the passes: {limits}")
+    if found.unsteady:
+        say(Text("They differ by more than 20 %: the machine was busy with something else.", "red"))
     if found.cache_bytes and found.weight_bytes <= found.cache_bytes:
         megabytes = found.cache_bytes / 1e6
         say(f"The weights fit in the last-level cache of {megabytes:.0f} MB.")

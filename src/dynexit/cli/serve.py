@@ -144,7 +144,7 @@ def serve(
         replicas.run(checkpoint, settings, wanted, *where)
         return
     _check_address(listening)
-    lm, second = how.load(model), how.load_second(draft_model)
+    lm, second = how.load_both(model, draft_model)
     _serve(lm, settings, second, listening, log_level)
 
 

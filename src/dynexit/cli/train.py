@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from dynexit.cli.options import Device, Threads, starting
+from dynexit.cli.options import Device, Threads, check_folder, starting
 from dynexit.cli.printing import notes, print_table
 from dynexit.errors import DynexitError
 
@@ -50,8 +50,7 @@ def train(
     check_threads(threads)
     if not data_dir.is_dir():
         raise DynexitError(f"--data-dir {data_dir}: there is no such folder.")
-    if out.exists() and not out.is_dir():
-        raise DynexitError(f"--out {out} is a file: give a folder.")
+    check_folder(out, "--out")
     chosen = load_recipe(recipe, parse_settings(change or []))
     with starting():
         from dynexit.model.dtypes import parse_device

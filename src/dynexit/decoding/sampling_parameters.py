@@ -20,6 +20,12 @@ def check_new_tokens(count: int) -> None:
         raise DynexitError(f"max_new_tokens is {count}: it must be at least 1.")
 
 
+def check_stop(text: str) -> None:
+    """Raises DynexitError for a stop string that would end every text."""
+    if not text:
+        raise DynexitError("a stop string is empty: give at least one character.")
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How tokens are chosen. A temperature of 0 is greedy, where top-k, top-p and min-p are idle.
@@ -49,6 +55,8 @@ class Sampling:
         for name in ("temperature", "top_p", "min_p", *PENALTIES):
             if not _is(value := getattr(self, name), Real):
                 raise DynexitError(f"{name} is {value!r}: it must be a number.")
+            if not math.isfinite(value):
+                raise DynexitError(f"{name} is {value!r}: it must be finite.")
         self._check_ranges()
 
     def _check_ranges(self) -> None:
@@ -58,8 +66,6 @@ class Sampling:
             "top_p": (0 < self.top_p <= 1, "above 0 and at most 1"),
             "min_p": (0 <= self.min_p <= 1, "between 0 and 1"),
             "repetition_penalty": (self.repetition_penalty > 0, "above 0"),
-            "presence_penalty": (True, "finite"),
-            "frequency_penalty": (True, "finite"),
             "seed": (self.seed is None or abs(self.seed) < 2**63, "between -2^63 and 2^63"),
             "acceptance": (
                 self.acceptance in ("shared-noise", "speculative"),
@@ -67,9 +73,8 @@ class Sampling:
             ),
         }
         for name, (fine, allowed) in limits.items():
-            value = getattr(self, name)
-            if not fine or (isinstance(value, Real) and not math.isfinite(value)):
-                raise DynexitError(f"{name} is {value!r}: it must be {allowed}.")
+            if not fine:
+                raise DynexitError(f"{name} is {getattr(self, name)!r}: it must be {allowed}.")
 
     @property
     def greedy(self) -> bool:

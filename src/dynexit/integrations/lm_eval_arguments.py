@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from dynexit.errors import DynexitError
-from dynexit.model.loading import find_checkpoint
 from dynexit.model.names import DTYPES
+from dynexit.model.places import find_checkpoint
 from dynexit.model.reading import read_json
 
 # Values that ask for nothing beyond what is done anyway, like None for every name.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dynexit.errors import DynexitError
+from dynexit.errors import DynexitError, reason
 
 
 @contextmanager
@@ -38,12 +38,3 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DynexitError(f"cannot make the folder {folder}: {reason(error)}.") from error
-
-
-def reason(error: BaseException) -> str:
-    """Why, in a few words: the system's where it is behind a library's."""
-    behind: BaseException | None = error
-    while behind is not None and not isinstance(behind, OSError):
-        behind = behind.__cause__ or behind.__context__
-    told = str((behind and behind.strerror) or error).strip() or type(error).__name__
-    return told.splitlines()[0].rstrip(".")

@@ -1,10 +1,8 @@
-"""Checkpoints, folders or GGUF files: where they are, whether they can be run, and their weights.
+"""Checkpoints, folders or GGUF files: whether they can be run, and their weights.
 
 Code in a checkpoint is never run, and pickled weights are never opened.
 """
 
-import re
-import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -18,7 +16,7 @@ from dynexit.errors import DynexitError
 from dynexit.model.affine.settings import layout_of
 from dynexit.model.config import ModelConfig
 from dynexit.model.families import parse_config
-from dynexit.model.gguf.files import TAGGED, choose, find_on_hub, is_gguf
+from dynexit.model.gguf.files import is_gguf
 from dynexit.model.gguf.shape import ends_of, shape_of
 from dynexit.model.gguf.weights import joined_header
 from dynexit.model.placement import place_layers
@@ -28,68 +26,6 @@ from dynexit.model.tying import are_one
 from dynexit.model.weight_files import check_weights, held, opened, wanted_of
 from dynexit.model.weights import Part
 from dynexit.plain import fits, shown
-
-HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-
-
-def find_checkpoint(model: str | Path) -> Path:
-    """A local folder or GGUF file as it is; else a hub id, from the cache or downloaded.
-
-    A hub id may end with `:` and which of a repository's GGUF files is meant.
-
-    Raises:
-        DynexitError: neither a folder, a file nor a hub repository that can be reached.
-    """
-    if not isinstance(model, str | Path):
-        raise DynexitError(f"model is {model!r}: give a checkpoint's folder or a hub id.")
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        return _inside(folder)
-    if is_gguf(folder):
-        if folder.is_file():
-            return folder
-        raise DynexitError(f"no file {str(model)!r}.")
-    if tagged := TAGGED.match(str(model)):
-        if found := find_on_hub(tagged["repo"], tagged["tag"], _hub_trouble):
-            return found
-        raise DynexitError(f"{tagged['repo']} has no GGUF file.")
-    if folder.is_absolute() or str(model).startswith((".", "~")) or str(model).count("/") > 1:
-        raise DynexitError(f"no folder {str(model)!r}: give a checkpoint's folder or a hub id.")
-    from huggingface_hub import snapshot_download
-
-    try:
-        folder = Path(snapshot_download(str(model), allow_patterns=HUB_FILES))
-    except Exception as error:  # the hub client raises many kinds: network, access, name
-        raise DynexitError(
-            f"cannot get {str(model)!r}: it is no local folder, and {_hub_trouble(error)}."
-        ) from error
-    if (folder / "config.json").exists():
-        return folder
-    return find_on_hub(str(model), None, _hub_trouble) or folder
-
-
-def _inside(folder: Path) -> Path:
-    """A folder, or its GGUF file where it holds one instead of a checkpoint."""
-    if (folder / "config.json").exists():
-        return folder
-    chosen = choose((file.name for file in folder.iterdir()), None, str(folder))
-    return folder if chosen is None else folder / chosen
-
-
-def _hub_trouble(error: BaseException) -> str:
-    """Whether the hub was not reached, or what it said."""
-    chain = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
-        chain.append(cause)
-    for one in chain:
-        if isinstance(one, ConnectionError | TimeoutError | socket.gaierror):
-            reason = re.sub(r"^\[Errno -?\d+\] ", "", _first_line(chain[-1])).rstrip(".")
-            return f"the hub cannot be reached ({reason})"
-    return f"the hub said: {_first_line(error).rstrip('.')}"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def load_shape(folder: Path) -> ModelConfig:
@@ -178,7 +114,11 @@ def parameters(config: ModelConfig) -> tuple[int, int]:
 
 def give_memory(module: torch.nn.Module, device: torch.device) -> None:
     """Its own, for as long as it lives."""
-    module.to_empty(device=device)
+
+    def empty(weights: torch.Tensor) -> torch.Tensor:  # `empty_like` would import a compiler
+        return torch.empty(weights.shape, dtype=weights.dtype, device=device)
+
+    module._apply(empty)
 
 
 def filled_modules(

@@ -3,7 +3,7 @@
 import stat
 from pathlib import Path
 
-from dynexit.errors import DynexitError
+from dynexit.errors import DynexitError, reason
 from dynexit.model.config import Json
 from dynexit.plain import parse_json
 
@@ -22,7 +22,7 @@ def check_folder(folder: Path) -> None:
         found = [folder, *folder.iterdir()]
         files = [*found, *(file for each in found[1:] if each.is_dir() for file in each.iterdir())]
     except OSError as error:
-        raise DynexitError(f"{folder} cannot be read: {error.strerror}.") from error
+        raise DynexitError(f"{folder} cannot be read: {reason(error)}.") from error
     for file in files:
         check_file(file)
 
@@ -51,7 +51,7 @@ def read_json(file: Path) -> Json:
     except FileNotFoundError:
         raise DynexitError(f"{file} is missing: {file.parent} is no complete checkpoint.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise DynexitError(f"{file} cannot be read as JSON: {said(error)}.") from error
+        raise DynexitError(f"{file} cannot be read as JSON: {reason(error)}.") from error
     value = parse_json(text, str(file))
     if not isinstance(value, dict):
         raise DynexitError(f"{file} holds no JSON object.")

@@ -15,7 +15,7 @@ from dynexit.decoding.sequence import Decoding
 from dynexit.decoding.text import NoText
 from dynexit.errors import DynexitError
 from dynexit.methods import make_controller
-from dynexit.rates import tokens_per_second
+from dynexit.rates import mean_acceptance_length, tokens_per_second
 from dynexit.replay.model import TraceModel
 from dynexit.replay.trace import Trace, TracedText, TraceInfo
 
@@ -59,17 +59,18 @@ def replay_all(trace: Trace, method: str, costs: Costs) -> Replayed:
         controller.draft_vocabulary = trace.info.draft_vocabulary
     tokens: dict[str, int] = defaultdict(int)
     seconds: dict[str, float] = defaultdict(float)
-    rounds, began = 0, perf_counter()
+    rounds, accepted, began = 0, 0, perf_counter()
     for text in trace.texts:
         stats = replay(trace.info, text, controller, costs)
         tokens[text.task] += stats.tokens
         seconds[text.task] += stats.decode_seconds
         rounds += len(stats.rounds)
+        accepted += stats.accepted
     return Replayed(
         method,
         tokens_per_second(sum(tokens.values()), sum(seconds.values())) or 0.0,
         {task: tokens_per_second(tokens[task], seconds[task]) or 0.0 for task in tokens},
-        sum(tokens.values()) / max(rounds, 1),
+        mean_acceptance_length(accepted, rounds) or 0.0,
         rounds / (perf_counter() - began),
     )
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from dynexit.errors import DynexitError
+from dynexit.errors import DynexitError, reason
 from dynexit.model.files import replacing
 from dynexit.plain import build, parse_json
 
@@ -111,7 +111,7 @@ def load_trace(file: Path) -> Trace:
         with safe_open(file, "np") as stored:
             return _read(stored)
     except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
-        told = str(error).rstrip(".")
+        told = reason(error)
         raise DynexitError(
             f"{file} cannot be read as a trace: {told}; make one with `dynexit trace`."
         ) from error

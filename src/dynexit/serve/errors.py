@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from dynexit.errors import DynexitError
+from dynexit.schema_words import must_be
 from dynexit.serve.idle import IDLE
 
 log = logging.getLogger("dynexit.serve")
@@ -144,6 +145,8 @@ def _of_schema(errors: Sequence[Any], content_type: str | None) -> ApiError:
         return ApiError(400, "the body is not valid JSON.")
     if error["type"] == "missing":
         return ApiError(400, f"{subject} is missing.", param=field)
+    if (words := must_be(error)) is not None:
+        return ApiError(400, f"{subject} must be {words}.", param=field)
     reason = error["msg"].removeprefix("Value error, ")
     return ApiError(400, f"{subject}: {reason[0].lower()}{reason[1:]}.", param=field)
 

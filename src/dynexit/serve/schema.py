@@ -13,7 +13,7 @@ from dynexit.serve.idle import Idle
 from dynexit.serve.messages import Message
 
 TokenId = Annotated[int, Field(ge=0)]
-Stop = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(is_unicode)]
+Stop = Annotated[str, Field(max_length=200), AfterValidator(is_unicode)]
 
 
 class StreamOptions(Strict):

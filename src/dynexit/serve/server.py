@@ -1,13 +1,15 @@
 """uvicorn, told to let streams end before it does."""
 
+import errno
 import logging
+import re
 import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import uvicorn
 
-from dynexit.errors import DynexitError
+from dynexit.errors import DynexitError, reason
 from dynexit.serve.connections import ACCEPTED, Crowd, connection_of
 from dynexit.serve.logs import log_config
 
@@ -43,11 +45,19 @@ def open_socket(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host, port), family=family, backlog=ACCEPTED)
     except (OSError, OverflowError) as error:
-        raise DynexitError(f"cannot listen on {host}:{port}: {error}.") from error
+        raise DynexitError(f"cannot listen on {host}:{port}: {_why(error, port)}.") from error
     # Connections inherit it; asyncio would set it on sockets of its own making only. Without it an
     # event of a stream waits for the client to acknowledge the one before, up to 40 ms.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
+
+
+def _why(error: Exception, port: int) -> str:
+    if isinstance(error, OverflowError):
+        return "a port is a number from 0 to 65535"
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return f"port {port} is in use: choose another by --port, or 0 for a free one"
+    return re.sub(r"^\[Errno -?\d+\] ", "", reason(error)).rstrip(".")
 
 
 def make_server(app: "FastAPI", log_level: str = "info") -> Server:

@@ -191,12 +191,21 @@ class Service:
         if ".py:" in method and method != self.settings.method:  # would run a file of the server's
             message = "a request may name the package's own methods only."
             raise ApiError(400, message, param="dynexit")
-        allowed = self.settings.methods
-        if allowed is not None and not is_allowed(method, (self.settings.method, *allowed)):
-            named = ", ".join(dict.fromkeys((self.settings.method, *allowed)))
+        own, allowed = self.settings.method, self.settings.methods
+        if allowed is None:
+            known = method == own or self._runs(method)
+        else:
+            known = is_allowed(method, (own, *allowed))
+        if not known:
+            named = ", ".join(dict.fromkeys((own, *(allowed or self.methods))))
             message = f"this server does not run the method {method!r}: it runs {named}."
             raise ApiError(400, message, param="dynexit")
         return method
+
+    def _runs(self, method: str) -> bool:
+        make = methods().get(split_name(method))
+        second = self.draft_model is not None
+        return make is not None and (second or "second-model" not in make().drafters)
 
     def _sequences(self, asked: Asked, prompts: list[Prompt], method: str) -> list[Decoding]:
         most = self.settings.max_new_tokens

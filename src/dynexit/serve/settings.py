@@ -1,6 +1,7 @@
 """What a server may be told; the options of `dynexit serve` are these fields."""
 
 from dataclasses import dataclass, field
+from math import isfinite
 
 from dynexit.errors import DynexitError
 from dynexit.methods import DEFAULT_METHOD
@@ -61,6 +62,9 @@ class Settings:
     cors: list[str] | None = None
 
     def __post_init__(self) -> None:
+        for name in ("patience", "deadline", "grace"):
+            if not isfinite(value := getattr(self, name)):
+                raise DynexitError(f"{name} is {value}: it must be finite.")
         for name in ABOVE_0:
             if not getattr(self, name) > 0:  # what is no number is not, either
                 raise DynexitError(f"{name} is {getattr(self, name)}: it must be above 0.")

@@ -2,12 +2,13 @@
 
 import gzip
 import json
+import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from dynexit.errors import DynexitError
+from dynexit.errors import DynexitError, reason
 
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
@@ -35,9 +36,11 @@ def read_hub(hub: Hub) -> Rows:
     try:
         loaded = datasets.load_dataset(hub.path, hub.config, split=hub.split, revision=hub.revision)
     except Exception as error:  # a network, a file system and a hub can fail in any way
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        told = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        if os.environ.get("HF_HUB_OFFLINE") == "1":
+            told = "it cannot be reached, and has not been read before"
         raise DynexitError(
-            f"cannot load {hub.path} ({hub.split}) from the Hugging Face hub: {reason}. "
+            f"cannot load {hub.path} ({hub.split}) from the Hugging Face hub: {told}. "
             "Use --data-dir to read a local file."
         ) from error
     return cast(Rows, loaded)
@@ -70,7 +73,7 @@ def read_file(file: Path) -> Rows:
     except FileNotFoundError as error:
         raise DynexitError(f"there is no file {file}.") from error
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise DynexitError(f"cannot read {file}: {error}.") from error
+        raise DynexitError(f"cannot read {file}: {reason(error)}.") from error
 
 
 def _read_lines(file: Path) -> Iterator[Row]:
@@ -85,7 +88,7 @@ def _parse(line: str, where: str) -> Row:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise DynexitError(f"{where} is not JSON: {error}.") from error
+        raise DynexitError(f"{where} is not JSON: {reason(error)}.") from error
     if not isinstance(row, dict):
         raise DynexitError(f"{where} is not a JSON object.")
     return row

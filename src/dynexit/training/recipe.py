@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import yaml
 
-from dynexit.errors import DynexitError
+from dynexit.errors import DynexitError, reason
 from dynexit.plain import build
 
 
@@ -97,7 +97,9 @@ def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise DynexitError(f"cannot read recipe {path}: {error}.") from error
+        raise DynexitError(f"cannot read recipe {path}: {reason(error)}.") from error
+    if raw is None:
+        raise DynexitError(f"recipe {path} is empty.")
     for name, value in (changes or {}).items():
         _change(raw, name.split("."), value)
     recipe = build(Recipe, raw, "recipe")

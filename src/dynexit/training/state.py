@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dynexit.errors import DynexitError
-from dynexit.model.files import reason, replacing
+from dynexit.errors import DynexitError, reason
+from dynexit.model.files import replacing
 
 
 def write_state(file: Path, state: Mapping[str, Any]) -> None:

@@ -20,10 +20,10 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 
-from dynexit.errors import DynexitError
+from dynexit.errors import DynexitError, reason
 from dynexit.model.config import ModelConfig, RopeConfig
 from dynexit.model.dtypes import fast_dtype
-from dynexit.model.files import make_folder, reason, replacing
+from dynexit.model.files import make_folder, replacing
 from dynexit.model.loading import load_eos, load_model, load_shape
 from dynexit.model.saving import save_checkpoint, write_json
 from dynexit.model.transformer import Transformer

@@ -28,7 +28,7 @@ from dynexit.bench.report.wording import (
     prompt_label,
     table,
 )
-from dynexit.errors import DynexitError
+from dynexit.errors import DynexitError, reason
 
 TITLE = "Speed of early-exit self-speculation"
 MARKDOWN, HTML, FIGURES = "report.md", "report.html", "figures"
@@ -82,7 +82,7 @@ def write_report(files: Sequence[Path], out: Path, rooflines: Sequence[Path] = (
             drawn = _write(evidence, Path(folder))
             _move(Path(folder), out)
     except OSError as error:
-        raise DynexitError(f"cannot write {out}: {error.strerror or error}.") from error
+        raise DynexitError(f"cannot write {out}: {reason(error)}.") from error
     return Written(
         out, len(evidence.generations), len(drawn), len(evidence.failed), len(evidence.unpaired)
     )

@@ -22,7 +22,7 @@ from gguf.constants import (
     GGUFValueType,
 )
 
-from dynexit.errors import DynexitError
+from dynexit.errors import DynexitError, reason
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -103,7 +103,7 @@ def read_header(file: Path) -> Header:
             with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as memory:
                 return _Reader(file, memory, size).header()
     except OSError as error:
-        raise DynexitError(f"{file} cannot be read: {error.strerror or error}.") from error
+        raise DynexitError(f"{file} cannot be read: {reason(error)}.") from error
 
 
 class _Reader:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dynexit.errors import DynexitError
+from dynexit.errors import DynexitError, reason
 from dynexit.model.config import ModelConfig
 from dynexit.model.gguf.blocks import QUANTISED, check_type, floats_of
 from dynexit.model.gguf.files import parts_of
@@ -169,7 +169,7 @@ def joined_header(file: Path) -> Header:
     try:
         stats = [(part, part.stat()) for part in parts_of(file)]
     except OSError as error:
-        raise DynexitError(f"{file} cannot be read: {error.strerror or error}.") from error
+        raise DynexitError(f"{file} cannot be read: {reason(error)}.") from error
     return _joined(tuple((part, s.st_size, s.st_mtime_ns) for part, s in stats))
 
 

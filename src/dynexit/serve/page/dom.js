@@ -10,5 +10,8 @@ export function make(tag, name, text) {
 
 export const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
+// A text as a name, in quotes.
+export const quoted = text => `“${visible(text)}”`;
+
 // Text on one line, its spaces and line ends to be seen.
 export const visible = text => JSON.stringify(text).slice(1, -1).replaceAll(" ", "·");

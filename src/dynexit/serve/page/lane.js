@@ -17,7 +17,7 @@ export class Lane {
       else if (event.dynexit) this.counts = event.dynexit;
     }
     this.bar(1);
-    this.tell(this.counts.tokens_per_second);
+    this.tell(this.counts.tokens_per_second, " in this run");
   }
 
   take(round) {
@@ -48,7 +48,7 @@ export class Lane {
     this.box.append(ghost);
   }
 
-  tell(speed) { this.say(speed ? `${shownSpeed(speed)} tokens/s` : ""); }
+  tell(speed, of = "") { this.say(speed ? `${shownSpeed(speed)} tokens/s${of}` : ""); }
 
   say(speed) {
     at(`${this.name}-counts`).textContent = [counted(this.ids.length, "token"), speed].filter(Boolean).join(" · ");

@@ -1,8 +1,9 @@
 // A token that is pointed at: where it came from, and what every layer would have written there.
 import { askJson } from "./api.js";
-import { at, make, visible } from "./dom.js";
+import { at, make, quoted, visible } from "./dom.js";
 
-const NOTHING = "Point at a token, or walk through them with the arrow keys, to see what every layer would have written in its place.";
+const WAYS = matchMedia("(hover: none)").matches ? "Tap a token" : "Point at a token, or walk through them with the arrow keys,";
+const NOTHING = `${WAYS} to see what every layer would have written in its place.`;
 const SOURCES = { accepted: "an accepted draft", lookup: "found in the text before", recovered: "the target's own, in the place of a rejected draft", bonus: "the target's own, after a draft that was accepted whole", target: "the target's own, in a plain step" };
 const WINDOW = 16;  // tokens whose layers are asked for at once
 let lane = null, pinned = null, wanted = 0, quiet = Promise.resolve();
@@ -21,7 +22,7 @@ export function waitFor(promise) { quiet = promise.catch(() => {}); }
 async function show(span) {
   const its = lane, ticket = ++wanted;
   for (const other of its.spans) other.classList.toggle("chosen", other === span);
-  at("token-name").textContent = visible(span.token.text); at("token-name").className = "verbatim";
+  at("token-name").textContent = quoted(span.token.text); at("token-name").className = "verbatim";
   at("token-about").textContent = about(span);
   at("layers").replaceChildren(); at("layers-key").hidden = true;
   try {
@@ -35,7 +36,7 @@ async function show(span) {
 function about({ round, token }) {
   if (!round.round) return "The prompt's own pass chose it: there was nothing to draft yet.";
   const sure = token.confidence === null ? "" : `, drafted with ${Math.round(100 * token.confidence)} % confidence`;
-  const lost = round.rejected.length ? `; rejected: ${visible(round.rejected[0].text)}` : "";
+  const lost = round.rejected.length ? `; rejected: ${quoted(round.rejected[0].text)}` : "";
   return `Round ${round.round}: ${SOURCES[token.source] ?? token.source}${sure}. ${drafting(round)}${lost}.`;
 }
 

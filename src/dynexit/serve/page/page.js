@@ -12,6 +12,7 @@ const EXAMPLES = {
   "a class": "import os\n\n\nclass Cache:\n    \"\"\"What was not used for long is forgotten.\"\"\"\n\n    def __init__(self, size):\n",
 };
 const PLAIN = "vanilla";
+const FIELDS = { count: "a whole number from 1 to 1000", temperature: "a number from 0 to 2", seed: "a whole number from 0 on" };
 const SHORT = 16;  // decoded tokens: fewer say little of speed
 let card = null, running = null;
 
@@ -36,6 +37,10 @@ function clear() {
 }
 
 function request() {  // as the form says now: it may change while texts are written
+  if (!at("prompt").value) throw new Error("The prompt is empty: write some text to go on from.");
+  for (const [id, words] of Object.entries(FIELDS)) {
+    if (!at(id).validity.valid) throw new Error(`${at(id).labels[0].textContent} must be ${words}.`);
+  }
   return {
     model: card.id, prompt: at("prompt").value, max_tokens: Number(at("count").value),
     temperature: Number(at("temperature").value), seed: Number(at("seed").value),
@@ -85,7 +90,7 @@ async function timed(own, plain, signal) {
     at("timing").textContent = `Timing both in turn: run ${turn + 1} of ${count}…`;
     speeds.get(lane).push((await askJson("v1/completions", lane.asked, signal)).dynexit.tokens_per_second);
   }
-  return lanes.map(lane => { const speed = medianSpeed(speeds.get(lane)); lane.tell(speed); return speed; });
+  return lanes.map(lane => { const speed = medianSpeed(speeds.get(lane)); lane.tell(speed, " (median)"); return speed; });
 }
 
 function speedOf(own, [ours, plain]) {

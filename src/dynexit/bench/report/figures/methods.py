@@ -226,9 +226,11 @@ def _curves(
     for task, colour in task_colours(study, method).items():
         rounds, values = over_rounds(study.rounds_of_texts(method, task), value)
         if rounds:
-            axes.plot(rounds, values, color=colour, marker="o" if len(rounds) == 1 else "")
+            marker = "o" if len(rounds) == 1 else ""
+            axes.plot(rounds, values, color=colour, marker=marker, clip_on=False)
             ends.append((values[-1], task_label(task), colour))
     axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if limits is not None:
         axes.set_ylim(*limits)
     grid_lines(axes, "y")
