@@ -58,7 +58,7 @@ def check(stats, num_layers):
     assert stats.tokens == sum(r.tokens for r in rounds)
     layers = 0
     for finished in rounds:
-        assert 0 <= finished.accepted <= finished.drafted <= finished.plan.speculation_length
+        assert 0 <= finished.accepted <= finished.depth <= finished.plan.speculation_length
         assert finished.tokens <= finished.accepted + 1
         assert finished.shadow is None
         layers += num_layers + finished.drafted * finished.plan.exit_layer

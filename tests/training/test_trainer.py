@@ -233,7 +233,7 @@ def test_training_continues_from_a_checkpoint(tmp_path: Path) -> None:
         ({"optimisation": {"micro_windows": 0}}, "micro_windows is 0: it must be 1 or more"),
         (
             {"optimisation": {"matrix_rate": float("nan")}},
-            "matrix_rate is nan: it must be a num",
+            "matrix_rate is nan: it must be a finite num",
         ),
         ({"shape": {"num_layers": True}}, "num_layers is True: it must be a whole number"),
         ({"evaluate_every": 0}, "evaluate_every is 0"),

@@ -108,8 +108,8 @@ class Sampler:
         processed = self.process(logits, drafts, first)
         greedy = self.sampling.greedy
         scores = processed if greedy else processed + self.noise(processed, first)
-        best, index = scores[0].topk(min(ranks, scores.shape[-1]))
-        known = int((best > -math.inf).sum())  # none where they are no numbers
+        best, index = scores[0].topk(min(ranks, scores.shape[-1]))  # NaN counts as the greatest
+        known = 0 if bool(best.isnan().any()) else int((best > -math.inf).sum())
         likely = self.confidence(processed.expand(known, -1), index[:known])
         return index[:known].tolist(), likely.tolist()
 

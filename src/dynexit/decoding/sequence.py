@@ -181,7 +181,8 @@ class Decoding:
         except NotNumbersError:
             if self.model.rows_independent or not draft.tokens:
                 raise
-            logits, states = (yield from self._verify_apart(draft)), []
+            draft = Draft()  # rows beside it have spoilt the newest token's: a plain step instead
+            logits, states = yield from self._verify(draft)
             verdict = accept(draft, logits, self.sampler)
         verify_seconds = laps.lap()
         shadow = (yield from self._shadow(draft, states, logits, verdict)) if states else None
@@ -287,17 +288,6 @@ class Decoding:
             if not home[row]:
                 self.cache.move(draft.slot + row, position)
         return logits[[0, *verdict.path]] if isinstance(logits, Tensor) else logits
-
-    def _verify_apart(self, draft: Draft) -> Steps[Tensor | Readings]:
-        """The same rows one after the other, as plain decoding computes them: numbers of one row
-        that are none may have spoilt the rows beside it, for all that these do not see it.
-        """
-        rows = []
-        for place, token in enumerate([self.tokens[-1], *draft.tokens], self.cache.length):
-            hidden, span = self.model.embed([token]), Span(self.cache, place, 1)
-            hidden = yield Segment(hidden, span, 0, self.depth)
-            rows.append((yield Unembed(hidden, self._best_only)))
-        return torch.cat(rows) if isinstance(rows[0], Tensor) else Readings.joined(rows)
 
     def _shadow(
         self, draft: Draft, states: list[Tensor], logits: Tensor | Readings, verdict: Verdict
