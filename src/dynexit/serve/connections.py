@@ -46,7 +46,7 @@ class Crowd:
         self._open.add(connection)
         if len(self._open) <= self.most:
             return
-        self._say_so()
+        self.say_so()
         waiting = next(iter(self._unfinished), connection)
         if waiting is connection:
             connection.refuse()
@@ -63,7 +63,8 @@ class Crowd:
         if gone:
             self._open.discard(connection)
 
-    def _say_so(self) -> None:
+    def say_so(self) -> None:
+        """Warn that there are too many, once in a while."""
         if monotonic() - self._logged >= AGAIN:
             self._logged = monotonic()
             log.warning(

@@ -1,11 +1,12 @@
 """uvicorn, told to let streams end before it does."""
 
+import asyncio
 import errno
 import logging
 import re
 import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -25,9 +26,21 @@ KEPT = 15  # seconds that a connection is kept for another request
 class Server(uvicorn.Server):
     """Announces the end to the engine first: uvicorn then waits for what is still being sent."""
 
-    def __init__(self, config: uvicorn.Config, engine: "Engine") -> None:
+    def __init__(self, config: uvicorn.Config, engine: "Engine", crowd: Crowd) -> None:
         super().__init__(config)
-        self._engine = engine
+        self._engine, self._crowd = engine, crowd
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        asyncio.get_running_loop().set_exception_handler(self._failed)
+        await super().startup(sockets)
+
+    def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """asyncio tries again in a second, and would write a traceback for each connection."""
+        if getattr(context.get("exception"), "errno", None) in (errno.EMFILE, errno.ENFILE):
+            self._crowd.say_so()
+        else:
+            loop.default_exception_handler(context)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more requests on, then end as connections do."""
@@ -64,9 +77,10 @@ def make_server(app: "FastAPI", log_level: str = "info") -> Server:
     """A server of `app` that keeps its limits on connections."""
     service: Service = app.state.service
     settings = service.settings
+    crowd = Crowd(settings.connections, settings.patience)
     config = uvicorn.Config(
         app,
-        http=connection_of(Crowd(settings.connections, settings.patience)),
+        http=connection_of(crowd),
         ws="none",
         backlog=ACCEPTED,
         log_config=log_config(log_level),
@@ -74,7 +88,7 @@ def make_server(app: "FastAPI", log_level: str = "info") -> Server:
         timeout_graceful_shutdown=int(settings.grace) + 10,  # the engine ends streams before
         timeout_keep_alive=KEPT,
     )
-    return Server(config, service.engine)
+    return Server(config, service.engine, crowd)
 
 
 def run(app: "FastAPI", listening: socket.socket, log_level: str = "info") -> None:
