@@ -1,6 +1,7 @@
 """What becomes of files when there is no room for them."""
 
 import resource
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,12 +22,16 @@ from dynexit.training.state import write_state
 
 @contextmanager
 def room_for(size: int):
-    """No file of this process may become longer than that: as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    """No file of this process may become longer than that: as on a full disk. What is imported is
+    not compiled into files, which would stay cut off.
+    """
+    before, compiled = resource.getrlimit(resource.RLIMIT_FSIZE), sys.dont_write_bytecode
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    sys.dont_write_bytecode = True
     try:
         yield
     finally:
+        sys.dont_write_bytecode = compiled
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 

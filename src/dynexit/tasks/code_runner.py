@@ -32,6 +32,7 @@ def set_limits(seconds: int, memory: int) -> None:
     """Limit this process for good: processor time, memory, file sizes, no core dumps."""
     import resource
 
+    sys.dont_write_bytecode = True  # a compiled module that is cut off would stay so
     limits = {
         resource.RLIMIT_CPU: seconds,
         resource.RLIMIT_AS: memory,
