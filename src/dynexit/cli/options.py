@@ -5,11 +5,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import typer
 
@@ -81,13 +78,19 @@ def look_for_hub(tasks: list[str] | None, data_dir: Path | None) -> None:
     """Where the hub is out of reach, its client reads its cache at once: it would try for long."""
     if data_dir is not None or (tasks and all(task.startswith("jsonl:") for task in tasks)):
         return
+    from http.client import HTTPException
+    from ssl import SSLError
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
     address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     try:
         urlopen(Request(address, method="HEAD"), timeout=HUB_SECONDS).close()
     except HTTPError:  # it answers
         return
-    except (OSError, HTTPException, ValueError):
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    except (OSError, HTTPException, ValueError) as error:
+        if not isinstance(getattr(error, "reason", error), SSLError):  # whose client may trust it
+            os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from dynexit.cli.printing import say
 from dynexit.errors import DynexitError
 from dynexit.model.gguf.files import check_new, is_gguf
 from dynexit.model.names import WRITTEN, check_written
-from dynexit.model.places import check_checkpoint, find_checkpoint
+from dynexit.model.places import check_checkpoint
 
 
 def register(app: typer.Typer) -> None:
@@ -38,8 +38,7 @@ def quantize(
         raise DynexitError(f"{out} does not end in .gguf: give such a name.")
     check_folder_of(out, "OUT")
     check_new(out)
-    check_checkpoint(model)
-    folder = find_checkpoint(model)
+    folder = check_checkpoint(model)
     with starting():
         from dynexit.model.gguf import writing
         from dynexit.model.quantised import stored_weights, tensor_bytes

@@ -29,10 +29,10 @@ class Costs:
         draft_layer: of one layer in the pass of one more drafted token, whose few layers may have
             stayed in a cache; and for each layer of that pass,
         draft_depth: so much more, since fewer of them have: up to what a layer costs otherwise.
+        draft_row: of one layer in that pass, for one more row: a cached layer is not waited for.
         draft_call: of beginning a draft, however long.
         position: of one more position in the cache, per layer and pass.
         round: of everything around the passes of a round.
-        draft_row: of one layer in that pass, for one more row: a cached layer is not waited for.
         analysis: of bringing shadow tokens, beside unembedding their states.
         vocabulary: tokens of the whole head.
         copied_layer: of a layer of the copy for drafts, likewise; 0 where there is none.

@@ -3,7 +3,7 @@
 Sources: Leviathan et al. 2023 and Chen et al. 2023 for speculative sampling.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import numpy as np
 from torch import Tensor
@@ -34,9 +34,13 @@ def accept(
     if isinstance(target_logits, Tensor) and sampler.sampling.speculative:
         verdict = _accept_speculative(draft, target_logits, sampler)
     elif isinstance(target_logits, Tensor) and draft.parents is not None:
-        verdict = _accept_path(draft, target_logits, sampler)
+        rows = target_logits.split(1)  # a choice depends on the path, so only the path is asked
+        verdict = _accept_equal(
+            draft, lambda row, path: sampler.choose(rows[row], path, len(path)).tokens[0]
+        )
     else:
-        verdict = _accept_equal(draft, sampler.judge(target_logits, draft.tokens))
+        chosen = sampler.judge(target_logits, draft.tokens)
+        verdict = _accept_equal(draft, lambda row, path: chosen[row])
     if verdict.token == NO_TOKEN:
         raise NotNumbersError
     return verdict
@@ -48,30 +52,22 @@ def _are_numbers(logits: Tensor | Readings) -> bool:
     return not bool(logits.isnan().any())
 
 
-def _accept_equal(draft: Draft, chosen: Sequence[int]) -> Verdict:
-    """Walk down the draft while a child is what the target has chosen, too."""
-    count, path, row = len(draft.tokens), [], 0
+def _accept_equal(draft: Draft, choose: Callable[[int, list[int]], int]) -> Verdict:
+    """Walk down the draft while a child is what the target has chosen, too.
+
+    Args:
+        choose: what the target says after a row, and after the accepted tokens up to there.
+    """
+    count, row, path = len(draft.tokens), 0, []
     parents = range(count) if draft.parents is None else draft.parents
-    for child in range(1, count + 1):  # parents come before their children
-        if parents[child - 1] == row and draft.tokens[child - 1] == chosen[row]:
-            path.append(row := child)
-    whole = row not in parents
-    return Verdict(path, chosen[row], count, whole)
-
-
-def _accept_path(draft: Draft, target_logits: Tensor, sampler: Sampler) -> Verdict:
-    """The same where a choice depends on the path: a row is asked when the walk comes to it."""
-    path: list[int] = []
     tokens: list[int] = []
-    parents, row = draft.parents or [], 0
-    while True:
-        (chosen,) = sampler.choose(target_logits[row : row + 1], tokens, len(tokens)).tokens
-        children = (child for child, parent in enumerate(parents, 1) if parent == row)
-        found = next((child for child in children if draft.tokens[child - 1] == chosen), None)
-        if found is None:
-            return Verdict(path, chosen, len(parents), whole=row not in parents)
-        path.append(row := found)
-        tokens.append(chosen)
+    chosen = choose(0, tokens)
+    for child in range(1, count + 1):  # parents come before their children
+        if parents[child - 1] == row and draft.tokens[child - 1] == chosen:
+            path.append(row := child)
+            tokens.append(chosen)
+            chosen = choose(row, tokens)
+    return Verdict(path, chosen, count, whole=row not in parents)
 
 
 def _accept_speculative(draft: Draft, target_logits: Tensor, sampler: Sampler) -> Verdict:

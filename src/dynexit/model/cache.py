@@ -62,20 +62,18 @@ class KVCache:
         return keys, values
 
     def scatter(
-        self, layer: int, places: Sequence[int], key: Tensor, value: Tensor
+        self, layer: int, places: Tensor, stop: int, key: Tensor, value: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Store `key` and `value` [T, num_kv_heads, head_dim] in the last T of a tree's `places`.
+        """Store `key` and `value` [T, num_kv_heads, head_dim] at `places` [T], all before `stop`.
 
         Returns:
-            Views of all keys and values up to the tree's last place.
+            Views of all keys and values up to `stop`, [num_kv_heads, stop, head_dim].
         """
-        stop = max(places) + 1
         if stop > self._keys[layer].shape[1]:
             self._grow(layer, stop, beyond=True)
         keys, values = self._keys[layer][:, :stop], self._values[layer][:, :stop]
-        at = torch.tensor(places[len(places) - key.shape[0] :], device=key.device)
-        keys[:, at] = key.transpose(0, 1)
-        values[:, at] = value.transpose(0, 1)
+        keys[:, places] = key.transpose(0, 1)
+        values[:, places] = value.transpose(0, 1)
         return keys, values
 
     def move(self, slot: int, position: int) -> None:

@@ -59,8 +59,8 @@ def find_checkpoint(model: str | Path | None) -> Path:
     return find_on_hub(name, None, _hub_trouble) or folder
 
 
-def check_checkpoint(model: str | Path | None) -> None:
-    """Find it, on the hub, too, and read its shape.
+def check_checkpoint(model: str | Path | None) -> Path:
+    """Find it, on the hub, too, and read its shape; returns where it is.
 
     Raises:
         DynexitError: it is not there, or a folder without a config.json that can be run.
@@ -68,6 +68,7 @@ def check_checkpoint(model: str | Path | None) -> None:
     found = find_checkpoint(model)
     if not is_gguf(found):
         parse_config(read_json(found / "config.json"))
+    return found
 
 
 def _inside(folder: Path) -> Path:

@@ -30,12 +30,6 @@ class Readings:
         tokens, top, log_sum = numbers
         return cls(tokens.astype(np.int64), top.astype(np.float32), log_sum.astype(np.float32))
 
-    @classmethod
-    def joined(cls, parts: "Sequence[Readings]") -> "Readings":
-        """Readings of rows, one part after the other."""
-        rows = zip(*((part.tokens, part.top, part.log_sum) for part in parts), strict=True)
-        return cls(*map(np.concatenate, rows))
-
     def split(self, sizes: Sequence[int]) -> "list[Readings]":
         """Readings of so many rows each, in order."""
         ends = zip(sizes, accumulate(sizes), strict=True)

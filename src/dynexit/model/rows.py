@@ -6,7 +6,7 @@ together; only attention looks at one sequence at a time.
 
 from collections.abc import Sequence
 from copy import copy
-from typing import TYPE_CHECKING, TypeGuard, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,16 @@ from dynexit.model.rope import RotaryTable
 
 if TYPE_CHECKING:
     from torch.nn.attention.bias import CausalBias
+
+
+class _Tree(NamedTuple):
+    """What a tree's rows see, as `_causal_mask` has it; where in the cache their keys and values
+    go, [T]; and the end of all places of the tree.
+    """
+
+    mask: Tensor
+    places: Tensor
+    stop: int
 
 
 class Rows:
@@ -38,7 +48,7 @@ class Rows:
         else:
             self.cos, self.sin = (torch.cat(t) for t in zip(*tables, strict=True))
         self._masks = [
-            _causal_mask(s, like, by_length) if s.parents is None else _tree_mask(s, like)
+            _causal_mask(s, like, by_length) if s.parents is None else _tree(s, like)
             for s in self.spans
         ]
         self._elsewhere: dict[torch.device, Rows] = {}
@@ -84,8 +94,8 @@ def _angles(span: Span, rotary: RotaryTable, like: Tensor) -> tuple[Tensor, Tens
     return cos[at], sin[at]
 
 
-def _tree_mask(span: Span, like: Tensor) -> Tensor:
-    """As `_causal_mask`: a row of a tree sees what is before it, and the rows that it follows."""
+def _tree(span: Span, like: Tensor) -> _Tree:
+    """A row sees what is before the tree, and the rows that it follows."""
     assert span.parents is not None
     places, seen = span.places, [[span.start]]
     for parent, place in zip(span.parents, places[1:], strict=False):
@@ -94,8 +104,12 @@ def _tree_mask(span: Span, like: Tensor) -> Tensor:
     mask[:, : span.start] = 0
     for row, found in enumerate(seen):
         mask[row, found] = 0
-    rows = mask[span.first :].to(like.device)
-    return rows.repeat(cast(KVCache, span.cache).query_group, 1)
+    group = cast(KVCache, span.cache).query_group
+    return _Tree(
+        mask[span.first :].to(like.device).repeat(group, 1),
+        torch.tensor(places[span.first :], device=like.device),
+        mask.shape[1],
+    )
 
 
 def _causal_mask(span: Span, like: Tensor, by_length: bool) -> Tensor | None:
@@ -115,7 +129,9 @@ def _causal_mask(span: Span, like: Tensor, by_length: bool) -> Tensor | None:
     return unseen.triu_(span.start + 1).repeat(cast(KVCache, span.cache).query_group, 1)
 
 
-def _moved(mask: Tensor | None, device: torch.device) -> Tensor | None:
+def _moved(mask: Tensor | _Tree | None, device: torch.device) -> Tensor | _Tree | None:
+    if isinstance(mask, _Tree):
+        return mask._replace(mask=mask.mask.to(device), places=mask.places.to(device))
     return mask if mask is None or _is_bias(mask) else mask.to(device)
 
 
@@ -125,13 +141,15 @@ def _is_bias(mask: Tensor) -> "TypeGuard[CausalBias]":
 
 
 def _attend_span(
-    span: Span, mask: Tensor | None, layer: int, query: Tensor, key: Tensor, value: Tensor
+    span: Span, sight: Tensor | _Tree | None, layer: int, query: Tensor, key: Tensor, value: Tensor
 ) -> Tensor:
     cache, heads, rows = cast(KVCache, span.cache), key.shape[1], span.length
-    if span.parents is None:
-        keys, values = cache.write(layer, span.start, key, value)
+    if isinstance(sight, _Tree):
+        mask: Tensor | None = sight.mask
+        keys, values = cache.scatter(layer, sight.places, sight.stop, key, value)
     else:
-        keys, values = cache.scatter(layer, span.places, key, value)
+        mask = sight
+        keys, values = cache.write(layer, span.start, key, value)
     if rows == 1 and mask is None:
         grouped = query.view(1, heads, -1, query.shape[-1])
         return F.scaled_dot_product_attention(grouped, keys[None], values[None]).view(1, -1)

@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import logging
-import re
 import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -70,7 +69,7 @@ def _why(error: Exception, port: int) -> str:
         return "a port is a number from 0 to 65535"
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         return f"port {port} is in use: choose another by --port, or 0 for a free one"
-    return re.sub(r"^\[Errno -?\d+\] ", "", reason(error)).rstrip(".")
+    return reason(error)
 
 
 def make_server(app: "FastAPI", log_level: str = "info") -> Server:

@@ -4,14 +4,13 @@ Numbers in, numbers out. Not responsible for what follows from them (`del_.py`),
 anything costs (`costs/`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dynexit.costs.table import Costs
 from dynexit.decoding.records import Plan, Round, ShadowTokens
 
 SHARE = 0.03  # of the time of rounds that analysis may take on a budget
@@ -21,6 +20,26 @@ SLACK = 0.15  # layers that may promise so little less than the best are analyse
 HOPE = 1.0  # positions at which a layer may have matched since it was observed
 
 Floats = NDArray[np.float64]
+
+
+class Prices(NamedTuple):
+    """Seconds, as far as analysis knows them.
+
+    Attributes:
+        rounds: that draft 0, 1, 2, ... tokens with each layer, [k, d_max + 1].
+        begin: of any analysis.
+        read: of reading so many rows by the part of the head that analysis reads.
+        alone: whether no other text shares passes: with others, these keep all rows' states.
+    """
+
+    rounds: Sequence[Sequence[float]]
+    begin: float
+    read: Callable[[int], float]
+    alone: bool
+
+    def of(self, rows: int) -> float:
+        """An analysis of so many rows."""
+        return self.begin + self.read(rows)
 
 
 class Analysis:
@@ -75,29 +94,11 @@ class Analysis:
             return None
         return float((self._confidence[:, row] / counts).mean())
 
-    def price(
-        self,
-        costs: Costs,
-        seconds: Sequence[Sequence[float]],
-        vocabulary: int | None,
-        alone: bool,
-    ) -> None:
-        """What things cost from now on.
+    def price(self, prices: Prices) -> None:
+        """What things cost from now on."""
 
-        Args:
-            seconds: of a round that drafts 0, 1, 2, ... tokens with each layer, [k, d_max + 1].
-            vocabulary: tokens of the head that analysis reads.
-            alone: whether no other text shares passes: with others, these keep all rows' states.
-        """
-
-    def hopes(self) -> Floats:
-        """Rates that may be, [k]: higher than `rates`, the longer ago a layer was observed."""
-        hits, misses = self._counts
-        hopes: Floats = (hits + HOPE) / (hits + misses + HOPE)
-        return hopes
-
-    def rank(self, best: float, hoped: Floats) -> None:
-        """What the best layer promises, and each one by `hopes`, [k]."""
+    def rank(self, best: float, promises: Callable[[Floats], Floats]) -> None:
+        """What the best layer promises, and how promises [k, d_max + 1] follow from rates [k]."""
 
     def planned(self, plan: Plan) -> Plan:
         """A plan, with the layers whose shadow tokens the round is to bring."""
@@ -119,25 +120,24 @@ class BudgetAnalysis(Analysis):
         self._saved, self._usual = 0.0, 2.0  # seconds for analysis, positions of a round
         self._unread: list[Round] = []
 
-    def price(
-        self,
-        costs: Costs,
-        seconds: Sequence[Sequence[float]],
-        vocabulary: int | None,
-        alone: bool,
-    ) -> None:
+    def price(self, prices: Prices) -> None:
         """See `Analysis`."""
-        self._seconds, self._alone = seconds, alone
-        self._price = cache(lambda rows: costs.analysis + costs.unembed(rows, vocabulary))
+        self._prices = prices
 
     def threshold(self, row: int) -> float:
         """See `Analysis`; 0 in the place of None, so that drafts bring their confidences."""
         return super().threshold(row) or 0.0
 
-    def rank(self, best: float, hoped: Floats) -> None:
+    def rank(self, best: float, promises: Callable[[Floats], Floats]) -> None:
         """Only layers that may be the best are analysed."""
-        pairs = zip(self.layers, hoped, strict=True)
+        pairs = zip(self.layers, promises(self._hopes()).max(1), strict=True)
         self._contenders = tuple(layer for layer, hope in pairs if hope >= (1 - SLACK) * best)
+
+    def _hopes(self) -> Floats:
+        """Rates that may be, [k]: higher than `rates`, the longer ago a layer was observed."""
+        hits, misses = self._counts
+        hopes: Floats = (hits + HOPE) / (hits + misses + HOPE)
+        return hopes
 
     def planned(self, plan: Plan) -> Plan:
         """See `Analysis`."""
@@ -149,17 +149,17 @@ class BudgetAnalysis(Analysis):
         if not self._counts.any():  # nothing is known
             return self.layers
         asked = self._contenders
-        enough = self._saved >= self._price(round(len(asked) * self._usual))
-        return asked if self._alone and enough and asked != (exit_layer,) else ()
+        enough = self._saved >= self._prices.of(round(len(asked) * self._usual))
+        return asked if self._prices.alone and enough and asked != (exit_layer,) else ()
 
     def observe(self, finished: Round) -> bool:
         """Note a round: some are learned from together."""
         positions, shadow = finished.accepted + 1, finished.shadow
         row = self._rows[finished.plan.exit_layer] if finished.drafted else 0
-        self._saved += SHARE * self._seconds[row][finished.drafted]
+        self._saved += SHARE * self._prices.rounds[row][finished.drafted]
         self._usual += 0.1 * (positions - self._usual)
         if shadow is not None:
-            self._saved -= self._price(len(shadow.layers) * positions)
+            self._saved -= self._prices.of(len(shadow.layers) * positions)
         self._unread.append(finished)
         if len(self._unread) < LESSON and self._counts.any():
             return False

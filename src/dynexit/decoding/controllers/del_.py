@@ -7,7 +7,7 @@ Not responsible for what is known of each layer (`analysis.py`).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dynexit.costs.paying import round_seconds
 from dynexit.costs.table import ROUGH, Costs
-from dynexit.decoding.controllers.analysis import Analysis, BudgetAnalysis, spaced
+from dynexit.decoding.controllers.analysis import Analysis, BudgetAnalysis, Prices, spaced
 from dynexit.decoding.controllers.base import LONGEST, Controller, Layer, check_exit_layer
 from dynexit.decoding.records import Plan, Round, ShadowTokens
 from dynexit.errors import DynexitError
@@ -142,7 +142,8 @@ class Del(Controller):
         seconds = [round_seconds(costs, layer, *shape) for layer in self._layers]
         if self._measured:
             self._prices, self._chosen = np.array(seconds), None
-        self._analysis.price(costs, seconds, self.draft_vocabulary, self._batch_size == 1)
+        reading = partial(costs.unembed, limit=self.draft_vocabulary)
+        self._analysis.price(Prices(seconds, costs.analysis, cache(reading), self._batch_size == 1))
 
     def acceptance_rates(self) -> Floats:
         """Decayed rate of each analysed layer; NaN where one has no observation."""
@@ -165,8 +166,7 @@ class Del(Controller):
         promises = self.promises(self.acceptance_rates())
         if not promises.any():
             return Plan(shadow=self._analysis.shadow)
-        hoped = self.promises(self._analysis.hopes()).max(1)
-        self._analysis.rank(promises.max(), hoped)
+        self._analysis.rank(promises.max(), self.promises)
         row, length = self._best(promises)
         threshold = self._analysis.threshold(row) if self.threshold else None
         if self.threshold and not self._planned:

@@ -34,7 +34,7 @@ class Drafter:
     passes: ClassVar[bool] = False
 
     def prefill(self, sequence: "Decoding") -> Steps[None]:
-        """Read the prompt, which is all of the sequence but its last token."""
+        """Read the prompt: the sequence's tokens, which the first new one has not joined yet."""
         yield from ()
 
     def offer(self, sequence: "Decoding") -> Offer | None:
