@@ -28,8 +28,7 @@ LEVEL = 4  # rows of a level of a draft that branches
 DRAFTS = 1, 5  # tokens of a short draft and of a long one
 PASS = 0.02  # seconds that one timing may take: of a larger model, some layers stand for all
 REPEATS, BUDGET = 21, 1.5  # at most so often, and no more once so many seconds are over
-LEAST = 2  # however slow the model
-LEAST_ON_CUDA = 3  # where the first time, passes are recorded and kernels chosen
+LEAST = 5  # however slow the model; on CUDA the first time, passes are recorded
 
 
 @torch.inference_mode()
@@ -44,11 +43,10 @@ def measure_costs(model: Model, copied: bool = False) -> Costs:
     if model.config.max_positions < 2 * WIDTHS[-1]:
         return ROUGH
     bench = _Bench(model, copied)
-    least = LEAST_ON_CUDA if model.device.type == "cuda" else LEAST
     began = perf_counter()
     for done in range(1, REPEATS + 1):
         bench.measure()
-        if done >= least and perf_counter() - began > BUDGET:
+        if done >= LEAST and perf_counter() - began > BUDGET:
             break
     return bench.costs()
 
@@ -93,8 +91,8 @@ class _Bench:
                 self._pass("pass 1", 1)
                 self._draft("copied draft", self.copy, self.exits[0], length)
             self._time("copied head", lambda: self.copy.read(self.model.embed([0])))
-        self._rounds("rounds", Controller())
-        if self.small:  # of a larger model's rounds it is next to nothing
+        if self.small:  # of a larger model's rounds, what is around passes is next to nothing
+            self._rounds("rounds", Controller())
             self._rounds("analysed rounds", _Watching())
 
     def _pass(self, name: str, width: int, position: int | None = None) -> None:
@@ -188,6 +186,7 @@ class _Bench:
         here, there = (self._per_layer(took, "draft", each, call[0]) for each in (few, many))
         deeper = max(there - here, 0.0) / max(many - few, 1)
         short = few * (layer[0] + here) + call[0]  # passes of a draft of one token
+        around = took.get("rounds", 0.0)
         return Costs(
             widths=WIDTHS,
             layer=tuple(layer),
@@ -198,8 +197,8 @@ class _Bench:
             draft_row=max(took[f"level {LEVEL}"] - took["level 1"], 0.0) / (LEVEL - 1) / few,
             draft_call=max(took[f"draft {few} {DRAFTS[0]}"] - short, 0.0),
             position=max((took["far"] - passes[0]) / self.layers / distance, 0.0),
-            round=max(took["rounds"] - self.depth * layer[0] - head[0], 0.0),
-            analysis=max(took.get("analysed rounds", 0.0) - took["rounds"] - call[0], 0.0),
+            round=max(around - self.depth * layer[0] - head[0], 0.0),
+            analysis=max(took.get("analysed rounds", 0.0) - around - call[0], 0.0),
             vocabulary=self.model.vocabulary_size,
             context=self.near,
             copied_layer=self._per_layer(took, "copied draft", few, call[0]) if self.copy else 0.0,

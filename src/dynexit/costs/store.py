@@ -14,7 +14,7 @@ from dynexit.environment import environment
 from dynexit.model.interface import Model
 from dynexit.plain import parse_json
 
-VERSION = 7  # of what is measured, and how
+VERSION = 8  # of what is measured, and how
 
 _known: WeakKeyDictionary[Model, dict[bool, Costs]] = WeakKeyDictionary()
 

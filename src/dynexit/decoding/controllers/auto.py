@@ -28,6 +28,7 @@ MOST = 24  # tokens that are looked up
 LEVELS = 16  # of a draft that must each be worth it; there are hardly ever more
 FIRST, LESSON = 8, 16  # rounds up to the first lesson, and between two after it
 BEGIN, USUAL = 0.15, 0.25  # of the depth: the exit until the first lesson, and after it
+MEMORY = 0.9  # of what was counted of an exit, where a lesson says more of it
 COMPARE = 64  # rounds between two looks at exit layers that are not in use
 ANALYSED, LOOKS = 128, 8  # in so many rounds the others are analysed, in the last before a look,
 ENOUGH = 6  # until so many positions are, after which a layer is known
@@ -302,6 +303,8 @@ class Auto(Controller):
 
     def _learn(self) -> None:
         """From what was drafted, offered and analysed since the last time."""
+        for layer in {one.plan.exit_layer for one in self._unread if one.drafted} - {0}:
+            self._exits.fade(layer, MEMORY)
         for finished in self._unread:
             self._pace.observe(finished.tokens, finished.seconds)
             if finished.shadow is None:

@@ -80,6 +80,13 @@ class ExitEstimates:
         self._agreed[layer] += agreed
         self._expected[layer] += expected
 
+    def fade(self, layer: int, memory: float) -> None:
+        """Let what was counted of a layer so far count less: texts change."""
+        for counts in (self._hits, self._seen):
+            counts[layer] = [memory * part for part in counts[layer]]
+        self._agreed[layer] *= memory
+        self._expected[layer] *= memory
+
     def seen(self, layer: int) -> float:
         """Positions counted of a layer."""
         return sum(self._seen[layer])
