@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from dynexit.cli import main
-from dynexit.model.gguf.tokens import OLDEST, reads_gguf
 from dynexit.synth import synthesise
 
 
@@ -22,8 +20,11 @@ def pytest_collection_modifyitems(config, items):
         reasons["slow"] = "takes more than a few seconds: run with --slow"
     if not torch.cuda.is_available():
         reasons["gpu"] = "needs a CUDA device, and there is none here"
-    if not reads_gguf():
-        reasons["gguf_tokenizer"] = f"needs transformers {OLDEST}"
+    if any(item.get_closest_marker("gguf_tokenizer") for item in items):
+        from dynexit.model.gguf.tokens import OLDEST, reads_gguf
+
+        if not reads_gguf():
+            reasons["gguf_tokenizer"] = f"needs transformers {OLDEST}"
     for item in items:
         for marker, reason in reasons.items():
             if item.get_closest_marker(marker):
@@ -49,6 +50,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def dynexit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Run a command line in this process: (exit code, standard output, standard error)."""
+
+    from dynexit.cli import main
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["dynexit", *map(str, arguments)])

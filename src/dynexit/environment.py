@@ -6,7 +6,7 @@ import resource
 import sys
 from collections.abc import Sequence
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ CLEAR_PEAK = "5"  # proc(5), clear_refs: resets the resident set's high-water ma
 def environment(model: Model) -> dict[str, Any]:
     """Everything beside the options that a timing depends on."""
     return {
-        "dynexit": version("dynexit"),
+        "dynexit": _version(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -31,6 +31,13 @@ def environment(model: Model) -> dict[str, Any]:
         "dtype": str(model.dtype).removeprefix("torch."),
         "runtime": model.runtime_name,
     }
+
+
+def _version() -> str:
+    try:
+        return version("dynexit")
+    except PackageNotFoundError:  # a checkout that is only on the path
+        return "not installed"
 
 
 def _device_name(device: torch.device) -> str:

@@ -21,19 +21,18 @@ from torch.special import erfc
 from dynexit.model.config import ModelConfig
 from dynexit.model.files import make_folder
 from dynexit.model.gguf.files import is_gguf
-from dynexit.model.gguf.writing import Mixture, Types, in_memory, write
 from dynexit.model.interface import Span
 from dynexit.model.loading import load_shape
 from dynexit.model.probe import read_layers
 from dynexit.model.runtimes import load_into
 from dynexit.model.saving import save_checkpoint
 from dynexit.model.transformer import Transformer
-from dynexit.random_blocks import NAME, Mix, RandomBlocks
 from dynexit.shapes import plan_checkpoint
 from dynexit.training.vocabulary import END_OF_TEXT, save_tokenizer
 
 SAMPLE_TOKENS = 192
-NUMBERS = 2**17  # of a vector that are drawn and mixed at once
+NUMBERS = 2**17, 2**24  # that are drawn and mixed at once: on a CPU, elsewhere
+CPU = torch.device("cpu")
 SURENESS = 6.0  # logits are so much steeper where tokens differ in frequency
 
 
@@ -69,12 +68,7 @@ def synthesise(
     """
     config, wanted = plan_checkpoint(out, like, anchors, zipf)
     make_folder(out.parent)
-    torch.manual_seed(seed)
-    model = _random_model(config, dtype)
-    scales = token_scales(config.vocab_size, zipf)
-    if zipf:
-        model.head.weight.mul_(torch.from_numpy(SURENESS * scales)[:, None])
-    _scale_layers(model, growth(wanted, scales, seed))
+    model = agreeing_model(config, wanted, dtype, seed, zipf)
     sample = torch.randint(config.vocab_size, (SAMPLE_TOKENS,))
     if is_gguf(out):
         _save_gguf(model, out, kind, seed)
@@ -84,6 +78,29 @@ def synthesise(
     achieved = read_layers(model, sample).agreement
     _save(model, out, dtype)
     return Synthetic(config, wanted, achieved)
+
+
+def agreeing_model(
+    config: ModelConfig,
+    wanted: list[float],
+    dtype: torch.dtype,
+    seed: int = 0,
+    zipf: float = 0.0,
+    device: torch.device = CPU,
+) -> Transformer:
+    """A random model whose layers 0..L agree with the last as `wanted` (see `agreement_curve`).
+
+    Args:
+        zipf: see `synthesise`.
+        device: where weights are drawn, and stay; each kind of device draws others.
+    """
+    torch.manual_seed(seed)
+    model = random_model(config, dtype, device)
+    scales = token_scales(config.vocab_size, zipf)
+    if zipf:
+        model.head.weight.mul_(torch.from_numpy(SURENESS * scales).to(device)[:, None])
+    _scale_layers(model, growth(wanted, scales, seed, device))
+    return model
 
 
 def _save(model: Transformer, out: Path, dtype: torch.dtype) -> None:
@@ -100,10 +117,14 @@ def _save(model: Transformer, out: Path, dtype: torch.dtype) -> None:
 def _save_gguf(model: Transformer, out: Path, kind: str, seed: int) -> None:
     from transformers import PreTrainedTokenizerFast
 
+    from dynexit.model.gguf import writing  # the gguf package is for such files alone
+    from dynexit.random_blocks import NAME, Mix, RandomBlocks
+
     tokenizer = byte_tokenizer(model.config.vocab_size)
     loaded = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END_OF_TEXT)
-    types: Mixture = Mix(model.config.num_layers) if kind == NAME else Types.of(kind)
-    write(in_memory(model, loaded, out.stem), out, types, RandomBlocks(seed))
+    mixed = kind == NAME
+    types: writing.Mixture = Mix(model.config.num_layers) if mixed else writing.Types.of(kind)
+    writing.write(writing.in_memory(model, loaded, out.stem), out, types, RandomBlocks(seed))
 
 
 def token_scales(vocab_size: int, zipf: float) -> NDArray[np.float32]:
@@ -118,33 +139,38 @@ def token_scales(vocab_size: int, zipf: float) -> NDArray[np.float32]:
     return scales.astype(np.float32)
 
 
-def growth(wanted: list[float], scales: NDArray[np.float32], seed: int) -> list[float]:
+def growth(
+    wanted: list[float], scales: NDArray[np.float32], seed: int, device: torch.device = CPU
+) -> list[float]:
     """Squared norm of the hidden state after layers 0..L, relative to the last one.
 
     If what is still to come is independent of what is there, the logits of layer l and of the last
     correlate by c = sqrt(S_l / S_L), and c decides how often their argmaxes agree.
     """
     angles = np.linspace(0.0, np.pi / 2, 61)  # c = sin(angle): fine where c is close to 1
-    shares = _agreement_of(np.sin(angles), scales, np.random.default_rng(seed))
+    shares = _agreement_of(np.sin(angles), scales, np.random.default_rng(seed), device)
     reached = [np.sin(np.interp(share, shares, angles)) for share in wanted[:-1]]
     return [*(float(c) ** 2 for c in reached), 1.0]
 
 
 def _agreement_of(
-    correlations: NDArray[np.float64], scales: NDArray[np.float32], generator: np.random.Generator
+    correlations: NDArray[np.float64],
+    scales: NDArray[np.float32],
+    generator: np.random.Generator,
+    device: torch.device,
 ) -> NDArray[np.float64]:
     """How often two Gaussian vectors of these scales have the same argmax, by simulation."""
     trials = max(500, 4_000_000 // len(scales))  # a share is then known to about 2 %
-    hits = np.zeros(len(correlations))
-    for at_once in _parts(trials, max(1, NUMBERS // len(scales))):
+    hits = torch.zeros(len(correlations), device=device)
+    for at_once in _parts(trials, max(1, NUMBERS[device.type != "cpu"] // len(scales))):
         shape = (at_once, 2, len(scales))
         pairs = scales * generator.standard_normal(shape, dtype=np.float32)
-        first, second = pairs[:, 0], pairs[:, 1]
+        first, second = torch.from_numpy(pairs).to(device).unbind(1)
         likeliest = first.argmax(-1)
-        for index, c in enumerate(correlations):
+        for index, c in enumerate(correlations.tolist()):
             mixed = c * first + (1 - c * c) ** 0.5 * second
-            hits[index] += np.count_nonzero(likeliest == mixed.argmax(-1))
-    return np.maximum.accumulate(hits / trials)
+            hits[index] += (likeliest == mixed.argmax(-1)).sum()
+    return np.maximum.accumulate(hits.cpu().double().numpy() / trials)
 
 
 def _parts(total: int, most: int) -> Iterator[int]:
@@ -153,10 +179,13 @@ def _parts(total: int, most: int) -> Iterator[int]:
         yield min(most, total - start)
 
 
-def _random_model(config: ModelConfig, dtype: torch.dtype) -> Transformer:
+def random_model(
+    config: ModelConfig, dtype: torch.dtype, device: torch.device = CPU
+) -> Transformer:
+    """Random weights that keep states within bounds, by PyTorch's generator of `device`."""
     with torch.device("meta"):
         model = Transformer(config).to(dtype)
-    model.to_empty(device="cpu")
+    model.to_empty(device=device)
     model.requires_grad_(False)
     for parameter in model.parameters():
         if parameter.ndim == 1:
@@ -170,7 +199,7 @@ def _random_model(config: ModelConfig, dtype: torch.dtype) -> Transformer:
 @torch.inference_mode()
 def _scale_layers(model: Transformer, squared_norms: list[float]) -> None:
     """Scale every layer's output projections so that hidden states grow as `squared_norms` say."""
-    tokens = torch.randint(model.config.vocab_size, (SAMPLE_TOKENS,))
+    tokens = torch.randint(model.config.vocab_size, (SAMPLE_TOKENS,)).to(model.device)
     model.embedding.weight.mul_(squared_norms[0] ** 0.5 or 1e-3)
     hidden, rows = model.embed(tokens), model.rows([Span(model.new_cache(), 0, len(tokens))])
     for index, squared in enumerate(squared_norms[1:]):

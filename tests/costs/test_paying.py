@@ -89,7 +89,7 @@ def useless(tmp_path_factory):
     folder = tmp_path_factory.mktemp("useless") / "model"
     tiny = replace(SHAPES["tiny"], vocab_size=8_192, hidden_size=64, num_layers=24)
     shape = replace(tiny, intermediate_size=192, num_heads=2, num_kv_heads=1, head_dim=32)
-    random_model = synth._random_model
+    random_model = synth.random_model
 
     def unmixed(*arguments):
         model = random_model(*arguments)
@@ -99,7 +99,7 @@ def useless(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SHAPES, "large head", shape)
-        patch.setattr(synth, "_random_model", unmixed)
+        patch.setattr(synth, "random_model", unmixed)
         synth.synthesise(folder, "large head", {1: 0.11, 23: 0.13}, torch.float32, zipf=0.8)
     return folder
 

@@ -1,6 +1,6 @@
 """Passes that are replayed, on a CPU where a recorder runs each piece again: the eager numbers.
 
-What only a GPU can show is in `tests/model/test_graphs_on_cuda.py`.
+What only a GPU can show is in `test_on_cuda.py`, and beside `tests/model/test_graphs_runtime.py`.
 """
 
 from concurrent.futures import ThreadPoolExecutor

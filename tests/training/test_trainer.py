@@ -41,8 +41,8 @@ def write_recipe(folder: Path, **changes: object) -> Path:
     return file
 
 
-def trainer(folder: Path, out: Path, **changes: object) -> Trainer:
-    return Trainer(load_recipe(write_recipe(folder, **changes)), SOURCE, out, torch.device("cpu"))
+def trainer(folder: Path, out: Path, device: str = "cpu", **changes: object) -> Trainer:
+    return Trainer(load_recipe(write_recipe(folder, **changes)), SOURCE, out, torch.device(device))
 
 
 def test_a_run_learns_and_writes_a_checkpoint_that_transformers_runs_alike(tmp_path: Path) -> None:
@@ -85,6 +85,22 @@ def test_a_killed_run_continues_with_the_batch_it_had_not_finished(tmp_path: Pat
     assert first.keys() == second.keys()
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
+
+
+@pytest.mark.gpu
+def test_on_cuda_a_run_learns_what_it_learns_on_a_cpu(tmp_path: Path) -> None:
+    """Continued, too, from a state that was written there; in bf16 on one side at least."""
+    seen: dict[str, list[Progress]] = {"cpu": [], "cuda": []}
+    for device, progress in seen.items():
+        begun = trainer(tmp_path, tmp_path / device, device)
+        progress_of_begun = progress.append
+        begun.run(lambda state, keep=progress_of_begun, run=begun: (keep(state), run.stop()))
+        trainer(tmp_path, tmp_path / device, device).run(progress_of_begun)
+    losses = {device: [state.loss for state in states] for device, states in seen.items()}
+    assert losses["cuda"] == pytest.approx(losses["cpu"], rel=0.05)
+    assert losses["cuda"][-1] < losses["cuda"][0] - 0.3
+    lm = dynexit.load(tmp_path / "cuda", "bf16", "cuda", check=False)
+    assert len(lm.generate("def draft(self", "del", max_new_tokens=12).token_ids) == 12
 
 
 def poisoned(run: Trainer, step: int) -> Trainer:

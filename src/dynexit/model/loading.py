@@ -17,8 +17,6 @@ from dynexit.model.affine.settings import layout_of
 from dynexit.model.config import ModelConfig
 from dynexit.model.families import parse_config
 from dynexit.model.gguf.files import is_gguf
-from dynexit.model.gguf.shape import ends_of, shape_of
-from dynexit.model.gguf.weights import joined_header
 from dynexit.model.placement import place_layers
 from dynexit.model.reading import read_json
 from dynexit.model.transformer import Transformer
@@ -36,7 +34,9 @@ def load_shape(folder: Path) -> ModelConfig:
         DynexitError: a model, or a format of quantised weights, that does not run.
     """
     if is_gguf(folder):
-        return shape_of(joined_header(folder))
+        from dynexit.model.gguf import shape, weights  # the gguf package is for such files alone
+
+        return shape.shape_of(weights.joined_header(folder))
     read = read_json(folder / "config.json")
     config = parse_config(read)
     layout_of(read)
@@ -54,7 +54,9 @@ def load_shape(folder: Path) -> ModelConfig:
 def load_eos(folder: Path, default: int | None = None) -> frozenset[int]:
     """Ids that end a text: generation_config.json's, else config.json's, else `default`."""
     if is_gguf(folder):
-        return ends_of(joined_header(folder))
+        from dynexit.model.gguf import shape, weights
+
+        return shape.ends_of(weights.joined_header(folder))
     for name in ("generation_config.json", "config.json"):
         value = read_json(folder / name).get("eos_token_id") if (folder / name).exists() else None
         if value is None:

@@ -7,7 +7,6 @@ import torch
 
 from dynexit.model.affine.weights import open_affine
 from dynexit.model.gguf.files import is_gguf
-from dynexit.model.gguf.weights import open_weights
 from dynexit.model.stored import StoredWeights
 
 KINDS = {"model.embed_tokens": "embedding", "lm_head": "head"}
@@ -20,7 +19,11 @@ def stored_weights(checkpoint: Path) -> StoredWeights | None:
     Raises:
         DynexitError: a format that does not run, or files that are missing or damaged.
     """
-    return open_weights(checkpoint) if is_gguf(checkpoint) else open_affine(checkpoint)
+    if is_gguf(checkpoint):
+        from dynexit.model.gguf.weights import open_weights  # the gguf package is for these alone
+
+        return open_weights(checkpoint)
+    return open_affine(checkpoint)
 
 
 def tensor_bytes(weights: StoredWeights) -> dict[str, dict[str, int]]:

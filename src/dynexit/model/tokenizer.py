@@ -13,7 +13,6 @@ from tokenizers import Tokenizer
 
 from dynexit.errors import DynexitError
 from dynexit.model.gguf.files import is_gguf
-from dynexit.model.gguf.tokens import from_file, has_tokenizer, used_ids
 from dynexit.model.inert import InertText
 from dynexit.model.reading import check_folder, said
 
@@ -26,13 +25,12 @@ class CheckpointTokenizer:
 
     def __init__(self, folder: Path) -> None:
         with _told(f"the tokenizer in {folder} cannot be loaded"):
-            loaded = from_file(folder) if is_gguf(folder) else _from_folder(folder)
+            loaded, self._used = _from_file(folder) if is_gguf(folder) else _from_folder(folder)
         if not getattr(loaded, "is_fast", False):
             raise DynexitError(
                 f"the tokenizer in {folder} has no fast version: add a tokenizer.json."
             )
         self.folder = folder
-        self._used = used_ids(folder) if is_gguf(folder) else None
         self.loaded: Any = loaded  # transformers' own object
         with _told(f"the tokenizer in {folder} cannot be used"):
             if self.size < 1:
@@ -171,10 +169,17 @@ def _told(what: str) -> Iterator[None]:
         raise DynexitError(f"{what}: {said(error)}") from error
 
 
-def _from_folder(folder: Path) -> Any:
+def _from_file(file: Path) -> tuple[Any, int | None]:
+    """A GGUF file's tokenizer, and how many of its ids are tokens where the file says it."""
+    from dynexit.model.gguf import tokens  # the gguf package is for such files alone
+
+    return tokens.from_file(file), tokens.used_ids(file)
+
+
+def _from_folder(folder: Path) -> tuple[Any, None]:
     check_folder(folder)
-    loader = _loader(folder)
-    return loader.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+    options = {"trust_remote_code": False, "local_files_only": True}
+    return _loader(folder).from_pretrained(str(folder), **options), None
 
 
 def _loader(folder: Path) -> Any:
@@ -194,7 +199,9 @@ def _loader(folder: Path) -> Any:
 def load_tokenizer(folder: Path) -> CheckpointTokenizer | None:
     """The tokenizer in a folder or a GGUF file; None where it has none at all."""
     if is_gguf(folder):
-        return CheckpointTokenizer(folder) if has_tokenizer(folder) else None
+        from dynexit.model.gguf import tokens
+
+        return CheckpointTokenizer(folder) if tokens.has_tokenizer(folder) else None
     if not any((folder / name).exists() for name in FILES):
         return None
     return CheckpointTokenizer(folder)
