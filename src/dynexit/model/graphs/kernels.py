@@ -30,9 +30,11 @@ def attend(sight: Sight, layer: int, query: Tensor, key: Tensor, value: Tensor) 
     caches, padded = sight.caches[layer], triton.next_power_of_2(dim)
     new = key, value, key.stride(0), value.stride(0)  # heads of a row lie side by side
     _store[width, kv_heads, 2](*new, sight.rows, caches, width, dim, padded)
-    seen = query, query.stride(0), sight.rows, caches, sums, scores, dim**-0.5, width
+    seen = query, query.stride(0), sight.rows, caches, sums, scores, width
     number = tl.float64 if exact == torch.float64 else tl.float32
-    _attend[width, heads, SPLITS](*seen, heads // kv_heads, dim, padded, SPLITS, BLOCK, number)
+    _attend[width, heads, SPLITS](
+        *seen, dim**-0.5, heads // kv_heads, dim, padded, SPLITS, BLOCK, number
+    )
     _join[width, heads](sums, scores, attended, dim, padded, SPLITS)
     return attended
 
@@ -47,10 +49,7 @@ def _store(
     slot = tl.load(rows + row * COLUMNS + SLOT)
     if slot >= 0:
         at = tl.arange(0, PADDED)
-        if which == 0:
-            new = key + row * key_stride
-        else:
-            new = value + row * value_stride
+        new = key + row * key_stride if which == 0 else value + row * value_stride
         numbers = tl.load(new + head * DIM + at, mask=at < DIM)
         store = tl.load(caches + which * width + row).to(tl.pointer_type(key.dtype.element_ty))
         capacity = tl.load(caches + 2 * width + row)
@@ -80,15 +79,15 @@ def _seen(
 
 @triton.jit
 def _attend(
-    query, stride, rows, caches, sums, scores, scale, width,
-    GROUP: tl.constexpr, DIM: tl.constexpr, PADDED: tl.constexpr,
+    query, stride, rows, caches, sums, scores, width,
+    SCALE: tl.constexpr, GROUP: tl.constexpr, DIM: tl.constexpr, PADDED: tl.constexpr,
     SPLITS: tl.constexpr, BLOCK: tl.constexpr, NUMBER: tl.constexpr,
 ):  # fmt: skip
     """One part of what a head of a row sees; the last part also sees what is listed."""
     row, head, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     own, at = row * tl.num_programs(1) + head, tl.arange(0, PADDED)
     numbers = tl.load(query + row * stride + head * DIM + at, mask=at < DIM, other=0.0)
-    numbers = numbers.to(NUMBER) * scale
+    numbers = numbers.to(NUMBER) * SCALE
     pointer = tl.pointer_type(query.dtype.element_ty)
     first = head // GROUP * tl.load(caches + 2 * width + row) * DIM
     keys = tl.load(caches + row).to(pointer) + first
