@@ -14,6 +14,9 @@ def run(part: Part) -> None:
     for name, shape in found.get("passes", {}).get("shapes", {}).items():
         if times := shape.get("times"):
             _draw_passes(part, name, times)
+    for name, shape in found.get("methods", {}).get("shapes", {}).items():
+        if methods := shape.get("graphs", {}).get("methods"):
+            _draw_methods(part, name, methods)
 
 
 def _draw_passes(part: Part, name: str, times: dict[str, Any]) -> None:
@@ -35,3 +38,21 @@ def _draw_passes(part: Part, name: str, times: dict[str, Any]) -> None:
     axes.set_xscale("log", base=2)
     axes.legend()
     figure.savefig(part.folder / f"passes-{name}.png", dpi=150)
+
+
+def _draw_methods(part: Part, name: str, methods: dict[str, Any]) -> None:
+    """Where a token's time goes, by method; its bar is as long as the mean token took."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 0.5 * len(methods) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    labels = [f"{method} ({one['speedup']:.2f}x)" for method, one in methods.items()]
+    lefts = [0.0] * len(labels)
+    for phase in ("draft", "verify", "control", "text"):
+        widths = [one["round_ms"][phase] / one["tokens_per_round"] for one in methods.values()]
+        axes.barh(labels, widths, left=lefts, label=phase)
+        lefts = [left + width for left, width in zip(lefts, widths, strict=True)]
+    axes.invert_yaxis()
+    axes.set(xlabel="ms a token", title=f"{name}: methods on recorded passes")
+    axes.legend()
+    figure.savefig(part.folder / f"methods-{name}.png", dpi=150)

@@ -6,7 +6,7 @@ is small enough, relative to what is there, for layer l's argmax to be the last 
 wanted. Logits of a random head are Gaussian, so that share depends on the correlation alone.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from torch import nn
+from torch import Tensor, nn
 from torch.special import erfc
 
 from dynexit.model.config import ModelConfig
@@ -33,6 +33,7 @@ from dynexit.training.vocabulary import END_OF_TEXT, save_tokenizer
 SAMPLE_TOKENS = 192
 NUMBERS = 2**17, 2**24  # that are drawn and mixed at once: on a CPU, elsewhere
 CPU = torch.device("cpu")
+Normals = Callable[[tuple[int, ...]], Tensor]
 SURENESS = 6.0  # logits are so much steeper where tokens differ in frequency
 
 
@@ -148,7 +149,7 @@ def growth(
     correlate by c = sqrt(S_l / S_L), and c decides how often their argmaxes agree.
     """
     angles = np.linspace(0.0, np.pi / 2, 61)  # c = sin(angle): fine where c is close to 1
-    shares = _agreement_of(np.sin(angles), scales, np.random.default_rng(seed), device)
+    shares = _agreement_of(np.sin(angles), scales, _normals(seed, device), device)
     reached = [np.sin(np.interp(share, shares, angles)) for share in wanted[:-1]]
     return [*(float(c) ** 2 for c in reached), 1.0]
 
@@ -156,21 +157,29 @@ def growth(
 def _agreement_of(
     correlations: NDArray[np.float64],
     scales: NDArray[np.float32],
-    generator: np.random.Generator,
+    normals: Normals,
     device: torch.device,
 ) -> NDArray[np.float64]:
     """How often two Gaussian vectors of these scales have the same argmax, by simulation."""
     trials = max(500, 4_000_000 // len(scales))  # a share is then known to about 2 %
     hits = torch.zeros(len(correlations), device=device)
+    deviations = torch.from_numpy(scales).to(device)
     for at_once in _parts(trials, max(1, NUMBERS[device.type != "cpu"] // len(scales))):
-        shape = (at_once, 2, len(scales))
-        pairs = scales * generator.standard_normal(shape, dtype=np.float32)
-        first, second = torch.from_numpy(pairs).to(device).unbind(1)
+        first, second = (normals((at_once, 2, len(scales))) * deviations).unbind(1)
         likeliest = first.argmax(-1)
         for index, c in enumerate(correlations.tolist()):
             mixed = c * first + (1 - c * c) ** 0.5 * second
             hits[index] += (likeliest == mixed.argmax(-1)).sum()
     return np.maximum.accumulate(hits.cpu().double().numpy() / trials)
+
+
+def _normals(seed: int, device: torch.device) -> Normals:
+    """Draws fp32 numbers on `device`."""
+    if device.type != "cpu":
+        there = torch.Generator(device).manual_seed(seed)
+        return lambda shape: torch.randn(shape, device=device, generator=there)
+    here = np.random.default_rng(seed)
+    return lambda shape: torch.from_numpy(here.standard_normal(shape, dtype=np.float32))
 
 
 def _parts(total: int, most: int) -> Iterator[int]:

@@ -13,6 +13,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from dynexit.bench.records import read_records
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "benchmarks" / "gpu.sh"
 THERE = (
@@ -86,21 +88,47 @@ def test_every_part_is_done(bare, tmp_path):
     assert (out / "profile-tiny-graphs.txt").read_text().startswith("3 passes")
     assert (out / "passes-tiny.png").stat().st_size > 5_000
     assert "a draft of 4" in (out / "log.txt").read_text()
+    check_methods(parts["methods"]["shapes"]["tiny"], out)
+    check_training(parts["training"])
 
 
-def test_what_was_found_stays_when_it_is_stopped(bare, tmp_path):
+def check_methods(shape, out):
+    methods = shape["graphs"]["methods"]
+    assert len(methods) == len(shape["waits"]) == 6
+    assert methods["vanilla"]["speedup"] == methods["vanilla"]["speedup_by_totals"] == 1
+    for found in methods.values():
+        assert found["prompts"] == found["identical"] == 2
+        assert found["tokens_per_second"] > 0
+        assert 0 < found["control_share"] < 1
+    assert methods["auto"]["tokens_per_round"] > 1
+    assert shape["eager"]["texts_as_by_graphs"] == 2
+    assert 0.5 < shape["agreement"][1] <= shape["agreement"][3] < 1
+    assert len(list(read_records([out / "methods-tiny-graphs.jsonl"]))) == 12
+    assert (out / "methods-tiny.png").stat().st_size > 5_000
+
+
+def check_training(found):
+    assert found["resumed_at"] == 4
+    assert found["steps"] == 6
+    assert 0 < found["last_loss"] < 5  # of text that it was never trained on
+    assert found["flops_a_token"] > 6 * 10e6
+    assert found["before"].keys() == found["after"].keys() == {"pages", "python"}
+
+
+@pytest.mark.parametrize("part", ["passes", "methods"])
+def test_what_was_found_stays_when_it_is_stopped(bare, tmp_path, part):
     out, ends = tmp_path / "out", monotonic() + PATIENCE
-    process = start(bare, out, "--parts", "passes,tests")
-    while "shapes" not in found_in(out).get("parts", {}).get("passes", {}):
+    process = start(bare, out, "--parts", f"{part},tests")
+    while "shapes" not in found_in(out).get("parts", {}).get(part, {}):
         assert monotonic() < ends
         sleep(0.05)
     process.send_signal(signal.SIGTERM)
     told, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, told
     parts = found_in(out)["parts"]
-    assert parts.keys() == {"passes"}
-    assert parts["passes"]["state"] == "stopped"
-    assert parts["passes"]["bandwidth_gb_s"]["sum"] > 0
+    assert parts.keys() == {part}
+    assert parts[part]["state"] == "stopped"
+    assert parts[part]["bandwidth_gb_s"]["sum"] > 0
 
 
 def test_a_part_that_is_not_known(bare, tmp_path):

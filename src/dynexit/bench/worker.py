@@ -1,6 +1,6 @@
 """Runs a shard in this process: loads its model once, times every method on every example."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,11 +24,27 @@ from dynexit.tasks.base import Example
 WARM_UP_TOKENS = 16
 
 
+def load_as_asked(name: str, options: Options) -> LanguageModel:
+    """A checkpoint by its name, as the options want it."""
+    return load(
+        name,
+        dtype=options.dtype,
+        device=options.device,
+        check=False,
+        runtime=options.runtime,
+    )
+
+
 @dataclass
 class Worker:
-    """Holds the models that it has loaded, one target at a time."""
+    """Holds the models that it has loaded, one target at a time.
+
+    Attributes:
+        loading: what a model's name stands for.
+    """
 
     options: Options
+    loading: Callable[[str, Options], LanguageModel] = field(default=load_as_asked, repr=False)
     _target: tuple[str, LanguageModel] | None = field(default=None, repr=False)
     _second: LanguageModel | None = field(default=None, repr=False)
     _controllers: dict[str, Controller] = field(default_factory=dict, repr=False)
@@ -134,21 +150,12 @@ class Worker:
             self._peers.clear()
             self._warm.clear()
             use_threads(self.options.threads)
-            self._target = (name, self._load_one(name))
+            self._target = (name, self.loading(name, self.options))
         if self.options.draft_model is not None and self._second is None:
-            self._second = self._load_one(self.options.draft_model)
+            self._second = self.loading(self.options.draft_model, self.options)
         folders = [one.folder for one in (self._target[1], self._second) if one and one.folder]
         self._checkpoint = fingerprint(folders)
         return self._target[1]
-
-    def _load_one(self, name: str) -> LanguageModel:
-        return load(
-            name,
-            dtype=self.options.dtype,
-            device=self.options.device,
-            check=False,
-            runtime=self.options.runtime,
-        )
 
 
 def check_conditions(record: Record, before: Mapping[str, Any]) -> None:
