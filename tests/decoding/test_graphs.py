@@ -13,7 +13,7 @@ import torch
 from tiny import FAMILIES, LLAMA, LOSSLESS, new_tokens, random_model, thrice
 
 from dynexit.model.graphs.host import attend
-from dynexit.model.graphs.pieces import HEAD_SIZES, Pieces, Stage, width_of
+from dynexit.model.graphs.pieces import HEAD_SIZES, Pieces, Stage, blocks, width_of
 from dynexit.model.graphs.transformer import RecordedTransformer
 from dynexit.model.interface import Span
 from dynexit.model.readings import numbers_of
@@ -123,13 +123,26 @@ def test_the_next_width_that_has_room():
     ]
 
 
-def test_another_exit_records_nothing_anew(graphs):
+def test_exits_share_what_is_recorded(graphs):
     caches, recorded = prefilled(graphs), graphs.pieces
     passed(graphs, caches, [(9, 1)], (0, DEPTH))
-    assert len(recorded) == DEPTH
-    for segment in ((0, 1), (0, 2), (0, 4), (1, 3), (0, DEPTH), (3, DEPTH)):
+    assert len(recorded) == len(list(blocks(0, DEPTH)))
+    for exit_layer in range(1, DEPTH):
+        passed(graphs, caches, [(9, 1)], (0, exit_layer))
+        passed(graphs, caches, [(9, 1)], (exit_layer, DEPTH))
+    before = len(recorded)
+    assert before < 2 * DEPTH
+    for segment in ((0, 2), (0, 4), (1, 3), (0, DEPTH), (3, DEPTH)):
         passed(graphs, caches, [(9, 1)], segment)
-    assert len(recorded) == DEPTH
+    assert len(recorded) == before
+
+
+def test_blocks_make_up_any_range():
+    assert list(blocks(6, 32)) == [(6, 8), (8, 16), (16, 32)]
+    assert list(blocks(0, 28)) == [(0, 16), (16, 24), (24, 28)]
+    every = [list(blocks(start, stop)) for stop in range(33) for start in range(stop + 1)]
+    assert all(one[1] == other[0] for found in every for one, other in pairwise(found))
+    assert len({block for found in every for block in found}) == 63
 
 
 def test_rows_that_are_not_needed_reach_nothing(graphs):

@@ -1,8 +1,12 @@
-"""What is recorded: each layer, and the head, for a number of rows. So any exit runs whatever was
-recorded before for its layers, and computes nothing that it does not need.
+"""What is recorded, for a number of rows: blocks of layers, and the head.
+
+A card waits some 40 us between two recordings, and there are as many exits as layers. So blocks are
+as in a binary tree: layers [0, 6) are [0, 4) and [4, 6), layers [6, 32) are [6, 8), [8, 16) and
+[16, 32). An exit needs few, and most of them have been recorded for others.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -27,12 +31,25 @@ def width_of(rows: int) -> int | None:
     return next((width for width in WIDTHS if rows <= width), None)
 
 
+def blocks(start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """The fewest ranges of a binary tree that make up [start, stop): each is as long as a power of
+    two, and begins at a multiple of its length.
+    """
+    while start < stop:
+        room = 1 << (stop - start).bit_length() - 1
+        size = min(start & -start or room, room)
+        yield start, start + size
+        start += size
+
+
 class Stage:
     """The tensors that layers read and write for W rows on one device. They stay where they are.
 
     Rows that a pass does not need keep what an earlier one left: no row's numbers depend on
-    another's. States have two places, for layers of even and of odd index, because no piece may
-    overwrite what it reads: it may run several times while it is recorded.
+    another's. No piece overwrites what it reads: it may run several times while it is recorded.
+
+    Attributes:
+        states: [L + 1, W, D]: those at l enter layer l, counted from 0, and left the one before.
     """
 
     def __init__(self, config: ModelConfig, width: int, like: Tensor, attend: Attend) -> None:
@@ -40,20 +57,16 @@ class Stage:
             return torch.zeros(width, *shape, dtype=like.dtype, device=like.device)
 
         self.device, self._attend = like.device, attend
-        self._states = zeros(config.hidden_size), zeros(config.hidden_size)
+        self.states = zeros(config.num_layers + 1, config.hidden_size).transpose(0, 1).contiguous()
         self.cos, self.sin = zeros(1, config.head_dim), zeros(1, config.head_dim)
         self.sight = Sight(width, config.num_layers, like.device)
-
-    def states(self, index: int) -> Tensor:
-        """[W, D], the states that enter layer `index` and left the one before."""
-        return self._states[index % 2]
 
     def take(
         self, hidden: Tensor, angles: Angles, spans: Sequence[Span], start: int, stop: int
     ) -> None:
         """Put in what layers [start, stop) need to know of a pass over `spans`."""
         count = len(hidden)
-        self.states(start)[:count] = hidden
+        self.states[start, :count] = hidden
         self.cos[:count], self.sin[:count] = angles.cos, angles.sin
         self.sight.put(spans, start, stop)
 
@@ -82,7 +95,7 @@ class Pieces:
         self._stages: dict[tuple[torch.device, int], Stage] = {}
         self._heads: dict[int, HeadStage] = {}
         self._head_sizes: set[int] = set()
-        self._recorded: dict[tuple[str, int, int], Piece] = {}
+        self._recorded: dict[Hashable, Piece] = {}
 
     def __len__(self) -> int:
         return len(self._recorded)
@@ -102,9 +115,11 @@ class Pieces:
             self._heads[width] = HeadStage(self._model.config, width, like)
         return self._heads[width]
 
-    def layer(self, index: int, width: int) -> None:
-        """Run layer `index`."""
-        self._play("layer", index, width, self._layer)
+    def run(self, start: int, stop: int, width: int) -> None:
+        """Run layers [start, stop), which are on one device."""
+        stage = self.stage(start, width)
+        for block in blocks(start, stop):
+            self._play(("layers", *block, width), stage.device, partial(self._run, stage, *block))
 
     def records_head(self, tokens: int) -> bool:
         """Whether a head of so many tokens is recorded, or may be: a method's setting names the
@@ -116,19 +131,18 @@ class Pieces:
 
     def measure(self, tokens: int, width: int) -> None:
         """Read the first `tokens` of the head."""
-        self._play("measure", tokens, width, self._measure)
-
-    def _play(self, name: str, which: int, width: int, run: Callable[[int, int], None]) -> None:
-        if (name, which, width) not in self._recorded:
-            device = self._model.device if name == "measure" else self.stage(which, width).device
-            self._recorded[name, which, width] = self._record(lambda: run(which, width), device)
-        self._recorded[name, which, width]()
-
-    def _layer(self, index: int, width: int) -> None:
-        stage = self.stage(index, width)
-        left = self._model.layer(index)(stage.states(index), stage)
-        stage.states(index + 1).copy_(left)
-
-    def _measure(self, tokens: int, width: int) -> None:
         stage = self.head(width)
+        measure = partial(self._measure, stage, tokens)
+        self._play(("head", tokens, width), self._model.device, measure)
+
+    def _play(self, key: Hashable, device: torch.device, run: Piece) -> None:
+        if key not in self._recorded:
+            self._recorded[key] = self._record(run, device)
+        self._recorded[key]()
+
+    def _run(self, stage: Stage, start: int, stop: int) -> None:
+        for index in range(start, stop):
+            stage.states[index + 1] = self._model.layer(index)(stage.states[index], stage)
+
+    def _measure(self, stage: HeadStage, tokens: int) -> None:
         stage.numbers.copy_(self._model.measure(stage.hidden, tokens))

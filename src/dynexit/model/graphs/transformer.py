@@ -79,12 +79,12 @@ class RecordedTransformer:
             for first, last in self._together(start, stop):
                 stage, count = self.pieces.stage(first, width), len(hidden)
                 stage.take(hidden, rows.on(stage.device), rows.spans, first, last)
-                for index in range(first, last):
-                    self.pieces.layer(index, width)
-                    hidden = stage.states(index + 1)[:count]
-                    if states is not None:
-                        kept = hidden if keep is None else hidden[-keep:]
-                        states.append(kept.to(self.device, copy=True))
+                self.pieces.run(first, last, width)
+                hidden = stage.states[last, :count]
+                if states is not None:
+                    begin = 0 if keep is None else max(count - keep, 0)
+                    left = stage.states[first + 1 : last + 1, begin:count]
+                    states += left.to(self.device, copy=True).unbind()
             return hidden.to(self.device, copy=True)
 
     def _together(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
