@@ -53,6 +53,9 @@ Floats plus(Floats sum, const Block& block, const InputBlock& inputs) {
     return sum;
 }
 
+// Bytes between what is multiplied and what memory is asked for, far enough ahead for several rows.
+constexpr size_t kFarAhead = 8192;
+
 // Sums of kRows rows over a strip. Unrolled, or the sums of several rows would lie in memory.
 template <class Format, int kRows>
 void sum_strip(Place at, Rows rows, int inputs, Floats* results) {
@@ -63,7 +66,7 @@ void sum_strip(Place at, Rows rows, int inputs, Floats* results) {
     const char* row = rows.at;
     for (int i = 0; i < inputs; i += Format::kInputs, at = after<Format>(at)) {
         for (int b = 0; b < kBlocks; ++b, row += sizeof(InputBlock)) {
-            prefetch(at.words + b * kPart + kAhead, kPart);
+            prefetch<2>(at.words + b * kPart + kFarAhead, kPart);
             Block block;
             Format::take(at, b, block);
             unsign<Format>(block);
