@@ -1,11 +1,13 @@
 // Zeroed memory for weights and caches, on huge pages where the system offers them.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <new>
 #include <utility>
+#include <vector>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -76,4 +78,30 @@ class Memory {
 
     char* at_ = nullptr;
     size_t bytes_ = 0;
+};
+
+// Memory for pieces that all go when it does. Small ones share huge pages.
+class Arena {
+  public:
+    // Zeroed, at a cache line. Throws std::bad_alloc.
+    char* take(size_t bytes) {
+        bytes = (bytes + 63) / 64 * 64;
+        if (bytes > left_) {
+            chunks_.emplace_back(std::max(bytes, kChunk));
+            at_ = chunks_.back().at();
+            left_ = chunks_.back().bytes();
+        }
+        left_ -= bytes;
+        return std::exchange(at_, at_ + bytes);
+    }
+
+  private:
+#if defined(__linux__)
+    static constexpr size_t kChunk = size_t(1) << 26;  // what is not touched takes no memory
+#else
+    static constexpr size_t kChunk = 0;
+#endif
+    std::vector<Memory> chunks_;
+    char* at_ = nullptr;
+    size_t left_ = 0;
 };

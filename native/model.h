@@ -20,12 +20,11 @@ inline float element(const void* numbers, Dtype dtype, size_t index) {
 
 // A matrix that owns its weights: numbers of one dtype, or blocks as a file has them.
 struct PackedMatrix : Matrix {
-    Memory memory;
     Quantised quantised;
     std::vector<float> biases, scales;
 
     bool filled() const { return weights || quantised; }
-    size_t held() const { return memory.bytes() + quantised.bytes(); }
+    size_t held() const { return quantised ? quantised.bytes() : bytes(); }
 
     // Makes a row of fp32 inputs what products read, where that is neither fp32 nor bf16.
     void prepare(float* row) const {
@@ -58,13 +57,12 @@ struct PackedMatrix : Matrix {
     // weight. Of gate and up, stacked, groups alternate, so that one thread has both halves of what it
     // multiplies. Throws std::bad_alloc.
     void pack(const void* rows, int count, int width, int room, Dtype from, Dtype to, const float* bias,
-              bool stacked, int threads) {
+              bool stacked, Arena& arena, int threads) {
         const int half = (count / 2 + kGroup - 1) / kGroup * kGroup;
         outputs = stacked ? 2 * half : count;
         inputs = depth = room;
         dtype = to;
-        memory = Memory(bytes());
-        weights = memory.at();
+        weights = arena.take(bytes());
         biases.assign(bias ? padded() : 0, 0.0f);
         scales.assign(to == Dtype::int8 ? padded() : 0, 1.0f);
         this->scale = scales.empty() ? nullptr : scales.data();
@@ -83,7 +81,8 @@ struct PackedMatrix : Matrix {
     }
 
     // Takes over blocks as they are; `stacked` as above. Throws std::bad_alloc.
-    void pack_blocks(const dx_blocks* parts, int count, int width, const float* bias, bool stacked, int threads) {
+    void pack_blocks(const dx_blocks* parts, int count, int width, const float* bias, bool stacked, Arena& arena,
+                     int threads) {
         int all = 0;
         for (int p = 0; p < count; ++p) all += parts[p].outputs;
         const int half = (all / 2 + kGroup - 1) / kGroup * kGroup;
@@ -99,7 +98,7 @@ struct PackedMatrix : Matrix {
             const size_t row_bytes = size_t(width / codec->inputs) * codec->bytes;
             return Quantised::Output{static_cast<const uint8_t*>(parts[p].rows) + output * row_bytes, codec};
         };
-        quantised.pack(groups(), width, find, threads);
+        quantised.pack(groups(), width, find, arena, threads);
         biases.assign(bias ? padded() : 0, 0.0f);
         this->bias = bias ? biases.data() : nullptr;
         for (int slot = 0; bias && slot < padded(); ++slot)
@@ -107,12 +106,11 @@ struct PackedMatrix : Matrix {
     }
 
     // Takes over the first `count` outputs of a packed matrix, in another form. Throws std::bad_alloc.
-    void convert(const PackedMatrix& from, int count, Dtype to, int threads) {
+    void convert(const PackedMatrix& from, int count, Dtype to, Arena& arena, int threads) {
         outputs = std::min(count, from.outputs);
         inputs = depth = from.depth;
         dtype = to;
-        memory = Memory(bytes());
-        weights = memory.at();
+        weights = arena.take(bytes());
         biases.assign(from.bias ? padded() : 0, 0.0f);
         if (from.bias) std::copy_n(from.bias, padded(), biases.begin());
         scales.assign(to == Dtype::int8 ? padded() : 0, 1.0f);
@@ -163,6 +161,7 @@ struct Layer {
 struct Model {
     const dx_shape shape;
     const int threads;
+    Arena arena;  // of all weights
     std::vector<Layer> layers;
     PackedMatrix head, embedding;  // the latter where it is in blocks of its own
     std::vector<float> final_norm;

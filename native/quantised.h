@@ -1,8 +1,8 @@
 // Weights that stay quantised as a file has them, and their product with n rows.
 //
-// As many outputs as a vector has lanes are a strip, read in one stream. For each block of 32 inputs a strip's
-// weights are unpacked once for all rows of a tile. A row's result is one sum over blocks in ascending order,
-// whatever rows run beside it.
+// As many outputs as a vector has lanes are a strip, read in one stream: two, such as one of words and one of scales,
+// would be read at half the speed where strips are short. For each 32 inputs a strip's weights are unpacked once for
+// all rows of a tile. A row's result is one sum over blocks in ascending order, whatever rows run beside it.
 #pragma once
 
 #include <memory>
@@ -23,9 +23,13 @@ struct Rows {
     size_t stride;
 };
 
+// Bytes of a block in a strip.
+template <class Format>
+constexpr int kStep = Format::kWords * int(sizeof(Words)) + Format::kRest * kLanes;
+
 template <class Format>
 Place after(Place at) {
-    return {at.words + Format::kWords * sizeof(Words), at.rest + Format::kRest * kLanes};
+    return {at.words + kStep<Format>, at.rest + kStep<Format>};
 }
 
 // Bytes as `dots` takes them.
@@ -49,24 +53,29 @@ Floats plus(Floats sum, const Block& block, const InputBlock& inputs) {
     return sum;
 }
 
-// Sums of kRows rows over a strip.
+// Bytes between what is multiplied and what memory is asked for, far enough ahead for several rows.
+constexpr size_t kFarAhead = 8192;
+
+// Sums of kRows rows over a strip. Unrolled, or the sums of several rows would lie in memory.
 template <class Format, int kRows>
 void sum_strip(Place at, Rows rows, int inputs, Floats* results) {
-    constexpr int kBlocks = Format::kInputs / kBlock, kBlockBytes = Format::kWords * int(sizeof(Words)) / kBlocks;
+    constexpr int kBlocks = Format::kInputs / kBlock, kPart = kStep<Format> / kBlocks;
     Floats sums[kRows];
+#pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) sums[r] = Floats{};
     const char* row = rows.at;
     for (int i = 0; i < inputs; i += Format::kInputs, at = after<Format>(at)) {
-        prefetch(at.rest + kAhead, Format::kRest * kLanes);
         for (int b = 0; b < kBlocks; ++b, row += sizeof(InputBlock)) {
-            prefetch(at.words + b * kBlockBytes + kAhead, kBlockBytes);
+            prefetch<2>(at.words + b * kPart + kFarAhead, kPart);
             Block block;
             Format::take(at, b, block);
             unsign<Format>(block);
+#pragma GCC unroll 8
             for (int r = 0; r < kRows; ++r)
                 sums[r] = plus<Format>(sums[r], block, *reinterpret_cast<const InputBlock*>(row + r * rows.stride));
         }
     }
+#pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) results[r] = sums[r];
 }
 
@@ -100,9 +109,9 @@ struct Codec {
     void (*take)(Place at, int lane, int inputs, float* to);
     Sum sums[kMostQuantisedRows];  // of 1, 2, ... rows
 
-    size_t words_bytes(int count) const { return size_t(count / inputs) * words * sizeof(Words); }
+    size_t step() const { return words * sizeof(Words) + size_t(rest) * kLanes; }
     size_t strip_bytes(int count) const {
-        const size_t vector = sizeof(Words), all = words_bytes(count) + size_t(count / inputs) * rest * kLanes;
+        const size_t vector = sizeof(Words), all = step() * (count / inputs);
         return (all + vector - 1) / vector * vector;
     }
 };
@@ -141,7 +150,7 @@ class Quantised {
 
     // `output(slot)` for slots in ascending order; all of a group have one codec. Throws std::bad_alloc.
     template <class At>
-    void pack(int groups, int inputs, At&& output, int threads) {
+    void pack(int groups, int inputs, At&& output, Arena& arena, int threads) {
         inputs_ = inputs;
         groups_.resize(groups);
         bytes_ = 0;
@@ -149,7 +158,7 @@ class Quantised {
             groups_[g] = {output(g * kGroup).codec, bytes_};
             bytes_ += groups_[g].codec->strip_bytes(inputs) * kPerGroup;
         }
-        memory_ = Memory(bytes_);
+        memory_ = arena.take(bytes_);
         Pool::lead(threads, [&](Pool& pool) {
             pool.each(groups, [&](int, int g) {
                 for (int slot = g * kGroup; slot < (g + 1) * kGroup; ++slot)
@@ -201,8 +210,8 @@ class Quantised {
 
     Place strip(int vector) const {
         const Group& group = groups_[vector / kPerGroup];
-        const char* at = memory_.at() + group.start + vector % kPerGroup * group.codec->strip_bytes(inputs_);
-        return {at, at + group.codec->words_bytes(inputs_)};
+        const char* at = memory_ + group.start + vector % kPerGroup * group.codec->strip_bytes(inputs_);
+        return {at, at + group.codec->words * sizeof(Words)};
     }
 
     void put(int slot, const uint8_t* row) {
@@ -211,15 +220,15 @@ class Quantised {
         Slot to{const_cast<char*>(at.words), const_cast<char*>(at.rest), slot % kLanes};
         for (int i = 0; i < inputs_; i += codec.inputs, row += codec.bytes) {
             codec.put(row, to);
-            to.words += codec.words * sizeof(Words);
-            to.rest += codec.rest * kLanes;
+            to.words += codec.step();
+            to.rest += codec.step();
         }
     }
 
     int inputs_ = 0;
     size_t bytes_ = 0;
     std::vector<Group> groups_;
-    Memory memory_;
+    char* memory_ = nullptr;
 };
 
 }  // namespace DYNEXIT_ISA

@@ -78,7 +78,7 @@ int set_matrix(void* model, int layer, int which, const void* rows, int outputs,
         const int room = which == DX_DOWN ? m.inner() : inputs;
         const Dtype to = Dtype(m.shape.weights == DX_AS_GIVEN ? from : m.shape.weights);
         matrix_of(m, layer, which)
-            .pack(rows, outputs, inputs, room, Dtype(from), to, bias, which == DX_GATE_UP, m.threads);
+            .pack(rows, outputs, inputs, room, Dtype(from), to, bias, which == DX_GATE_UP, m.arena, m.threads);
     });
 }
 
@@ -89,7 +89,7 @@ int set_blocks(void* model, int layer, int which, const dx_blocks* parts, int co
     return guarded([&] {
         check_layer(m, layer);
         check_blocks(m, which, parts, count, inputs);
-        matrix_of(m, layer, which).pack_blocks(parts, count, inputs, bias, which == DX_GATE_UP, m.threads);
+        matrix_of(m, layer, which).pack_blocks(parts, count, inputs, bias, which == DX_GATE_UP, m.arena, m.threads);
     });
 }
 
@@ -129,16 +129,16 @@ int convert(void* model, const void* original, int layer, int tokens) {
         check_copy(to, from, layer, tokens);
         to.original = &from;
         if (layer < 0) {
-            to.head.convert(from.head, tokens, form, to.threads);
+            to.head.convert(from.head, tokens, form, to.arena, to.threads);
             to.final_norm = from.final_norm;
             return;
         }
         const Layer& source = from.layers[layer];
         Layer& l = to.layers[layer];
-        l.qkv.convert(source.qkv, source.qkv.outputs, form, to.threads);
-        l.out.convert(source.out, source.out.outputs, form, to.threads);
-        l.gate_up.convert(source.gate_up, source.gate_up.outputs, form, to.threads);
-        l.down.convert(source.down, source.down.outputs, form, to.threads);
+        l.qkv.convert(source.qkv, source.qkv.outputs, form, to.arena, to.threads);
+        l.out.convert(source.out, source.out.outputs, form, to.arena, to.threads);
+        l.gate_up.convert(source.gate_up, source.gate_up.outputs, form, to.arena, to.threads);
+        l.down.convert(source.down, source.down.outputs, form, to.arena, to.threads);
         l.attention_norm = source.attention_norm;
         l.mlp_norm = source.mlp_norm;
         l.query_norm = source.query_norm;

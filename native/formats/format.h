@@ -1,8 +1,8 @@
 // What a weight format says: how a block of a GGUF file goes into a strip, and how 32 inputs come out of it.
 //
-// A strip holds as many outputs as a vector has lanes, all inputs of them: first the words of all blocks,
-// then what else blocks hold. A word is four bytes of one output; so is every plane: a number of each
-// output, side by side. Nothing but a format knows what its words and bytes mean.
+// A strip holds as many outputs as a vector has lanes, block after block: a block's words, then what else it holds. A
+// word is four bytes of one output; so is every plane: a number of each output, side by side. Nothing but a format
+// knows what its words and bytes mean.
 #pragma once
 
 #include "../inputs.h"
