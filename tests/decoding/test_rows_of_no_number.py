@@ -13,6 +13,7 @@ from dynexit import LanguageModel, Sampling
 from dynexit.decoding.sampling import NotNumbersError
 from dynexit.decoding.scheduler import Scheduler
 from dynexit.decoding.together import generate_together
+from dynexit.model.graphs.host import attend
 from dynexit.model.graphs.transformer import RecordedTransformer
 from dynexit.model.native.binding import runtimes
 from dynexit.model.native.transformer import NativeTransformer
@@ -34,7 +35,7 @@ def model_of(kind, value, family="llama"):
     if kind == "eager":
         return model
     if kind == "graphs":
-        return RecordedTransformer(model, thrice)
+        return RecordedTransformer(model, thrice, attend)
     native = NativeTransformer.packing(model.bfloat16(), isa=kind, threads=2)
     native.copy_for_drafts(3, 29)
     return native

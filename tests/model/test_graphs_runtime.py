@@ -6,10 +6,10 @@ import warnings
 import pytest
 import torch
 from tiny_checkpoints import read, refusal
-from torch.nn.attention import bias
 
 from dynexit import load
 from dynexit.model.graphs import trial
+from dynexit.model.graphs.host import attend
 from dynexit.model.graphs.transformer import RecordedTransformer
 from dynexit.model.interface import Span
 from dynexit.model.transformer import Transformer
@@ -43,6 +43,7 @@ def as_if_on_cuda(monkeypatch):
     def install(recorder):
         monkeypatch.setattr(trial, "obstacle", lambda *devices: None)
         monkeypatch.setattr(trial, "CudaRecorder", lambda: recorder)
+        monkeypatch.setattr(trial, "_kernels", lambda: attend)
 
     return install
 
@@ -107,20 +108,6 @@ def test_who_asks_for_graphs_gets_them_or_a_reason(checkpoint, as_if_on_cuda, to
     assert sentence.endswith("use --runtime eager.")
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_16_bits_attend_by_length_where_that_says_the_same(write, monkeypatch, dtype):
-    folder = write()
-    assert trial.recorded(read(folder, dtype), again).eager.by_length == (dtype.itemsize == 2)
-    monkeypatch.setattr(bias, "causal_lower_right", bias.causal_upper_left)
-    assert not trial.recorded(read(folder, dtype), again).eager.by_length
-
-    def lacking(*shape):
-        raise RuntimeError("no kernel")
-
-    monkeypatch.setattr(bias, "causal_lower_right", lacking)
-    assert not trial.recorded(read(folder, dtype), again).eager.by_length
-
-
 @pytest.mark.gpu
 class TestOnCuda:
     """The real recorder."""
@@ -153,15 +140,6 @@ class TestOnCuda:
             hidden = model.run_layers(hidden, model.rows([Span(cache, first, rows)]), start, stop)
         return hidden.double()
 
-    @torch.inference_mode()
-    def test_attention_by_length_sees_what_a_mask_lets_it_see(self, checkpoint):
-        model = load(checkpoint, "bf16", "cuda", False, "eager").model
-        for count in (2, 3, 8, 17, 70):
-            found = []
-            for model.by_length in (False, True):
-                found.append(self.passed(model, count, 0, model.config.num_layers))
-            assert (found[1] - found[0]).abs().max() <= 0.05 * found[0].abs().max()
-
     @pytest.mark.parametrize("method", ["vanilla", "layerskip", "draft-verify", "del", "auto"])
     def test_the_texts_are_the_eager_ones(self, checkpoint, method):
         eager = load(checkpoint, "fp64", "cuda", False, "eager")
@@ -192,7 +170,7 @@ class TestOnCuda:
 def test_a_checkpoint_with_tied_head_is_replayed(write):
     """Pieces read weights where they are: one matrix at both ends."""
     eager = read(write("llama", "tied"))
-    graphs = trial.recorded(eager, again)
+    graphs = trial.recorded(eager, again, attend)
     rows = [eager.rows([Span(eager.new_cache(), 0, 3)]) for _ in range(2)]
     hidden = eager.embed([1, 2, 3])
     ours = graphs.run_layers(hidden, rows[0], 0, eager.config.num_layers)

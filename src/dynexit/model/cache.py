@@ -76,6 +76,15 @@ class KVCache:
         values[:, places] = value.transpose(0, 1)
         return keys, values
 
+    def reserved(self, layer: int, stop: int, beyond: bool) -> tuple[int, int, int]:
+        """The addresses of a layer's keys and values, and their capacity, which is `stop` or more
+        positions. They hold until more are asked for. `beyond`: see `_grow`.
+        """
+        if stop > self._keys[layer].shape[1]:
+            self._grow(layer, stop, beyond)
+        keys, values = self._keys[layer], self._values[layer]
+        return keys.data_ptr(), values.data_ptr(), keys.shape[1]
+
     def move(self, slot: int, position: int) -> None:
         """Put the keys and values of a slot at `position`, in all layers."""
         for store in (*self._keys, *self._values):

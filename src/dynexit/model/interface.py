@@ -75,6 +75,15 @@ class Span(NamedTuple):
             for row, (depth, home) in enumerate(stand)
         ]
 
+    @property
+    def lineages(self) -> Sequence[Sequence[int]]:
+        """Of each of a tree's rows, the places of itself and of all that it follows."""
+        places = self.places
+        seen = [[places[0]]]
+        for parent, place in zip(self._known, places[1:], strict=True):
+            seen.append([*seen[parent], place])
+        return seen[self.first :]
+
 
 class Model(Protocol):
     """A decoder-only model whose layers run in parts. N rows, D hidden size, V vocabulary."""

@@ -6,7 +6,8 @@ together; only attention looks at one sequence at a time.
 
 from collections.abc import Sequence
 from copy import copy
-from typing import TYPE_CHECKING, NamedTuple, TypeGuard, cast
+from functools import cached_property
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +16,6 @@ from torch import Tensor
 from dynexit.model.cache import KVCache
 from dynexit.model.interface import Span
 from dynexit.model.rope import RotaryTable
-
-if TYPE_CHECKING:
-    from torch.nn.attention.bias import CausalBias
 
 
 class _Tree(NamedTuple):
@@ -31,27 +29,24 @@ class _Tree(NamedTuple):
 
 
 class Rows:
-    """The spans of a forward pass: N rows in all, each attending to its own sequence's past.
+    """The spans of a forward pass: N rows in all, each attending to its own sequence's past."""
 
-    Args:
-        by_length: several rows attend by the length of what they see, for kernels that are told it
-            (flash attention); otherwise by a mask.
-    """
-
-    def __init__(
-        self, spans: Sequence[Span], rotary: RotaryTable, like: Tensor, by_length: bool = False
-    ) -> None:
-        self.spans = tuple(spans)
+    def __init__(self, spans: Sequence[Span], rotary: RotaryTable, like: Tensor) -> None:
+        self.spans, self._like = tuple(spans), like
         tables = [_angles(s, rotary, like) for s in self.spans]
         if len(tables) == 1:
             self.cos, self.sin = tables[0]  # [N, 1, head_dim]
         else:
             self.cos, self.sin = (torch.cat(t) for t in zip(*tables, strict=True))
-        self._masks = [
-            _causal_mask(s, like, by_length) if s.parents is None else _tree(s, like)
+        self._elsewhere: dict[torch.device, Rows] = {}
+
+    @cached_property
+    def _masks(self) -> list[Tensor | _Tree | None]:
+        """Of each span. Passes that are replayed need none."""
+        return [
+            _causal_mask(s, self._like) if s.parents is None else _tree(s, self._like)
             for s in self.spans
         ]
-        self._elsewhere: dict[torch.device, Rows] = {}
 
     def on(self, device: torch.device) -> "Rows":
         """These rows for layers on `device`: angles and masks are copied there once."""
@@ -96,35 +91,27 @@ def _angles(span: Span, rotary: RotaryTable, like: Tensor) -> tuple[Tensor, Tens
 
 def _tree(span: Span, like: Tensor) -> _Tree:
     """A row sees what is before the tree, and the rows that it follows."""
-    assert span.parents is not None
-    places, seen = span.places, [[span.start]]
-    for parent, place in zip(span.parents, places[1:], strict=False):
-        seen.append([*seen[parent], place])
-    mask = torch.full((len(seen), max(places) + 1), -torch.inf, dtype=like.dtype)
+    places = span.places
+    mask = torch.full((span.length, max(places) + 1), -torch.inf, dtype=like.dtype)
     mask[:, : span.start] = 0
-    for row, found in enumerate(seen):
-        mask[row, found] = 0
+    for row, seen in enumerate(span.lineages):
+        mask[row, seen] = 0
     group = cast(KVCache, span.cache).query_group
     return _Tree(
-        mask[span.first :].to(like.device).repeat(group, 1),
+        mask.to(like.device).repeat(group, 1),
         torch.tensor(places[span.first :], device=like.device),
         mask.shape[1],
     )
 
 
-def _causal_mask(span: Span, like: Tensor, by_length: bool) -> Tensor | None:
+def _causal_mask(span: Span, like: Tensor) -> Tensor | None:
     """Row t of a span sees positions up to start + t; None where no mask is needed.
 
     Added to scores [G * T, start + T], since the G query heads that share keys are computed as
-    rows; in `like`'s dtype, because every layer would convert a boolean. By length, it is only
-    the shape [T, start + T] of what would be a mask.
+    rows; in `like`'s dtype, because every layer would convert a boolean.
     """
     if span.length == 1 or span.start == 0:
         return None
-    if by_length:
-        from torch.nn.attention.bias import causal_lower_right  # takes as long as torch itself
-
-        return causal_lower_right(span.length, span.stop)
     unseen = torch.full((span.length, span.stop), -torch.inf, dtype=like.dtype, device=like.device)
     return unseen.triu_(span.start + 1).repeat(cast(KVCache, span.cache).query_group, 1)
 
@@ -132,12 +119,7 @@ def _causal_mask(span: Span, like: Tensor, by_length: bool) -> Tensor | None:
 def _moved(mask: Tensor | _Tree | None, device: torch.device) -> Tensor | _Tree | None:
     if isinstance(mask, _Tree):
         return mask._replace(mask=mask.mask.to(device), places=mask.places.to(device))
-    return mask if mask is None or _is_bias(mask) else mask.to(device)
-
-
-def _is_bias(mask: Tensor) -> "TypeGuard[CausalBias]":
-    """Whether a mask is one that a kernel knows by its shape, not one of numbers."""
-    return type(mask) is not Tensor
+    return None if mask is None else mask.to(device)
 
 
 def _attend_span(
@@ -153,23 +135,20 @@ def _attend_span(
     if rows == 1 and mask is None:
         grouped = query.view(1, heads, -1, query.shape[-1])
         return F.scaled_dot_product_attention(grouped, keys[None], values[None]).view(1, -1)
-    if mask is None or _is_bias(mask):
-        return _attend_causally(query, keys, values, mask)
+    if mask is None:
+        return _attend_causally(query, keys, values)
     grouped = query.unflatten(1, (heads, -1)).permute(1, 2, 0, 3).flatten(1, 2)
     out = F.scaled_dot_product_attention(grouped[None], keys[None], values[None], attn_mask=mask)
     return out[0].unflatten(1, (-1, rows)).permute(2, 0, 1, 3).reshape(rows, -1)
 
 
-def _attend_causally(
-    query: Tensor, keys: Tensor, values: Tensor, seen: "CausalBias | None"
-) -> Tensor:
-    """[T, H, head_dim], [KVH, S, head_dim] -> [T, H * head_dim]; a whole prompt without `seen`."""
+def _attend_causally(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """A whole prompt: [T, H, head_dim], [KVH, T, head_dim] -> [T, H * head_dim]."""
     out = F.scaled_dot_product_attention(
         query.transpose(0, 1)[None],
         keys[None],
         values[None],
-        attn_mask=seen,
-        is_causal=seen is None,
+        is_causal=True,
         enable_gqa=query.shape[1] != keys.shape[0],
     )
     return out[0].transpose(0, 1).reshape(query.shape[0], -1)

@@ -1,7 +1,8 @@
 """The forward pass as recorded pieces: where launching operations costs more than running them.
 
-Everything of a layer but attention, whose length changes, is recorded once for a number of rows and
-replayed with one launch. `pieces.py` says what is recorded, `recording.py` how CUDA does it,
-`transformer.py` runs layers with it, `drafting.py` drafts without a wait, `trial.py` compares with
-the pass that is not recorded before anything is believed.
+A layer is recorded once for a number of rows and replayed with one launch. `pieces.py` says what is
+recorded, `sight.py` what a recorded layer reads of the rows that pass it, `kernels.py` attends by
+that on a card, `host.py` on a processor, `recording.py` records on CUDA, `transformer.py` runs
+layers with it, `drafting.py` drafts without a wait, `trial.py` compares with the pass that is not
+recorded before anything is believed.
 """

@@ -1,25 +1,25 @@
-"""What is recorded, per layer and number of rows: all that comes between two attentions.
-
-- `enter`: the norm, queries, keys and values of layer l, turned to their positions;
-- `leave`: from what layer l attended to, to the states that leave it;
-- `onward`: `leave` of layer l, then `enter` of layer l + 1.
-
-A segment of layers [a, b) is `enter` a, `onward` a .. b - 2, `leave` b - 1, with an attention
-between any two. So any exit runs whatever was recorded before for its layers, computes nothing that
-it does not need, and lacks at most two pieces.
+"""What is recorded: each layer, and the head, for a number of rows. So any exit runs whatever was
+recorded before for its layers, and computes nothing that it does not need.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from dynexit.model.config import ModelConfig
 from dynexit.model.graphs.recording import Piece, Recorder
+from dynexit.model.graphs.sight import Sight
+from dynexit.model.interface import Span
 from dynexit.model.transformer import Angles, Transformer
 
 WIDTHS = (1, 2, 4, 8, 16, 32, 64)
 HEAD_SIZES = 8  # numbers of tokens with which the head is recorded
+
+# Given the sight of W rows, a layer's index, and a pass's queries [W, H, head_dim], keys and values
+# [W, KVH, head_dim], writes the latter into the rows' caches and attends: [W, H * head_dim]. A row
+# that a pass does not need writes nothing; its numbers are of no use, but numbers.
+Attend = Callable[[Sight, int, Tensor, Tensor, Tensor], Tensor]
 
 
 def width_of(rows: int) -> int | None:
@@ -28,37 +28,38 @@ def width_of(rows: int) -> int | None:
 
 
 class Stage:
-    """The tensors that pieces of W rows read and write, on one device. They stay where they are.
+    """The tensors that layers read and write for W rows on one device. They stay where they are.
 
     Rows that a pass does not need keep what an earlier one left: no row's numbers depend on
     another's. States have two places, for layers of even and of odd index, because no piece may
     overwrite what it reads: it may run several times while it is recorded.
     """
 
-    def __init__(self, config: ModelConfig, width: int, like: Tensor) -> None:
+    def __init__(self, config: ModelConfig, width: int, like: Tensor, attend: Attend) -> None:
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(width, *shape, dtype=like.dtype, device=like.device)
 
-        dim, heads = config.head_dim, config.num_heads
-        self.device = like.device
+        self.device, self._attend = like.device, attend
         self._states = zeros(config.hidden_size), zeros(config.hidden_size)
-        self.cos, self.sin = zeros(1, dim), zeros(1, dim)
-        self.query, self.attended = zeros(heads, dim), zeros(heads * dim)
-        self.key, self.value = zeros(config.num_kv_heads, dim), zeros(config.num_kv_heads, dim)
+        self.cos, self.sin = zeros(1, config.head_dim), zeros(1, config.head_dim)
+        self.sight = Sight(width, config.num_layers, like.device)
 
     def states(self, index: int) -> Tensor:
         """[W, D], the states that enter layer `index` and left the one before."""
         return self._states[index % 2]
 
-    def take(self, index: int, hidden: Tensor, angles: Angles) -> None:
-        """Put in states that enter layer `index`, and the angles of their positions."""
+    def take(
+        self, hidden: Tensor, angles: Angles, spans: Sequence[Span], start: int, stop: int
+    ) -> None:
+        """Put in what layers [start, stop) need to know of a pass over `spans`."""
         count = len(hidden)
-        self.states(index)[:count] = hidden
+        self.states(start)[:count] = hidden
         self.cos[:count], self.sin[:count] = angles.cos, angles.sin
+        self.sight.put(spans, start, stop)
 
-    def heads(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Query, key and value of the first rows."""
-        return self.query[:count], self.key[:count], self.value[:count]
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """See `transformer.Attending`."""
+        return self._attend(self.sight, layer, query, key, value)
 
 
 class HeadStage:
@@ -76,10 +77,8 @@ class Pieces:
     Not safe in several threads at once. The model's weights must stay where they are.
     """
 
-    def __init__(self, model: Transformer, record: Recorder) -> None:
-        self._model, self._record = model, record
-        layers = (model.layer(index) for index in range(model.config.num_layers))
-        self._likes = [layer.out.weight for layer in layers]
+    def __init__(self, model: Transformer, record: Recorder, attend: Attend) -> None:
+        self._model, self._record, self._attend = model, record, attend
         self._stages: dict[tuple[torch.device, int], Stage] = {}
         self._heads: dict[int, HeadStage] = {}
         self._head_sizes: set[int] = set()
@@ -90,9 +89,10 @@ class Pieces:
 
     def stage(self, index: int, width: int) -> Stage:
         """Where layer `index` runs."""
-        like = self._likes[index]
+        like = self._model.layer(index).out.weight
         if (like.device, width) not in self._stages:
-            self._stages[like.device, width] = Stage(self._model.config, width, like)
+            made = Stage(self._model.config, width, like, self._attend)
+            self._stages[like.device, width] = made
         return self._stages[like.device, width]
 
     def head(self, width: int) -> HeadStage:
@@ -102,17 +102,9 @@ class Pieces:
             self._heads[width] = HeadStage(self._model.config, width, like)
         return self._heads[width]
 
-    def enter(self, index: int, width: int) -> None:
-        """What comes before the attention of layer `index`."""
-        self._play("enter", index, width, self._enter)
-
-    def leave(self, index: int, width: int) -> None:
-        """What comes after it."""
-        self._play("leave", index, width, self._leave)
-
-    def onward(self, index: int, width: int) -> None:
-        """What comes after it and before that of the next layer, which is on the same device."""
-        self._play("onward", index, width, self._onward)
+    def layer(self, index: int, width: int) -> None:
+        """Run layer `index`."""
+        self._play("layer", index, width, self._layer)
 
     def records_head(self, tokens: int) -> bool:
         """Whether a head of so many tokens is recorded, or may be: a method's setting names the
@@ -128,25 +120,14 @@ class Pieces:
 
     def _play(self, name: str, which: int, width: int, run: Callable[[int, int], None]) -> None:
         if (name, which, width) not in self._recorded:
-            device = self._model.device if name == "measure" else self._likes[which].device
-            piece = self._record(lambda: run(which, width), device)
-            self._recorded[name, which, width] = piece
+            device = self._model.device if name == "measure" else self.stage(which, width).device
+            self._recorded[name, which, width] = self._record(lambda: run(which, width), device)
         self._recorded[name, which, width]()
 
-    def _enter(self, index: int, width: int) -> None:
+    def _layer(self, index: int, width: int) -> None:
         stage = self.stage(index, width)
-        heads = self._model.layer(index).enter(stage.states(index), stage)
-        for place, new in zip(stage.heads(width), heads, strict=True):
-            place.copy_(new)
-
-    def _leave(self, index: int, width: int) -> None:
-        stage = self.stage(index, width)
-        left = self._model.layer(index).leave(stage.states(index), stage.attended)
+        left = self._model.layer(index)(stage.states(index), stage)
         stage.states(index + 1).copy_(left)
-
-    def _onward(self, index: int, width: int) -> None:
-        self._leave(index, width)
-        self._enter(index + 1, width)
 
     def _measure(self, tokens: int, width: int) -> None:
         stage = self.head(width)

@@ -1,6 +1,7 @@
 """A model in PyTorch whose passes of a few rows are replayed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from threading import Lock
 
 import torch
@@ -11,12 +12,12 @@ from dynexit.model.crossing import Parcel
 from dynexit.model.drafting import Drafted
 from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.graphs.drafting import draft
-from dynexit.model.graphs.pieces import Pieces, width_of
+from dynexit.model.graphs.pieces import Attend, Pieces, width_of
 from dynexit.model.graphs.recording import Recorder
 from dynexit.model.interface import Cache, Span
 from dynexit.model.readings import Readings
 from dynexit.model.rows import Rows
-from dynexit.model.transformer import Placed, Transformer
+from dynexit.model.transformer import Transformer
 
 
 class RecordedTransformer:
@@ -31,12 +32,12 @@ class RecordedTransformer:
     rows_independent = False
     branching = False
 
-    def __init__(self, eager: Transformer, record: Recorder) -> None:
+    def __init__(self, eager: Transformer, record: Recorder, attend: Attend) -> None:
         self.eager, self.config = eager, eager.config
         self.device: torch.device = eager.device
         self.devices: Sequence[torch.device] = eager.devices
         self.dtype: torch.dtype = eager.dtype
-        self.pieces = Pieces(eager, record)
+        self.pieces = Pieces(eager, record, attend)
         self._turn = Lock()
 
     @property
@@ -64,7 +65,7 @@ class RecordedTransformer:
     def run_layers(
         self,
         hidden: Tensor,
-        rows: Placed,
+        rows: Rows,
         start: int,
         stop: int,
         states: list[Tensor] | None = None,
@@ -75,30 +76,22 @@ class RecordedTransformer:
         if width is None:
             return self.eager.run_layers(hidden, rows, start, stop, states, keep)
         with self._turn:
-            for index in range(start, stop):
-                first, last = index == start, index + 1 == stop
-                hidden = self._run_layer(index, width, hidden, rows, first, last)
-                if states is not None:
-                    kept = hidden if keep is None else hidden[-keep:]
-                    states.append(kept.to(self.device, copy=True))
+            for first, last in self._together(start, stop):
+                stage, count = self.pieces.stage(first, width), len(hidden)
+                stage.take(hidden, rows.on(stage.device), rows.spans, first, last)
+                for index in range(first, last):
+                    self.pieces.layer(index, width)
+                    hidden = stage.states(index + 1)[:count]
+                    if states is not None:
+                        kept = hidden if keep is None else hidden[-keep:]
+                        states.append(kept.to(self.device, copy=True))
             return hidden.to(self.device, copy=True)
 
-    def _run_layer(
-        self, index: int, width: int, hidden: Tensor, rows: Placed, first: bool, last: bool
-    ) -> Tensor:
-        """The states [N, D] that leave a layer, where the next pass will overwrite them."""
-        pieces, count = self.pieces, len(hidden)
-        stage = pieces.stage(index, width)
-        there = rows.on(stage.device)
-        if first or pieces.stage(index - 1, width) is not stage:
-            stage.take(index, hidden, there)
-            pieces.enter(index, width)
-        stage.attended[:count] = there.attend(index, *stage.heads(count))
-        if last or pieces.stage(index + 1, width) is not stage:
-            pieces.leave(index, width)
-        else:
-            pieces.onward(index, width)
-        return stage.states(index + 1)[:count]
+    def _together(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Ranges of layers [start, stop) that are on one device each."""
+        for _, group in groupby(range(start, stop), lambda index: self.eager.layer(index).device):
+            first, *others = group
+            yield first, [first, *others][-1] + 1
 
     def unembed(self, hidden: Tensor, limit: int | None = None) -> Tensor:
         """See `interface.Model`."""

@@ -1,21 +1,22 @@
 """Whether a machine records and replays what an eager pass computes, before it is believed."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from dynexit.errors import DynexitError
 from dynexit.model.graphs.drafting import Measures
+from dynexit.model.graphs.pieces import Attend
 from dynexit.model.graphs.recording import CudaRecorder, Recorder
 from dynexit.model.graphs.transformer import RecordedTransformer
 from dynexit.model.interface import Model, Span
 from dynexit.model.transformer import Transformer
 
-PAST, SEVERAL = tuple(range(9)), (4, 7, 1)
-PASSES = ((0,), (1,), (2, 0, 1))  # tokens of each; one width is replayed with other numbers
-LAYERS = 2  # of each device: all kinds of pieces
+PASSES = (tuple(range(9)), (0,), (1,), (2, 0, 1))  # tokens; one width is replayed with others
+TREE = (0, 0, 1)  # of the last pass: parents of four rows
+LAYERS = 2  # of each device
 ROUNDING = 0.02  # of a number; bf16 rounds to 0.004
 
 
@@ -25,19 +26,20 @@ def obstacle(*devices: torch.device) -> str | None:
     return f"it runs on CUDA devices, not on {others[0]}" if others else None
 
 
-def recorded(model: Transformer, record: Recorder | None = None) -> RecordedTransformer:
+def recorded(
+    model: Transformer, record: Recorder | None = None, attend: Attend | None = None
+) -> RecordedTransformer:
     """`model`, replayed.
 
     Raises:
         DynexitError: this machine cannot record, or replays something else.
     """
-    model.by_length = _attends_by_length(model)
-    graphs = RecordedTransformer(model, record or CudaRecorder())
     try:
+        graphs = RecordedTransformer(model, record or CudaRecorder(), attend or _kernels())
         if _agree(graphs, model):
             return graphs
         reason = "what was replayed are other numbers than were recorded"
-    except RuntimeError as error:  # whatever CUDA may say
+    except Exception as error:  # whatever CUDA and Triton may say
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         reason = f"recording failed ({said.rstrip('.')})"
     raise DynexitError(f"the graphs runtime cannot be used: {reason}; use --runtime eager.")
@@ -54,45 +56,41 @@ def recorded_if_possible(model: Transformer, record: Recorder | None = None) -> 
 
 
 @torch.inference_mode()
-def _attends_by_length(model: Transformer) -> bool:
-    """Whether several rows may attend without a mask: flash attention does, in 16 bits."""
-    if model.dtype.itemsize != 2:
-        return False
-    masked = _after_a_past(model)
-    model.by_length = True
-    try:
-        return _near(_after_a_past(model), masked)
-    except RuntimeError:  # a kernel that this machine lacks
-        return False
-
-
-def _after_a_past(model: Transformer) -> Tensor:
-    """States of several rows that see others."""
-    cache = model.new_cache()
-    stop = min(LAYERS, model.config.num_layers)
-    for start, tokens in ((0, PAST), (len(PAST), SEVERAL)):
-        rows = model.rows([Span(cache, start, len(tokens))])
-        hidden = model.embed([token % model.vocabulary_size for token in tokens])
-        hidden = model.run_layers(hidden, rows, 0, stop)
-    return hidden
-
-
-@torch.inference_mode()
 def _agree(graphs: RecordedTransformer, eager: Transformer) -> bool:
     homes = [eager.layer(index).device for index in range(eager.config.num_layers)]
     firsts = [homes.index(device) for device in dict.fromkeys(homes)]
-    runs = [(first, tokens) for first in firsts for tokens in PASSES]
-    pairs = [(_said(graphs, *run), _said(eager, *run)) for run in runs]
-    return all(_near(*both) for ours, theirs in pairs for both in zip(ours, theirs, strict=True))
+    return all(
+        _near(*both)
+        for first in firsts
+        for both in zip(_said(graphs, first), _said(eager, first), strict=True)
+    )
 
 
-def _said(model: Measures, first: int, tokens: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """The states after some layers from `first` on, and what the head says of them."""
-    stop = min(first + LAYERS, model.config.num_layers)
-    rows = model.rows([Span(model.new_cache(), 0, len(tokens))])
+def _said(model: Measures, first: int) -> Iterator[Tensor]:
+    """Of passes over a growing text, and a draft's: the states after some layers from `first` on,
+    and what the head says of them.
+    """
+    stop, cache, start = min(first + LAYERS, model.config.num_layers), model.new_cache(), 0
+    for tokens in PASSES:
+        yield from _passed(model, tokens, Span(cache, start, len(tokens)), first, stop)
+        start += len(tokens)
+    tree = Span(cache, start, 1 + len(TREE), TREE, start + 1 + len(TREE))
+    yield from _passed(model, range(tree.length), tree, first, stop)
+
+
+def _passed(
+    model: Measures, tokens: Sequence[int], span: Span, first: int, stop: int
+) -> tuple[Tensor, Tensor]:
     ids = [token % model.vocabulary_size for token in tokens]
-    hidden = model.run_layers(model.embed(ids), rows, first, stop)
+    hidden = model.run_layers(model.embed(ids), model.rows([span]), first, stop)
     return hidden, model.measure(hidden)[1:]
+
+
+def _kernels() -> Attend:
+    """Those of a card; Triton, which they need, comes with PyTorch on Linux."""
+    from dynexit.model.graphs.kernels import attend
+
+    return attend
 
 
 def _near(ours: Tensor, theirs: Tensor) -> bool:
