@@ -7,6 +7,7 @@ import torch
 
 from dynexit.model.config import ModelConfig
 from dynexit.model.graphs import trial
+from dynexit.model.graphs.host import attend
 from dynexit.model.graphs.transformer import RecordedTransformer
 from dynexit.model.transformer import Transformer
 from dynexit.shapes import SHAPES, agreement_curve
@@ -53,4 +54,4 @@ def forget(part: Part) -> None:
 
 def recorded(part: Part, model: Transformer) -> RecordedTransformer:
     """Its recorded passes; in a rehearsal each piece runs again instead of being replayed."""
-    return trial.recorded(model, (lambda piece, _: piece) if part.rehearse else None)
+    return trial.recorded(model, *((lambda piece, _: piece, attend) if part.rehearse else ()))

@@ -91,7 +91,6 @@ class _Shape:
             self.put(str(error), "graphs_error")
             self.part.say(f"{self.name}: {error}")
         self.put(perf_counter() - began, "trial_seconds")
-        self.put(self.eager.by_length, "attends_by_length")
 
     def _pass(self, model: Run, start: int, rows: int) -> tuple[Tensor, Tensor]:
         """All layers and the head for some rows: states [N, D], and what the head says [3, N]."""
