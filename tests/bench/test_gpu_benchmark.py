@@ -73,8 +73,8 @@ def found_in(out):
 
 def test_every_part_is_done(bare, tmp_path):
     out = tmp_path / "out"
-    process = start(bare, out, "--seconds", PATIENCE)
-    told, _ = process.communicate(timeout=2 * PATIENCE)
+    process = start(bare, out, "--seconds", 2 * PATIENCE)
+    told, _ = process.communicate(timeout=3 * PATIENCE)
     assert process.returncode == 0, told
     parts = found_in(out)["parts"]
     assert {part["state"] for part in parts.values()} == {"done"}
