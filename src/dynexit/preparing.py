@@ -13,9 +13,7 @@ from dynexit.costs.store import costs_of
 from dynexit.costs.table import trimmed_vocabulary
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.records import ShadowTokens
-from dynexit.errors import DynexitError
 from dynexit.model.interface import Model
-from dynexit.model.native.transformer import NativeTransformer
 
 _making = Lock()  # of what a model has one of
 _samples: WeakKeyDictionary[Model, ShadowTokens] = WeakKeyDictionary()
@@ -40,10 +38,8 @@ def prepare(controller: Controller, model: Model, text: Text) -> None:
         DynexitError: a copy in int8 of a model that cannot make one.
     """
     tokens = trimmed_vocabulary(model.vocabulary_size)
-    if controller.int8 and not isinstance(model, NativeTransformer):
-        raise DynexitError("drafts in int8 need the native runtime: leave out int8=true.")
     with _making:
-        if controller.int8 and isinstance(model, NativeTransformer):
+        if controller.int8:
             model.copy_for_drafts(max(model.config.num_layers // 2, 1), tokens)
         if controller.reads_costs:
             controller.costs = costs_of(model, controller.int8)

@@ -10,6 +10,7 @@ from dynexit import DynexitError, Sampling
 from dynexit.decoding.drafters.proposing import Proposal
 from dynexit.methods import make_controller
 from dynexit.model.native.transformer import NativeTransformer
+from dynexit.model.parts import ByParts
 
 PROMPT, KEPT = [3, 1, 4, 1, 5, 9, 2, 6], 12
 RULES = {
@@ -35,15 +36,17 @@ def drafted(monkeypatch):
         seen.append(proposal.draft.tokens[-1])
         return added
 
-    draft = NativeTransformer.draft
+    def telling(draft):
+        def told(*given):
+            found = draft(*given)
+            seen.extend(found.nodes.tokens)
+            return found
 
-    def told(*given):
-        found = draft(*given)
-        seen.extend(found.nodes.tokens)
-        return found
+        return told
 
     monkeypatch.setattr(Proposal, "add", watched)
-    monkeypatch.setattr(NativeTransformer, "draft", told)
+    for runtime in (NativeTransformer, ByParts):
+        monkeypatch.setattr(runtime, "draft", telling(runtime.draft))
     return seen
 
 

@@ -9,7 +9,7 @@ from tiny import EXITING, LLAMA, LOSSLESS, decode, random_model
 from dynexit import Sampling
 from dynexit.decoding import sequence as sequence_module
 from dynexit.decoding.limits import Limits
-from dynexit.decoding.requests import Segment, Unembed, serve
+from dynexit.decoding.requests import drive, serve
 from dynexit.decoding.sequence import Decoding
 from dynexit.decoding.text import NoText
 from dynexit.methods import make_controller
@@ -23,67 +23,71 @@ def started(model, prompt, method, count=12, **sampling):
     return Decoding(model, prompt, controller, Sampling(**sampling), limits, NoText())
 
 
-@torch.inference_mode()
-def drive(model, steps):
-    """Serve all requests; returns them."""
-    asked, request = [], next(steps)
-    try:
-        while True:
-            asked.append(request)
-            request = steps.send(serve(model, request))
-    except StopIteration:
-        return asked
+class Watched:
+    """What a model was asked to compute: how often each layer of each position, and how many rows
+    of the head.
+    """
+
+    def __init__(self, model, monkeypatch):
+        self.model, self.work, self.rows = model, Counter(), 0
+        self.run_layers, self.unembed = model.run_layers, model.unembed
+        for name in ("run_layers", "unembed"):
+            monkeypatch.setattr(model, name, getattr(self, f"_{name}"))
+
+    def _run_layers(self, hidden, rows, start, stop, *others):
+        for span in rows.spans:
+            positions = range(span.start, span.stop)
+            self.work.update((a, p) for a in range(start, stop) for p in positions)
+        return self.run_layers(hidden, rows, start, stop, *others)
+
+    def _unembed(self, hidden, limit=None):
+        self.rows += len(hidden)
+        return self.unembed(hidden, limit)
+
+    def drive(self, steps):
+        """Counts anew."""
+        self.work, self.rows = Counter(), 0
+        drive(self.model, steps)
 
 
-def layers_and_positions(requests):
-    """How often each layer of each position was computed."""
-    return Counter(
-        (layer, position)
-        for request in requests
-        if isinstance(request, Segment)
-        for layer in range(request.start, request.stop)
-        for position in range(request.span.start, request.span.stop)
-    )
+@pytest.fixture
+def watched(monkeypatch):
+    return Watched(random_model(depth_gain=0.7), monkeypatch)
 
 
 @pytest.mark.parametrize("method", EXITING)
-def test_a_round_computes_every_layer_of_every_position_once(method):
-    model = random_model(depth_gain=0.7)
-    sequence = started(model, PROMPT, method)
-    drive(model, sequence.prefill())
+def test_a_round_computes_every_layer_of_every_position_once(method, watched):
+    sequence = started(watched.model, PROMPT, method)
+    watched.drive(sequence.prefill())
     drafted = 0
     while sequence.finish_reason is None:
         start = sequence.cache.length
-        work = layers_and_positions(drive(model, sequence.round()))
+        watched.drive(sequence.round())
         last = sequence.stats.rounds[-1]
         positions = range(start, start + last.drafted + 1)
-        assert work == Counter((a, p) for a in range(LLAMA.num_layers) for p in positions)
+        assert watched.work == Counter((a, p) for a in range(LLAMA.num_layers) for p in positions)
         drafted += last.drafted
     if "del-e-lim" not in method:
         assert drafted > 0
 
 
 @pytest.mark.parametrize("method", EXITING)
-def test_a_round_unembeds_drafts_targets_and_shadow_tokens_once(method):
-    model = random_model(depth_gain=0.7)
-    sequence = started(model, PROMPT, method)
-    drive(model, sequence.prefill())
+def test_a_round_unembeds_drafts_targets_and_shadow_tokens_once(method, watched):
+    sequence = started(watched.model, PROMPT, method)
+    watched.drive(sequence.prefill())
     while sequence.finish_reason is None:
-        requests = drive(model, sequence.round())
-        rows = sum(r.hidden.shape[0] for r in requests if isinstance(r, Unembed))
+        watched.drive(sequence.round())
         last = sequence.stats.rounds[-1]
         shadows = (last.accepted + 1) * len(sequence.shadowed)
-        assert rows == last.drafted + last.drafted + 1 + shadows
+        assert watched.rows == last.drafted + last.drafted + 1 + shadows
 
 
 @pytest.mark.parametrize("method", LOSSLESS)
-def test_a_prompt_is_computed_once(method, monkeypatch):
+def test_a_prompt_is_computed_once(method, watched, monkeypatch):
     monkeypatch.setattr(sequence_module, "PREFILL_ROWS", 3)
-    model = random_model(depth_gain=0.7)
-    sequence = started(model, PROMPT, method)
-    work = layers_and_positions(drive(model, sequence.prefill()))
+    watched.drive(started(watched.model, PROMPT, method).prefill())
     grid = ((a, p) for a in range(LLAMA.num_layers) for p in range(len(PROMPT)))
-    assert work == Counter(grid)
+    assert watched.work == Counter(grid)
 
 
 @torch.inference_mode()

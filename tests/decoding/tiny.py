@@ -16,6 +16,8 @@ from dynexit.decoding.text import NoText
 from dynexit.methods import make_controller
 from dynexit.model.config import ModelConfig
 from dynexit.model.interface import Span
+from dynexit.model.native.transformer import NativeTransformer
+from dynexit.model.parts import ByParts
 from dynexit.model.transformer import Transformer
 
 LLAMA = ModelConfig(
@@ -146,8 +148,11 @@ def settings_of(method: str, exits: Sequence[int], lengths: Sequence[int]) -> li
     return grid
 
 
-class Priced:
-    """A model whose passes take what a table says, by a clock of its own: no machine is faster."""
+class Priced(ByParts):
+    """A model whose passes take what a table says, by a clock of its own: no machine is faster.
+
+    What the native runtime does in one call takes no time.
+    """
 
     def __init__(self, model: Transformer, costs: Costs) -> None:
         self._model, self._costs, self.seconds = model, costs, 0.0
@@ -155,6 +160,22 @@ class Priced:
 
     def __getattr__(self, name):
         return getattr(self._model, name)
+
+    @property
+    def draft_copy(self):
+        return self._model.draft_copy
+
+    @property
+    def branching(self):
+        return self._model.branching
+
+    def draft(self, *given):
+        whole = isinstance(self._model, NativeTransformer)
+        return self._model.draft(*given) if whole else super().draft(*given)
+
+    def verify(self, *given):
+        whole = isinstance(self._model, NativeTransformer)
+        return self._model.verify(*given) if whole else super().verify(*given)
 
     def clock(self) -> float:
         return self.seconds

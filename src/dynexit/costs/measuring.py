@@ -16,10 +16,8 @@ from dynexit.decoding.loop import finish
 from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.sequence import Decoding
 from dynexit.decoding.text import NoText
-from dynexit.model.drafting import drafts_alone
 from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.interface import Model, Span
-from dynexit.model.verifying import verifies_alone
 
 WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16)
 CONTEXT, FAR = 256, 1_024  # positions in the cache, near and far
@@ -68,7 +66,7 @@ class _Bench:
         self.small = self.layers == self.depth
         few, many = max(1, self.depth // 5), max(1, self.depth // 2)
         self.exits = (few, many) if self.small else (few,)  # no cache holds a larger model's layers
-        copy = getattr(model, "draft_copy", None)
+        copy = model.draft_copy
         deep = copied and copy is not None and copy.kept_layers >= few
         self.copy: Any = copy if deep else None
 
@@ -123,14 +121,7 @@ class _Bench:
         model, begin = self.model, self.depth - layers
         tokens, span = [0] * width, self._span(width, position)
 
-        def verify() -> None:
-            if verifies_alone(model):
-                model.verify(tokens, span, begin, self.depth)
-                return
-            rows, hidden = model.rows([span]), model.embed(tokens)
-            model.read(model.run_layers(hidden, rows, begin, self.depth))
-
-        self._time(name, verify)
+        self._time(name, lambda: model.verify(tokens, span, begin, self.depth))
 
     def _span(self, width: int, position: int | None) -> Span:
         return Span(self.cache, self.near if position is None else position, width)
@@ -144,19 +135,9 @@ class _Bench:
 
     def _draft(self, name: str, model: Model, exit_layer: int, length: int) -> None:
         """A draft of so many tokens, next to no head."""
-
-        def draft() -> None:
-            if drafts_alone(model):
-                rule = DraftingRule(exit_layer, length, limit=FEW)
-                model.draft(self.cache, self.near, 0, rule, False)
-                return
-            for place in range(self.near, self.near + length + 1):
-                rows = model.rows([Span(self.cache, place, 1)])
-                hidden = model.run_layers(model.embed([0]), rows, 0, exit_layer)
-                if place < self.near + length:
-                    model.read(hidden, FEW)
-
-        self._time(f"{name} {exit_layer} {length}", draft)
+        rule = DraftingRule(exit_layer, length, limit=FEW)
+        given = self.cache, self.near, 0, rule, False
+        self._time(f"{name} {exit_layer} {length}", lambda: model.draft(*given))
 
     def _rounds(self, name: str, controller: Controller) -> None:
         """Some plain steps, whatever they write."""

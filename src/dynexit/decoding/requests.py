@@ -6,15 +6,14 @@ code, and whoever drives them decides what runs when. One sequence is the simple
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from torch import Tensor
 
-from dynexit.model.drafting import Drafted, DraftsAlone
+from dynexit.model.drafting import Drafted
 from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.interface import Cache, Model, Span
 from dynexit.model.readings import Readings
-from dynexit.model.verifying import VerifiesAlone
 
 T = TypeVar("T")
 
@@ -52,10 +51,7 @@ class Unembed:
 
 @dataclass
 class Drafting:
-    """Draft after `token`, which stands at `start`, in one go; answered with `Drafted`.
-
-    Only for a model that is `DraftsAlone`.
-    """
+    """Draft after `token`, which stands at `start`, in one go; answered with `Drafted`."""
 
     cache: Cache
     start: int
@@ -67,10 +63,9 @@ class Drafting:
 
 @dataclass
 class Verifying:
-    """Run layers [start, stop) for a span's rows and read the head; answered with `Readings`.
+    """Run layers [start, stop) for a span's rows and read the head; answered as `Unembed` is.
 
-    `given` are the rows' tokens, or states [n, D] that left layer `start`. Only for a model that is
-    `VerifiesAlone`.
+    `given` are the rows' tokens, or states [n, D] that left layer `start`.
     """
 
     given: list[int] | Tensor
@@ -90,10 +85,10 @@ def serve(model: Model, request: Request) -> Answer:
     model = request.model or model
     if isinstance(request, Drafting):
         given = (request.cache, request.start, request.token, request.rule, request.states)
-        return cast(DraftsAlone, model).draft(*given)
+        return model.draft(*given)
     if isinstance(request, Verifying):
         rows, layers = (request.given, request.span), (request.start, request.stop)
-        return cast(VerifiesAlone, model).verify(*rows, *layers)
+        return model.verify(*rows, *layers)
     if isinstance(request, Unembed):
         answer = model.read if request.best_only else model.unembed
         return answer(request.hidden, request.limit)

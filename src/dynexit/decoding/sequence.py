@@ -39,7 +39,6 @@ from dynexit.errors import DynexitError
 from dynexit.model.drafting_rule import homes
 from dynexit.model.interface import Model, Span
 from dynexit.model.readings import Readings
-from dynexit.model.verifying import verifies_alone
 
 PREFILL_ROWS = 256  # more are somewhat faster, but their activations take as much more memory
 COURTEOUS = 12  # tokens of a draft while others wait: each of them is a pass
@@ -269,7 +268,7 @@ class Decoding:
         if given is None:
             given = [self.tokens[-1], *draft.tokens]
         span = Span(self.cache, self.cache.length, len(given), draft.parents, draft.slot)
-        if self.alone and self._best_only and not self.shadowed and verifies_alone(self.model):
+        if self.alone and self._best_only and not self.shadowed:
             return (yield Verifying(given, span, draft.layer, self.depth)), []
         hidden = given if isinstance(given, Tensor) else self.model.embed(given)
         late: list[Tensor] | None = [] if self.shadowed else None

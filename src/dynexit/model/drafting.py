@@ -1,14 +1,12 @@
-"""What a model needs to know to draft on its own: one call instead of two for every token."""
+"""What a model says of a draft that it has made in one call."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, TypeGuard
 
 from torch import Tensor
 
-from dynexit.model.drafting_rule import DraftingRule, Nodes
-from dynexit.model.interface import Cache, Model
+from dynexit.model.drafting_rule import Nodes
 
 
 @dataclass(frozen=True)
@@ -29,25 +27,3 @@ class Drafted:
     def nodes(self) -> Nodes:
         """The d tokens."""
         return self.tell()
-
-
-class DraftsAlone(Model, Protocol):
-    """A model that can."""
-
-    def draft(
-        self, cache: Cache, start: int, token: int, rule: DraftingRule, states: bool
-    ) -> Drafted:
-        """Write on greedily after `token`, which stands at position `start`.
-
-        Writes keys and values of layers [0, exit_layer) from there on, those of rows that are not
-        at home in slots from `rule.slot(start)` on. Rows whose logits are no numbers have no
-        children.
-
-        Args:
-            states: keep the states of each layer; for a chain alone.
-        """
-
-
-def drafts_alone(model: object) -> TypeGuard[DraftsAlone]:
-    """Whether a model can: asked every round, so it looks at the one name only."""
-    return hasattr(model, "draft")

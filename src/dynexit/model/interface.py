@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from dynexit.model.config import ModelConfig
-from dynexit.model.drafting_rule import depths, homes
+from dynexit.model.drafting import Drafted
+from dynexit.model.drafting_rule import DraftingRule, depths, homes
 from dynexit.model.readings import Readings
 
 
@@ -86,7 +87,10 @@ class Span(NamedTuple):
 
 
 class Model(Protocol):
-    """A decoder-only model whose layers run in parts. N rows, D hidden size, V vocabulary."""
+    """A decoder-only model whose layers run in parts. N rows, D hidden size, V vocabulary.
+
+    `parts.ByParts` has what is made of the others: `verify`, `draft`, `copy_for_drafts`.
+    """
 
     config: ModelConfig
     runtime_name: str  # such as "eager", "graphs" or "native, avx512"
@@ -105,6 +109,14 @@ class Model(Protocol):
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the weights."""
+
+    @property
+    def kept_layers(self) -> int:
+        """How many of the layers it has: in a copy for drafts, the first ones."""
+
+    @property
+    def draft_copy(self) -> "Model | None":
+        """See `copy_for_drafts`."""
 
     def new_cache(self) -> Any:
         """An empty cache for one sequence."""
@@ -144,4 +156,40 @@ class Model(Protocol):
         """
 
     def read(self, hidden: Tensor, limit: int | None = None) -> Tensor | Readings:
-        """Like `unembed`, for who needs no more than the best tokens: perhaps only those."""
+        """Like `unembed`, when only the best tokens are needed: perhaps only those."""
+
+    def verify(
+        self, given: list[int] | Tensor, span: Span, start: int, stop: int
+    ) -> Tensor | Readings:
+        """Run layers [start, stop) for the n rows of a span and read the whole head, as `read`.
+
+        Args:
+            given: the rows' tokens, or the states [n, D] that left layer `start`: contiguous, and
+                perhaps overwritten.
+
+        Returns:
+            What was read of each row, until the next call for the same cache.
+        """
+
+    def draft(
+        self, cache: Cache, start: int, token: int, rule: DraftingRule, states: bool
+    ) -> Drafted:
+        """Write on greedily after `token`, which stands at position `start`.
+
+        Writes keys and values of layers [0, exit_layer) from there on, those of rows that are not
+        at home in slots from `rule.slot(start)` on. Rows whose logits are no numbers have no
+        children. A draft is a chain where the model is not `branching`.
+
+        Args:
+            states: keep the states of each layer; for a chain alone.
+        """
+
+    def copy_for_drafts(self, layers: int, tokens: int) -> "Model":
+        """The first layers and the first tokens of the head in int8, kept as `draft_copy`.
+
+        One that holds less is replaced; one that holds more is returned. It works on this model's
+        caches and embeddings.
+
+        Raises:
+            DynexitError: a runtime that cannot.
+        """

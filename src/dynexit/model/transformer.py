@@ -16,6 +16,7 @@ from dynexit.model.cache import KVCache
 from dynexit.model.config import ModelConfig
 from dynexit.model.crossing import Parcel, sent
 from dynexit.model.interface import Span
+from dynexit.model.parts import ByParts
 from dynexit.model.readings import Readings, numbers_of
 from dynexit.model.rope import RotaryTable
 from dynexit.model.rows import Rows
@@ -118,12 +119,11 @@ class DecoderLayer(nn.Module):
         return hidden + self.down(F.silu(gate) * up)
 
 
-class Transformer(nn.Module):
+class Transformer(ByParts, nn.Module):
     """A decoder-only model whose layers run in parts, each on the device of its weights."""
 
     runtime_name = "eager"
     rows_independent = False  # a product of several rows may add in another order than that of one
-    branching = True
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

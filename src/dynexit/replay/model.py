@@ -21,6 +21,7 @@ from dynexit.model.config import ModelConfig
 from dynexit.model.drafting import Drafted
 from dynexit.model.drafting_rule import Child, DraftingRule, Growth
 from dynexit.model.interface import Cache, Span
+from dynexit.model.parts import ByParts
 from dynexit.model.readings import Readings
 from dynexit.replay.trace import TracedText, TraceInfo
 
@@ -51,7 +52,7 @@ class TraceCache:
 
 
 @dataclass
-class TraceModel:
+class TraceModel(ByParts):
     """`interface.Model` over one traced text. A hidden state [2] is (token or position, layer).
 
     Attributes:
@@ -67,7 +68,6 @@ class TraceModel:
     config: ModelConfig = field(init=False)
     runtime_name: str = "replay"
     rows_independent: bool = True
-    branching: bool = True
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.int64
 
@@ -140,7 +140,7 @@ class TraceModel:
         )
 
     def verify(self, given: list[int] | Tensor, span: Span, start: int, stop: int) -> Readings:
-        """See `VerifiesAlone`."""
+        """See `interface.Model`."""
         places: list[int] = (
             given[:, 0].tolist() if isinstance(given, Tensor) else self._placed(given, span)
         )
@@ -175,7 +175,7 @@ class TraceModel:
     def draft(
         self, cache: Cache, start: int, token: int, rule: DraftingRule, states: bool
     ) -> Drafted:
-        """See `DraftsAlone`. What stands off the text is never accepted; its children are taken
+        """See `interface.Model`. What stands off the text is never accepted; its children are taken
         for those at the same position of the text.
         """
         growth, layer = Growth(rule), rule.exit_layer

@@ -1,7 +1,7 @@
 """Drafts by the target's own first layers (LayerSkip, section 4.3)."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from dynexit.decoding.drafters.proposing import Proposal
 from dynexit.decoding.records import Draft, Plan
 from dynexit.decoding.requests import Drafting, Segment, Steps, Unembed
 from dynexit.errors import DynexitError
-from dynexit.model.drafting import Drafted, drafts_alone
+from dynexit.model.drafting import Drafted
 from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.interface import Model
 
@@ -35,12 +35,11 @@ class EarlyExitDrafter(Drafter):
         self._rule: tuple[Plan, bool, bool, DraftingRule] | None = None  # plan, branching, reused
 
     def draft(self, sequence: "Decoding", plan: Plan) -> Steps[Draft]:
-        """In one call where tokens are the likeliest and the model can, else level by level: other
-        sequences may join in the passes.
+        """In one call where tokens are the likeliest and no other sequence could join in the
+        passes; else level by level.
         """
         model = self._copy(sequence.model, plan) if self._quantised else sequence.model
-        greedy = sequence.sampler.best_only and sequence.alone
-        if greedy and drafts_alone(model):
+        if sequence.sampler.best_only and sequence.alone:
             draft = yield from self._draft_at_once(sequence, plan, model)
         else:
             draft = yield from _draft_by_level(sequence, plan, model)
@@ -52,8 +51,7 @@ class EarlyExitDrafter(Drafter):
     @staticmethod
     def _copy(model: Model, plan: Plan) -> Model:
         """The copy, or the model itself where the plan exits below the copy's last layer."""
-        copy: Any = getattr(model, "draft_copy", None)
-        if copy is None:
+        if (copy := model.draft_copy) is None:
             raise DynexitError("this model has no copy in int8 to draft with.")
         return copy if plan.exit_layer <= copy.kept_layers else model
 

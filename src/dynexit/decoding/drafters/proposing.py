@@ -8,6 +8,7 @@ from dynexit.decoding.records import Draft, Plan
 from dynexit.decoding.sampling import NO_TOKEN
 from dynexit.model.drafting_rule import Child, Growth
 from dynexit.model.interface import Span
+from dynexit.model.parts import open_of, span_of, tokens_of
 from dynexit.model.readings import Readings
 
 if TYPE_CHECKING:
@@ -39,21 +40,15 @@ class Proposal:
 
     def span(self, sequence: "Decoding") -> Span:
         """The rows of the last level, over the sequence's cache."""
-        fresh, parents = self._growth.fresh, self._growth.nodes.parents
-        if self._rule.ranks == 1:
-            return Span(sequence.cache, self._start + fresh.start, 1)
-        tree = parents, self.draft.slot, fresh.start
-        return Span(sequence.cache, self._start, len(fresh), *tree)
+        return span_of(self._growth, self._rule, sequence.cache, self._start)
 
     def tokens(self, newest: int) -> list[int]:
         """Those of the rows of the last level; of row 0, `newest`."""
-        return [self._growth.nodes.tokens[row - 1] if row else newest for row in self._growth.fresh]
+        return tokens_of(self._growth, newest)
 
     def open(self, hidden: Tensor) -> Tensor:
         """Of the states [n, D] of the last level's rows, those of rows that may have children."""
-        first = self._growth.fresh.start
-        rows = [row - first for row in self._growth.open]
-        return hidden if len(rows) == len(hidden) else hidden[rows]
+        return open_of(self._growth, hidden)
 
     def add(self, logits: Tensor | Readings) -> bool:
         """Choose the next level from the logits [n, V] of the open rows; says whether there is any

@@ -21,6 +21,7 @@ from dynexit.integrations.transformers.plain import replaced_methods
 from dynexit.integrations.transformers.versions import cache_keyword
 from dynexit.model.config import ModelConfig
 from dynexit.model.interface import Span
+from dynexit.model.parts import ByParts
 
 
 @dataclass
@@ -65,7 +66,7 @@ class Gate(nn.Module):
         return left
 
 
-class Adapter:
+class Adapter(ByParts):
     """See `interface.Model`. Spans of a pass run one after the other, and so do threads."""
 
     runtime_name = "transformers' layers"

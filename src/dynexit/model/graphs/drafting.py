@@ -31,7 +31,7 @@ class Measures(Model, Protocol):
 def draft(
     model: Measures, cache: Cache, start: int, token: int, rule: DraftingRule, states: bool
 ) -> Drafted:
-    """See `DraftsAlone`. The last token runs through the layers even where nobody asks for it."""
+    """See `interface.Model`. The last token runs through the layers, asked for or not."""
     ids = torch.full((1,), token, device=model.device)
     passes = [_run(model, ids, Span(cache, start, 1), rule.exit_layer, states)]
     numbers: list[Tensor] = []

@@ -15,12 +15,13 @@ from dynexit.model.graphs.drafting import draft
 from dynexit.model.graphs.pieces import Attend, Pieces, width_of
 from dynexit.model.graphs.recording import Recorder
 from dynexit.model.interface import Cache, Span
+from dynexit.model.parts import ByParts
 from dynexit.model.readings import Readings
 from dynexit.model.rows import Rows
 from dynexit.model.transformer import Transformer
 
 
-class RecordedTransformer:
+class RecordedTransformer(ByParts):
     """As the `Transformer` that it is made of, whose weights it uses where they are.
 
     A pass runs at the next larger recorded number of rows, so that a row's sums may have another
@@ -118,5 +119,5 @@ class RecordedTransformer:
     def draft(
         self, cache: Cache, start: int, token: int, rule: DraftingRule, states: bool
     ) -> Drafted:
-        """See `DraftsAlone`."""
+        """See `interface.Model`."""
         return draft(self, cache, start, token, rule, states)

@@ -30,6 +30,7 @@ from dynexit.model.native.binding import (
 from dynexit.model.native.cache import NativeCache
 from dynexit.model.native.rows import Angles, NativeRows
 from dynexit.model.native.workspace import ROWS, Workspace
+from dynexit.model.parts import ByParts
 from dynexit.model.readings import Readings
 from dynexit.model.rope import RotaryTable
 from dynexit.model.stored import Blocks
@@ -45,7 +46,7 @@ MATRICES = {matrix.name.lower(): matrix for matrix in Matrix}
 VECTORS = {vector.name.lower(): vector for vector in Vector}
 
 
-class NativeTransformer(Uncopied):
+class NativeTransformer(ByParts, Uncopied):
     """As `Transformer`, for weights that do not change: packed once, held once.
 
     Hidden states and logits are fp32 whatever the weights' dtype. A row's results never depend on
@@ -62,7 +63,8 @@ class NativeTransformer(Uncopied):
     device = torch.device("cpu")
     devices: Sequence[torch.device] = (device,)
     rows_independent = True
-    branching = True
+    kept_layers = 0
+    draft_copy: "NativeTransformer | None" = None
 
     def __init__(
         self,
@@ -96,7 +98,6 @@ class NativeTransformer(Uncopied):
         self.rotary = RotaryTable(config.rope, config.head_dim)
         self._angles = Angles.of(torch.empty(0), torch.empty(0))
         self.spare: list[Workspace] = []  # of sequences that have ended
-        self.draft_copy: NativeTransformer | None = None  # of the first layers, in int8
         self._embedding: Tensor | None = None  # of an untied head; the library reads it
         self._original: tuple[Any, ...] = ()  # what a copy reads of its original
 
@@ -111,11 +112,7 @@ class NativeTransformer(Uncopied):
         return native
 
     def copy_for_drafts(self, layers: int, tokens: int) -> "NativeTransformer":
-        """The first layers and the first tokens of the head in int8, kept.
-
-        One that holds less is replaced; one that holds more is returned. It works on this model's
-        caches and embeddings.
-        """
+        """See `interface.Model`."""
         kept = self.draft_copy
         if kept is not None:
             layers, tokens = max(layers, kept.kept_layers), max(tokens, kept.kept_tokens)
@@ -267,7 +264,7 @@ class NativeTransformer(Uncopied):
     def draft(
         self, cache: Cache, start: int, token: int, rule: DraftingRule, states: bool
     ) -> Drafted:
-        """See `DraftsAlone`. Its states are there until the cache's next draft or verification."""
+        """See `interface.Model`. States are there until the cache's next draft or verification."""
         held, rows = cast(NativeCache, cache), rule.nodes + 1
         work = held.workspace(rows)
         angles = self.angles(start + 1 + min(rule.depth, rule.nodes))
@@ -287,7 +284,7 @@ class NativeTransformer(Uncopied):
         return Drafted(work.states[count], None if left is None else left[:count], lambda: told)
 
     def verify(self, given: list[int] | Tensor, span: Span, start: int, stop: int) -> Readings:
-        """See `VerifiesAlone`."""
+        """See `interface.Model`."""
         held, rows = cast(NativeCache, span.cache), span.length
         work, angles = held.workspace(rows), self.angles(span.stop)
         tokens, address = None, work.address

@@ -1,0 +1,100 @@
+"""What every model can do by its parts: draft and verify in one call. A runtime that has something
+faster overrides it.
+
+Not responsible for sampling, nor for passes that several texts share: decoding asks for the parts
+one by one where these matter.
+"""
+
+import torch
+from torch import Tensor
+
+from dynexit.errors import DynexitError
+from dynexit.model.drafting import Drafted
+from dynexit.model.drafting_rule import Child, DraftingRule, Growth
+from dynexit.model.interface import Cache, Model, Span
+from dynexit.model.readings import Readings, numbers_of
+
+
+class ByParts:
+    """See `interface.Model`."""
+
+    branching = True
+
+    @property
+    def kept_layers(self: Model) -> int:
+        """See `interface.Model`."""
+        return self.config.num_layers
+
+    @property
+    def draft_copy(self) -> Model | None:
+        """See `interface.Model`."""
+        return None
+
+    def verify(
+        self: Model, given: list[int] | Tensor, span: Span, start: int, stop: int
+    ) -> Tensor | Readings:
+        """See `interface.Model`."""
+        hidden = given if isinstance(given, Tensor) else self.embed(given)
+        return self.read(self.run_layers(hidden, self.rows([span]), start, stop))
+
+    @torch.inference_mode()
+    def draft(
+        self: Model, cache: Cache, start: int, token: int, rule: DraftingRule, states: bool
+    ) -> Drafted:
+        """See `interface.Model`."""
+        growth = Growth(rule)
+        rows: list[Tensor] = []
+        left: list[Tensor] = []
+        while rule.finish or not growth.over:
+            taken: list[Tensor] | None = [] if states else None
+            hidden = self.embed(tokens_of(growth, token))
+            placed = self.rows([span_of(growth, rule, cache, start)])
+            hidden = self.run_layers(hidden, placed, 0, rule.exit_layer, taken)
+            rows.append(hidden)
+            left += [torch.stack(taken, 1)] if taken else []
+            if growth.over or not growth.grow(_children(self, growth, hidden, rule)):
+                break
+        return Drafted(torch.cat(rows), torch.cat(left) if left else None, lambda: growth.nodes)
+
+    def copy_for_drafts(self, layers: int, tokens: int) -> Model:
+        """See `interface.Model`."""
+        raise DynexitError("drafts in int8 need the native runtime: leave out int8=true.")
+
+
+def tokens_of(growth: Growth, newest: int) -> list[int]:
+    """Those of the rows of a draft's last level; of row 0, `newest`."""
+    return [growth.nodes.tokens[row - 1] if row else newest for row in growth.fresh]
+
+
+def span_of(growth: Growth, rule: DraftingRule, cache: Cache, start: int) -> Span:
+    """The rows of a draft's last level; its row 0 stands at `start`."""
+    fresh = growth.fresh
+    if rule.ranks == 1:
+        return Span(cache, start + fresh.start, 1)
+    return Span(cache, start, len(fresh), growth.nodes.parents, rule.slot(start), fresh.start)
+
+
+def open_of(growth: Growth, hidden: Tensor) -> Tensor:
+    """Of the states [n, D] of the last level's rows, those of rows that may have children."""
+    rows = [row - growth.fresh.start for row in growth.open]
+    return hidden if len(rows) == len(hidden) else hidden[rows]
+
+
+def _children(model: Model, growth: Growth, hidden: Tensor, rule: DraftingRule) -> list[Child]:
+    """The most likely tokens after the open rows: candidates of the next level."""
+    hidden = open_of(growth, hidden)
+    if rule.ranks == 1:
+        found = model.read(hidden, rule.limit)
+        if isinstance(found, Tensor):
+            found = Readings.of(numbers_of(found).numpy())
+        sure = float(found.confidence[0])
+        return [Child(growth.open[0], 0, int(found.tokens[0]), sure, sure)]
+    logits = model.unembed(hidden, rule.limit)
+    best, tokens = logits.topk(min(rule.ranks, logits.shape[-1]))  # of what is no number, any
+    likely = (best - logits.logsumexp(-1, keepdim=True)).exp().tolist()
+    return [
+        Child(row, rank, token, chance, chances[0])
+        for row, chances, chosen in zip(growth.open, likely, tokens.tolist(), strict=True)
+        for rank, (chance, token) in enumerate(zip(chances, chosen, strict=True))
+        if chance != 0
+    ]
