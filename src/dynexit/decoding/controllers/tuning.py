@@ -27,9 +27,7 @@ class Tuning:
     candidates: int = 8  # exits at most; chosen, not measured
     waiting: float = 0.3  # tokens that a draft must add where others wait; chosen, not measured
     hope: float = 1.3  # of plain decoding's pace: the pace at first; chosen, not measured
-    drift: float = (
-        4.0  # rounds: how long drafts count as late as verification; chosen, not measured
-    )
+    drift: float = 4.0  # rounds: drafts count as late as verification is; chosen, not measured
 
 
 TUNING = Tuning()
