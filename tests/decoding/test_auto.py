@@ -16,8 +16,9 @@ from tiny import (
 
 from dynexit import DynexitError, LanguageModel, Sampling
 from dynexit.costs.table import Costs
-from dynexit.decoding.controllers.auto import ANALYSED, ENOUGH, FIRST, HOPE, LOOKS, Auto
+from dynexit.decoding.controllers.auto import Auto
 from dynexit.decoding.controllers.estimates import ExitEstimates
+from dynexit.decoding.controllers.tuning import TUNING
 from dynexit.decoding.records import Draft, Judged, Offer, Round, ShadowTokens
 from dynexit.methods import make_controller
 
@@ -121,7 +122,7 @@ def test_exits_that_do_not_pay_by_a_sample_wait_for_the_text_to_speak_for_them()
             shape = len(plan.shadow), 1
             shadow = ShadowTokens(np.ones(shape, bool), np.full(shape, 0.95), plan.shadow)
         controller.observe(Round(plan, 0, 0, 1, shadow=shadow, verify_seconds=20.6))
-    assert number == ANALYSED // 2  # rounds, after which the others are looked at
+    assert number == TUNING.compare  # rounds, after which the others are looked at
 
 
 def test_exits_that_always_agree_are_used():
@@ -146,9 +147,11 @@ def test_in_company_drafts_must_pay_for_rows_that_are_no_longer_free():
     lengths = []
     for batch_size in (1, 16, 1):
         controller.share(batch_size)
-        pace = controller._pace.rate
+        pace = controller._prices.pace.rate
         lengths.append(controller.plan().speculation_length)
-        assert pace * controller._plain() == pytest.approx(HOPE)  # it follows the costs
+        assert pace * controller._prices.plain() == pytest.approx(
+            TUNING.hope
+        )  # it follows the costs
     assert lengths[0] == lengths[2] > 0 == lengths[1]
 
 
@@ -159,7 +162,7 @@ def test_others_do_not_wait_for_an_analysis():
     for batch_size in (1, 2):
         controller.share(batch_size)
         plans = []
-        for _ in range(ANALYSED):
+        for _ in range(2 * TUNING.compare):
             plans.append(controller.plan())
             controller.observe(Round(plans[-1], 0, 0, 1))
         analysed.append(sum(bool(plan.shadow) for plan in plans))
@@ -174,7 +177,7 @@ def test_offers_are_judged_whether_used_or_not():
     for _ in range(40):
         controller.observe(Round(controller.plan(), 0, 0, 1, offer=Judged(offer.match, 0, 1)))
     controller.consider(offer)
-    assert next(controller._found.chances(3, 1)) < 0.2
+    assert next(controller._estimates.offers.chances(3, 1)) < 0.2
 
 
 @pytest.mark.parametrize("keeps", [True, False])
@@ -185,7 +188,7 @@ def test_a_session_keeps_what_it_learned(keeps):
 
     def seen():
         """Offers are judged whether used or not, however fast the machine is."""
-        return sum(learner._found._seen)
+        return sum(learner._estimates.offers._seen)
 
     plain, usual = new_tokens(lm.model, PROMPT, max_new_tokens=160), seen()
     known = usual
@@ -201,7 +204,7 @@ def exits_of(controller):
     """Exit layers of the first rounds of 20 layers, whose drafts are accepted."""
     controller.start(20)
     layers = []
-    for _ in range(2 * FIRST):
+    for _ in range(2 * TUNING.first_lesson):
         plan = controller.plan()
         layers.append(plan.exit_layer)
         drafted = min(plan.speculation_length, 1)
@@ -214,7 +217,7 @@ def exits_of(controller):
 def test_first_drafts_are_shallow():
     controller = Auto(lookup=False)
     controller.costs = CHEAP_DRAFTS
-    assert exits_of(controller) == [3] * FIRST + [5] * FIRST
+    assert exits_of(controller) == [3] * TUNING.first_lesson + [5] * TUNING.first_lesson
 
 
 def sample(depth, good_from):
@@ -229,8 +232,9 @@ def sample(depth, good_from):
 def test_an_exit_whose_sample_is_useless_gives_way_to_one_that_is_not(good_from):
     controller = Auto(lookup=False)
     controller.sample = sample(20, good_from)
-    expected = {1: [3] * FIRST + [5] * FIRST, 7: [7] * 2 * FIRST, 20: [0] * 2 * FIRST}
-    assert exits_of(controller) == expected[good_from]
+    first, then = {1: (3, 5), 7: (7, 7), 20: (0, 0)}[good_from]
+    expected = [first] * TUNING.first_lesson + [then] * TUNING.first_lesson
+    assert exits_of(controller) == expected
 
 
 @pytest.mark.parametrize("positions", [1, 3, 6])
@@ -239,7 +243,7 @@ def test_others_are_analysed_until_they_are_known(positions):
     controller.costs = DEAR_DRAFTS
     controller.start(20)
     analysed = []
-    for number in range(3 * ANALYSED):
+    for number in range(6 * TUNING.compare):
         plan = controller.plan()
         shadow = None
         if plan.shadow:
@@ -247,8 +251,9 @@ def test_others_are_analysed_until_they_are_known(positions):
             shape = len(plan.shadow), positions
             shadow = ShadowTokens(np.ones(shape, bool), np.ones(shape, np.float32), plan.shadow)
         controller.observe(Round(plan, 0, 0, 1, shadow=shadow))
-    once = [ANALYSED // 2 - LOOKS + turn for turn in range(-(-ENOUGH // positions))]
-    assert analysed == [again * ANALYSED + number for again in range(3) for number in once]
+    turns = range(-(-TUNING.enough // positions))
+    once = [TUNING.compare - TUNING.looks + turn for turn in turns]
+    assert analysed == [2 * again * TUNING.compare + at for again in range(3) for at in once]
 
 
 def test_a_session_needs_a_method_that_learns():

@@ -10,8 +10,9 @@ from tiny import FAMILIES, Fixed, decode, random_model
 from dynexit import Sampling
 from dynexit.costs.table import Costs
 from dynexit.decoding.acceptance import accept
-from dynexit.decoding.controllers.auto import FIRST, Auto
+from dynexit.decoding.controllers.auto import Auto
 from dynexit.decoding.controllers.estimates import OTHERS, OtherEstimates
+from dynexit.decoding.controllers.tuning import TUNING
 from dynexit.decoding.records import Draft, Plan, Round
 from dynexit.decoding.sampling import Sampler
 from dynexit.model.drafting_rule import Pricing
@@ -165,8 +166,8 @@ def test_auto_branches_where_rows_are_cheap(costs, branches):
     auto = Auto(lookup=False)
     auto.costs = costs
     auto.start(8)
-    auto._rounds = FIRST
-    pricing = auto._with_layer(2, auto._pace.rate).plan.pricing
+    auto._rounds = TUNING.first_lesson
+    pricing = auto._with_layer(2).plan.pricing
     assert (len(pricing.odds) > 1) == branches
     auto.share(2)
-    assert len(auto._with_layer(2, auto._pace.rate).plan.pricing.odds) == 1
+    assert len(auto._with_layer(2).plan.pricing.odds) == 1

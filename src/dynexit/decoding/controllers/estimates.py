@@ -3,17 +3,15 @@
 Numbers in, numbers out; nothing here knows of costs or plans.
 """
 
-from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import InitVar, dataclass, field
 from itertools import accumulate
 from operator import add
-from typing import NamedTuple
 
 import numpy as np
 
-from dynexit.decoding.records import Judged, ShadowTokens
-from dynexit.model.drafting_rule import Pricing
+from dynexit.decoding.controllers.imagining import Chances
+from dynexit.decoding.records import Judged, Round, ShadowTokens
 
 # Before anything is seen: how often a token is accepted whose confidence lies in a tenth of 0 to 1,
 # and a looked-up one after so many matching tokens. Rounded from traces of the bundled model.
@@ -27,8 +25,6 @@ WEIGHT = 8.0  # observations that the above count as
 ELSEWHERE = 0.25  # of a token of another text
 BELIEF = 4.0  # expected tokens that trust in a layer counts as, and in all of them
 SPREAD = 0.5  # tokens that every tenth of confidence begins with, on average
-DRAFTS, DRAWS = 12, 64  # imagined drafts, and confidences of each
-DRAWN = np.random.default_rng(0).random((DRAFTS, DRAWS)).tolist()  # the same for all layers
 
 
 @dataclass
@@ -104,7 +100,7 @@ class ExitEstimates:
         agreed = BELIEF * others + self._agreed[layer]
         return min(agreed / (BELIEF + self._expected[layer]), 1.0)
 
-    def chances(self, layer: int) -> "Chances":
+    def chances(self, layer: int) -> Chances:
         """What the next drafts of a layer will be like."""
         counts = list(map(add, self._seen[layer], self._usual[layer]))
         whole = sum(counts)
@@ -116,61 +112,6 @@ def _mixed(tenths: Sequence[int]) -> list[float]:
     shares = np.bincount(tenths, minlength=len(CONFIDENT)) / len(tenths)
     mixed: list[float] = (SPREAD * (1.0 + len(CONFIDENT) * shares) / 2).tolist()
     return mixed
-
-
-class Imagined(NamedTuple):
-    """Means over imagined drafts: tokens, those accepted, levels."""
-
-    tokens: float
-    accepted: float
-    levels: float
-
-
-class Chances(NamedTuple):
-    """Of a layer's tokens, by tenths of confidence: how often they are accepted, and how many of
-    them lie below each tenth's end.
-    """
-
-    odds: tuple[float, ...]
-    ends: list[float]
-
-    @property
-    def mean(self) -> float:
-        """How often any token is accepted."""
-        return sum(
-            odds * (end - begin)
-            for odds, begin, end in zip(self.odds, [0.0, *self.ends], self.ends, strict=False)
-        )
-
-    def imagine(self, pricing: Pricing) -> Imagined:
-        """Drafts that grow as `model.drafting_rule` says, with confidences as they fell so far."""
-        parts = list(zip(*pricing.odds, strict=True))  # of each tenth, its children's odds
-        last, most = len(parts) - 1, len(pricing.rows)
-        tokens, accepted, levels = 0, 0.0, 0
-        for drawn in DRAWN:
-            draws, chances, count = iter(drawn), [1.0], 0
-            for floor in (*pricing.levels, 0.0):
-                levels += 1
-                children = sorted(
-                    (
-                        chance * odds
-                        for chance, draw in zip(chances, draws, strict=False)
-                        for odds in parts[min(bisect(self.ends, draw), last)]
-                    ),
-                    reverse=True,
-                )
-                chances = []
-                for chance in children:
-                    if count == most or chance < pricing.rows[count]:
-                        break
-                    chances.append(chance)
-                    count += 1
-                total = sum(chances)
-                accepted += total
-                if total <= floor:
-                    break
-            tokens += count
-        return Imagined(tokens / DRAFTS, accepted / DRAFTS, levels / DRAFTS)
 
 
 def tenth(confidence: float) -> int:
@@ -227,49 +168,37 @@ class LookupEstimates:
             yield chance
 
 
-@dataclass
-class Calibration:
-    """How much longer than foreseen something takes now; what has not been seen lately is as
-    `expected`.
+class Estimates:
+    """What a text has said of its exits, of their other choices, and of what it repeats."""
 
-    Attributes:
-        trust: rounds that the expectation counts as.
-    """
+    def __init__(self, layers: tuple[int, ...], sample: ShadowTokens | None) -> None:
+        self.exits = ExitEstimates(layers, sample)
+        self.others, self.offers = OtherEstimates(), LookupEstimates()
 
-    actual: float = 0.0
-    rounds: float = 0.0
-    trust: float = 0.0
-    memory: float = 0.95
+    def learn(self, rounds: Sequence[Round], memory: float) -> None:
+        """From what was drafted, offered and analysed; of exits that were drafted with, `memory`
+        of what was counted before stays.
+        """
+        for layer in {one.plan.exit_layer for one in rounds if one.drafted} - {0}:
+            self.exits.fade(layer, memory)
+        for finished in rounds:
+            if finished.offer is not None:
+                self.offers.observe(finished.offer)
+            if finished.plan.exit_layer:
+                self._observe_draft(finished)
+            if shadow := finished.shadow:
+                for layer, sure, matched in zip(
+                    shadow.layers, shadow.confidence.tolist(), shadow.matched.tolist(), strict=True
+                ):
+                    self.exits.observe(layer, sure, matched)
 
-    def observe(self, actual: float, foreseen: float) -> None:
-        """Count a round; one that was held up by something else counts no more than fourfold."""
-        self.actual += min(actual / foreseen, 4.0 * self.ratio()) if foreseen else 1.0
-        self.rounds += 1.0
-
-    def fade(self) -> None:
-        """A round has passed."""
-        self.actual, self.rounds = self.actual * self.memory, self.rounds * self.memory
-
-    def ratio(self, expected: float = 1.0) -> float:
-        """Actual over foreseen seconds."""
-        counted = self.rounds + self.trust
-        return (self.actual + self.trust * expected) / counted if counted else expected
-
-
-@dataclass
-class Pace:
-    """Tokens per second of the last rounds, each counting a tenth less than the one after it."""
-
-    tokens: float
-    seconds: float
-    memory: float = 0.9
-
-    def observe(self, tokens: int, seconds: float) -> None:
-        """Count a round."""
-        self.tokens = self.tokens * self.memory + tokens
-        self.seconds = self.seconds * self.memory + seconds
-
-    @property
-    def rate(self) -> float:
-        """Tokens per second."""
-        return self.tokens / self.seconds
+    def _observe_draft(self, finished: Round) -> None:
+        """Count tokens of which it is known whether the target would have written them."""
+        confidences, matched = [], []
+        for rank, confidence, accepted in finished.judged():
+            if rank:
+                self.others.observe(rank, confidence, accepted)
+            else:
+                confidences.append(confidence)
+                matched.append(accepted)
+        self.exits.observe(finished.plan.exit_layer, confidences, matched)

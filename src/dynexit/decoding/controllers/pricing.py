@@ -1,0 +1,213 @@
+"""What a round is worth to `auto`: seconds by the table of costs, as rounds correct it.
+
+Not responsible for chances (`estimates.py`), nor for what is played (`auto.py`).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from dynexit.costs.paying import best_promise, copy_price, draft_price, pays
+from dynexit.costs.table import Costs, rising
+from dynexit.decoding.controllers.base import LONGEST
+from dynexit.decoding.controllers.imagining import Chances
+from dynexit.decoding.controllers.tuning import TUNING
+from dynexit.decoding.records import Plan, Round, ShadowTokens
+from dynexit.model.drafting_rule import Pricing
+
+Odds = tuple[float, ...]  # by tenths of confidence
+COPY = "early-exit-int8"  # the drafter that runs a copy of the first layers
+
+
+class Option(NamedTuple):
+    """A round, the tokens that it promises beyond what its time brings at the present pace, and
+    whether a draft's promise is more than luck.
+    """
+
+    worth: float
+    pays: bool
+    plan: Plan
+
+
+class DraftSeconds(NamedTuple):
+    """Of a drafted token, of beginning and ending a draft, of one more row in a level, and of
+    verifying 1, 2, ... rows after it.
+    """
+
+    token: float
+    ends: float
+    beside: float
+    verify: list[float]
+
+
+@lru_cache(maxsize=512)
+def draft_seconds(
+    costs: Costs, depth: int, vocabulary: int | None, drafter: str, layer: int
+) -> DraftSeconds:
+    """By the table: drafting with a layer of `depth` that reads so many tokens of the head."""
+    copied = drafter == COPY
+    price = copy_price(costs, layer) if copied else draft_price(costs, layer, vocabulary)
+    beside = costs.draft_beside(layer, vocabulary)
+    return DraftSeconds(price.token, price.ends, beside, costs.verify(depth - price.reused))
+
+
+@lru_cache(maxsize=64)
+def row_seconds(costs: Costs, depth: int) -> tuple[float, ...]:
+    """Of a draft's rows, from the first on, through all layers; never falling."""
+    through = costs.verify(depth)[1 : TUNING.tokens + 2]
+    return tuple(rising(after - now for now, after in pairwise(through)))
+
+
+@dataclass
+class Calibration:
+    """How much longer than foreseen something takes now; what has not been seen lately is as
+    `expected`.
+
+    Attributes:
+        trust: rounds that the expectation counts as.
+    """
+
+    actual: float = 0.0
+    rounds: float = 0.0
+    trust: float = 0.0
+    memory: float = 0.95
+
+    def observe(self, actual: float, foreseen: float) -> None:
+        """Count a round; one that was held up by something else counts no more than fourfold."""
+        self.actual += min(actual / foreseen, 4.0 * self.ratio()) if foreseen else 1.0
+        self.rounds += 1.0
+
+    def fade(self) -> None:
+        """A round has passed."""
+        self.actual, self.rounds = self.actual * self.memory, self.rounds * self.memory
+
+    def ratio(self, expected: float = 1.0) -> float:
+        """Actual over foreseen seconds."""
+        counted = self.rounds + self.trust
+        return (self.actual + self.trust * expected) / counted if counted else expected
+
+
+@dataclass
+class Pace:
+    """Tokens per second of the last rounds, each counting a tenth less than the one after it."""
+
+    tokens: float
+    seconds: float
+    memory: float = 0.9
+
+    def observe(self, tokens: int, seconds: float) -> None:
+        """Count a round."""
+        self.tokens = self.tokens * self.memory + tokens
+        self.seconds = self.seconds * self.memory + seconds
+
+    @property
+    def rate(self) -> float:
+        """Tokens per second."""
+        return self.tokens / self.seconds
+
+
+class Prices:
+    """Seconds of the parts of a round of one text, and what they are worth at its pace.
+
+    Attributes:
+        pace: tokens per second of the last rounds.
+    """
+
+    def __init__(self, costs: Costs, depth: int, vocabulary: int | None) -> None:
+        self._alone, self._costs, self._depth, self._vocabulary = costs, costs, depth, vocabulary
+        self._drafting, self._verifying = Calibration(trust=TUNING.drift), Calibration()
+        self.pace = Pace(1.0, self.plain() / TUNING.hope)
+
+    def share(self, batch_size: int) -> None:
+        """Costs of passes that so many share, by powers of two; and the pace follows."""
+        costs = self._alone.shared(1 << (batch_size - 1).bit_length())
+        before, self._costs = self._costs.verify(self._depth)[1], costs
+        self.pace.seconds *= costs.verify(self._depth)[1] / before
+
+    def promising(self, sample: ShadowTokens, layers: tuple[int, ...]) -> bool:
+        """Whether what exits said of another text is reason to draft before this text's own is."""
+        rates = dict(zip(sample.layers, sample.matched.mean(axis=1), strict=True))
+        exits = {layer: float(rates[layer]) for layer in layers if layer in rates}
+        return best_promise(self._costs, self._depth, exits, self._vocabulary).pays
+
+    def plain(self) -> float:
+        """Seconds of a plain step."""
+        return self._costs.verify(self._depth)[1] * self._verifying.ratio()
+
+    def rows(self) -> list[float]:
+        """Tokens that the time of verifying 0, 1, 2, ... rows would bring."""
+        price = self.pace.rate * self._verifying.ratio()
+        seconds = self._costs.verify(self._depth)[: TUNING.tokens + 2]
+        return [price * each for each in seconds]
+
+    def draft(self, layer: int, copies: bool, chances: Chances, others: tuple[Odds, ...]) -> Option:
+        """Drafting with a layer as it is, or with its copy where that is worth more.
+
+        Args:
+            others: odds of a token's second and third choice, if drafts may branch.
+        """
+        drafters = "early-exit", *([COPY] if copies and self._costs.copied_layer else [])
+        options = (self._draft(name, layer, chances, others) for name in drafters)
+        return max(options, key=lambda option: option.worth)
+
+    def _draft(
+        self, drafter: str, layer: int, chances: Chances, others: tuple[Odds, ...]
+    ) -> Option:
+        """Every row and every level that is worth its time."""
+        token, ends, beside, verify = self._draft_seconds(drafter, layer)
+        beside = beside if others else 0.0
+        rate, late = self.pace.rate, self._verifying.ratio()
+        slow = self._drafting.ratio(late)
+        through = row_seconds(self._costs, self._depth)
+        rows = [rate * (late * price + slow * beside) for price in through]
+        others = tuple(rank for rank in others if max(rank) >= rows[0])  # no other is ever kept
+        level = rate * (slow * token + late * through[0]) / max(chances.mean, 0.01)
+        pricing = Pricing((chances.odds, *others), tuple(rows), (level,) * TUNING.levels)
+        drafts = chances.imagine(pricing)
+        more = max(drafts.tokens - drafts.levels, 0.0) * beside
+        seconds = slow * (drafts.levels * token + ends + more)
+        seconds += late * float(np.interp(drafts.tokens + 1.0, range(len(verify)), verify))
+        tokens = 1.0 + drafts.accepted
+        plan = Plan(layer, LONGEST, None, drafter, pricing, shadow=())
+        return Option(tokens - rate * seconds, pays(tokens, seconds, self.plain()), plan)
+
+    def _draft_seconds(self, drafter: str, layer: int) -> DraftSeconds:
+        return draft_seconds(self._costs, self._depth, self._vocabulary, drafter, layer)
+
+    def observe(self, finished: Round) -> None:
+        """What a round took."""
+        self.pace.observe(finished.tokens, finished.seconds)
+        if finished.shadow is None:
+            self._calibrate(finished)
+
+    def _calibrate(self, finished: Round) -> None:
+        plan, drafted = finished.plan, finished.drafted
+        self._drafting.fade()
+        self._verifying.fade()
+        verify = self._costs.verify(self._depth)
+        if plan.exit_layer and drafted:
+            token, ends, beside, verify = self._draft_seconds(plan.drafter, plan.exit_layer)
+            depth = finished.depth
+            foreseen = depth * token + ends + (drafted - depth) * beside
+            self._drafting.observe(finished.draft_seconds, foreseen)
+        self._verifying.observe(finished.seconds - finished.draft_seconds, verify[drafted + 1])
+
+
+def looked_up(chances: Iterable[float], rows: list[float]) -> Option:
+    """An offer, up to the token that is not worth its row.
+
+    Args:
+        chances: that all of its first 1, 2, ... tokens are accepted.
+        rows: as `Prices.rows`.
+    """
+    tokens, length = 1.0, 0
+    for chance in chances:
+        if chance < rows[length + 2] - rows[length + 1]:
+            break
+        length, tokens = length + 1, tokens + chance
+    plan = Plan(0, length, drafter="lookup", shadow=())
+    return Option(tokens - rows[length + 1], length > 0, plan)

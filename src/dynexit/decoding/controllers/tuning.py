@@ -1,0 +1,33 @@
+"""What `auto` goes by that is neither a price nor a chance."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The defaults: each with its unit, and where it was measured.
+
+    A run counts that used no text of the benchmark which `auto` is judged by. Where docs/log.md
+    has no such run, a default is chosen, not measured, whatever it did to the benchmark's texts.
+    Random texts showed that counts must fade (2026-11-27), not how fast; those that `waiting` was
+    tried on (2026-11-21) are not named.
+    """
+
+    tokens: int = 24  # tokens of a draft, by an exit or looked up; chosen, not measured
+    levels: int = 16  # levels of a draft that must each be worth it; chosen, not measured
+    first_lesson: int = 8  # rounds before it, which do not branch; chosen, not measured
+    lesson: int = 16  # rounds between two lessons; chosen, not measured
+    first_depth: float = 0.15  # of the layers: exit until the first lesson; chosen, not measured
+    depth: float = 0.25  # of the layers: exit after it; chosen, not measured
+    memory: float = 0.9  # of an exit's counts, at each lesson on it; chosen, not measured
+    compare: int = 64  # rounds between two looks at the other exits; chosen, not measured
+    looks: int = 8  # rounds before every second look that analyse them; chosen, not measured
+    enough: int = 6  # positions after which an exit is known; chosen, not measured
+    loyalty: float = 0.05  # tokens a round that another exit must add; chosen, not measured
+    candidates: int = 8  # exits at most; chosen, not measured
+    waiting: float = 0.3  # tokens that a draft must add where others wait; chosen, not measured
+    hope: float = 1.3  # of plain decoding's pace: the pace at first; chosen, not measured
+    drift: float = 4.0  # rounds: drafts count as late as verification is; chosen, not measured
+
+
+TUNING = Tuning()
