@@ -10,7 +10,7 @@ from dynexit.costs.table import Costs, rough_costs, trimmed_vocabulary
 from dynexit.decoding.predictions import layer_predictions
 from dynexit.decoding.records import ShadowTokens
 from dynexit.decoding.requests import drive
-from dynexit.model.interface import Model
+from dynexit.model.interface import Configured, Model
 from dynexit.model.probe import LayerReadings, read_layers
 
 SAMPLE = (
@@ -49,7 +49,7 @@ def sample_exits(model: Model, ids: Sequence[int]) -> ShadowTokens:
     return ShadowTokens(tokens[:-1] == tokens[-1], confidence[:-1], layers)
 
 
-def why_none_pays(model: Model, sample: ShadowTokens) -> str | None:
+def why_none_pays(model: Configured, sample: ShadowTokens) -> str | None:
     """A sentence on a model of which no exit pays, without an end; None where one does.
 
     By what passes cost here, where that has been measured: measuring takes longer than loading a

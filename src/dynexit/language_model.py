@@ -24,7 +24,7 @@ from dynexit.errors import DynexitError
 from dynexit.methods import DEFAULT_METHOD, UnknownSettingError, make_controller
 from dynexit.model.dtypes import parse_devices
 from dynexit.model.forking import prepare_forks
-from dynexit.model.interface import Model
+from dynexit.model.interface import Configured
 from dynexit.model.loading import load_eos, load_shape
 from dynexit.model.places import BUNDLED, find_checkpoint
 from dynexit.model.runtimes import load_into
@@ -88,7 +88,7 @@ class LanguageModel:
 
     def __init__(
         self,
-        model: Model,
+        model: Configured,
         tokenizer: CheckpointTokenizer | None = None,
         eos: frozenset[int] = frozenset(),
         name: str = "model",
@@ -219,7 +219,7 @@ class LanguageModel:
         given = (self.model, tokens, controller, rule, limits, text, second)
         return Decoding(*given, logprobs, prompt_logprobs)
 
-    def _second(self, other: "LanguageModel") -> Model:
+    def _second(self, other: "LanguageModel") -> Configured:
         """The model that drafts for this one.
 
         Raises:

@@ -86,17 +86,32 @@ class Span(NamedTuple):
         return seen[self.first :]
 
 
+class Shape(Protocol):
+    """What decoding reads of a model's configuration."""
+
+    @property
+    def num_layers(self) -> int:
+        """Decoder layers."""
+
+    @property
+    def max_positions(self) -> int:
+        """Positions that its context holds."""
+
+
 class Model(Protocol):
     """A decoder-only model whose layers run in parts. N rows, D hidden size, V vocabulary.
 
     `parts.ByParts` has what is made of the others: `verify`, `draft`, `copy_for_drafts`.
     """
 
-    config: ModelConfig
     runtime_name: str  # such as "eager", "graphs" or "native, avx512"
     rows_independent: bool  # a row's results are the same to the bit whatever rows are beside it
     branching: bool  # a span may be a tree
     vocabulary_size: int  # tokens: fewer than the head has rows where those are padded
+
+    @property
+    def config(self) -> Shape:
+        """Its shape."""
 
     @property
     def device(self) -> torch.device:
@@ -193,3 +208,11 @@ class Model(Protocol):
         Raises:
             DynexitError: a runtime that cannot.
         """
+
+
+class Configured(Model, Protocol):
+    """A model of a checkpoint: one whose whole configuration is known."""
+
+    @property
+    def config(self) -> ModelConfig:
+        """Its sizes and all that its family says of it."""

@@ -12,7 +12,7 @@ from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig
 from dynexit.model.dtypes import fast_dtype, parse_dtype
 from dynexit.model.graphs import trial
-from dynexit.model.interface import Model
+from dynexit.model.interface import Configured
 from dynexit.model.loading import load_model
 from dynexit.model.names import check_runtime
 from dynexit.model.native.binding import is_fast
@@ -27,7 +27,7 @@ def load_into(
     config: ModelConfig,
     dtype: str | torch.dtype | None,
     devices: Sequence[torch.device],
-) -> Model:
+) -> Configured:
     """A checkpoint's weights in `runtime`; None is native where that is possible, else graphs.
 
     Args:
@@ -67,7 +67,7 @@ def _load_torch(
     config: ModelConfig,
     dtype: torch.dtype,
     devices: Sequence[torch.device],
-) -> Model:
+) -> Configured:
     """In PyTorch, replayed where that is wanted and, for None, possible."""
     reason = trial.obstacle(*devices)
     if runtime == "graphs" and reason:

@@ -8,7 +8,7 @@ has seen. Such a row is never accepted; it only decides when drafting stops.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from torch import Tensor
 
 from dynexit.costs.table import Costs
 from dynexit.errors import DynexitError
-from dynexit.model.config import ModelConfig
 from dynexit.model.drafting import Drafted
 from dynexit.model.drafting_rule import Child, DraftingRule, Growth
 from dynexit.model.interface import Cache, Span
@@ -26,14 +25,6 @@ from dynexit.model.readings import Readings
 from dynexit.replay.trace import TracedText, TraceInfo
 
 TOO_EARLY = "a position was read before the first one that the trace holds."
-
-
-class TraceShape(NamedTuple):
-    """Of a `ModelConfig`, what decoding looks at."""
-
-    num_layers: int
-    max_positions: int
-    vocab_size: int
 
 
 @dataclass
@@ -65,18 +56,19 @@ class TraceModel(ByParts):
     costs: Costs
     seconds: float = 0.0
     drafting: bool = False
-    config: ModelConfig = field(init=False)
     runtime_name: str = "replay"
     rows_independent: bool = True
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.int64
 
     def __post_init__(self) -> None:
-        info = self.info
-        shape = TraceShape(info.num_layers, info.max_positions, info.vocab_size)
-        self.config = cast(ModelConfig, shape)
-        self.vocabulary_size = info.vocab_size
+        self.vocabulary_size = self.info.vocab_size
         self._unembed = cache(self.costs.unembed)
+
+    @property
+    def config(self) -> TraceInfo:
+        """What decoding reads of a shape, a trace tells."""
+        return self.info
 
     @property
     def devices(self) -> tuple[torch.device, ...]:

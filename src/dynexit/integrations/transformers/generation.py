@@ -80,7 +80,7 @@ def generate_hf(
     runtime = runtime_of(model)
     second = None if draft_model is None else _second(draft_model, runtime)
     room = generation_config.max_length - width
-    refuse_tokens(prompts, runtime.config.vocab_size)
+    refuse_tokens(prompts, runtime.vocabulary_size)
     refuse_length(model, max(map(len, prompts)) + room - 1)  # the last token is not read
     rules = samplings(generation_config.do_sample, batch, seed, acceptance)
     rows = []

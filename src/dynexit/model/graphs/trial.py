@@ -11,7 +11,7 @@ from dynexit.model.graphs.drafting import Measures
 from dynexit.model.graphs.pieces import Attend
 from dynexit.model.graphs.recording import CudaRecorder, Recorder
 from dynexit.model.graphs.transformer import RecordedTransformer
-from dynexit.model.interface import Model, Span
+from dynexit.model.interface import Configured, Span
 from dynexit.model.transformer import Transformer
 
 PASSES = (tuple(range(9)), (0,), (1,), (2, 0, 1))  # tokens; one width is replayed with others
@@ -45,7 +45,7 @@ def recorded(
     raise DynexitError(f"the graphs runtime cannot be used: {reason}; use --runtime eager.")
 
 
-def recorded_if_possible(model: Transformer, record: Recorder | None = None) -> Model:
+def recorded_if_possible(model: Transformer, record: Recorder | None = None) -> Configured:
     """`model`, replayed; where this machine cannot, as it is, with a warning."""
     try:
         return recorded(model, record)
