@@ -21,7 +21,7 @@ typedef struct {
 // Outputs of a matrix in blocks of a GGUF type, as a file has them, or of a type of `formats/affine.h`.
 typedef struct {
     const void* rows;
-    int32_t outputs, type;
+    int32_t outputs, type, mapped;
 } dx_blocks;
 
 // Tables [positions, head_dim] of positions from 0 on; the sine's first half is negated.

@@ -109,6 +109,7 @@ struct Codec {
     void (*take)(Place at, int lane, int inputs, float* to);
     Sum sums[kMostQuantisedRows];  // of 1, 2, ... rows
 
+    size_t row_bytes(int count) const { return size_t(count / inputs) * bytes; }  // in a file
     size_t step() const { return words * sizeof(Words) + size_t(rest) * kLanes; }
     size_t strip_bytes(int count) const {
         const size_t vector = sizeof(Words), all = step() * (count / inputs);
@@ -148,9 +149,11 @@ class Quantised {
         const Codec* codec;
     };
 
-    // `output(slot)` for slots in ascending order; all of a group have one codec. Throws std::bad_alloc.
-    template <class At>
-    void pack(int groups, int inputs, At&& output, Arena& arena, int threads) {
+    // `output(slot)` for slots in ascending order; all of a group have one codec. `packed()` after every few
+    // megabytes. Throws std::bad_alloc.
+    template <class At, class Packed>
+    void pack(int groups, int inputs, At&& output, Packed&& packed, Arena& arena, int threads) {
+        constexpr size_t kFew = size_t(1) << 23;
         inputs_ = inputs;
         groups_.resize(groups);
         bytes_ = 0;
@@ -160,10 +163,13 @@ class Quantised {
         }
         memory_ = arena.take(bytes_);
         Pool::lead(threads, [&](Pool& pool) {
-            pool.each(groups, [&](int, int g) {
-                for (int slot = g * kGroup; slot < (g + 1) * kGroup; ++slot)
-                    if (const uint8_t* row = output(slot).row) put(slot, row);
-            });
+            for (int first = 0, last; first < groups; first = last, packed()) {
+                last = within(first, groups, kFew);
+                pool.each(last - first, [&](int, int g) {
+                    for (int slot = (first + g) * kGroup; slot < (first + g + 1) * kGroup; ++slot)
+                        if (const uint8_t* row = output(slot).row) put(slot, row);
+                });
+            }
         });
     }
 
