@@ -79,6 +79,16 @@ void sum_strip(Place at, Rows rows, int inputs, Floats* results) {
     for (int r = 0; r < kRows; ++r) results[r] = sums[r];
 }
 
+// Takes over a row as a file has it.
+template <class Format>
+void put_output(const uint8_t* row, int inputs, Slot to) {
+    for (int i = 0; i < inputs; i += Format::kInputs, row += Format::kBytes) {
+        Format::put(row, to);
+        to.words += kStep<Format>;
+        to.rest += kStep<Format>;
+    }
+}
+
 // The weights of one output of a strip.
 template <class Format>
 void take_output(Place at, int lane, int inputs, float* to) {
@@ -105,7 +115,7 @@ constexpr int kMostQuantisedRows = 4;
 struct Codec {
     using Sum = void (*)(Place, Rows, int inputs, Floats*);
     int type, inputs, bytes, words, rest;  // of a block: inputs, bytes in a file, words and other bytes in a strip
-    void (*put)(const uint8_t* from, Slot to);
+    void (*put)(const uint8_t* row, int inputs, Slot to);
     void (*take)(Place at, int lane, int inputs, float* to);
     Sum sums[kMostQuantisedRows];  // of 1, 2, ... rows
 
@@ -120,7 +130,7 @@ struct Codec {
 template <class Format>
 Codec codec_of() {
     Codec codec{Format::kType, Format::kInputs,     Format::kBytes,      Format::kWords,
-                Format::kRest, Format::put, take_output<Format>, {}};
+                Format::kRest, put_output<Format>, take_output<Format>, {}};
     const auto fill = [&]<int... kRows>(std::integer_sequence<int, kRows...>) {
         ((codec.sums[kRows] = sum_strip<Format, kRows + 1>), ...);
     };
@@ -223,12 +233,7 @@ class Quantised {
     void put(int slot, const uint8_t* row) {
         const Codec& codec = *groups_[slot / kGroup].codec;
         const Place at = strip(slot / kLanes);
-        Slot to{const_cast<char*>(at.words), const_cast<char*>(at.rest), slot % kLanes};
-        for (int i = 0; i < inputs_; i += codec.inputs, row += codec.bytes) {
-            codec.put(row, to);
-            to.words += codec.step();
-            to.rest += codec.step();
-        }
+        codec.put(row, inputs_, {const_cast<char*>(at.words), const_cast<char*>(at.rest), slot % kLanes});
     }
 
     int inputs_ = 0;
