@@ -163,7 +163,8 @@ class Quantised {
     // megabytes. Throws std::bad_alloc.
     template <class At, class Packed>
     void pack(int groups, int inputs, At&& output, Packed&& packed, Arena& arena, int threads) {
-        constexpr size_t kFew = size_t(1) << 23;
+        constexpr size_t kFew = size_t(1) << 24;
+        const int chunks = 2 * threads;  // large ones: threads that first write to one huge page would all clear it
         inputs_ = inputs;
         groups_.resize(groups);
         bytes_ = 0;
@@ -175,8 +176,9 @@ class Quantised {
         Pool::lead(threads, [&](Pool& pool) {
             for (int first = 0, last; first < groups; first = last, packed()) {
                 last = within(first, groups, kFew);
-                pool.each(last - first, [&](int, int g) {
-                    for (int slot = (first + g) * kGroup; slot < (first + g + 1) * kGroup; ++slot)
+                pool.each(chunks, [&](int, int chunk) {
+                    const Share mine = share(last - first, chunk, chunks);
+                    for (int slot = (first + mine.first) * kGroup; slot < (first + mine.last) * kGroup; ++slot)
                         if (const uint8_t* row = output(slot).row) put(slot, row);
                 });
             }
