@@ -71,7 +71,9 @@ CASES = {
         f"claims {HUGE} strings in 'a'",
     ),
     "strings that end too late": (
-        header(entry(b"a", ARRAY, struct.pack("<IQ", STRING, 2) + text(b"b") + text(bytes(999))[:8])),
+        header(
+            entry(b"a", ARRAY, struct.pack("<IQ", STRING, 2) + text(b"b") + text(bytes(999))[:8])
+        ),
         "ends within a string in 'a'",
     ),
     "strings that are cut off": (
