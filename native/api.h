@@ -18,10 +18,11 @@ typedef struct {
     float epsilon;
 } dx_shape;
 
-// Outputs of a matrix in blocks of a GGUF type, as a file has them, or of a type of `formats/affine.h`.
+// Outputs of a matrix in blocks of a GGUF type, as a file has them, or of a type of `formats/affine.h`. Where `mapped` is
+// not 0, `rows` are a file's pages, never written to, which are let go once they are read: other memory would be lost.
 typedef struct {
     const void* rows;
-    int32_t outputs, type;
+    int32_t outputs, type, mapped;
 } dx_blocks;
 
 // Tables [positions, head_dim] of positions from 0 on; the sine's first half is negated.

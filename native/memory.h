@@ -11,6 +11,7 @@
 
 #if defined(__linux__)
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 class Memory {
@@ -79,6 +80,16 @@ class Memory {
     char* at_ = nullptr;
     size_t bytes_ = 0;
 };
+
+// Lets go of a mapped file's pages, all that `bytes` from `at` on touch: whoever reads them again maps them again.
+inline void let_go(const void* at, size_t bytes) {
+#if defined(__linux__)
+    const uintptr_t page = uintptr_t(sysconf(_SC_PAGESIZE)), start = uintptr_t(at) / page * page;
+    madvise(reinterpret_cast<void*>(start), uintptr_t(at) + bytes - start, MADV_DONTNEED);
+#else
+    (void)at, (void)bytes;
+#endif
+}
 
 // Memory for pieces that all go when it does. Small ones share huge pages.
 class Arena {

@@ -95,10 +95,13 @@ struct PackedMatrix : Matrix {
             if (output < 0 || output >= all) return Quantised::Output{nullptr, nullptr};
             for (; output >= parts[p].outputs; ++p) output -= parts[p].outputs;
             const Codec* codec = find_codec(parts[p].type);
-            const size_t row_bytes = size_t(width / codec->inputs) * codec->bytes;
-            return Quantised::Output{static_cast<const uint8_t*>(parts[p].rows) + output * row_bytes, codec};
+            return Quantised::Output{static_cast<const uint8_t*>(parts[p].rows) + output * codec->row_bytes(width), codec};
         };
-        quantised.pack(groups(), width, find, arena, threads);
+        const auto packed = [&] {
+            for (int p = 0; p < count; ++p)
+                if (parts[p].mapped) let_go(parts[p].rows, parts[p].outputs * find_codec(parts[p].type)->row_bytes(width));
+        };
+        quantised.pack(groups(), width, find, packed, arena, threads);
         biases.assign(bias ? padded() : 0, 0.0f);
         this->bias = bias ? biases.data() : nullptr;
         for (int slot = 0; bias && slot < padded(); ++slot)

@@ -79,6 +79,16 @@ void sum_strip(Place at, Rows rows, int inputs, Floats* results) {
     for (int r = 0; r < kRows; ++r) results[r] = sums[r];
 }
 
+// Takes over a row as a file has it.
+template <class Format>
+void put_output(const uint8_t* row, int inputs, Slot to) {
+    for (int i = 0; i < inputs; i += Format::kInputs, row += Format::kBytes) {
+        Format::put(row, to);
+        to.words += kStep<Format>;
+        to.rest += kStep<Format>;
+    }
+}
+
 // The weights of one output of a strip.
 template <class Format>
 void take_output(Place at, int lane, int inputs, float* to) {
@@ -105,10 +115,11 @@ constexpr int kMostQuantisedRows = 4;
 struct Codec {
     using Sum = void (*)(Place, Rows, int inputs, Floats*);
     int type, inputs, bytes, words, rest;  // of a block: inputs, bytes in a file, words and other bytes in a strip
-    void (*put)(const uint8_t* from, Slot to);
+    void (*put)(const uint8_t* row, int inputs, Slot to);
     void (*take)(Place at, int lane, int inputs, float* to);
     Sum sums[kMostQuantisedRows];  // of 1, 2, ... rows
 
+    size_t row_bytes(int count) const { return size_t(count / inputs) * bytes; }  // in a file
     size_t step() const { return words * sizeof(Words) + size_t(rest) * kLanes; }
     size_t strip_bytes(int count) const {
         const size_t vector = sizeof(Words), all = step() * (count / inputs);
@@ -119,7 +130,7 @@ struct Codec {
 template <class Format>
 Codec codec_of() {
     Codec codec{Format::kType, Format::kInputs,     Format::kBytes,      Format::kWords,
-                Format::kRest, Format::put, take_output<Format>, {}};
+                Format::kRest, put_output<Format>, take_output<Format>, {}};
     const auto fill = [&]<int... kRows>(std::integer_sequence<int, kRows...>) {
         ((codec.sums[kRows] = sum_strip<Format, kRows + 1>), ...);
     };
@@ -148,9 +159,12 @@ class Quantised {
         const Codec* codec;
     };
 
-    // `output(slot)` for slots in ascending order; all of a group have one codec. Throws std::bad_alloc.
-    template <class At>
-    void pack(int groups, int inputs, At&& output, Arena& arena, int threads) {
+    // `output(slot)` for slots in ascending order; all of a group have one codec. `packed()` after every few
+    // megabytes. Throws std::bad_alloc.
+    template <class At, class Packed>
+    void pack(int groups, int inputs, At&& output, Packed&& packed, Arena& arena, int threads) {
+        constexpr size_t kFew = size_t(1) << 24;
+        const int chunks = 2 * threads;  // large ones: threads that first write to one huge page would all clear it
         inputs_ = inputs;
         groups_.resize(groups);
         bytes_ = 0;
@@ -160,10 +174,14 @@ class Quantised {
         }
         memory_ = arena.take(bytes_);
         Pool::lead(threads, [&](Pool& pool) {
-            pool.each(groups, [&](int, int g) {
-                for (int slot = g * kGroup; slot < (g + 1) * kGroup; ++slot)
-                    if (const uint8_t* row = output(slot).row) put(slot, row);
-            });
+            for (int first = 0, last; first < groups; first = last, packed()) {
+                last = within(first, groups, kFew);
+                pool.each(chunks, [&](int, int chunk) {
+                    const Share mine = share(last - first, chunk, chunks);
+                    for (int slot = (first + mine.first) * kGroup; slot < (first + mine.last) * kGroup; ++slot)
+                        if (const uint8_t* row = output(slot).row) put(slot, row);
+                });
+            }
         });
     }
 
@@ -217,12 +235,7 @@ class Quantised {
     void put(int slot, const uint8_t* row) {
         const Codec& codec = *groups_[slot / kGroup].codec;
         const Place at = strip(slot / kLanes);
-        Slot to{const_cast<char*>(at.words), const_cast<char*>(at.rest), slot % kLanes};
-        for (int i = 0; i < inputs_; i += codec.inputs, row += codec.bytes) {
-            codec.put(row, to);
-            to.words += codec.step();
-            to.rest += codec.step();
-        }
+        codec.put(row, inputs_, {const_cast<char*>(at.words), const_cast<char*>(at.rest), slot % kLanes});
     }
 
     int inputs_ = 0;

@@ -70,6 +70,16 @@ CASES = {
         header(entry(b"a", ARRAY, struct.pack("<IQ", STRING, HUGE))),
         f"claims {HUGE} strings in 'a'",
     ),
+    "strings that end too late": (
+        header(
+            entry(b"a", ARRAY, struct.pack("<IQ", STRING, 2) + text(b"b") + text(bytes(999))[:8])
+        ),
+        "ends within a string in 'a'",
+    ),
+    "strings that are cut off": (
+        header(entry(b"a", ARRAY, struct.pack("<IQ", STRING, 8) + text(bytes(56))), data=0),
+        "ends within a string in 'a'",
+    ),
     "an array of arrays": (
         header(entry(b"a", ARRAY, struct.pack("<IQ", ARRAY, 1))),
         "'a' is an array of arrays",

@@ -1,6 +1,8 @@
 """Matrices that stay in a GGUF file's blocks: unpacked to the bit, multiplied as int8 rounds."""
 
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import gguf
 import numpy as np
@@ -12,6 +14,7 @@ from native_blocks import check_product, native_of, near
 from tiny_checkpoints import forward, read, refusal, tokens_for
 
 from dynexit.model.gguf.blocks import QUANTISED
+from dynexit.model.gguf.weights import open_weights
 from dynexit.model.interface import Span
 from dynexit.model.loading import load_shape
 from dynexit.model.native.binding import runtimes
@@ -166,3 +169,26 @@ def test_blocks_that_do_not_fit_are_refused(config, kinds, inputs, rows, reason)
     native = NativeTransformer(config, torch.float32, weights="given")
     blocks = [Blocks(np.zeros((rows, 2048), np.uint8), inputs, kind) for kind in kinds]
     assert reason in refusal(lambda: native.pack_blocks("head", blocks))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="says of a mapping what is in memory")
+def test_pages_of_a_file_are_let_go_once_they_are_packed(tmp_path):
+    file = tmp_path / "m.gguf"
+    write_gguf(file, kind=Type.Q8_0, **BROAD)
+    config, weights = load_shape(file), open_weights(file)
+    blocks = weights.blocks("model.layers.0.mlp.down_proj.weight")
+    before = blocks.rows.copy()
+    assert resident(file) >= blocks.rows.nbytes
+    native = NativeTransformer(config, torch.float32, weights="given")
+    native.pack_blocks("layers.0.down", [blocks])
+    assert resident(file) == 0
+    assert np.array_equal(blocks.rows, before)
+
+
+def resident(file):
+    """Bytes of a file's mappings that are in memory."""
+    found, here = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        here = line.endswith(str(file)) if "-" in line.split()[0] else here
+        found += int(line.split()[1]) * 1024 if here and line.startswith("Rss:") else 0
+    return found

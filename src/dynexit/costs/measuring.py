@@ -64,7 +64,7 @@ class _Bench:
         quickest = max(min(self.seconds["one layer"]), 1e-6)
         self.layers = max(1, min(self.depth, int(PASS / quickest)))
         self.small = self.layers == self.depth
-        few, many = max(1, self.depth // 5), max(1, self.depth // 2)
+        few, many = max(1, self.depth // 5), max(1, self.depth - 1)
         self.exits = (few, many) if self.small else (few,)  # no cache holds a larger model's layers
         copy = model.draft_copy
         deep = copied and copy is not None and copy.kept_layers >= few

@@ -11,12 +11,14 @@ import torch
 
 class Blocks(NamedTuple):
     """Outputs of a matrix as the native library takes them: [outputs, bytes of a row], and the
-    type of their blocks, a GGUF type's number or one of `native/formats/affine.h`.
+    type of their blocks, a GGUF type's number or one of `native/formats/affine.h`. `mapped` rows
+    are a file's pages, which stay in memory no longer than they are read.
     """
 
     rows: np.ndarray[tuple[int, int], np.dtype[np.uint8]]
     inputs: int
     type: int
+    mapped: bool = False
 
 
 @dataclass(frozen=True)

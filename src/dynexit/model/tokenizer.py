@@ -33,7 +33,7 @@ class CheckpointTokenizer:
         self.folder = folder
         self.loaded: Any = loaded  # transformers' own object
         with _told(f"the tokenizer in {folder} cannot be used"):
-            if self.size < 1:
+            if not self.backend.get_vocab_size():
                 raise DynexitError(f"the tokenizer in {folder} has no tokens.")
 
     @property

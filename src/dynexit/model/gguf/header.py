@@ -42,6 +42,7 @@ SCALARS = {
     GGUFValueType.INT64: "q",
     GGUFValueType.FLOAT64: "d",
 }
+LENGTH = struct.Struct("<Q")  # of a string
 SMALLEST_ENTRY = 13  # bytes of a key's length, a value's type, and a value
 SMALLEST_TENSOR = 24  # of a name's length, a number of dimensions, a type and an offset
 
@@ -78,7 +79,7 @@ class Tensor:
         """Its rows as they lie in the file, [rows, bytes], mapped."""
         rows = prod(self.shape[:-1])
         shape = (rows, self.row_bytes)
-        return np.memmap(self.file, np.uint8, mode="r", offset=self.offset, shape=shape)
+        return np.memmap(str(self.file), np.uint8, mode="r", offset=self.offset, shape=shape)
 
 
 @dataclass(frozen=True)
@@ -155,13 +156,21 @@ class _Reader:
             raise self._damage(f"metadata {key!r} is an array of arrays")
         if inner is GGUFValueType.STRING:
             self._check_count(count, 8, f"strings in {key!r}")
-            for _ in range(count):
-                self._skip(self._number("Q"), f"a string in {key!r}")
+            self._skip_strings(count, key)
             return Strings(count)
         size = struct.calcsize(SCALARS[inner])
         self._check_count(count, size, f"numbers in {key!r}")
         start = self._skip(count * size, key)
         return np.frombuffer(self._memory[start : self._at], f"<{SCALARS[inner]}")
+
+    def _skip_strings(self, count: int, key: str) -> None:
+        """Go past strings. A vocabulary has 100,000 of them, so a call for each would take long."""
+        at, last, length = self._at, self._size - LENGTH.size, LENGTH.unpack_from
+        for _ in range(count):
+            if at > last:
+                raise self._damage(f"it ends within a string in {key!r}")
+            at += LENGTH.size + length(self._memory, at)[0]
+        self._skip(at - self._at, f"a string in {key!r}")
 
     def _kind(self, key: str) -> GGUFValueType:
         kind = self._number("I")

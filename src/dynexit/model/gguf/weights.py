@@ -77,8 +77,8 @@ class GgufWeights:
         if tensor.type not in QUANTISED:
             return None
         rows, order = tensor.read(), self.row_order(name)
-        rows = rows if order is None else rows[order.numpy()]
-        return Blocks(rows, tensor.shape[1], tensor.type)
+        kept = rows if order is None else rows[order.numpy()]
+        return Blocks(kept, tensor.shape[1], tensor.type, mapped=order is None)
 
     def numbers(self, name: str, dtype: torch.dtype) -> torch.Tensor:
         """See `StoredWeights`. What is not bf16 in the file loses nothing in fp32."""

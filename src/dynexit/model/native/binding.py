@@ -70,7 +70,7 @@ class Shape(Structure):
 class NativeBlocks(Structure):
     """`dx_blocks`."""
 
-    _fields_ = [("rows", pointer), ("outputs", c_int32), ("type", c_int32)]
+    _fields_ = [("rows", pointer), ("outputs", c_int32), ("type", c_int32), ("mapped", c_int32)]
 
 
 class NativeAngles(Structure):

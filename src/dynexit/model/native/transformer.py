@@ -178,7 +178,7 @@ class NativeTransformer(ByParts, Uncopied):
         *at, which = name.split(".")
         tied = which == "embedding" and self.config.tie_embeddings
         parts = (NativeBlocks * len(blocks))(
-            *(NativeBlocks(b.rows.ctypes.data, len(b.rows), b.type) for b in blocks)
+            *(NativeBlocks(b.rows.ctypes.data, len(b.rows), b.type, b.mapped) for b in blocks)
         )
         self._count(Matrix.HEAD if tied else MATRICES[which], sum(b.rows.nbytes for b in blocks))
         self.call(
