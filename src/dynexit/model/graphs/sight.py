@@ -45,8 +45,7 @@ class Sight:
         for span in spans:
             last = first + span.length
             _put_rows(span, rows[first:last])
-            for layer in range(start, stop):
-                caches[layer, :, first:last] = _reserved(span, layer)
+            caches[start:stop, :, first:last] = _reserved(span, start, stop)[:, :, None]
             first = last
         self._whole.copy_(whole, non_blocking=True)
 
@@ -69,9 +68,9 @@ def _put_rows(span: Span, rows: NDArray[np.int64]) -> None:
         row[LISTED : LISTED + len(seen)] = seen
 
 
-def _reserved(span: Span, layer: int) -> NDArray[np.int64]:
-    """[3, 1] for one layer of a span's cache."""
-    beyond = span.parents is not None
-    stop = max(span.places) + 1 if beyond else span.stop
-    found = cast(KVCache, span.cache).reserved(layer, stop, beyond)
-    return np.array(found, np.int64)[:, None]
+def _reserved(span: Span, start: int, stop: int) -> NDArray[np.int64]:
+    """[stop - start, 3] for layers of a span's cache."""
+    cache, beyond = cast(KVCache, span.cache), span.parents is not None
+    room = max(span.places) + 1 if beyond else span.stop
+    found = [cache.reserved(layer, room, beyond) for layer in range(start, stop)]
+    return np.array(found, np.int64).reshape(-1, 3)
