@@ -67,9 +67,12 @@ def both(graphs, plan, eos=frozenset()):
     return draft_of(graphs, plan, eos, 1), draft_of(graphs.eager, plan, eos, 2)
 
 
+@pytest.mark.parametrize("eager", [False, True])
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
-def test_a_draft_is_that_made_token_by_token(graphs, plan):
+def test_a_draft_is_that_made_token_by_token(graphs, plan, eager):
     ours, theirs = both(graphs, plan)
+    if eager:
+        ours = draft_of(graphs.eager, plan, frozenset(), 1)
     assert ours.tokens == theirs.tokens
     assert ours.layer == theirs.layer
     if plan.reads_confidence:

@@ -19,7 +19,7 @@ from dynexit.bench.passes import Limits, Point, Roofline
 from dynexit.environment import environment
 from dynexit.errors import DynexitError
 from dynexit.language_model import LanguageModel
-from dynexit.model.interface import Configured, Span
+from dynexit.model.interface import Configured, Model, Span
 from dynexit.model.native.transformer import NativeTransformer
 
 LARGE = 2**29  # bytes: larger than any cache
@@ -90,7 +90,7 @@ def _limits(model: Configured) -> Limits:
     return Limits(_reading(model, LARGE), _reading(model, own), _arithmetic(model))
 
 
-def _reading(model: Configured, size: int) -> float:
+def _reading(model: Model, size: int) -> float:
     """GB/s of reading about `size` bytes, by whoever reads the weights, in the best of ways."""
     memory = _memory(size // PAGE * PAGE, model.device)
     return memory.nbytes / _seconds(model, _readers(model, memory)) / 1e9
@@ -106,7 +106,7 @@ def _memory(size: int, device: torch.device) -> Tensor:
     return torch.frombuffer(mapped, dtype=torch.float32).fill_(1.0)  # so that every page is there
 
 
-def _readers(model: Configured, memory: Tensor) -> list[Callable[[], object]]:
+def _readers(model: Model, memory: Tensor) -> list[Callable[[], object]]:
     """Ways to read it all: none is the fastest on every machine."""
     if isinstance(model, NativeTransformer):
         return [partial(model.read_memory, memory, *one) for one in product(STREAMS, AHEAD)]
@@ -115,7 +115,7 @@ def _readers(model: Configured, memory: Tensor) -> list[Callable[[], object]]:
     return [memory.sum, memory.amax, lambda: matrix @ row]
 
 
-def _arithmetic(model: Configured) -> float:
+def _arithmetic(model: Model) -> float:
     """GFLOP/s of the best of square products, in what the runtime multiplies in; fp32 counts where
     it is faster.
     """
@@ -125,18 +125,18 @@ def _arithmetic(model: Configured) -> float:
     return max(_product(model, dtype, side) for dtype in dtypes for side in SIDES)
 
 
-def _product(model: Configured, dtype: torch.dtype, side: int) -> float:
+def _product(model: Model, dtype: torch.dtype, side: int) -> float:
     square = torch.ones(side, side, device=model.device, dtype=dtype)
     multiply = torch._int_mm if dtype == torch.int8 else torch.mm
     return 2 * side**3 / _seconds(model, [lambda: multiply(square, square)]) / 1e9
 
 
-def _seconds(model: Configured, actions: Sequence[Callable[[], object]]) -> float:
+def _seconds(model: Model, actions: Sequence[Callable[[], object]]) -> float:
     """The quickest of several, each several times: limits are what the machine can do."""
     return min(_timed(model, action) for _ in range(ATTEMPTS) for action in actions)
 
 
-def _timed(model: Configured, action: Callable[[], object]) -> float:
+def _timed(model: Model, action: Callable[[], object]) -> float:
     _wait(model)
     began = perf_counter()
     action()
@@ -144,12 +144,12 @@ def _timed(model: Configured, action: Callable[[], object]) -> float:
     return perf_counter() - began
 
 
-def _wait(model: Configured) -> None:
+def _wait(model: Model) -> None:
     if model.device.type == "cuda":
         torch.cuda.synchronize(model.device)
 
 
-def _reserve(model: Configured, cache: Any, context: int) -> None:
+def _reserve(model: Model, cache: Any, context: int) -> None:
     """Make a cache hold `context` positions; what they hold does not change what reading costs."""
     rows = model.rows([Span(cache, context - 1, 1)])
     model.run_layers(model.embed([0]), rows, 0, model.config.num_layers)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dynexit.errors import DynexitError
+from dynexit.model.crossing import Parcel
 from dynexit.model.drafting import Drafted
 from dynexit.model.drafting_rule import Child, DraftingRule, Growth
 from dynexit.model.interface import Cache, Model, Span
@@ -86,10 +87,11 @@ def _children(model: Model, growth: Growth, hidden: Tensor, rule: DraftingRule) 
     if rule.ranks == 1:
         found = model.read(hidden, rule.limit)
         if isinstance(found, Tensor):
-            found = Readings.of(numbers_of(found).numpy())
+            found = Readings.of(Parcel(numbers_of(found)).open())
         sure = float(found.confidence[0])
         return [Child(growth.open[0], 0, int(found.tokens[0]), sure, sure)]
     logits = model.unembed(hidden, rule.limit)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     best, tokens = logits.topk(min(rule.ranks, logits.shape[-1]))  # of what is no number, any
     likely = (best - logits.logsumexp(-1, keepdim=True)).exp().tolist()
     return [

@@ -49,13 +49,14 @@ class Rows:
         ]
 
     def on(self, device: torch.device) -> "Rows":
-        """These rows for layers on `device`: angles and masks are copied there once."""
+        """These rows for layers on `device`: angles are copied there once, masks made there."""
         if device == self.cos.device:
             return self
         if device not in self._elsewhere:
             rows = copy(self)
             rows.cos, rows.sin = self.cos.to(device), self.sin.to(device)
-            rows._masks = [_moved(mask, device) for mask in self._masks]
+            rows._like = self._like.new_empty(0, device=device)
+            vars(rows).pop("_masks", None)
             self._elsewhere[device] = rows
         return self._elsewhere[device]
 
@@ -114,12 +115,6 @@ def _causal_mask(span: Span, like: Tensor) -> Tensor | None:
         return None
     unseen = torch.full((span.length, span.stop), -torch.inf, dtype=like.dtype, device=like.device)
     return unseen.triu_(span.start + 1).repeat(cast(KVCache, span.cache).query_group, 1)
-
-
-def _moved(mask: Tensor | _Tree | None, device: torch.device) -> Tensor | _Tree | None:
-    if isinstance(mask, _Tree):
-        return mask._replace(mask=mask.mask.to(device), places=mask.places.to(device))
-    return None if mask is None else mask.to(device)
 
 
 def _attend_span(

@@ -1,7 +1,7 @@
 """What is recorded, for a number of rows: blocks of layers, and the head.
 
-A card waits some 40 us between two recordings, and there are as many exits as layers. So blocks are
-as in a binary tree: layers [0, 6) are [0, 4) and [4, 6), layers [6, 32) are [6, 8), [8, 16) and
+Each recording costs time to launch, and there are as many exits as layers. So blocks are as in a
+binary tree: layers [0, 6) are [0, 4) and [4, 6), layers [6, 32) are [6, 8), [8, 16) and
 [16, 32). An exit needs few, and most of them have been recorded for others.
 """
 
@@ -54,11 +54,11 @@ class Stage:
 
     def __init__(self, config: ModelConfig, width: int, like: Tensor, attend: Attend) -> None:
         def zeros(*shape: int) -> Tensor:
-            return torch.zeros(width, *shape, dtype=like.dtype, device=like.device)
+            return torch.zeros(*shape, dtype=like.dtype, device=like.device)
 
         self.device, self._attend = like.device, attend
-        self.states = zeros(config.num_layers + 1, config.hidden_size).transpose(0, 1).contiguous()
-        self.cos, self.sin = zeros(1, config.head_dim), zeros(1, config.head_dim)
+        self.states = zeros(config.num_layers + 1, width, config.hidden_size)
+        self.cos, self.sin = (zeros(width, 1, config.head_dim) for _ in range(2))
         self.sight = Sight(width, config.num_layers, like.device)
 
     def take(
