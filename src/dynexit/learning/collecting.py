@@ -6,6 +6,7 @@ Not responsible for what is learned of it.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 from zlib import crc32
 
 from dynexit.language_model import LanguageModel
@@ -13,28 +14,37 @@ from dynexit.learning.journal import Journal, Text, packed
 from dynexit.learning.planning import Item, Plan
 from dynexit.learning.prompts import Prompt
 from dynexit.learning.writing import Order, Writer, Written
+from dynexit.plain import Within
+
+Count = Annotated[int, Within(1, 2**40)]
 
 
 @dataclass(frozen=True)
-class Amount:
-    """How much a model writes.
+class Settings:
+    """What `learn` is told.
 
     Attributes:
-        tokens: new ones, of all texts together.
-        longest: new ones of a text, at most.
+        tokens: new ones that the model writes, of all texts together.
+        table_size: bytes of the table, at most.
+        prompts: a file of prompts that come before the built-in ones.
+        judges: a file of prompts whose greedy texts judge the result, and teach nothing.
+        longest: new tokens of a text, at most.
         batch_size: texts that share passes.
     """
 
-    tokens: int = 500_000
-    longest: int = 256
-    batch_size: int = 32
+    tokens: Count = 500_000
+    table_size: Count = 2_000_000
+    prompts: Path | None = None
+    judges: Path | None = None
+    longest: Count = 256
+    batch_size: Annotated[int, Within(1, 1024)] = 32
 
 
 def collect(
     lm: LanguageModel,
     journal: Journal,
     own: list[Prompt],
-    amount: Amount,
+    settings: Settings,
     progress: Callable[[int], None],
 ) -> None:
     """Let a model write until the journal holds enough; `progress` is told of new tokens.
@@ -43,8 +53,8 @@ def collect(
         DynexitError: the journal cannot be written.
     """
     plan = Plan(own, has_chat(lm), journal.texts, _reader(lm))
-    orders = _Orders(lm, iter(plan), journal, amount, progress)
-    writer = Writer(lm.model, lm.eos, amount.batch_size, amount.longest)
+    orders = _Orders(lm, iter(plan), journal, settings, progress)
+    writer = Writer(lm.model, lm.eos, settings.batch_size, settings.longest)
     for written in writer.write(orders.next, orders.count):
         journal.append(_text(written))
 
@@ -67,10 +77,10 @@ class _Orders:
         lm: LanguageModel,
         items: Iterator[Item],
         journal: Journal,
-        amount: Amount,
+        settings: Settings,
         progress: Callable[[int], None],
     ) -> None:
-        self._lm, self._items, self._journal, self._amount = lm, items, journal, amount
+        self._lm, self._items, self._journal, self._settings = lm, items, journal, settings
         self._tokens, self._progress = 0, progress
         self._done = frozenset(journal.texts)
         self.count(sum(len(text.new_tokens) for text in journal.texts.values()))
@@ -82,7 +92,7 @@ class _Orders:
 
     def next(self) -> Order | None:
         """The next text to write; None once there is enough."""
-        while self._tokens < self._amount.tokens:
+        while self._tokens < self._settings.tokens:
             item = next(self._items, None)
             if item is None:
                 return None
@@ -90,7 +100,7 @@ class _Orders:
             if (prompt.family, prompt.number, temperature) in self._done:
                 continue
             ids = self._lm.prompt_tokens(prompt.text, prompt.chat)
-            if len(ids) + self._amount.longest <= self._lm.model.config.max_positions:
+            if len(ids) + self._settings.longest <= self._lm.model.config.max_positions:
                 seed = crc32(f"{prompt.family}/{prompt.number}/{temperature}".encode())
                 return Order(ids, temperature, seed, prompt)
         return None

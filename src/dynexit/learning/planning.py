@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 
 from dynexit.learning.journal import Key, Text
-from dynexit.learning.prompts import OWN, Prompt, families, is_held_out, make_prompt, rewrites
+from dynexit.learning.prompts import Prompt, families, is_held_out, make_prompt, rewrites
 
 GREEDY = 0.0
 WARM = (0.7, 0.8, 0.9, 1.0)  # temperatures of texts that are drawn, in turn
@@ -89,7 +89,7 @@ class Plan:
             if text is None:
                 break
             self._looked_at += 1
-            quoted = key[0] != OWN and not rewrites(key[0]) and key[2] == GREEDY
+            quoted = key[0] in families() and not rewrites(key[0]) and key[2] == GREEDY
             if quoted and (said := self._as_text(text.new_tokens)).strip():
                 self._sources[text.held_out].append(said)
         return self._sources[held_out]

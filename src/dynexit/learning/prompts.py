@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
+from zlib import crc32
 
 import yaml
 
@@ -17,7 +18,7 @@ from dynexit.errors import DynexitError, reason
 from dynexit.plain import parse_json
 
 FILE = Path(__file__).with_name("prompts.yaml")
-OWN = "own"  # the family of a user's prompts
+OWN, JUDGES = "own", "judges"  # the families of a user's prompts: to learn from, or to judge by
 HELD_OUT = 10  # one prompt in so many is never learned from
 PLAIN = 0.25  # share of prompts that a chat model continues as they stand
 SOURCE = 600  # characters of a text that is to be rewritten
@@ -73,8 +74,11 @@ def make_prompt(family: str, number: int, chat: bool, sources: Sequence[str] = (
     return Prompt(family, number, _filled(template, random, source), chat)
 
 
-def read_prompts(file: Path, chat: bool) -> list[Prompt]:
+def read_prompts(file: Path, chat: bool, judges: bool = False) -> list[Prompt]:
     """A user's prompts: one a line, or as objects of JSON with `prompt`.
+
+    Args:
+        judges: all of them are held out.
 
     Raises:
         DynexitError: the file cannot be read, holds none, or a line is no such object.
@@ -84,11 +88,17 @@ def read_prompts(file: Path, chat: bool) -> list[Prompt]:
     except (OSError, UnicodeDecodeError) as error:
         raise DynexitError(f"{file} cannot be read: {reason(error)}.") from error
     told = [(place, line) for place, line in enumerate(lines, 1) if line.strip()]
-    texts = [_own(line, f"{file}, line {place}") for place, line in told]
+    texts = dict.fromkeys(_own(line, f"{file}, line {place}") for place, line in told)
     if not texts:
         raise DynexitError(f"{file} holds no prompts: write one a line.")
-    distinct = dict.fromkeys(texts)
-    return [Prompt(OWN, number, text, chat) for number, text in enumerate(distinct)]
+    family = JUDGES if judges else OWN
+    return [Prompt(family, _number(text, judges), text, chat) for text in texts]
+
+
+def _number(text: str, judges: bool) -> int:
+    """A user's prompt is known by its text, whatever other prompts are beside it."""
+    number = crc32(text.encode())
+    return number * HELD_OUT + HELD_OUT - 1 if judges else number
 
 
 def _own(line: str, where: str) -> str:
