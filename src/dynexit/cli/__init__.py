@@ -93,7 +93,7 @@ for command in (
         train,
         learn,
     ),
-    *(trace, replay, export_custom_generate),
+    *(learn, trace, replay, export_custom_generate),
 ):
     command.register(app)
 

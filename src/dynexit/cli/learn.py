@@ -1,5 +1,6 @@
 """`dynexit learn`: what a model's own text teaches, so that any model drafts well."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -88,18 +89,11 @@ def learn(
         )
         raise typer.Exit(INTERRUPTED) from None
     if as_json:
-        print_json({"folder": str(folder_for(lm, out)), **plain(made.about)})
+        print_json({"folder": str(folder_for(lm, out)), **asdict(made.about)})
         return
     title = f"{len(made.table):,} contexts in {made.table.num_bytes:,} bytes"
     print_table(figures_table(made.about, title))
     notes.print(f"in {folder_for(lm, out)}")
-
-
-def plain(about: "About") -> dict[str, object]:
-    """What was learned, as plain values."""
-    from dataclasses import asdict
-
-    return asdict(about)
 
 
 def figures_table(about: "About", title: str) -> Table:

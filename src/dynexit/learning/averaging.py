@@ -1,5 +1,5 @@
-"""Average next-token probabilities after contexts of one, two and three tokens, and the table of those
-that are worth their bytes.
+"""Average next-token probabilities after contexts of one, two and three tokens, and the table of
+those that are worth their bytes.
 
 A context's average counts every place where it stood once, and the shorter context's average
 `BELIEF` times: what stood there once or twice says little.
@@ -153,15 +153,14 @@ def worth(averages: Sequence[Averages]) -> list[NDArray[np.float64]]:
     return found
 
 
-def table_of(
-    averages: Sequence[Averages], width: int, size: int, vocabulary: int
-) -> SuccessorTable:
+def table_of(averages: Sequence[Averages], size: int, vocabulary: int) -> SuccessorTable:
     """The table of at most `size` bytes whose contexts bring most."""
-    kind = np.uint16 if vocabulary <= 2**16 else np.uint32
+    kind: type = np.uint16 if vocabulary <= 2**16 else np.uint32
+    width = averages[0].tokens.shape[1]
     row = 4 + width * (np.dtype(kind).itemsize + 1)
     keys = np.concatenate([context_keys(level.contexts) for level in averages])
-    tokens = np.concatenate([level.tokens[:, :width] for level in averages])
-    chances = to_bytes(np.concatenate([level.chances[:, :width] for level in averages]))
+    tokens = np.concatenate([level.tokens for level in averages])
+    chances = to_bytes(np.concatenate([level.chances for level in averages]))
     value = np.concatenate(worth(averages))
     value[chances[:, 0] == 0] = 0
     order = np.argsort(-value, kind="stable")[: size // row]

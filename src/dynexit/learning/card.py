@@ -6,18 +6,19 @@ from dynexit.learning.learned import About, Figures
 HEAD = """\
 # What {model} says next
 
-Made by `dynexit learn` ({made_by}) of text that the model itself wrote, for drafts that the model then verifies:
-its output stays what it was. It fits the weights with the fingerprint `{fingerprint}`, and no others.
+Made by `dynexit learn` ({made_by}) of text that the model itself wrote, for drafts that the model
+then verifies: its output stays what it was. It fits the weights with the fingerprint
+`{fingerprint}`, and no others.
 
-- `learned.safetensors`: a table of {contexts} contexts of one to three tokens with up to {width} likely successors each
-  ({bytes} bytes), and the model's {frequent} most frequent tokens.
-- Learned of {tokens} tokens in {texts} texts of up to {longest} new tokens, to built-in prompts{own}{chat}; half of
-  them greedy, half drawn at temperatures of 0.7 to 1.
+- `learned.safetensors`: a table of {contexts} contexts of one to three tokens with up to {width}
+  likely successors each ({bytes} bytes), and the model's {frequent} most frequent tokens.
+- Learned of {tokens} tokens in {texts} texts of up to {longest} new tokens, to built-in
+  prompts{own}{chat}; half of them greedy, half drawn at temperatures of 0.7 to 1.
 
 ## Held-out prompts, greedy texts
 
-How often the table's best token, or one of its best three, is the model's next one; how often the longest known
-context has three, two, one or no tokens, and how often its best token is then right.
+How often the table's best token, or one of its best three, is the model's next one; how often the
+longest known context has three, two, one or no tokens, and how often its best token is then right.
 
 | prompts | tokens | best | best three | three | two | one | none |
 |---|---:|---:|---:|---:|---:|---:|---:|

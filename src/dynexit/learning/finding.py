@@ -1,4 +1,4 @@
-"""Where what was learned of a model lies: where the user says, beside the model, in the cache, or with
+"""Where what was learned of a model lies: where the user says, beside it, in the cache, or with
 dynexit.
 """
 

@@ -1,4 +1,4 @@
-"""The texts that a model has written so far: appended to a file, safe to be killed and continued."""
+"""The texts that a model has written so far: appended to a file, safe to be continued."""
 
 import base64
 import fcntl

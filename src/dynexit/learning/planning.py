@@ -51,12 +51,12 @@ class Plan:
         while going:  # not where nothing is left but to quote texts that will not come
             going = False
             for family in list(turns):
-                prompt = self._next(family, turns[family])
-                if prompt is None:
+                found = self._next(family, turns[family])
+                if found is None:
                     del turns[family]
-                elif prompt.text:
-                    turns[family], going = prompt.number + 1, True
-                    yield from self._answers(prompt)
+                elif found.text:
+                    turns[family], going = found.number + 1, True
+                    yield from self._answers(found)
 
     def _next(self, family: str, start: int) -> Prompt | None:
         """The family's next prompt that is new: None once there are no more, an empty one where

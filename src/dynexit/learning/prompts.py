@@ -1,4 +1,4 @@
-"""What a model is asked, so that it writes: families of templates (`prompts.yaml`), or a user's own.
+"""What a model is asked, so that it writes: by families of templates (`prompts.yaml`), or a user.
 
 Not responsible for chat templates, nor for the order in which prompts come.
 """

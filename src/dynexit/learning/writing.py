@@ -1,7 +1,7 @@
 """A model writes many texts at once: rows of all of them share each pass.
 
-Not responsible for what is written about. A lean loop of its own, since nothing is drafted here, and
-what every position makes likely is read off the logits while they are there.
+Not responsible for what is written about. A lean loop of its own, since nothing is drafted here,
+and what every position makes likely is read off the logits while they are there.
 """
 
 from collections.abc import Callable, Iterator
