@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dynexit import __version__
+from dynexit.environment import environment
 from dynexit.errors import DynexitError
 from dynexit.language_model import LanguageModel
 from dynexit.learning.averaging import WIDTH, average, places_of, table_of
@@ -103,7 +103,7 @@ def _fit(lm: LanguageModel, journal: Journal, folder: Path, settings: Settings) 
         model=Path(lm.name).name,
         fingerprint=_fingerprint(lm),
         vocabulary_size=lm.model.vocabulary_size,
-        made_by=f"dynexit {__version__}",
+        made_by=f"dynexit {environment(lm.model)['dynexit']}",
         recipe=recipe,
         held_out=judge(table, held_out),
         covered=coverage(frequent[:kept].tolist(), held_out),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 
 from dynexit.learning.journal import Key, Text
-from dynexit.learning.prompts import Prompt, families, is_held_out, make_prompt, rewrites
+from dynexit.learning.prompts import Prompt, families, in_turn, is_held_out, make_prompt, rewrites
 
 GREEDY = 0.0
 WARM = (0.7, 0.8, 0.9, 1.0)  # temperatures of texts that are drawn, in turn
@@ -46,26 +46,22 @@ class Plan:
         """Everything that is to be written, what has been written already included."""
         for prompt in self._own:
             yield from self._answers(prompt)
-        turns = dict.fromkeys(families(), 0)
+        turns = dict.fromkeys(in_turn(), 0)
         going = True
         while going:  # not where nothing is left but to quote texts that will not come
             going = False
-            for family in list(turns):
+            for family in in_turn():
                 found = self._next(family, turns[family])
-                if found is None:
-                    del turns[family]
-                elif found.text:
+                if found is not None:
                     turns[family], going = found.number + 1, True
                     yield from self._answers(found)
 
     def _next(self, family: str, start: int) -> Prompt | None:
-        """The family's next prompt that is new: None once there are no more, an empty one where
-        it has nothing yet to quote.
-        """
+        """The family's next prompt that is new; None where there is none, or nothing to quote."""
         for number in range(start, start + TRIES):
             sources = self._quotable(is_held_out(number)) if rewrites(family) else []
             if rewrites(family) and not sources:
-                return Prompt(family, number, "", chat=False)
+                return None
             prompt = make_prompt(family, number, self._chat, sources)
             if prompt.text not in self._seen:
                 self._seen.add(prompt.text)
@@ -84,12 +80,12 @@ class Plan:
         """Texts to quote: greedy ones of prompts that quote nothing. What is held out is quoted by
         what is held out alone.
         """
-        for key in self._asked[self._looked_at : len(self._asked) - NEW]:
-            text = self._finished.get(key)
-            if text is None:
+        while self._looked_at < len(self._asked) - NEW:
+            family, _, temperature = key = self._asked[self._looked_at]
+            if (text := self._finished.get(key)) is None:
                 break
             self._looked_at += 1
-            quoted = key[0] in families() and not rewrites(key[0]) and key[2] == GREEDY
+            quoted = family in families() and not rewrites(family) and temperature == GREEDY
             if quoted and (said := self._as_text(text.new_tokens)).strip():
                 self._sources[text.held_out].append(said)
         return self._sources[held_out]

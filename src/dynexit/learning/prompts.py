@@ -4,7 +4,7 @@ Not responsible for chat templates, nor for the order in which prompts come.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -52,6 +52,13 @@ def is_held_out(number: int) -> bool:
 def families() -> tuple[str, ...]:
     """Names of the built-in ones."""
     return tuple(_book()["families"])
+
+
+def in_turn() -> Iterator[str]:
+    """Families in the order in which they are asked, round after round."""
+    turns = {name: family.get("turns", 1) for name, family in _book()["families"].items()}
+    for turn in range(max(turns.values())):
+        yield from (name for name, most in turns.items() if turn < most)
 
 
 def rewrites(family: str) -> bool:
