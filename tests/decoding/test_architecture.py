@@ -31,8 +31,8 @@ ROOMS = {
     "serve": "serve decoding model language_model methods schema_words errors lifetime",
     "integrations": "integrations preparing decoding model language_model methods errors dynexit",
     "cli": "cli bench serve integrations training learning replay tasks costs decoding model "
-    "agreement comparing language_model methods perplexity plain rates schema_words shapes synth errors "
-    "dynexit",
+    "agreement comparing language_model methods perplexity plain rates schema_words shapes synth "
+    "errors dynexit",
     "errors": "",
     "lifetime": "",
     "rates": "",

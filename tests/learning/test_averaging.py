@@ -1,6 +1,7 @@
 """Averages and tables against dicts that are filled the slow way."""
 
 from collections import defaultdict
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def test_averages_are_those_of_all_places(averages):
 
 
 def test_the_shorter_context_is_the_one_without_the_first_token(averages):
-    for before, level in zip(averages, averages[1:], strict=False):
+    for before, level in pairwise(averages):
         assert (before.contexts[level.shorter] == level.contexts[:, 1:]).all()
 
 
