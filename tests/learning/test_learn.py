@@ -93,6 +93,7 @@ def test_a_users_prompts_come_first_and_judges_teach_nothing(lm, tmp_path):
         ({"tokens": 0}, "learn.tokens is 0: it must be a whole number"),
         ({"table_size": 2.5}, "learn.table_size is 2.5"),
         ({"tokenz": 3}, "unknown 'tokenz'"),
+        ({"families": ("prose", "songs")}, "no family 'songs': there are questions, "),
         ({"longest": 2048}, "context holds 2048 tokens"),
     ],
 )

@@ -36,6 +36,7 @@ def test_some_families_come_more_often():
     order = list(in_turn())
     assert set(order) == set(families())
     assert order.count("instructions") > order.count("translation") == 1
+    assert list(in_turn(["prose", "python"])) == ["prose", "python", "prose"]
 
 
 def test_a_text_that_is_quoted_is_cut_after_a_sentence():
@@ -86,7 +87,7 @@ def test_what_is_held_out_is_quoted_by_what_is_held_out_alone():
 
 def test_a_plan_ends_where_no_new_prompt_can_be_made(monkeypatch):
     few = ("lists", "summaries", "explanations")
-    monkeypatch.setattr("dynexit.learning.planning.in_turn", lambda: few)
+    monkeypatch.setattr("dynexit.learning.planning.in_turn", lambda only: few)
     items = list(Plan([], False, {}, str))
     assert NEW < len(items) < 10_000
     assert {prompt.family for prompt, _ in items} == {"lists", "explanations"}

@@ -40,6 +40,9 @@ def learn(
     judges: Annotated[
         Path | None, typer.Option(help="Likewise, to judge the result by: nothing is learned.")
     ] = None,
+    family: Annotated[
+        list[str] | None, typer.Option(help="Built-in prompts; may repeat [default: all].")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, max=1024, help="Texts at once.")] = 32,
     as_json: AsJson = False,
     *,

@@ -28,6 +28,7 @@ class Settings:
         table_size: bytes of the table, at most.
         prompts: a file of prompts that come before the built-in ones.
         judges: a file of prompts whose greedy texts judge the result, and teach nothing.
+        families: built-in ones, where it is not to be all of them.
         longest: new tokens of a text, at most.
         batch_size: texts that share passes.
     """
@@ -36,6 +37,7 @@ class Settings:
     table_size: Count = 2_000_000
     prompts: Path | None = None
     judges: Path | None = None
+    families: tuple[str, ...] = ()
     longest: Count = 256
     batch_size: Annotated[int, Within(1, 1024)] = 32
 
@@ -52,7 +54,7 @@ def collect(
     Raises:
         DynexitError: the journal cannot be written.
     """
-    plan = Plan(own, has_chat(lm), journal.texts, _reader(lm))
+    plan = Plan(own, has_chat(lm), journal.texts, _reader(lm), settings.families)
     orders = _Orders(lm, iter(plan), journal, settings, progress)
     writer = Writer(lm.model, lm.eos, settings.batch_size, settings.longest)
     for written in writer.write(orders.next, orders.count):

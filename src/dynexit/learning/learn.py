@@ -17,7 +17,7 @@ from dynexit.learning.finding import cached_folder
 from dynexit.learning.journal import Journal
 from dynexit.learning.judging import coverage, frequencies, judge
 from dynexit.learning.learned import FORMAT, FREQUENT, About, Learned, Recipe, write_learned
-from dynexit.learning.prompts import OWN, Prompt, read_prompts
+from dynexit.learning.prompts import OWN, Prompt, in_turn, read_prompts
 from dynexit.model.fingerprint import weights_fingerprint
 from dynexit.plain import build
 
@@ -73,6 +73,7 @@ def _given(settings: Settings, chat: bool) -> list[Prompt]:
 def _check(lm: LanguageModel, settings: Settings) -> None:
     if lm.tokenizer is None or lm.folder is None:
         raise DynexitError("to learn of a model needs its checkpoint, with a tokenizer.")
+    list(in_turn(settings.families))
     if settings.longest >= (context := lm.model.config.max_positions):
         raise DynexitError(
             f"longest is {settings.longest}: the model's context holds {context} tokens, prompt "

@@ -27,6 +27,7 @@ class Plan:
         chat: the model has a chat template.
         finished: the texts that there are; it may grow meanwhile.
         as_text: what tokens say.
+        only: built-in families, where it is not to be all of them.
     """
 
     def __init__(
@@ -35,7 +36,9 @@ class Plan:
         chat: bool,
         finished: Mapping[Key, Text],
         as_text: Callable[[Sequence[int]], str],
+        only: Sequence[str] = (),
     ) -> None:
+        self._families = list(in_turn(only))
         self._own, self._chat, self._finished, self._as_text = own, chat, finished, as_text
         self._seen: set[str] = set()
         self._asked: list[Key] = []
@@ -46,11 +49,11 @@ class Plan:
         """Everything that is to be written, what has been written already included."""
         for prompt in self._own:
             yield from self._answers(prompt)
-        turns = dict.fromkeys(in_turn(), 0)
+        turns = dict.fromkeys(self._families, 0)
         going = True
         while going:  # not where nothing is left but to quote texts that will not come
             going = False
-            for family in in_turn():
+            for family in self._families:
                 found = self._next(family, turns[family])
                 if found is not None:
                     turns[family], going = found.number + 1, True

@@ -54,9 +54,16 @@ def families() -> tuple[str, ...]:
     return tuple(_book()["families"])
 
 
-def in_turn() -> Iterator[str]:
-    """Families in the order in which they are asked, round after round."""
-    turns = {name: family.get("turns", 1) for name, family in _book()["families"].items()}
+def in_turn(only: Sequence[str] = ()) -> Iterator[str]:
+    """Families in the order in which they are asked, round after round: all, or some.
+
+    Raises:
+        DynexitError: there is no such family.
+    """
+    known = _book()["families"]
+    if unknown := [name for name in only if name not in known]:
+        raise DynexitError(f"there is no family {unknown[0]!r}: there are {', '.join(known)}.")
+    turns = {name: known[name].get("turns", 1) for name in only or known}
     for turn in range(max(turns.values())):
         yield from (name for name, most in turns.items() if turn < most)
 
