@@ -377,6 +377,8 @@ def load(
         folder,
         learned,
     )
+    if isinstance(learned, Path):
+        _ = loaded.learned  # where it is damaged, it is told now
     reason = why_none_pays(loaded.model, loaded.sample) if check else None
     if reason is not None:
         warnings.warn(f"{loaded.name}: {reason}. {ADVICE}", stacklevel=2)

@@ -103,6 +103,11 @@ def test_what_cannot_be_done_is_told_before_anything_is_written(lm, tmp_path, se
     assert not (tmp_path / "out").exists()
 
 
+def test_where_no_prompt_fits_the_context_it_ends(lm, tmp_path):
+    with pytest.raises(DynexitError, match="no prompt fits the model's context"):
+        package.learn(lm, tmp_path, longest=2047)
+
+
 def test_a_model_without_a_tokenizer_cannot_write(tmp_path):
     lm = package.load(device="cpu", check=False)
     bare = package.LanguageModel(lm.model, None, lm.eos, lm.name, lm.folder)

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-import dynexit
+import dynexit as package
 from dynexit.decoding.successors import SuccessorTable
 from dynexit.errors import DynexitError
 from dynexit.learning import finding
@@ -122,16 +122,16 @@ def nothing_packaged(tmp_path, monkeypatch):
 def test_it_is_found_by_itself(model, where, monkeypatch, tmp_path):
     monkeypatch.setenv("DYNEXIT_CACHE", str(tmp_path / "cache"))
     fingerprint = weights_fingerprint(model)
-    assert dynexit.load(model, device="cpu", check=False).learned is None
+    assert package.load(model, device="cpu", check=False).learned is None
     places = {
         "beside": model / "learned",
         "cache": tmp_path / "cache" / "learned" / fingerprint,
         "package": tmp_path / "packaged" / "some-name",
     }
     write(places[where], fingerprint)
-    found = dynexit.load(model, device="cpu", check=False).learned
+    found = package.load(model, device="cpu", check=False).learned
     assert (len(found.table), found.frequent) == (2, (7, 3, 5))
-    assert dynexit.load(model, device="cpu", check=False, learned=False).learned is None
+    assert package.load(model, device="cpu", check=False, learned=False).learned is None
 
 
 def test_a_gguf_file_has_a_folder_beside_it(tmp_path):
@@ -142,17 +142,17 @@ def test_a_gguf_file_has_a_folder_beside_it(tmp_path):
 def test_what_a_user_names_must_be_of_this_model(model, tmp_path):
     theirs = write(tmp_path / "theirs", "0" * 16)
     with pytest.raises(DynexitError, match="was learned of a/model, whose weights are not these"):
-        dynexit.load(model, device="cpu", check=False, learned=theirs)
+        package.load(model, device="cpu", check=False, learned=theirs)
     with pytest.raises(DynexitError, match="there is no such file"):
-        dynexit.load(model, device="cpu", check=False, learned=str(tmp_path / "nowhere"))
+        package.load(model, device="cpu", check=False, learned=str(tmp_path / "nowhere"))
     mine = write(tmp_path / "mine", weights_fingerprint(model))
-    assert dynexit.load(model, device="cpu", check=False, learned=mine).learned is not None
+    assert package.load(model, device="cpu", check=False, learned=mine).learned is not None
 
 
 @pytest.mark.usefixtures("nothing_packaged")
 def test_what_lies_beside_another_model_is_left_out_with_a_warning(model):
     write(model / "learned", "0" * 16)
-    lm = dynexit.load(model, device="cpu", check=False)
+    lm = package.load(model, device="cpu", check=False)
     with pytest.warns(UserWarning, match="whose weights are not these.*It is left out"):
         assert lm.learned is None
     with warnings.catch_warnings():
@@ -179,3 +179,22 @@ def test_what_comes_with_the_package_can_be_read():
         assert found.table.num_bytes <= found.about.recipe.table_size
         assert found.about.held_out["all"].best > 0
         assert sum(file.stat().st_size for file in folder.iterdir()) < 4_000_000
+
+
+def test_commands_take_a_folder_or_none(dynexit, model, tmp_path):
+    mine = write(tmp_path / "mine", weights_fingerprint(model))
+    base = ("info", model, "--device", "cpu", "--json")
+    for given, contexts in ((mine, 2), ("none", None)):
+        code, out, _ = dynexit(*base, "--learned", given)
+        told = json.loads(out)["learned"]
+        assert (code, told and told["contexts"]) == (0, contexts)
+    code, out, err = dynexit(*base, "--learned", write(tmp_path / "theirs", "0" * 16))
+    assert (code, out) == (2, "")
+    assert "was learned of a/model" in err
+
+
+def test_a_damaged_folder_that_is_named_is_told_when_loading(model, tmp_path):
+    mine = write(tmp_path / "mine", weights_fingerprint(model))
+    (mine / ARRAYS).write_bytes(b"x")
+    with pytest.raises(DynexitError, match="run `dynexit learn` again"):
+        package.load(model, device="cpu", check=False, learned=mine)

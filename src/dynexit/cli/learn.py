@@ -43,6 +43,7 @@ def learn(
     family: Annotated[
         list[str] | None, typer.Option(help="Built-in prompts; may repeat [default: all].")
     ] = None,
+    longest: Annotated[int, typer.Option(min=1, help="New tokens of a text, at most.")] = 256,
     batch_size: Annotated[int, typer.Option(min=1, max=1024, help="Texts at once.")] = 32,
     as_json: AsJson = False,
     *,
@@ -81,9 +82,11 @@ def learn(
                 *(lm, out, watch),
                 tokens=tokens,
                 table_size=table_size,
+                longest=longest,
                 batch_size=batch_size,
                 prompts=prompts,
                 judges=judges,
+                families=tuple(family or ()),
             )
     except KeyboardInterrupt:
         notes.print(

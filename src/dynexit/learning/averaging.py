@@ -19,7 +19,7 @@ from dynexit.decoding.successors import LONGEST, SuccessorTable, context_keys, t
 from dynexit.learning.journal import Text
 
 WIDTH = 3  # successors of a context
-BELIEF = 1.0  # places that the shorter context's average counts for
+BELIEF = 3.0  # places that the shorter context's average counts for
 SEEN = 0.5  # places by which a context's count exceeds what is expected of as much new text
 TOKEN_BITS = 25
 TOKEN_MASK = (1 << TOKEN_BITS) - 1

@@ -16,6 +16,7 @@ from dynexit.learning.prompts import Prompt
 from dynexit.learning.writing import Order, Writer, Written
 from dynexit.plain import Within
 
+MISFITS = 1000  # prompts in a row that are too long for the context, before none is thought to fit
 Count = Annotated[int, Within(1, 2**40)]
 
 
@@ -94,7 +95,8 @@ class _Orders:
 
     def next(self) -> Order | None:
         """The next text to write; None once there is enough."""
-        while self._tokens < self._settings.tokens:
+        misfits = 0
+        while self._tokens < self._settings.tokens and misfits < MISFITS:
             item = next(self._items, None)
             if item is None:
                 return None
@@ -105,6 +107,7 @@ class _Orders:
             if len(ids) + self._settings.longest <= self._lm.model.config.max_positions:
                 seed = crc32(f"{prompt.family}/{prompt.number}/{temperature}".encode())
                 return Order(ids, temperature, seed, prompt)
+            misfits += 1
         return None
 
 
