@@ -13,6 +13,7 @@ GREEDY = 0.0
 WARM = (0.7, 0.8, 0.9, 1.0)  # temperatures of texts that are drawn, in turn
 TRIES = 20  # numbers in a row that bring no new prompt, before a family has no more
 NEW = 64  # texts in a row that are too new to be quoted: they may still be on their way
+LOST = 2048  # texts in a row after which one that has not come is not waited for: it did not fit
 
 Item = tuple[Prompt, float]  # and a temperature
 
@@ -85,9 +86,12 @@ class Plan:
         """
         while self._looked_at < len(self._asked) - NEW:
             family, _, temperature = key = self._asked[self._looked_at]
-            if (text := self._finished.get(key)) is None:
+            text = self._finished.get(key)
+            if text is None and len(self._asked) - self._looked_at < LOST:
                 break
             self._looked_at += 1
+            if text is None:
+                continue
             quoted = family in families() and not rewrites(family) and temperature == GREEDY
             if quoted and (said := self._as_text(text.new_tokens)).strip():
                 self._sources[text.held_out].append(said)
