@@ -33,7 +33,7 @@ def test_finite_state_returns_to_one_after_a_plain_step_and_anew_for_every_promp
     assert controller.plan().speculation_length == 0
     controller.observe(finished())
     assert controller.plan().speculation_length == 1
-    controller.start(8)
+    started(controller, 8)
     assert controller.plan().speculation_length == 0
 
 
@@ -79,7 +79,7 @@ def test_draft_verify_by_hand():
 def test_draft_verify_starts_anew_for_every_prompt():
     controller = started(DraftVerify())
     controller.observe(finished(4, 0))
-    controller.start(8)
+    started(controller, 8)
     assert controller.plan().threshold == 0.6
     controller.observe(finished(4, 4))
     assert controller.plan().threshold == pytest.approx(0.599)
@@ -90,7 +90,7 @@ def test_draft_verify_carries_gamma_and_rate_over_but_not_the_counts():
     for drafted, accepted in ROUNDS:
         controller.observe(finished(drafted, accepted))
     gammas, rate = recurrence(ROUNDS)
-    controller.start(8)
+    started(controller, 8)
     assert controller.plan().threshold == pytest.approx(gammas[-1])
     gammas, _ = recurrence([(4, 0), (4, 1)], gammas[-1], rate)
     for gamma, (drafted, accepted) in zip(gammas[1:], [(4, 0), (4, 1)], strict=True):
@@ -199,6 +199,6 @@ def test_starting_changes_no_setting():
     for name in methods():
         controller = make_controller(name)
         before = {k: v for k, v in vars(controller).items() if not k.startswith("_")}
-        controller.start(12)
+        started(controller, 12)
         after = {k: v for k, v in vars(controller).items() if k in before}
         assert after == before, name

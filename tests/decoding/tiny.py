@@ -6,13 +6,13 @@ from time import perf_counter
 
 import torch
 
-from dynexit import Chunk, Controller, LanguageModel, Plan, Sampling
-from dynexit.costs.table import Costs
+from dynexit import Chunk, Controller, Facts, LanguageModel, Plan, Sampling
 from dynexit.decoding.controllers import methods
+from dynexit.decoding.costs import Costs
+from dynexit.decoding.job import Job
 from dynexit.decoding.limits import Limits
 from dynexit.decoding.loop import generate
 from dynexit.decoding.sequence import Decoding
-from dynexit.decoding.text import NoText
 from dynexit.methods import make_controller
 from dynexit.model.config import ModelConfig
 from dynexit.model.interface import Span
@@ -205,6 +205,7 @@ def decode(
     sampling: Sampling | None = None,
     second: Transformer | None = None,
     logprobs: int | None = None,
+    costs: Costs = CHEAP_DRAFTS,
     **settings,
 ) -> tuple[Decoding, list[Chunk]]:
     """A finished sequence, whose inside tests may read, and its chunks.
@@ -212,16 +213,15 @@ def decode(
     Methods that go by costs have some, and rounds take what these say.
     """
     limits = Limits(max_new_tokens, model.config.max_positions, eos)
-    controller = make_controller(method, **settings)
-    if controller.reads_costs:
-        controller.costs = CHEAP_DRAFTS
-    rule, text, clock = sampling or Sampling(), NoText(), perf_counter
-    if controller.costs is not None:
-        model = Priced(model, controller.costs)
+    controller, clock = make_controller(method, **settings), perf_counter
+    given = costs if controller.reads_costs else None
+    facts = Facts(model.config.num_layers, given, None, controller.draft_vocabulary)
+    if given is not None:
+        model = Priced(model, costs)
         clock = model.clock
-    tokens = list(prompt)
-    given = rule, limits, text, second, logprobs
-    sequence = Decoding(model, tokens, controller, *given, clock=clock)
+    rule = sampling or Sampling()
+    job = Job(list(prompt), limits, rule, second=second, logprobs=logprobs, clock=clock)
+    sequence = Decoding(model, controller, facts, job)
     return sequence, list(generate(sequence))
 
 

@@ -8,7 +8,7 @@ controller of these drafters, not a method.
 import numpy as np
 from numpy.typing import NDArray
 
-from dynexit.costs.table import Costs
+from dynexit.decoding.costs import Costs
 from dynexit.decoding.lookup import Suffixes
 from dynexit.replay.trace import Trace, TracedText
 

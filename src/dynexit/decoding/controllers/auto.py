@@ -14,11 +14,12 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from dynexit.costs.table import ROUGH
 from dynexit.decoding.controllers.base import Controller, Layer, check_exit_layer
 from dynexit.decoding.controllers.estimates import Estimates
 from dynexit.decoding.controllers.pricing import COPY, Option, Prices, looked_up
 from dynexit.decoding.controllers.tuning import TUNING
+from dynexit.decoding.costs import ROUGH
+from dynexit.decoding.facts import Facts
 from dynexit.decoding.records import Offer, Plan, Round
 
 NO_DRAFT = Plan(0, shadow=())
@@ -61,19 +62,19 @@ class Auto(Controller):
         wanted = self.exits, self.exits and self.int8, self.lookup
         self.drafters = tuple(compress(("early-exit", COPY, "lookup"), wanted))
 
-    def start(self, num_layers: int) -> None:
+    def start(self, facts: Facts) -> None:
         """Forget the last prompt, unless what was learned is carried."""
-        if self.carry and self._started and num_layers == self.num_layers:
+        if self.carry and self._started and facts.num_layers == self.num_layers:
             return
-        super().start(num_layers)
+        super().start(facts)
         self._started = True
         self._layers = self.shadow_layers = self._candidates() if self.exits else ()
         self._layer = self._nearest(TUNING.first_depth)
-        self._prices = Prices(self.costs or ROUGH, num_layers, self.draft_vocabulary)
-        told = None if self.int8 else self.sample  # it says nothing of a copy's price
+        self._prices = Prices(facts.costs or ROUGH, facts.num_layers, facts.draft_vocabulary)
+        told = None if self.int8 else facts.sample  # it says nothing of a copy's price
         promising = told is None or self._prices.promising(told, self._layers)
         self._least = 0 if promising else TUNING.enough
-        self._estimates = Estimates(self._layers, self.sample)
+        self._estimates = Estimates(self._layers, facts.sample)
         self._offer: Offer | None = None
         self._rounds, self._batch_size = 0, 1
         self._unread: list[Round] = []

@@ -1,27 +1,49 @@
 """Where drafts come from: one file each, found by being here.
 
 A file names its drafters in `DRAFTERS`: for each, a function of the second model (None where there
-is none) that returns a `Drafter` for one sequence.
+is none) that returns a `Drafter` for one text.
 """
 
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Protocol
 
+from dynexit.decoding.limits import Limits
 from dynexit.decoding.records import Draft, Offer, Plan, Source
 from dynexit.decoding.requests import Steps
+from dynexit.decoding.sampling import Sampler
 from dynexit.errors import DynexitError
-from dynexit.model.interface import Model
+from dynexit.model.interface import Cache, Model
 
-if TYPE_CHECKING:
-    from dynexit.decoding.sequence import Decoding
+
+class Text(Protocol):
+    """What a drafter sees of the text that it drafts for; `sequence.Decoding` is one.
+
+    Attributes:
+        tokens: the prompt's and the text's.
+        shadowed: layers whose shadow tokens this round brings.
+        draft_vocabulary: tokens of the head that exits read; None is all.
+    """
+
+    model: Model
+    sampler: Sampler
+    limits: Limits
+    cache: Cache
+    tokens: list[int]
+    prompt_length: int
+    shadowed: tuple[int, ...]
+    draft_vocabulary: int | None
+
+    @property
+    def alone(self) -> bool:
+        """Whether nobody could join its passes, so that a draft may be one call."""
 
 
 class Drafter:
     """Proposes tokens after a sequence's newest committed one; leaves its tokens alone. One is made
-    for each sequence. Override what you need.
+    for each text. Override what you need.
 
     Attributes:
         source: what its tokens are called in the text, once accepted.
@@ -33,14 +55,14 @@ class Drafter:
     early: ClassVar[bool] = False
     passes: ClassVar[bool] = False
 
-    def prefill(self, sequence: "Decoding") -> Steps[None]:
+    def prefill(self, text: Text) -> Steps[None]:
         """Read the prompt: the sequence's tokens, which the first new one has not joined yet."""
         yield from ()
 
-    def offer(self, sequence: "Decoding") -> Offer | None:
+    def offer(self, text: Text) -> Offer | None:
         """What it has at hand before the round, if anything: the controller is told."""
 
-    def draft(self, sequence: "Decoding", plan: Plan) -> Steps[Draft]:
+    def draft(self, text: Text, plan: Plan) -> Steps[Draft]:
         """Up to `plan.speculation_length` tokens; none at all makes the round a plain step.
 
         It may write the KV of the target's layers that it runs, past the committed length.

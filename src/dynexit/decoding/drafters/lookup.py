@@ -1,16 +1,11 @@
 """Drafts from the text itself: what followed the longest match of its last tokens."""
 
-from typing import TYPE_CHECKING
-
 import torch
 
-from dynexit.decoding.drafters import Drafter
+from dynexit.decoding.drafters import Drafter, Text
 from dynexit.decoding.lookup import Suffixes
 from dynexit.decoding.records import Draft, Offer, Plan
 from dynexit.decoding.requests import Steps
-
-if TYPE_CHECKING:
-    from dynexit.decoding.sequence import Decoding
 
 MOST = 24  # tokens of an offer
 
@@ -24,12 +19,12 @@ class LookupDrafter(Drafter):
         self._suffixes: Suffixes | None = None
         self._offered: Offer | None = None
 
-    def prefill(self, sequence: "Decoding") -> Steps[None]:
+    def prefill(self, text: Text) -> Steps[None]:
         """Index the prompt."""
-        self._suffixes = Suffixes(sequence.tokens)
+        self._suffixes = Suffixes(text.tokens)
         yield from ()
 
-    def offer(self, sequence: "Decoding") -> Offer | None:
+    def offer(self, text: Text) -> Offer | None:
         """What followed the longest match; None where the last token is new."""
         self._offered = None
         if self._suffixes is not None:
@@ -38,15 +33,15 @@ class LookupDrafter(Drafter):
                 self._offered = Offer(self._suffixes.after(place, MOST), match)
         return self._offered
 
-    def draft(self, sequence: "Decoding", plan: Plan) -> Steps[Draft]:
+    def draft(self, text: Text, plan: Plan) -> Steps[Draft]:
         """The offer's first tokens, and nothing where there is none."""
         yield from ()
         tokens = list(self._offered.tokens[: plan.speculation_length]) if self._offered else []
-        if not sequence.sampler.sampling.speculative:
+        if not text.sampler.sampling.speculative:
             return Draft(tokens)
-        certain = torch.full((len(tokens), sequence.model.vocabulary_size), -torch.inf)
+        certain = torch.full((len(tokens), text.model.vocabulary_size), -torch.inf)
         certain[range(len(tokens)), tokens] = 0.0
-        return Draft(tokens, logits=list(certain.to(sequence.model.device).split(1)))
+        return Draft(tokens, logits=list(certain.to(text.model.device).split(1)))
 
 
 DRAFTERS = {"lookup": lambda second: LookupDrafter()}
