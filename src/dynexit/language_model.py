@@ -20,6 +20,7 @@ from dynexit.decoding.loop import finish, generate
 from dynexit.decoding.records import FinishReason, ShadowTokens, Statistics
 from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.sequence import Chunk, Decoding
+from dynexit.decoding.successors import SuccessorTable
 from dynexit.decoding.text import NoText, TextSink, TextStream
 from dynexit.errors import DynexitError
 from dynexit.methods import DEFAULT_METHOD, UnknownSettingError, make_controller
@@ -97,6 +98,7 @@ class LanguageModel:
     ) -> None:
         self.model, self.tokenizer, self.eos, self.name = model, tokenizer, eos, name
         self.folder = folder
+        self.table: SuccessorTable | None = None
         self._seconds: list[LanguageModel] = []  # found to share our vocabulary
         if tokenizer is not None:
             model.vocabulary_size = min(model.vocabulary_size, tokenizer.size)
@@ -216,7 +218,7 @@ class LanguageModel:
             text = TextStream(self.tokenizer.backend, tokens, stops, min_new_tokens)
         second = None if draft_model is None else self._second(draft_model)
         job = Job(tokens, limits, rule, text, second, logprobs, prompt_logprobs)
-        return open_decoding(self.model, controller, job, self._sample_text)
+        return open_decoding(self.model, controller, job, self._sample_text, self.table)
 
     def _second(self, other: "LanguageModel") -> Configured:
         """The model that drafts for this one.

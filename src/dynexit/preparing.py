@@ -16,6 +16,7 @@ from dynexit.decoding.facts import Facts
 from dynexit.decoding.job import Job
 from dynexit.decoding.records import ShadowTokens
 from dynexit.decoding.sequence import Decoding
+from dynexit.decoding.successors import SuccessorTable
 from dynexit.model.interface import Model
 
 _making = Lock()  # of what a model has one of
@@ -31,11 +32,14 @@ def sample_of(model: Model, text: Text) -> ShadowTokens:
     return _samples[model]
 
 
-def facts_of(controller: Controller, model: Model, text: Text) -> Facts:
+def facts_of(
+    controller: Controller, model: Model, text: Text, table: SuccessorTable | None = None
+) -> Facts:
     """What a controller asks for of the model that it will decode with.
 
     Args:
         text: gives tokens for `sample_of`.
+        table: what the model's own text taught of next tokens.
 
     Raises:
         DynexitError: a copy in int8 of a model that cannot make one.
@@ -47,9 +51,11 @@ def facts_of(controller: Controller, model: Model, text: Text) -> Facts:
         costs = costs_of(model, controller.int8) if controller.reads_costs else None
         sample = sample_of(model, text) if controller.reads_sample else None
     default = tokens if controller.reads_costs else None
-    return Facts(layers, costs, sample, controller.draft_vocabulary or default)
+    return Facts(layers, costs, sample, controller.draft_vocabulary or default, table)
 
 
-def open_decoding(model: Model, controller: Controller, job: Job, text: Text) -> Decoding:
-    """A text of which nothing is decoded yet; `text` and errors as in `facts_of`."""
-    return Decoding(model, controller, facts_of(controller, model, text), job)
+def open_decoding(
+    model: Model, controller: Controller, job: Job, text: Text, table: SuccessorTable | None = None
+) -> Decoding:
+    """A text of which nothing is decoded yet; `text`, `table` and errors as in `facts_of`."""
+    return Decoding(model, controller, facts_of(controller, model, text, table), job)

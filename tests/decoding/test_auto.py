@@ -20,12 +20,14 @@ from dynexit.decoding.controllers.auto import Auto
 from dynexit.decoding.controllers.estimates import ExitEstimates
 from dynexit.decoding.controllers.tuning import TUNING
 from dynexit.decoding.costs import Costs
-from dynexit.decoding.records import Draft, Judged, Offer, Round, ShadowTokens
+from dynexit.decoding.offer import Tree
+from dynexit.decoding.proposers.lookup import Lookup
+from dynexit.decoding.records import Draft, Round, ShadowTokens
 from dynexit.methods import make_controller
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 1, 4]
-PARTS = [dict(zip(("exits", "lookup", "shadow"), on, strict=True))
-         for on in product((True, False), repeat=3)]  # fmt: skip
+PARTS = [dict(zip(("exits", "lookup", "table", "shadow"), on, strict=True))
+         for on in product((True, False), repeat=4)]  # fmt: skip
 
 # A drafted token costs a fifth of a plain step, and a row more of a pass next to nothing.
 DEAR_DRAFTS = Costs((1, 2), (1.0, 1.02), (0.5, 0.51), (0.1, 0.1), 1.0, 0.0, 0.1, 29)
@@ -36,6 +38,13 @@ def begun(costs, num_layers, **known):
     return started(Auto(lookup=False), num_layers, costs=costs, **known)
 
 
+def offered(tokens):
+    """What lookup has at hand after a text."""
+    lookup = Lookup()
+    lookup.begin(tokens)
+    return Tree([lookup], tokens, frozenset(), chain=False)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("parts", PARTS)
 def test_the_text_is_plain_decodings_with_any_of_its_parts(family, parts):
@@ -43,7 +52,9 @@ def test_the_text_is_plain_decodings_with_any_of_its_parts(family, parts):
     plain, _ = decode(model, PROMPT, max_new_tokens=40)
     mine, _ = decode(model, PROMPT, "auto", max_new_tokens=40, **parts)
     assert mine.new_tokens == plain.new_tokens
-    assert any(r.drafted for r in mine.stats.rounds) == (parts["exits"] or parts["lookup"])
+    assert any(r.drafted for r in mine.stats.rounds) == (
+        parts["exits"] or parts["lookup"] or parts["table"]
+    )
 
 
 @pytest.mark.parametrize("parts", PARTS)
@@ -63,7 +74,9 @@ def test_speculative_acceptance_takes_looked_up_tokens():
 
 
 def test_exits_that_never_agree_are_given_up():
-    mine, _ = decode(never_agreeing(), PROMPT, "auto", 140, costs=DEAR_DRAFTS, lookup=False)
+    mine, _ = decode(
+        never_agreeing(), PROMPT, "auto:lookup=false,table=false", 140, costs=DEAR_DRAFTS
+    )
     drafted = [r.drafted for r in mine.stats.rounds]
     assert max(drafted) > 1  # it was sure of them at first
     assert sum(drafted[-30:]) <= 30
@@ -123,10 +136,10 @@ def test_exits_that_always_agree_are_used():
 
 def test_rows_that_cost_as_much_as_passes_leave_plain_steps():
     dear = Costs((1, 2), (1.0, 2.0), (1.0, 2.0), (0.0, 0.0), 1.0, 0.0, 0.0, 29)
-    for costs, length in ((dear, 0), (DEAR_DRAFTS, 2)):
+    for costs, drafts in ((dear, False), (DEAR_DRAFTS, True)):
         controller = started(Auto(), 5, costs=costs)
-        controller.consider(Offer([7, 8], match=8))
-        assert controller.plan().speculation_length == length
+        controller.consider(offered([7, 8] * 8))
+        assert bool(controller.plan().speculation_length) == drafts
 
 
 def test_in_company_drafts_must_pay_for_rows_that_are_no_longer_free():
@@ -158,11 +171,10 @@ def test_others_do_not_wait_for_an_analysis():
 
 def test_offers_are_judged_whether_used_or_not():
     controller = started(Auto(), 5, costs=CHEAP_DRAFTS)
-    offer = Offer([7] * 12, match=3)
-    for _ in range(40):
-        controller.observe(Round(controller.plan(), 0, 0, 1, offer=Judged(offer.match, 0, 1)))
-    controller.consider(offer)
-    assert next(controller._estimates.offers.chances(3, 1)) < 0.2
+    for _ in range(48):
+        controller.consider(offer := offered([7, 8, 9] * 2))
+        controller.observe(Round(controller.plan(), 0, 0, 1, offer=offer.judge([6])))
+    assert controller._estimates.offers(offer.priors).odds[2] < 0.2
 
 
 @pytest.mark.parametrize("keeps", [True, False])
@@ -173,7 +185,7 @@ def test_a_session_keeps_what_it_learned(keeps):
 
     def seen():
         """Offers are judged whether used or not, however fast the machine is."""
-        return sum(learner._estimates.offers._seen)
+        return sum(learner._estimates.offers(Lookup.priors)._seen)
 
     plain, usual = new_tokens(lm.model, PROMPT, max_new_tokens=160), seen()
     known = usual

@@ -12,7 +12,7 @@ from dynexit.decoding.controllers.draft_verify import DraftVerify
 from dynexit.decoding.controllers.finite_state import FiniteState
 from dynexit.decoding.controllers.layerskip import LayerSkip
 from dynexit.decoding.records import PLAIN_STEP
-from dynexit.methods import make_controller
+from dynexit.methods import make_controller, settings_of
 
 # Finite state
 
@@ -125,7 +125,7 @@ def test_the_exit_layer_is_a_quarter_of_the_depth_unless_set(num_layers, exit_la
     assert started(make_controller("early-exit"), num_layers).target_layer() == exit_layer
 
 
-WITH_EXIT = [n for n in methods() if "exit_layer" in vars(make_controller(n))]
+WITH_EXIT = [n for n, factory in methods().items() if "exit_layer" in settings_of(factory)]
 WITH_LENGTH = [n for n in methods() if "speculation_length" in vars(make_controller(n))]
 
 
@@ -187,9 +187,10 @@ def test_a_length_that_counts_up_ends_at_the_longest_draft():
     assert lengths == [64, 64, 64]
 
 
-@pytest.mark.parametrize(
-    "method", [n for n in methods() if n not in ("vanilla", "two-model", "auto")]
-)
+RUN_WITHOUT_EXITS = "vanilla", "two-model", "auto", "lookup", "table"
+
+
+@pytest.mark.parametrize("method", [n for n in methods() if n not in RUN_WITHOUT_EXITS])
 def test_a_model_of_one_layer_has_no_early_exit(method):
     with pytest.raises(DynexitError, match=r"one layer|min_layer"):
         started(make_controller(method), 1)

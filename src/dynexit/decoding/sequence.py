@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dynexit.decoding.acceptance import accept
 from dynexit.decoding.controllers.base import Controller
-from dynexit.decoding.drafters import Drafter, make_drafters
+from dynexit.decoding.drafters import Drafter, Given, make_drafters
 from dynexit.decoding.facts import Facts
 from dynexit.decoding.job import Job
 from dynexit.decoding.laps import Laps
@@ -20,7 +20,6 @@ from dynexit.decoding.logprobs import TokenLogprobs, following_logprobs, token_l
 from dynexit.decoding.records import (
     Draft,
     FinishReason,
-    Judged,
     Offer,
     Plan,
     Round,
@@ -77,7 +76,9 @@ class Decoding:
         self.prompt_length = len(job.prompt)
         self.cache = model.new_cache()
         self.sampler = Sampler(job.sampling, self.tokens, *self.limits.forbidden)
-        self.drafters = make_drafters(controller.drafters, job.second)
+        self.drafters = make_drafters(
+            controller.drafters, Given(controller.proposers, facts, job.second)
+        )
         self.finish_reason: FinishReason | None = None
         self.stats = Statistics(self.depth)
         self.chunks: list[Chunk] = []
@@ -130,7 +131,7 @@ class Decoding:
             self.controller.observe_prompt((yield from self._prompt_shadow(states)))
         for drafter in self.drafters.values():
             yield from drafter.prefill(self)
-        chunks = self._commit([], token, "target", logits)
+        chunks = self._commit([], token, ["target"], logits)
         self.stats.prefill_seconds = self._job.clock() - began
         return chunks
 
@@ -166,8 +167,8 @@ class Decoding:
         stays, before = [draft.tokens[row - 1] for row in verdict.path], len(self.tokens)
         if draft.parents is not None:
             logits = self._bring_home(draft, logits, verdict)
-        origin = self._drafter(plan).source if stays else "accepted"
-        chunks = self._commit(stays, verdict.token, verdict.source, logits, origin)
+        origins = [draft.source_of(row) for row in verdict.path]
+        chunks = self._commit(stays, verdict.token, [*origins, verdict.source], logits)
         finished = Round(
             plan=plan,
             drafted=verdict.drafted,
@@ -176,7 +177,7 @@ class Decoding:
             draft=draft.bare(),
             path=verdict.path,
             shadow=shadow,
-            offer=_judge(offer, [*stays, verdict.token]),
+            offer=offer.judge([*stays, verdict.token]) if offer else (),
             draft_seconds=draft_seconds,
             verify_seconds=verify_seconds,
             control_seconds=control_seconds,
@@ -304,13 +305,11 @@ class Decoding:
         self,
         accepted: list[int],
         token: int,
-        source: Source,
+        sources: list[Source],
         logits: Tensor | Readings,
-        drafted: Source = "accepted",
     ) -> list[Chunk]:
         """Append tokens until the text ends; roll the cache back to what stays."""
         tokens, chunks = [*accepted, token], []
-        sources: list[Source] = [*[drafted] * len(accepted), source]
         said = self._said_of(tokens, logits)
         for new, origin, logprobs in zip(tokens, sources, said, strict=True):
             self.finish_reason = "stop" if new in self.limits.eos else None
@@ -323,7 +322,7 @@ class Decoding:
             if self.finish_reason:
                 break
         if self.finish_reason and (rest := self.text.flush()):
-            chunks.append(Chunk(rest, [], source))
+            chunks.append(Chunk(rest, [], sources[-1]))
         self.cache.length = len(self.tokens) - 1
         self.chunks += chunks
         return chunks
@@ -349,17 +348,6 @@ def _layers_read(controller: Controller, depth: int) -> tuple[int, ...]:
         return ()
     layers = controller.shadow_layers
     return tuple(range(1, depth)) if layers is None else layers
-
-
-def _judge(offer: Offer | None, text: list[int]) -> Judged | None:
-    """What became of an offer that the text could have gone on with."""
-    if offer is None:
-        return None
-    seen = min(len(offer.tokens), len(text))
-    agreed = 0
-    while agreed < seen and offer.tokens[agreed] == text[agreed]:
-        agreed += 1
-    return Judged(offer.match, agreed, min(agreed + 1, seen))
 
 
 def _chunk_ends(length: int) -> range:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynexit.decoding.costs import Costs
-from dynexit.decoding.lookup import Suffixes
+from dynexit.decoding.suffixes import Suffixes
 from dynexit.replay.trace import Trace, TracedText
 
 LONGEST_DRAFT, LONGEST_LOOKUP = 12, 24

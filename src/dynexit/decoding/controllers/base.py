@@ -28,6 +28,7 @@ class Controller:
     prompt_positions: int = 0  # of the prompt whose shadow tokens `observe_prompt` gets
     lossless: ClassVar[bool] = True
     drafters: tuple[str, ...] = ("early-exit",)  # those that its plans may name
+    proposers: tuple[str, ...] = ()  # those that the drafter "sources" asks
     int8: bool = False  # whether it drafts with a copy of the first layers in int8
     reads_costs = False  # whether `start` needs what passes cost here
     reads_sample: ClassVar[bool] = False  # whether it needs what exits say of another text
@@ -54,7 +55,7 @@ class Controller:
         """How many sequences make the next round together; called before `plan`."""
 
     def consider(self, offer: Offer) -> None:
-        """What a drafter could propose in the next round for nothing; called before `plan`."""
+        """What proposers have at hand for the next round; called before `plan`."""
 
     def plan(self) -> Plan:
         """The next round."""

@@ -1,17 +1,18 @@
 """Where drafts come from: one file each, found by being here.
 
-A file names its drafters in `DRAFTERS`: for each, a function of the second model (None where there
-is none) that returns a `Drafter` for one text.
+A file names its drafters in `DRAFTERS`: for each, a function of what is `Given` that returns a
+`Drafter` for one text.
 """
 
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
+from dynexit.decoding.facts import Facts
 from dynexit.decoding.limits import Limits
-from dynexit.decoding.records import Draft, Offer, Plan, Source
+from dynexit.decoding.records import Draft, Offer, Plan
 from dynexit.decoding.requests import Steps
 from dynexit.decoding.sampling import Sampler
 from dynexit.errors import DynexitError
@@ -46,12 +47,10 @@ class Drafter:
     for each text. Override what you need.
 
     Attributes:
-        source: what its tokens are called in the text, once accepted.
         early: whether it runs the target's layers up to a plan's exit layer.
         passes: whether each token takes a pass of a model.
     """
 
-    source: ClassVar[Source] = "accepted"
     early: ClassVar[bool] = False
     passes: ClassVar[bool] = False
 
@@ -60,7 +59,9 @@ class Drafter:
         yield from ()
 
     def offer(self, text: Text) -> Offer | None:
-        """What it has at hand before the round, if anything: the controller is told."""
+        """What it has at hand before the round, if anything: the controller is told of it, and it
+        is told what became of it.
+        """
 
     def draft(self, text: Text, plan: Plan) -> Steps[Draft]:
         """Up to `plan.speculation_length` tokens; none at all makes the round a plain step.
@@ -71,14 +72,21 @@ class Drafter:
         return Draft()
 
 
-Factory = Callable[[Model | None], Drafter]
+class Given(NamedTuple):
+    """What drafters are made of: the names of a method's proposers, what is known of the model, and
+    the draft model, if there is one.
+    """
+
+    proposers: tuple[str, ...]
+    facts: Facts
+    second: Model | None
 
 
-def make_drafters(names: Sequence[str], second: Model | None) -> dict[str, Drafter]:
+Factory = Callable[[Given], Drafter]
+
+
+def make_drafters(names: Sequence[str], given: Given) -> dict[str, Drafter]:
     """Those of one text, by name.
-
-    Args:
-        second: the draft model, if there is one.
 
     Raises:
         DynexitError: there is none of that name, or it needs a draft model.
@@ -89,7 +97,7 @@ def make_drafters(names: Sequence[str], second: Model | None) -> dict[str, Draft
             f"the method names the drafter {unknown[0]!r}, and there is none: there are "
             f"{', '.join(known)}."
         )
-    return {name: known[name](second) for name in names}
+    return {name: known[name](given) for name in names}
 
 
 @cache

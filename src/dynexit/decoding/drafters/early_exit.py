@@ -107,6 +107,6 @@ def _draft_by_level(text: Text, plan: Plan, model: Model) -> Steps[Draft]:
 
 
 DRAFTERS = {
-    "early-exit": lambda second: EarlyExitDrafter(),
-    "early-exit-int8": lambda second: EarlyExitDrafter(quantised=True),
+    "early-exit": lambda given: EarlyExitDrafter(),
+    "early-exit-int8": lambda given: EarlyExitDrafter(quantised=True),
 }

@@ -54,4 +54,4 @@ class SecondModelDrafter(Drafter):
             self._read.pop()
 
 
-DRAFTERS = {"second-model": SecondModelDrafter}
+DRAFTERS = {"second-model": lambda given: SecondModelDrafter(given.second)}
