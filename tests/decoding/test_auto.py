@@ -20,7 +20,7 @@ from dynexit.decoding.controllers.auto import Auto
 from dynexit.decoding.controllers.estimates import ExitEstimates
 from dynexit.decoding.controllers.tuning import TUNING
 from dynexit.decoding.costs import Costs
-from dynexit.decoding.offer import Tree
+from dynexit.decoding.offer import Panel, Tree
 from dynexit.decoding.proposers.lookup import Lookup
 from dynexit.decoding.records import Draft, Round, ShadowTokens
 from dynexit.methods import make_controller
@@ -42,7 +42,7 @@ def offered(tokens):
     """What lookup has at hand after a text."""
     lookup = Lookup()
     lookup.begin(tokens)
-    return Tree([lookup], tokens, frozenset(), chain=False)
+    return Tree(Panel([lookup]), tokens, frozenset(), chain=False)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

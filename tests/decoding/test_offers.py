@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tiny import PROMPTS, TABLE, decode, random_model
 
 from dynexit import Controller, DynexitError, Facts, Plan, Sampling
-from dynexit.decoding.offer import Tree
-from dynexit.decoding.proposers import Candidate, Proposer, make_proposers, proposers
+from dynexit.decoding.offer import Panel, Tree
+from dynexit.decoding.proposers import Proposer, make_proposers, proposers
 from dynexit.decoding.proposers.lookup import MATCHED, Lookup
 from dynexit.decoding.proposers.table import Table
 from dynexit.decoding.successors import SuccessorTable
@@ -24,7 +24,7 @@ class Says(Proposer):
         self.source, self.priors, self._said = source, priors, said
 
     def after(self, path, place):
-        return [Candidate(token, kind) for token, kind in self._said.get(path[-1], ())]
+        return [(token, kind, None) for token, kind in self._said.get(path[-1], ())]
 
 
 def grown(tree, floors=(0.01,) * 8, odds=None):
@@ -34,37 +34,37 @@ def grown(tree, floors=(0.01,) * 8, odds=None):
 
 def test_the_likeliest_path_grows_first_and_others_beside_it():
     says = Says("table", (0.6, 0.3), {1: [(2, 0), (3, 1)], 2: [(4, 0), (5, 1)], 3: [(6, 0)]})
-    draft, expected = grown(Tree([says], [9, 1], frozenset(), chain=False), (0.15,) * 4)
+    draft, expected = grown(Tree(Panel([says]), [9, 1], frozenset(), chain=False), (0.15,) * 4)
     assert draft.tokens == [2, 4, 3, 5]  # 0.6, 0.36, 0.3, 0.18 = 0.18 of token 6, found later
     assert draft.parents == [0, 1, 0, 1]
     assert expected == pytest.approx(0.6 + 0.36 + 0.3 + 0.18)
-    chain, expected = grown(Tree([says], [9, 1], frozenset(), chain=True), (0.15,) * 4)
+    chain, expected = grown(Tree(Panel([says]), [9, 1], frozenset(), chain=True), (0.15,) * 4)
     assert (chain.tokens, chain.parents) == ([2, 4], None)
     assert expected == pytest.approx(0.96)
 
 
 def test_a_token_that_two_name_is_one_node_and_likelier():
     first, second = (Says(s, (0.5,), {1: [(2, 0)]}) for s in ("lookup", "table"))
-    draft, expected = grown(Tree([first, second], [1], frozenset(), chain=False))
+    draft, expected = grown(Tree(Panel([first, second]), [1], frozenset(), chain=False))
     assert (draft.tokens, draft.sources) == ([2], ["lookup"])
     assert expected == pytest.approx(0.75)
 
 
 def test_what_a_later_one_names_counts_where_the_earlier_ones_are_wrong():
     first, second = Says("lookup", (0.8,), {1: [(2, 0)]}), Says("table", (0.5,), {1: [(3, 0)]})
-    draft, expected = grown(Tree([first, second], [1], frozenset(), chain=False))
+    draft, expected = grown(Tree(Panel([first, second]), [1], frozenset(), chain=False))
     assert draft.sources == ["lookup", "table"]
     assert expected == pytest.approx(0.8 + 0.2 * 0.5)
 
 
 def test_nothing_follows_a_token_that_ends_the_text():
     says = Says("table", (0.9,), {1: [(2, 0)], 2: [(3, 0)]})
-    assert grown(Tree([says], [1], frozenset([2]), chain=False))[0].tokens == [2]
+    assert grown(Tree(Panel([says]), [1], frozenset([2]), chain=False))[0].tokens == [2]
 
 
 def test_a_draft_is_cut_to_its_first_levels():
     says = Says("table", (0.6, 0.3), {1: [(2, 0), (3, 1)], 2: [(4, 0)]})
-    tree = Tree([says], [1], frozenset(), chain=False)
+    tree = Tree(Panel([says]), [1], frozenset(), chain=False)
     grown(tree)
     assert tree.depth == 2
     assert tree.draft(1).tokens == [2, 3]
@@ -74,11 +74,11 @@ def test_a_draft_is_cut_to_its_first_levels():
 
 def test_evidence_is_judged_as_far_as_the_text_goes_on_in_the_tree():
     says = Says("table", (0.6, 0.3), {1: [(2, 0), (3, 1)], 2: [(4, 0)], 3: [(5, 1)]})
-    tree = Tree([says], [1], frozenset(), chain=False)
+    tree = Tree(Panel([says]), [1], frozenset(), chain=False)
     grown(tree)
     assert tree.judge([2, 9, 4]) == [(0, True), (1, False), (0, False)]
     assert tree.judge([3, 5]) == [(0, False), (1, True), (1, True)]
-    nothing = Tree([says], [1], frozenset(), chain=False)
+    nothing = Tree(Panel([says]), [1], frozenset(), chain=False)
     grown(nothing, floors=(2.0,) * 8)  # what is not drafted is judged, too
     assert nothing.judge([3, 5]) == [(0, False), (1, True)]
 
@@ -91,7 +91,7 @@ def test_best_first_keeps_what_the_best_of_all_trees_keeps(odds, floors):
     """Against all subsets of a complete tree of two children and three levels."""
     said = {1: [(2, 0), (3, 1)], 2: [(4, 2), (5, 3)], 3: [(6, 2), (7, 3)]}
     floors = sorted(floors)
-    tree = Tree([Says("table", tuple(odds), said)], [1], frozenset(), chain=False)
+    tree = Tree(Panel([Says("table", tuple(odds), said)]), [1], frozenset(), chain=False)
     expected = tree.grow(odds, floors)
     chances = {2: odds[0], 3: (1.0 - 0.0) * odds[1]}
     for parent in (2, 3):
@@ -111,7 +111,7 @@ def test_lookup_reads_on_after_its_match_and_round_and_round():
     tokens = [5, 1, 2, 3, 1, 2, 3]
     lookup = Lookup()
     lookup.begin(tokens)
-    draft, expected = grown(Tree([lookup], tokens, frozenset(), chain=False), (0.01,) * 7)
+    draft, expected = grown(Tree(Panel([lookup]), tokens, frozenset(), chain=False), (0.01,) * 7)
     assert draft.tokens == [1, 2, 3, 1, 2, 3, 1]
     chance, chances = 1.0, 0.0
     for match in range(3, 10):
@@ -119,14 +119,14 @@ def test_lookup_reads_on_after_its_match_and_round_and_round():
         chances += chance
     assert expected == pytest.approx(chances)
     tokens.append(9)
-    assert not grown(Tree([lookup], tokens, frozenset(), chain=False))[0].tokens
+    assert not grown(Tree(Panel([lookup]), tokens, frozenset(), chain=False))[0].tokens
 
 
 def test_a_table_goes_by_the_longest_context_it_knows():
     table = Table(SuccessorTable.of({(1,): [(7, 0.9)], (4, 1): [(8, 0.55), (9, 0.31)]}))
-    assert [c.token for c in table.after([4, 1], None)] == [8, 9]
-    assert [c.token for c in table.after([5, 1], None)] == [7]
-    kinds = [c.kind for c in table.after([4, 1], None)] + [c.kind for c in table.after([1], None)]
+    assert [token for token, *_ in table.after([4, 1], None)] == [8, 9]
+    assert [token for token, *_ in table.after([5, 1], None)] == [7]
+    kinds = [kind for path in ([4, 1], [1]) for _, kind, _ in table.after(path, None)]
     assert kinds == [15, 13, 9]
     assert [table.priors[kind] for kind in kinds] == pytest.approx([0.55, 0.35, 0.95])
 

@@ -2,24 +2,39 @@
 
 from collections.abc import Sequence
 from heapq import heappop, heappush
-from typing import Any, NamedTuple
+from typing import Any
 
 from dynexit.decoding.proposers import Proposer
 from dynexit.decoding.records import Draft, Source
 
-CONTEXT = 3  # tokens of the text that a path begins with
+CONTEXT = 3  # tokens that a proposer sees before those that it proposes
+
 Places = tuple[Any, ...]  # of a token, one for each proposer
+# A token that may join the tree: its chance, negated, so that the likeliest comes first; a number,
+# by which the one that was found first comes before its equals; parent, token, source and places.
+Leaf = tuple[float, int, int, int, Source, Places]
 
 
-class _Leaf(NamedTuple):
-    """A token that may join the tree; the likeliest sorts first, of equals the one found first."""
+class Panel:
+    """The proposers of one text, asked in this order.
 
-    unlikely: float  # its chance, negated
-    found: int
-    parent: int
-    token: int
-    source: Source
-    places: Places
+    Attributes:
+        priors: of all their kinds of evidence, one after the other.
+        members: of each what it is asked, what its tokens are called, and its first kind's number.
+    """
+
+    def __init__(self, proposers: Sequence[Proposer]) -> None:
+        self.proposers = proposers
+        self.priors = tuple(prior for one in proposers for prior in one.priors)
+        counts = [len(one.priors) for one in proposers]
+        firsts = [sum(counts[:index]) for index in range(len(counts))]
+        self.members = [
+            (one.after, one.source, first) for one, first in zip(proposers, firsts, strict=True)
+        ]
+
+    def places(self) -> Places:
+        """Where the text ends."""
+        return tuple([one.place() for one in self.proposers])
 
 
 class Tree:
@@ -32,23 +47,14 @@ class Tree:
     Args:
         ends: tokens that end the text: nothing follows them.
         chain: whether it must not branch.
-
-    Attributes:
-        priors: of all proposers' kinds of evidence, one after the other.
     """
 
     def __init__(
-        self,
-        proposers: Sequence[Proposer],
-        tokens: Sequence[int],
-        ends: frozenset[int],
-        chain: bool,
+        self, panel: Panel, tokens: Sequence[int], ends: frozenset[int], chain: bool
     ) -> None:
-        self._proposers, self._ends, self._chain = proposers, ends, chain
-        self._tail = tokens[-CONTEXT:]
-        self._places: Places = tuple(one.place() for one in proposers)
-        self._nowhere = (None,) * len(proposers)
-        self.priors = tuple(prior for one in proposers for prior in one.priors)
+        self._panel, self._ends, self._chain = panel, ends, chain
+        self.priors = panel.priors
+        self._tail, self._places = tokens[-CONTEXT:], panel.places()
         self._clear()
 
     def _clear(self) -> None:
@@ -56,67 +62,70 @@ class Tree:
         self._parents: list[int] = []
         self._sources: list[Source] = []
         self._depths, self._paths = [0], [self._tail]
+        self._rows: dict[tuple[int, int], int] = {}  # by parent and token
         self._seen: list[list[tuple[int, int]]] = [[]]  # of each row: tokens, kinds of evidence
-        self._heap: list[_Leaf] = []
+        self._leaves: list[Leaf] = []
         self._found = 0
 
     def grow(self, odds: Sequence[float], floors: Sequence[float]) -> float:
         """See `records.Offer`."""
         self._clear()
         self._open(1.0, self._places, odds, floors)
-        expected = 0.0
-        while self._heap and len(self._tokens) < len(floors):
-            leaf = heappop(self._heap)
-            chance = -leaf.unlikely
-            if chance < floors[len(self._tokens)]:
+        expected, count = 0.0, 0
+        while self._leaves and count < len(floors):
+            unlikely, _, parent, token, source, places = heappop(self._leaves)
+            if -unlikely < floors[count]:
                 break
-            expected += chance
-            self._add(leaf)
-            if leaf.token not in self._ends:
-                self._open(chance, leaf.places, odds, floors)
+            expected -= unlikely
+            count += 1
+            self._add(parent, token, source)
+            if count < len(floors) and token not in self._ends:
+                self._open(-unlikely, places, odds, floors)
         return expected
 
-    def _add(self, leaf: _Leaf) -> None:
-        self._tokens.append(leaf.token)
-        self._parents.append(leaf.parent)
-        self._sources.append(leaf.source)
-        self._depths.append(self._depths[leaf.parent] + 1)
-        self._paths.append([*self._paths[leaf.parent], leaf.token])
+    def _add(self, parent: int, token: int, source: Source) -> None:
+        self._tokens.append(token)
+        self._parents.append(parent)
+        self._sources.append(source)
+        self._depths.append(self._depths[parent] + 1)
+        self._paths.append([*self._paths[parent][1 - CONTEXT :], token])
+        self._rows[parent, token] = len(self._tokens)
         self._seen.append([])
         if self._chain:
-            self._heap.clear()
+            self._leaves.clear()
 
     def _open(
         self, chance: float, places: Places, odds: Sequence[float], floors: Sequence[float]
     ) -> None:
         """Take children of the newest row as leaves, but for those that no row is left for."""
         row = len(self._tokens)
-        if row >= len(floors):
-            return
-        found, least = self._named(row, places, odds), floors[row] / chance
-        for token, (likely, source, after) in found.items():
-            if likely >= least:
+        least = floors[row] if row < len(floors) else 1.0
+        for token, (likely, source, after) in self._named(row, places, odds).items():
+            if chance * likely >= least:
                 self._found += 1
-                leaf = _Leaf(-chance * likely, self._found, row, token, source, after)
-                heappush(self._heap, leaf)
+                leaf = -chance * likely, self._found, row, token, source, after
+                heappush(self._leaves, leaf)
 
     def _named(
         self, row: int, places: Places, odds: Sequence[float]
     ) -> dict[int, tuple[float, Source, Places]]:
         """Tokens that may follow a row: how likely each is there, whose it is, and its places."""
         found: dict[int, tuple[float, Source, Places]] = {}
-        path, seen, first, right = self._paths[row], self._seen[row], 0, 0.0
-        for index, one in enumerate(self._proposers):
+        path, seen, right = self._paths[row], self._seen[row], 0.0
+        for index, (after, source, first) in enumerate(self._panel.members):
             wrong = 1.0 - right
-            for token, kind, place in one.after(path, places[index]):
+            for token, kind, place in after(path, places[index]):
                 seen.append((token, first + kind))
-                likely, source, known = found.get(token, (0.0, one.source, self._nowhere))
-                more = odds[first + kind] * ((1.0 - likely) if likely else wrong)
-                right = min(right + more, 1.0)
+                if token in found:
+                    likely, its, known = found[token]
+                    more = odds[first + kind] * (1.0 - likely)
+                else:
+                    likely, its, known = 0.0, source, (None,) * len(places)
+                    more = odds[first + kind] * wrong
                 if place is not None:
                     known = (*known[:index], place, *known[index + 1 :])
-                found[token] = likely + more, source, known
-            first += len(one.priors)
+                found[token] = likely + more, its, known
+                right += more
         return found
 
     @property
@@ -131,27 +140,30 @@ class Tree:
 
     def draft(self, depth: int) -> Draft:
         """The tree's first levels."""
+        if depth < self.depth:
+            return self._cut(depth)
+        branches = self._parents != list(range(self.size))
+        return Draft(
+            self._tokens, parents=self._parents if branches else None, sources=self._sources
+        )
+
+    def _cut(self, depth: int) -> Draft:
         kept = [row for row, level in enumerate(self._depths) if 0 < level <= depth]
         rows = {0: 0} | {row: number for number, row in enumerate(kept, 1)}
         parents = [rows[self._parents[row - 1]] for row in kept]
-        branches = any(parent != row for row, parent in enumerate(parents))
         return Draft(
             [self._tokens[row - 1] for row in kept],
-            parents=parents if branches else None,
+            parents=parents if parents != list(range(len(kept))) else None,
             sources=[self._sources[row - 1] for row in kept],
         )
 
     def judge(self, text: Sequence[int]) -> list[tuple[int, bool]]:
-        """Kinds of evidence, and whether it was right, as far as the text went on in the tree.
-
-        Args:
-            text: the tokens that followed.
-        """
-        row, told = 0, []
+        """See `records.Offer`."""
+        row: int | None = 0
+        told: list[tuple[int, bool]] = []
         for token in text:
-            told += [(kind, said == token) for said, kind in self._seen[row]]
-            children = zip(range(1, self.size + 1), self._parents, self._tokens, strict=True)
-            row = next((child for child, *it in children if it == [row, token]), 0)
-            if not row:
+            if row is None:
                 break
+            told += [(kind, said == token) for said, kind in self._seen[row]]
+            row = self._rows.get((row, token))
         return told

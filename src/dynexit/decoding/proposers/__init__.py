@@ -8,24 +8,15 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from dynexit.decoding.facts import Facts
 from dynexit.decoding.records import Source
 from dynexit.errors import DynexitError
 
-
-class Candidate(NamedTuple):
-    """A token that may come next.
-
-    Attributes:
-        kind: of the evidence for it: which of its proposer's `priors` holds until more is known.
-        place: what its proposer needs to know to go on from it.
-    """
-
-    token: int
-    kind: int
-    place: Any = None
+# A token that may come next; the kind of the evidence for it, which says which of its proposer's
+# priors holds until more is known; and what the proposer needs to know to go on from it, or None.
+Candidate = tuple[int, int, Any]
 
 
 class Proposer:

@@ -1,7 +1,6 @@
 """Proposes what followed the longest match of the text's last tokens, in the text itself."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from dynexit.decoding.proposers import Candidate, Proposer
 from dynexit.decoding.suffixes import Suffixes
@@ -11,16 +10,9 @@ from dynexit.decoding.suffixes import Suffixes
 MATCHED = (0.35, 0.50, 0.50, 0.60, 0.64, 0.74, 0.77, 0.78, 0.79, 0.83, 0.85, 0.88, 0.92)
 
 
-class Match(NamedTuple):
-    """The last `length` tokens also stand right before `position`.
-
-    Attributes:
-        begin: where a text that ends in a repetition is read again.
-    """
-
-    position: int
-    length: int
-    begin: int
+# A place in the text, how many tokens before it are also its last ones, and where a text that ends in
+# a repetition is read again.
+Match = tuple[int, int, int]
 
 
 class Lookup(Proposer):
@@ -36,7 +28,7 @@ class Lookup(Proposer):
     def place(self) -> Match | None:
         """The longest match; None where the last token is new."""
         position, length = self._suffixes.find()
-        return Match(position, length, position) if length else None
+        return (position, length, position) if length else None
 
     def after(self, path: Sequence[int], place: Match | None) -> Iterable[Candidate]:
         """The token that followed, if any did."""
@@ -45,7 +37,7 @@ class Lookup(Proposer):
         position, length, begin = place
         position = position if position < len(self._tokens) else begin
         kind = min(length, len(MATCHED)) - 1
-        return (Candidate(self._tokens[position], kind, Match(position + 1, length + 1, begin)),)
+        return ((self._tokens[position], kind, (position + 1, length + 1, begin)),)
 
 
 PROPOSERS = {"lookup": lambda facts: Lookup()}

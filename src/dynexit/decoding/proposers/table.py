@@ -19,19 +19,15 @@ class Table(Proposer):
 
     def __init__(self, table: SuccessorTable) -> None:
         self._after = table.after
-        self._made: dict[Any, tuple[Candidate, ...]] = {}  # of what it has said
 
     def after(self, path: Sequence[int], place: Any) -> Iterable[Candidate]:
         """The successors of the longest known context."""
-        said = self._after(path)
-        if said not in self._made:
-            order, following = said
-            first = (order - 1) * PARTS
-            self._made[said] = tuple(
-                Candidate(token, first + min(int(chance * PARTS), PARTS - 1))
-                for token, chance in following
-            )
-        return self._made[said]
+        order, following = self._after(path)
+        first = (order - 1) * PARTS
+        return [
+            (token, first + min(int(chance * PARTS), PARTS - 1), None)
+            for token, chance in following
+        ]
 
 
 PROPOSERS = {"table": lambda facts: None if facts.table is None else Table(facts.table)}
