@@ -10,8 +10,8 @@ from dynexit.decoding.suffixes import Suffixes
 MATCHED = (0.35, 0.50, 0.50, 0.60, 0.64, 0.74, 0.77, 0.78, 0.79, 0.83, 0.85, 0.88, 0.92)
 
 
-# A place in the text, how many tokens before it are also its last ones, and where a text that ends in
-# a repetition is read again.
+# A place in the text; how many tokens before it are also the text's last ones; and the place from
+# which it is read again where the text ends in a repetition.
 Match = tuple[int, int, int]
 
 
