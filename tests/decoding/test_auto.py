@@ -20,7 +20,7 @@ from dynexit.decoding.controllers.auto import Auto
 from dynexit.decoding.controllers.estimates import ExitEstimates
 from dynexit.decoding.controllers.tuning import TUNING
 from dynexit.decoding.costs import Costs
-from dynexit.decoding.offer import Panel, Tree
+from dynexit.decoding.offer import Panel
 from dynexit.decoding.proposers.lookup import Lookup
 from dynexit.decoding.records import Draft, Round, ShadowTokens
 from dynexit.methods import make_controller
@@ -40,9 +40,9 @@ def begun(costs, num_layers, **known):
 
 def offered(tokens):
     """What lookup has at hand after a text."""
-    lookup = Lookup()
-    lookup.begin(tokens)
-    return Tree(Panel([lookup]), tokens, frozenset(), chain=False)
+    panel = Panel([Lookup()])
+    panel.begin(tokens)
+    return panel.offer(chain=False)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -6,6 +6,7 @@ from typing import Any
 
 from dynexit.decoding.proposers import Proposer
 from dynexit.decoding.records import Draft, Source
+from dynexit.model.drafting_rule import depths
 
 CONTEXT = 3  # tokens that a proposer sees before those that it proposes
 
@@ -21,10 +22,11 @@ class Panel:
     Attributes:
         priors: of all their kinds of evidence, one after the other.
         members: of each what it is asked, what its tokens are called, and its first kind's number.
+        ends: tokens that nothing follows.
     """
 
-    def __init__(self, proposers: Sequence[Proposer]) -> None:
-        self.proposers = proposers
+    def __init__(self, proposers: Sequence[Proposer], ends: frozenset[int] = frozenset()) -> None:
+        self._proposers, self.ends = proposers, ends
         self.priors = tuple(prior for one in proposers for prior in one.priors)
         counts = [len(one.priors) for one in proposers]
         firsts = [sum(counts[:index]) for index in range(len(counts))]
@@ -32,9 +34,20 @@ class Panel:
             (one.after, one.source, first) for one, first in zip(proposers, firsts, strict=True)
         ]
 
-    def places(self) -> Places:
-        """Where the text ends."""
-        return tuple([one.place() for one in self.proposers])
+    def begin(self, tokens: list[int]) -> None:
+        """A text begins with its prompt; the list grows with it."""
+        self._tokens = tokens
+        for one in self._proposers:
+            one.begin(tokens)
+
+    def offer(self, chain: bool) -> "Tree":
+        """What they have at hand now.
+
+        Args:
+            chain: whether it must not branch.
+        """
+        places = tuple([one.place() for one in self._proposers])
+        return Tree(self, self._tokens[-CONTEXT:], places, chain)
 
 
 class Tree:
@@ -45,16 +58,13 @@ class Tree:
     later one names besides counts where the earlier ones are wrong.
 
     Args:
-        ends: tokens that end the text: nothing follows them.
-        chain: whether it must not branch.
+        tail: the text's last tokens.
+        places: where it ends, as each proposer wants to know it.
     """
 
-    def __init__(
-        self, panel: Panel, tokens: Sequence[int], ends: frozenset[int], chain: bool
-    ) -> None:
-        self._panel, self._ends, self._chain = panel, ends, chain
-        self.priors = panel.priors
-        self._tail, self._places = tokens[-CONTEXT:], panel.places()
+    def __init__(self, panel: Panel, tail: list[int], places: Places, chain: bool) -> None:
+        self._panel, self._chain, self.priors = panel, chain, panel.priors
+        self._tail, self._places = tail, places
         self._clear()
 
     def _clear(self) -> None:
@@ -79,7 +89,7 @@ class Tree:
             expected -= unlikely
             count += 1
             self._add(parent, token, source)
-            if count < len(floors) and token not in self._ends:
+            if count < len(floors) and token not in self._panel.ends:
                 self._open(-unlikely, places, odds, floors)
         return expected
 
@@ -139,23 +149,8 @@ class Tree:
         return len(self._tokens)
 
     def draft(self, depth: int) -> Draft:
-        """The tree's first levels."""
-        if depth < self.depth:
-            return self._cut(depth)
-        branches = self._parents != list(range(self.size))
-        return Draft(
-            self._tokens, parents=self._parents if branches else None, sources=self._sources
-        )
-
-    def _cut(self, depth: int) -> Draft:
-        kept = [row for row, level in enumerate(self._depths) if 0 < level <= depth]
-        rows = {0: 0} | {row: number for number, row in enumerate(kept, 1)}
-        parents = [rows[self._parents[row - 1]] for row in kept]
-        return Draft(
-            [self._tokens[row - 1] for row in kept],
-            parents=parents if parents != list(range(len(kept))) else None,
-            sources=[self._sources[row - 1] for row in kept],
-        )
+        """See `records.Offer`."""
+        return drafted(self._tokens, self._parents, self._sources, depth)
 
     def judge(self, text: Sequence[int]) -> list[tuple[int, bool]]:
         """See `records.Offer`."""
@@ -167,3 +162,16 @@ class Tree:
             told += [(kind, said == token) for said, kind in self._seen[row]]
             row = self._rows.get((row, token))
         return told
+
+
+def drafted(tokens: list[int], parents: list[int], sources: list[Source], depth: int) -> Draft:
+    """The first levels of a tree, whose rows follow their `parents`."""
+    levels = depths(parents)[1:]
+    if levels and depth < max(levels):
+        kept = [row for row, level in enumerate(levels, 1) if level <= depth]
+        rows = {0: 0} | {row: number for number, row in enumerate(kept, 1)}
+        parents = [rows[parents[row - 1]] for row in kept]
+        tokens = [tokens[row - 1] for row in kept]
+        sources = [sources[row - 1] for row in kept]
+    branches = parents != list(range(len(parents)))
+    return Draft(tokens, parents=parents if branches else None, sources=sources)

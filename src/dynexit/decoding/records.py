@@ -195,6 +195,9 @@ class Offer(Protocol):
     def depth(self) -> int:
         """Tokens of its longest path."""
 
+    def draft(self, depth: int) -> Draft:
+        """The tree's first levels."""
+
     def judge(self, text: Sequence[int]) -> list[tuple[int, bool]]:
         """Kinds of evidence, and whether it was right, as far as the text went on in the tree.
 

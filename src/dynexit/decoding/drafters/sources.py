@@ -2,32 +2,38 @@
 
 import torch
 
-from dynexit.decoding.drafters import Drafter, Text
-from dynexit.decoding.offer import Panel, Tree
-from dynexit.decoding.proposers import Proposer, make_proposers
-from dynexit.decoding.records import Draft, Plan
+from dynexit.decoding.drafters import Drafter, Given, Text
+from dynexit.decoding.native_offer import NativePanel
+from dynexit.decoding.offer import Panel
+from dynexit.decoding.proposers import make_proposers
+from dynexit.decoding.records import Draft, Offer, Plan
 from dynexit.decoding.requests import Steps
 
 
 class SourcesDrafter(Drafter):
-    """Owns the proposers of one text. A draft runs no layers."""
+    """Owns the proposers of one text, those of these names. A draft runs no layers."""
 
-    def __init__(self, proposers: list[Proposer]) -> None:
-        self._panel = Panel(proposers) if proposers else None
-        self._offer: Tree | None = None
+    def __init__(self, given: Given) -> None:
+        self._proposers = make_proposers(given.proposers, given.facts)
+        self._given = given
+        self._offer: Offer | None = None
+        self._panel: Panel | NativePanel | None = None
 
     def prefill(self, text: Text) -> Steps[None]:
         """Tell them of the prompt."""
-        for one in self._panel.proposers if self._panel else ():
-            one.begin(text.tokens)
+        names, table, ends = self._given.proposers, self._given.facts.table, text.limits.eos
+        if self._proposers:
+            self._panel = NativePanel.of(names, table, ends) or Panel(self._proposers, ends)
+            self._panel.begin(text.tokens)
         yield from ()
 
-    def offer(self, text: Text) -> Tree | None:
+    def offer(self, text: Text) -> Offer | None:
         """What they have at hand; None where there are none."""
         self._offer = None
         if self._panel is not None:
-            whole = text.model.branching and text.alone and not text.sampler.sampling.speculative
-            self._offer = Tree(self._panel, text.tokens, text.limits.eos, chain=not whole)
+            speculative = text.sampler.sampling.speculative
+            whole = text.model.branching and text.alone and not speculative
+            self._offer = self._panel.offer(chain=not whole)
         return self._offer
 
     def draft(self, text: Text, plan: Plan) -> Steps[Draft]:
@@ -42,4 +48,4 @@ class SourcesDrafter(Drafter):
         return draft
 
 
-DRAFTERS = {"sources": lambda given: SourcesDrafter(make_proposers(given.proposers, given.facts))}
+DRAFTERS = {"sources": SourcesDrafter}
