@@ -9,7 +9,6 @@ Not responsible for what a table is read by: `decoding/successors.py`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,11 +19,10 @@ from dynexit.learning.journal import Text
 
 WIDTH = 3  # successors of a context
 BELIEF = 3.0  # places that the shorter context's average counts for
-SEEN = 0.5  # places by which a context's count exceeds what is expected of as much new text
+UNKNOWN = 0.01  # probability of a token that a context says nothing of
+TINY = 1e-3  # of all tokens together that it says nothing of, at least
 TOKEN_BITS = 25
 TOKEN_MASK = (1 << TOKEN_BITS) - 1
-BEST = 1.0  # what the best token's hits count, beside those of the best `NEXT`
-NEXT = 3
 
 
 @dataclass(frozen=True)
@@ -137,19 +135,27 @@ def _best(
 
 
 def worth(averages: Sequence[Averages]) -> list[NDArray[np.float64]]:
-    """What each context of each order brings: how many more hits are expected in as much new text
-    than by the shorter context that would stand in for it.
+    """What each context of each order brings, in nats: by how much less surprising the model's text
+    is than by the shorter context that would stand in (relative-entropy pruning, Stolcke 1998).
+
+    Counting hits instead would leave out contexts that say the same more surely, and whoever drafts
+    weighs how surely.
     """
-    found = []
-    for before, level in pairwise([None, *averages]):
-        assert level is not None
-        gain = BEST * level.chances[:, 0] + level.chances[:, :NEXT].sum(1)
+    found, before = [], None
+    for level in averages:
+        instead = np.full(level.chances.shape, UNKNOWN)
         if before is not None:
-            theirs = before.tokens[level.shorter, None, :NEXT]
-            same = (level.tokens[:, :, None] == theirs) & (level.chances[:, :, None] > 0)
-            hits = (same * level.chances[:, :, None]).sum(1)  # [n, NEXT], by the shorter's ranks
-            gain -= BEST * hits[:, 0] + hits.sum(1)
-        found.append((level.counts - SEEN) * gain)
+            same = level.tokens[:, :, None] == before.tokens[level.shorter, None]
+            theirs = (same * before.chances[level.shorter, None]).sum(2)
+            instead = np.maximum(theirs, UNKNOWN)
+        told = level.chances, 1 - level.chances.sum(1, keepdims=True)
+        others = instead, 1 - instead.sum(1, keepdims=True)
+        gain = sum(
+            (p * np.log(np.maximum(p, TINY) / np.maximum(q, TINY))).sum(1)
+            for p, q in zip(told, others, strict=True)
+        )
+        found.append(level.counts * gain)
+        before = level
     return found
 
 
