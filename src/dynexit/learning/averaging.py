@@ -9,6 +9,7 @@ Not responsible for what a table is read by: `decoding/successors.py`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -76,12 +77,12 @@ def _places(text: Text) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[
 
 
 def average(places: Places, width: int) -> list[Averages]:
-    """Averages of orders 1, 2 and 3, `width` successors each."""
+    """Averages of orders 0 to 3, `width` successors each; order 0 has one, of all places."""
     found: list[Averages] = []
     rows = np.zeros(len(places.tails), np.int64)  # of each place, in the averages before
-    for order in range(1, LONGEST + 1):
+    for order in range(LONGEST + 1):
         there = places.lengths >= order
-        oldest = places.tails[there, LONGEST - order].astype(np.int64)
+        oldest = places.tails[there, LONGEST - order].astype(np.int64) if order else 0
         named, first, which, counts = np.unique(
             rows[there] << TOKEN_BITS | oldest,
             *(True, True, True),  # where each stands first, which one each place has, how often
@@ -135,19 +136,18 @@ def _best(
 
 
 def worth(averages: Sequence[Averages]) -> list[NDArray[np.float64]]:
-    """What each context of each order brings, in nats: by how much less surprising the model's text
-    is than by the shorter context that would stand in (relative-entropy pruning, Stolcke 1998).
+    """What each context of orders 1 to 3 brings, in nats: by how much less surprising the model's
+    text is than by the shorter context that would stand in (relative-entropy pruning, Stolcke
+    1998).
 
     Counting hits instead would leave out contexts that say the same more surely, and whoever drafts
     weighs how surely.
     """
-    found, before = [], None
-    for level in averages:
-        instead = np.full(level.chances.shape, UNKNOWN)
-        if before is not None:
-            same = level.tokens[:, :, None] == before.tokens[level.shorter, None]
-            theirs = (same * before.chances[level.shorter, None]).sum(2)
-            instead = np.maximum(theirs, UNKNOWN)
+    found = []
+    for before, level in pairwise(averages):
+        same = level.tokens[:, :, None] == before.tokens[level.shorter, None]
+        theirs = (same * before.chances[level.shorter, None]).sum(2)
+        instead = np.maximum(theirs, UNKNOWN)
         told = level.chances, 1 - level.chances.sum(1, keepdims=True)
         others = instead, 1 - instead.sum(1, keepdims=True)
         gain = sum(
@@ -155,7 +155,6 @@ def worth(averages: Sequence[Averages]) -> list[NDArray[np.float64]]:
             for p, q in zip(told, others, strict=True)
         )
         found.append(level.counts * gain)
-        before = level
     return found
 
 
@@ -164,9 +163,9 @@ def table_of(averages: Sequence[Averages], size: int, vocabulary: int) -> Succes
     kind: type = np.uint16 if vocabulary <= 2**16 else np.uint32
     width = averages[0].tokens.shape[1]
     row = 4 + width * (np.dtype(kind).itemsize + 1)
-    keys = np.concatenate([context_keys(level.contexts) for level in averages])
-    tokens = np.concatenate([level.tokens for level in averages])
-    chances = to_bytes(np.concatenate([level.chances for level in averages]))
+    keys = np.concatenate([context_keys(level.contexts) for level in averages[1:]])
+    tokens = np.concatenate([level.tokens for level in averages[1:]])
+    chances = to_bytes(np.concatenate([level.chances for level in averages[1:]]))
     value = np.concatenate(worth(averages))
     value[chances[:, 0] == 0] = 0
     order = np.argsort(-value, kind="stable")[: size // row]
