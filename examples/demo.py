@@ -115,7 +115,7 @@ def _toy() -> None:
         Text("\nThe bundled model", "bold"),
         f" is a toy of {config.num_layers} layers, trained for early exit: what it says is often "
         "wrong.\nIts first layers guess tokens, the rest checks them. LayerSkip always stops at "
-        "the same layer;\nDEL (Dynamic Exit Layer) chooses the layer anew each time by how often each "
+        "the same layer;\nDEL (Dynamic Exit Layer) chooses the layer anew by how often each "
         "was right;\n`auto` also reckons what layers cost on this machine, and looks tokens up.\n",
     )
     title = f"tokens per second of decoding, medians of {REPEATS} runs in turn"
