@@ -158,10 +158,10 @@ __attribute__((visibility("default"))) void dx_proposing_free(void* proposing);
 // Reads tokens that the text has gained, then grows a tree after it, unless `how` is null. There must be a token.
 __attribute__((visibility("default"))) int dx_propose(void* proposing, const int64_t* tokens, int count,
                                                       const dx_growing* how, dx_grown* to);
-// Of the last tree: kinds of evidence and whether it was right, as far as the text went on in the tree, at most so many.
-// Returns how many.
+// Of the last tree: kinds of evidence that was right, and complements of those that was wrong, as far as the text went on
+// in the tree, at most so many. Returns how many.
 __attribute__((visibility("default"))) int dx_judge(const void* proposing, const int64_t* text, int count, int most,
-                                                    int32_t* kinds, int32_t* right);
+                                                    int32_t* kinds);
 
 // The runtimes that this machine can run, fastest first; null after the last.
 __attribute__((visibility("default"))) const dx_runtime* dx_runtime_at(int index);

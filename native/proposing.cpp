@@ -90,13 +90,12 @@ class Proposing {
         }
     }
 
-    int judge(const int64_t* text, int count, int most, int32_t* kinds, int32_t* right) const {
+    int judge(const int64_t* text, int count, int most, int32_t* kinds) const {
         int told = 0, row = 0;
         for (int i = 0; i < count && row >= 0; ++i) {
             for (const Evidence& each : nodes_[row].seen) {
                 if (told == most) return told;
-                kinds[told] = each.kind;
-                right[told++] = each.token == text[i];
+                kinds[told++] = each.token == text[i] ? each.kind : ~each.kind;
             }
             int child = int(nodes_.size()) - 1;
             while (child > 0 && !(nodes_[child].parent == row && nodes_[child].token == text[i])) --child;
@@ -217,8 +216,8 @@ int dx_propose(void* proposing, const int64_t* tokens, int count, const dx_growi
     });
 }
 
-int dx_judge(const void* proposing, const int64_t* text, int count, int most, int32_t* kinds, int32_t* right) {
-    return static_cast<const Proposing*>(proposing)->judge(text, count, most, kinds, right);
+int dx_judge(const void* proposing, const int64_t* text, int count, int most, int32_t* kinds) {
+    return static_cast<const Proposing*>(proposing)->judge(text, count, most, kinds);
 }
 
 }

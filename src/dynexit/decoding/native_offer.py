@@ -72,6 +72,6 @@ class NativePanel:
         tokens, parents, sources = self._proposing.tree()
         return drafted(tokens, parents, [SOURCES[each] for each in sources], depth)
 
-    def judge(self, text: Sequence[int]) -> list[tuple[int, bool]]:
+    def judge(self, text: Sequence[int]) -> list[int]:
         """See `records.Offer`."""
         return self._proposing.judge(text)

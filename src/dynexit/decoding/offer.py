@@ -152,14 +152,14 @@ class Tree:
         """See `records.Offer`."""
         return drafted(self._tokens, self._parents, self._sources, depth)
 
-    def judge(self, text: Sequence[int]) -> list[tuple[int, bool]]:
+    def judge(self, text: Sequence[int]) -> list[int]:
         """See `records.Offer`."""
         row: int | None = 0
-        told: list[tuple[int, bool]] = []
+        told: list[int] = []
         for token in text:
             if row is None:
                 break
-            told += [(kind, said == token) for said, kind in self._seen[row]]
+            told += [kind if said == token else ~kind for said, kind in self._seen[row]]
             row = self._rows.get((row, token))
         return told
 

@@ -198,8 +198,9 @@ class Offer(Protocol):
     def draft(self, depth: int) -> Draft:
         """The tree's first levels."""
 
-    def judge(self, text: Sequence[int]) -> list[tuple[int, bool]]:
-        """Kinds of evidence, and whether it was right, as far as the text went on in the tree.
+    def judge(self, text: Sequence[int]) -> list[int]:
+        """Kinds of evidence that was right, and complements (~kind) of those that was wrong, as far
+        as the text went on in the tree.
 
         Args:
             text: the tokens that followed.
@@ -221,7 +222,7 @@ class Round:
     draft: Draft | None = None  # without tensors
     path: Sequence[int] = ()  # rows of accepted tokens
     shadow: ShadowTokens | None = None
-    offer: Sequence[tuple[int, bool]] = ()  # kinds of evidence, and whether it was right
+    offer: Sequence[int] = ()  # what `Offer.judge` said
     draft_seconds: float = 0.0
     verify_seconds: float = 0.0
     control_seconds: float = 0.0

@@ -156,11 +156,15 @@ class OfferEstimates:
         self._hits = [WEIGHT * prior for prior in self.priors]
         self._seen = [WEIGHT] * len(self.priors)
 
-    def observe(self, judged: Sequence[tuple[int, bool]]) -> None:
-        """Count what became of an offer, used or not."""
-        for kind, right in judged:
-            self._hits[kind] += right
-            self._seen[kind] += 1.0
+    def observe(self, judged: Sequence[int]) -> None:
+        """Count what became of an offer, used or not: see `records.Offer.judge`."""
+        hits, seen = self._hits, self._seen
+        for kind in judged:
+            if kind >= 0:
+                hits[kind] += 1.0
+                seen[kind] += 1.0
+            else:
+                seen[~kind] += 1.0
 
     @property
     def odds(self) -> list[float]:

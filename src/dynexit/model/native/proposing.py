@@ -64,11 +64,11 @@ def functions() -> Any:
     """The library, whose functions know what they take; None where there is none."""
     loaded = library()
     if loaded is not None:
-        arrays, numbers = (POINTER(c_int64), c_int32), (POINTER(c_int32), POINTER(c_int32))
+        arrays = POINTER(c_int64), c_int32
         loaded.dx_proposing_new.argtypes = [c_int32, POINTER(_Successors), POINTER(pointer)]
         loaded.dx_proposing_free.argtypes = [pointer]
         loaded.dx_propose.argtypes = [pointer, *arrays, POINTER(_Growing), POINTER(_Grown)]
-        loaded.dx_judge.argtypes = [pointer, *arrays, c_int32, *numbers]
+        loaded.dx_judge.argtypes = [pointer, *arrays, c_int32, POINTER(c_int32)]
     return loaded
 
 
@@ -98,7 +98,7 @@ class NativeProposing(Uncopied):
         self._how.ends, self._how.num_ends = self._ends, len(ends)
         self._tokens, self._parents = (c_int64 * MOST)(), (c_int32 * MOST)()
         self._sources = (c_int32 * MOST)()
-        self._kinds, self._right = (c_int32 * EVIDENCE)(), (c_int32 * EVIDENCE)()
+        self._kinds, self._text = (c_int32 * EVIDENCE)(), (c_int64 * (MOST + 1))()
         self._to = _Grown(self._tokens, self._parents, self._sources)
 
     def __del__(self) -> None:
@@ -112,8 +112,15 @@ class NativeProposing(Uncopied):
 
     def read(self, tokens: Sequence[int]) -> None:
         """Tokens that the text has gained."""
-        given = (c_int64 * len(tokens))(*tokens)
-        self._check(self._library.dx_propose(self._handle, given, len(tokens), None, None))
+        self._check(self._library.dx_propose(self._handle, *self._given(tokens), None, None))
+
+    def _given(self, tokens: Sequence[int]) -> tuple[Any, int]:
+        """Tokens as the library reads them; a round's go where those of the last were."""
+        count = len(tokens)
+        if count > len(self._text):
+            return (c_int64 * count)(*tokens), count
+        self._text[:count] = [*tokens]
+        return self._text, count
 
     def grow(self, odds: Sequence[float], floors: Sequence[float], chain: bool) -> float:
         """A tree after the text: how many of its tokens are expected to be accepted.
@@ -145,9 +152,9 @@ class NativeProposing(Uncopied):
         n = self._to.nodes
         return self._tokens[:n], self._parents[:n], self._sources[:n]
 
-    def judge(self, text: Sequence[int]) -> list[tuple[int, bool]]:
-        """Kinds of evidence, and whether it was right, as far as the text went on in the tree."""
-        given = (c_int64 * len(text))(*text)
-        arrays = EVIDENCE, self._kinds, self._right
-        told = self._library.dx_judge(self._handle, given, len(text), *arrays)
-        return list(zip(self._kinds[:told], map(bool, self._right[:told]), strict=True))
+    def judge(self, text: Sequence[int]) -> list[int]:
+        """Kinds of evidence that was right, and complements of those that was wrong, as far as the
+        text went on in the tree.
+        """
+        given = *self._given(text), EVIDENCE, self._kinds
+        return self._kinds[: self._library.dx_judge(self._handle, *given)]
