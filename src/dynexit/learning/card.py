@@ -20,7 +20,7 @@ then verifies: its output stays what it was. It fits the weights with the finger
 
 How often the table's best token, or one of its best three, is the model's next one; how often the
 longest known context has three, two, one or no tokens, and how often its best token is then right.
-A context that says what a shorter one says is left out, so long ones are the difficult places.{judges}
+A context that says what a shorter one says is left out: long ones are the difficult places.{judges}
 
 | prompts | tokens | best | best three | three | two | one | none |
 |---|---:|---:|---:|---:|---:|---:|---:|
@@ -50,7 +50,7 @@ def card(table: SuccessorTable, frequent: int, about: About) -> str:
         texts=f"{recipe.texts:,}",
         longest=recipe.longest,
         own=f" and {recipe.own_prompts} others" if recipe.own_prompts else "",
-        judges=" `judges` are prompts\nthat no template made." if JUDGES in about.held_out else "",
+        judges="\n`judges` are prompts that no template made." if JUDGES in about.held_out else "",
         chat=", most of them through its chat template" if recipe.chat else "",
     )
     text += "".join(map(_line, about.held_out, about.held_out.values()))
