@@ -45,14 +45,14 @@ inline void quantise_inputs(float* row, int inputs) {
     constexpr int kVectors = kBlock / kLanes;
     char* to = reinterpret_cast<char*>(row);
     for (int i = 0; i < inputs; i += kBlock, to += sizeof(InputBlock)) {
-        Floats values[kVectors], largest{}, none{};
+        Floats values[kVectors], sizes{}, none{};
         for (int v = 0; v < kVectors; ++v) {
             values[v] = load(row + i + v * kLanes);
-            largest = maximum(largest, maximum(values[v], Floats{} - values[v]));
+            sizes = maximum(sizes, maximum(values[v], Floats{} - values[v]));
             none += values[v] - values[v];  // 0, or not a number
         }
         InputBlock block;
-        const float most = maximum(largest), inverse = most > kSmallest ? 127.0f / most : 0.0f;
+        const float most = largest(sizes), inverse = most > kSmallest ? 127.0f / most : 0.0f;
         Floats sums[2] = {};
         for (int v = 0; v < kVectors; ++v) {
             const Floats shifted = values[v] * inverse + kRounding;

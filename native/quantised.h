@@ -79,7 +79,8 @@ template <class Format, int kRows>
     }
 }
 
-// Bytes between what is multiplied and what memory is asked for, far enough ahead for several rows.
+// Bytes between what is multiplied and what memory is asked for, far enough ahead for several rows and still a part of
+// the first-level cache.
 constexpr size_t kFarAhead = 8192;
 
 // Sums of kRows rows over strips abreast: row r, strip s at r * kAbreast + s. Unrolled, or the sums of several rows
@@ -93,7 +94,7 @@ void sum_strips(Place at, Rows rows, int inputs, Floats* results) {
     for (int i = 0; i < kSums; ++i) sums[i] = Floats{};
     for (int i = 0; i < inputs; i += Format::kInputs, at = after<Format>(at)) {
         for (int b = 0; b < kBlocks; ++b, rows.at += sizeof(InputBlock)) {
-            prefetch<2>(at.words + b * kPart + kFarAhead, kPart);
+            prefetch(at.words + b * kPart + kFarAhead, kPart);
             Block blocks[kAbreast];
 #pragma GCC unroll 2
             for (int s = 0; s < kAbreast; ++s) {
