@@ -1,4 +1,4 @@
-"""Values in blocks of GGUF types, or random blocks where the `gguf` package cannot round to these."""
+"""Values in blocks of GGUF types, random ones where the `gguf` package cannot round to these."""
 
 import gguf
 import numpy as np

@@ -92,11 +92,11 @@ def _limits(model: Configured) -> Limits:
 
 def _reading(model: Model, size: int) -> float:
     """GB/s of reading about `size` bytes, by whoever reads the weights, in the best of ways."""
-    memory = _memory(size // PAGE * PAGE, model.device)
-    return memory.nbytes / _seconds(model, _readers(model, memory)) / 1e9
+    memory = memory_to_read(size // PAGE * PAGE, model.device)
+    return memory.nbytes / _seconds(model, readers(model, memory)) / 1e9
 
 
-def _memory(size: int, device: torch.device) -> Tensor:
+def memory_to_read(size: int, device: torch.device) -> Tensor:
     """Numbers to read, of so many bytes; on a CPU on huge pages, as weights are."""
     if device.type != "cpu":
         return torch.ones(size // 4, device=device)
@@ -106,7 +106,7 @@ def _memory(size: int, device: torch.device) -> Tensor:
     return torch.frombuffer(mapped, dtype=torch.float32).fill_(1.0)  # so that every page is there
 
 
-def _readers(model: Model, memory: Tensor) -> list[Callable[[], object]]:
+def readers(model: Model, memory: Tensor) -> list[Callable[[], object]]:
     """Ways to read it all: none is the fastest on every machine."""
     if isinstance(model, NativeTransformer):
         return [partial(model.read_memory, memory, *one) for one in product(STREAMS, AHEAD)]
