@@ -20,9 +20,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from dynexit.costs.table import Costs
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.controllers.del_ import Del
+from dynexit.decoding.costs import Costs
+from dynexit.decoding.facts import Facts
 from dynexit.decoding.records import Plan, Round, ShadowTokens
 from dynexit.methods import make_controller
 from dynexit.replay.running import replay, replay_all
@@ -46,15 +47,15 @@ class Beside(Controller):
 
     reads_shadow = True
 
-    def __init__(self, subject: Del, full: Del) -> None:
+    def __init__(self, subject: Del, full: Del, draft_vocabulary: int) -> None:
         self.subject, self.full, self.told = subject, full, Counter()
         self.prompt_positions = full.prompt_positions
-        self.draft_vocabulary = subject.draft_vocabulary
+        self.draft_vocabulary = draft_vocabulary
 
-    def start(self, num_layers: int) -> None:
-        super().start(num_layers)
-        self.subject.start(num_layers)
-        self.full.start(num_layers)
+    def start(self, facts: Facts) -> None:
+        super().start(facts)
+        self.subject.start(facts)
+        self.full.start(facts)
 
     def observe_prompt(self, shadow: ShadowTokens) -> None:
         self.full.observe_prompt(shadow)
@@ -90,11 +91,9 @@ def judged(trace: Trace, method: str, costs: Costs) -> Counter:
     assert isinstance(subject, Del)
     cost = "measured" if subject.cost is None else subject.cost
     full = Del("full", cost, omega=subject.omega, d_max=subject.d_max, min_layer=subject.min_layer)
-    for controller in (subject, full):
-        controller.costs, controller.draft_vocabulary = costs, trace.info.draft_vocabulary
-    beside = Beside(subject, full)
+    beside = Beside(subject, full, trace.info.draft_vocabulary)
     for text in trace.texts:
-        replay(trace.info, text, beside, costs)
+        replay(trace, text, beside, costs)
     return beside.told
 
 

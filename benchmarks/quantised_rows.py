@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from dynexit.bench.roofline import memory_to_read, readers
+from dynexit.bench.roofline import memory_to_read
 from dynexit.model.interface import Span
 from dynexit.model.loading import load_shape
 from dynexit.model.native.binding import runtimes
@@ -42,8 +42,8 @@ def actions(model: NativeTransformer, counts: list[int]) -> dict[tuple[str, int]
         found["head", count] = lambda h=hidden: model.read(h)
     for part, size in (("layers", model.layer_bytes), ("head", model.head_bytes)):
         memory = memory_to_read(size // PAGE * PAGE, model.device)
-        for number, reader in enumerate(readers(model, memory)):
-            found[part + " read", number] = lambda r=reader: r()
+        for number, reader in enumerate(model.readers(memory)):
+            found[part + " read", number] = reader
     return found
 
 

@@ -123,6 +123,46 @@ typedef struct {
     int32_t tuned;
 } dx_runtime;
 
+// Contexts by the hash of one to three tokens, ascending, and of each the `width` tokens that are likely to follow it,
+// the likeliest first, with chances in 255ths: 0 where there are no more. `src/dynexit/decoding/successors.py` says more.
+typedef struct {
+    const uint32_t *keys, *tokens;
+    const uint8_t* chances;
+    int64_t contexts;
+    int32_t width;
+} dx_successors;
+
+enum dx_source { DX_LOOKUP = 0, DX_TABLE = 1 };
+
+// How far a tree of proposals grows: its n-th token is kept where its chance is at least `floors[n - 1]`, of `most`.
+// `odds` are those of kinds of evidence: of lookup, by length of match, then of a table, by tokens of context and tenths
+// of chance. Nothing follows one of `ends`; a chain does not branch.
+typedef struct {
+    const double *odds, *floors;
+    const int64_t* ends;
+    int32_t most, num_ends, chain;
+} dx_growing;
+
+// A tree: of each token the row of its parent, where 0 is the text's newest token, and a `dx_source`.
+typedef struct {
+    int64_t* tokens;
+    int32_t *parents, *sources;
+    double expected;  // tokens that will be accepted
+    int32_t nodes, depth;
+} dx_grown;
+
+// What is known of one text without a pass. `table` may be null; its arrays must outlive this. Functions that return int
+// give a `dx_result`, but for the last.
+__attribute__((visibility("default"))) int dx_proposing_new(int lookup, const dx_successors* table, void** proposing);
+__attribute__((visibility("default"))) void dx_proposing_free(void* proposing);
+// Reads tokens that the text has gained, then grows a tree after it, unless `how` is null. There must be a token.
+__attribute__((visibility("default"))) int dx_propose(void* proposing, const int64_t* tokens, int count,
+                                                      const dx_growing* how, dx_grown* to);
+// Of the last tree: kinds of evidence that was right, and complements of those that was wrong, as far as the text went on
+// in the tree, at most so many. Returns how many.
+__attribute__((visibility("default"))) int dx_judge(const void* proposing, const int64_t* text, int count, int most,
+                                                    int32_t* kinds);
+
 // The runtimes that this machine can run, fastest first; null after the last.
 __attribute__((visibility("default"))) const dx_runtime* dx_runtime_at(int index);
 

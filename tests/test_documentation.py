@@ -19,7 +19,7 @@ import pytest
 from dynexit import tasks
 from dynexit.bench.report import figures
 from dynexit.cli import main
-from dynexit.decoding import controllers, drafters
+from dynexit.decoding import controllers, drafters, proposers
 from dynexit.model import families
 
 ROOT = Path(__file__).parents[1]
@@ -32,6 +32,7 @@ PACKAGES = {
     "src/dynexit/tasks": tasks,
     "src/dynexit/decoding/controllers": controllers,
     "src/dynexit/decoding/drafters": drafters,
+    "src/dynexit/decoding/proposers": proposers,
     "src/dynexit/model/families": families,
     "src/dynexit/bench/report/figures": figures,
 }
@@ -76,10 +77,16 @@ def empty_folder(tmp_path, monkeypatch):
         monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path / folder)])
     before = set(sys.modules)
     yield tmp_path
-    drafters.drafters.cache_clear()
+    forget()
     for name in set(sys.modules) - before:
         if str(getattr(sys.modules[name], "__file__", None)).startswith(str(tmp_path)):
             del sys.modules[name]
+
+
+def forget():
+    """What a page adds is found, and gone after it."""
+    drafters.drafters.cache_clear()
+    proposers.proposers.cache_clear()
 
 
 @pytest.mark.parametrize("page", TESTED)
@@ -94,7 +101,7 @@ def test_a_page_runs_from_top_to_bottom(page, empty_folder, request, monkeypatch
             file = empty_folder / block.title
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(block.text, encoding="utf-8")
-            drafters.drafters.cache_clear()
+            forget()
         elif block.language == "python":
             exec(compile(block.text, str(page), "exec"), namespace)
         elif block.language == "bash":

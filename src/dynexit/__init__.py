@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dynexit.decoding.controllers.base import Controller
+    from dynexit.decoding.facts import Facts
     from dynexit.decoding.records import Plan, Round, ShadowTokens, Statistics
     from dynexit.decoding.sampling_parameters import Sampling
     from dynexit.decoding.sequence import Chunk
@@ -21,6 +22,7 @@ __all__ = [
     "Chunk",
     "Controller",
     "DynexitError",
+    "Facts",
     "Generation",
     "LanguageModel",
     "Plan",
@@ -36,6 +38,7 @@ __all__ = [
 
 _HOMES = {
     "decoding.controllers.base": ("Controller",),
+    "decoding.facts": ("Facts",),
     "decoding.records": ("Plan", "Round", "ShadowTokens", "Statistics"),
     "decoding.sampling_parameters": ("Sampling",),
     "decoding.sequence": ("Chunk",),

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import torch
 
-from dynexit.costs.paying import MARGIN, Promise, best_promise
 from dynexit.costs.store import kept_costs
-from dynexit.costs.table import Costs, rough_costs, trimmed_vocabulary
+from dynexit.decoding.costs import Costs, rough_costs, trimmed_vocabulary
+from dynexit.decoding.paying import MARGIN, Promise, best_promise
 from dynexit.decoding.predictions import layer_predictions
 from dynexit.decoding.records import ShadowTokens
 from dynexit.decoding.requests import drive

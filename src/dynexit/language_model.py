@@ -12,13 +12,15 @@ import torch
 from dynexit.agreement import ADVICE, SAMPLE, why_none_pays
 from dynexit.asking import check_text, check_whole, meant, one_rule, stop_strings, token_ids
 from dynexit.costs.store import costs_of
-from dynexit.costs.table import Costs
 from dynexit.decoding.controllers.base import Controller
+from dynexit.decoding.costs import Costs
+from dynexit.decoding.job import Job
 from dynexit.decoding.limits import Limits
 from dynexit.decoding.loop import finish, generate
 from dynexit.decoding.records import FinishReason, ShadowTokens, Statistics
 from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.sequence import Chunk, Decoding
+from dynexit.decoding.successors import SuccessorTable
 from dynexit.decoding.text import NoText, TextSink, TextStream
 from dynexit.errors import DynexitError
 from dynexit.methods import DEFAULT_METHOD, UnknownSettingError, make_controller
@@ -30,7 +32,7 @@ from dynexit.model.places import BUNDLED, find_checkpoint
 from dynexit.model.runtimes import load_into
 from dynexit.model.threads import use_threads
 from dynexit.model.tokenizer import CheckpointTokenizer, load_tokenizer
-from dynexit.preparing import prepare, sample_of
+from dynexit.preparing import facts_of, open_decoding, sample_of
 
 Prompt = str | Sequence[int]
 
@@ -96,6 +98,7 @@ class LanguageModel:
     ) -> None:
         self.model, self.tokenizer, self.eos, self.name = model, tokenizer, eos, name
         self.folder = folder
+        self.table: SuccessorTable | None = None
         self._seconds: list[LanguageModel] = []  # found to share our vocabulary
         if tokenizer is not None:
             model.vocabulary_size = min(model.vocabulary_size, tokenizer.size)
@@ -118,15 +121,13 @@ class LanguageModel:
         """What this model's passes cost on this machine: measured once, kept between runs."""
         return costs_of(self.model)
 
-    def controller(self, method: str | Controller = DEFAULT_METHOD, **settings: Any) -> Controller:
-        """A method with all that it needs of this model: measured, copied and read off once.
+    def prepare(self, method: str | Controller = DEFAULT_METHOD) -> None:
+        """Measure, copy and read off what a method needs of this model, which is done once.
 
         Raises:
-            DynexitError: a method or a setting that is not known, or cannot be run here.
+            DynexitError: a method that is not known, or cannot be run here.
         """
-        controller = _controller(method, settings)
-        prepare(controller, self.model, self._sample_text)
-        return controller
+        facts_of(make_controller(method), self.model, self._sample_text)
 
     def generate(
         self, prompt: Prompt, method: str | Controller = DEFAULT_METHOD, **options: Any
@@ -200,7 +201,7 @@ class LanguageModel:
         chosen = {name: value for name, value in options.items() if name in fields}
         settings = {name: value for name, value in options.items() if name not in fields}
         rule = one_rule(sampling, chosen)
-        controller = self.controller(method, **settings)
+        controller = _controller(method, settings)
         tokens = self.prompt_tokens(prompt, chat, trust_messages)
         for name, count in (("max_new_tokens", max_new_tokens), ("min_new_tokens", min_new_tokens)):
             check_whole(name, count, 0)
@@ -216,8 +217,8 @@ class LanguageModel:
         if self.tokenizer is not None:
             text = TextStream(self.tokenizer.backend, tokens, stops, min_new_tokens)
         second = None if draft_model is None else self._second(draft_model)
-        given = (self.model, tokens, controller, rule, limits, text, second)
-        return Decoding(*given, logprobs, prompt_logprobs)
+        job = Job(tokens, limits, rule, text, second, logprobs, prompt_logprobs)
+        return open_decoding(self.model, controller, job, self._sample_text, self.table)
 
     def _second(self, other: "LanguageModel") -> Configured:
         """The model that drafts for this one.

@@ -1,5 +1,5 @@
-"""What a controller asks for beside its settings: costs, a trimmed head, a copy to draft with, and
-what the exits say of a text.
+"""Opens a text on a real model: with what its controller asks for beside its settings, which are
+costs, a copy to draft with, and what the exits say of a text.
 
 All that is made for a model is the same whatever the settings: texts of others use it, too.
 """
@@ -10,9 +10,13 @@ from weakref import WeakKeyDictionary
 
 from dynexit.agreement import sample_exits
 from dynexit.costs.store import costs_of
-from dynexit.costs.table import trimmed_vocabulary
 from dynexit.decoding.controllers.base import Controller
+from dynexit.decoding.costs import trimmed_vocabulary
+from dynexit.decoding.facts import Facts
+from dynexit.decoding.job import Job
 from dynexit.decoding.records import ShadowTokens
+from dynexit.decoding.sequence import Decoding
+from dynexit.decoding.successors import SuccessorTable
 from dynexit.model.interface import Model
 
 _making = Lock()  # of what a model has one of
@@ -28,22 +32,30 @@ def sample_of(model: Model, text: Text) -> ShadowTokens:
     return _samples[model]
 
 
-def prepare(controller: Controller, model: Model, text: Text) -> None:
-    """Give a controller what it needs of the model that it will decode with.
+def facts_of(
+    controller: Controller, model: Model, text: Text, table: SuccessorTable | None = None
+) -> Facts:
+    """What a controller asks for of the model that it will decode with.
 
     Args:
         text: gives tokens for `sample_of`.
+        table: what the model's own text taught of next tokens.
 
     Raises:
         DynexitError: a copy in int8 of a model that cannot make one.
     """
-    tokens = trimmed_vocabulary(model.vocabulary_size)
+    layers, tokens = model.config.num_layers, trimmed_vocabulary(model.vocabulary_size)
     with _making:
         if controller.int8:
-            model.copy_for_drafts(max(model.config.num_layers // 2, 1), tokens)
-        if controller.reads_costs:
-            controller.costs = costs_of(model, controller.int8)
-        if controller.reads_sample:
-            controller.sample = sample_of(model, text)
-    if controller.reads_costs:
-        controller.draft_vocabulary = controller.draft_vocabulary or tokens
+            model.copy_for_drafts(max(layers // 2, 1), tokens)
+        costs = costs_of(model, controller.int8) if controller.reads_costs else None
+        sample = sample_of(model, text) if controller.reads_sample else None
+    default = tokens if controller.reads_costs else None
+    return Facts(layers, costs, sample, controller.draft_vocabulary or default, table)
+
+
+def open_decoding(
+    model: Model, controller: Controller, job: Job, text: Text, table: SuccessorTable | None = None
+) -> Decoding:
+    """A text of which nothing is decoded yet; `text`, `table` and errors as in `facts_of`."""
+    return Decoding(model, controller, facts_of(controller, model, text, table), job)

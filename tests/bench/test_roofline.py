@@ -69,7 +69,7 @@ def test_all_memory_is_read_in_every_way(checkpoint, runtime):
     model = load(checkpoint, "fp32", check=False, runtime=runtime).model
     memory = roofline.memory_to_read(2**16, model.device)
     assert bool((memory == 1.0).all())
-    ways = roofline.readers(model, memory)
+    ways = model.readers(memory)
     assert len(ways) > 2
     for way in ways:
         way()

@@ -12,7 +12,7 @@ import pytest
 
 from dynexit import __version__
 from dynexit.costs import store
-from dynexit.costs.table import rough_costs
+from dynexit.decoding.costs import rough_costs
 from dynexit.methods import DEFAULT_METHOD
 from dynexit.synth import synthesise
 

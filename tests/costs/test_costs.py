@@ -10,7 +10,9 @@ from dynexit import DynexitError, load
 from dynexit.costs import measuring, store
 from dynexit.costs.measuring import BUDGET, measure_costs
 from dynexit.costs.store import costs_of
-from dynexit.costs.table import Costs, trimmed_vocabulary
+from dynexit.decoding.costs import Costs, trimmed_vocabulary
+from dynexit.methods import make_controller
+from dynexit.preparing import facts_of
 
 TABLE = Costs((1, 2, 4), (1.0, 2.0, 3.0), (10.0, 10.0, 20.0), (2.0, 2.0, 4.0), 0.5, 0.01, 1.0, 100)
 
@@ -83,15 +85,19 @@ def test_what_one_text_asks_for_changes_no_other(checkpoint: Path, tmp_path: Pat
     monkeypatch.setenv("DYNEXIT_CACHE", str(tmp_path))
     lm = load(checkpoint, "fp32", "cpu", check=False, runtime="native")
     costs = lm.costs
-    narrow = lm.sequence([5, 6, 7], "auto:int8=true,draft_vocabulary=1").controller
+
+    def facts(method):
+        return facts_of(make_controller(method), lm.model, lambda: [5, 6, 7])
+
+    narrow = facts("auto:int8=true,draft_vocabulary=1")
     copy = lm.model.draft_copy
     assert copy.kept_tokens == trimmed_vocabulary(lm.model.vocabulary_size)
     assert copy.kept_layers == lm.num_layers // 2
-    after = lm.sequence([5, 6, 7], "auto").controller
+    after = facts("auto")
     assert after.costs is costs is lm.costs
     assert costs.copied_head == 0 < narrow.costs.copied_head
     assert after.draft_vocabulary == copy.kept_tokens
-    assert lm.sequence([5, 6, 7], "auto:int8=true").controller.costs is narrow.costs
+    assert facts("auto:int8=true").costs is narrow.costs
     assert lm.model.draft_copy is copy
 
 

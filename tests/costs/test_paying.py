@@ -12,13 +12,13 @@ import torch
 from dynexit import load, synth
 from dynexit.cli.info import recommendation
 from dynexit.costs import store
-from dynexit.costs.paying import MARGIN, Promise, best_promise, copy_price, draft_price, pays
 from dynexit.costs.store import costs_of
-from dynexit.costs.table import Costs, rough_costs, trimmed_vocabulary
+from dynexit.decoding.costs import Costs, rough_costs, trimmed_vocabulary
+from dynexit.decoding.paying import MARGIN, Promise, best_promise, copy_price, draft_price, pays
 from dynexit.decoding.records import ShadowTokens
 from dynexit.methods import make_controller
 from dynexit.replay.running import replay
-from dynexit.replay.trace import TracedText, TraceInfo
+from dynexit.replay.trace import Trace, TracedText, TraceInfo
 from dynexit.shapes import SHAPES
 
 # A layer is 1, a row more of it 0.1; the whole head 4, a call of it 0.5; a round 2 around passes.
@@ -171,12 +171,10 @@ def test_auto_drafts_hardly_ever_with_such_exits(seed, sampled, few, speed):
     """It did in 351 of 353 rounds, and 30 tokens were accepted."""
     text, other = unlucky(seed, 353, 0.085), unlucky(seed + 100, 64, 0.1)
     info = TraceInfo("SmolLM2", 30, 49_152, 8_192, trimmed_vocabulary(49_152))
-    auto = make_controller("auto:lookup=false", draft_vocabulary=info.draft_vocabulary)
-    auto.costs = LARGE_HEAD
-    if sampled:
-        exits = tuple(range(1, 30))
-        auto.sample = ShadowTokens(other.agreement[:-1], other.confidence[:-1, :, 0], exits)
-    told = replay(info, text, auto, LARGE_HEAD)
-    plain = replay(info, text, make_controller("vanilla"), LARGE_HEAD)
+    exits = tuple(range(1, 30))
+    sample = ShadowTokens(other.agreement[:-1], other.confidence[:-1, :, 0], exits)
+    trace = Trace(info, [text], sample if sampled else None)
+    told = replay(trace, text, make_controller("auto:lookup=false"), LARGE_HEAD)
+    plain = replay(trace, text, make_controller("vanilla"), LARGE_HEAD)
     assert sum(r.drafted > 0 for r in told.rounds) <= few
     assert plain.decode_seconds / told.decode_seconds > speed

@@ -2,11 +2,15 @@
 
 import numpy as np
 
-from dynexit import Plan, Round, ShadowTokens
+from dynexit import Facts, Plan, Round, ShadowTokens
 
 
-def started(controller, num_layers=8):
-    controller.start(num_layers)
+def facts(num_layers=8, costs=None, sample=None, draft_vocabulary=None):
+    return Facts(num_layers, costs, sample, draft_vocabulary)
+
+
+def started(controller, num_layers=8, **known):
+    controller.start(facts(num_layers, **known))
     return controller
 
 

@@ -4,6 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from numbers_in import started
 from tiny import (
     CHEAP_DRAFTS,
     FAMILIES,
@@ -15,30 +16,33 @@ from tiny import (
 )
 
 from dynexit import DynexitError, LanguageModel, Sampling
-from dynexit.costs.table import Costs
 from dynexit.decoding.controllers.auto import Auto
 from dynexit.decoding.controllers.estimates import ExitEstimates
 from dynexit.decoding.controllers.tuning import TUNING
-from dynexit.decoding.records import Draft, Judged, Offer, Round, ShadowTokens
+from dynexit.decoding.costs import Costs
+from dynexit.decoding.offer import Panel
+from dynexit.decoding.proposers.lookup import Lookup
+from dynexit.decoding.records import Draft, Round, ShadowTokens
 from dynexit.methods import make_controller
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 1, 4]
-PARTS = [dict(zip(("exits", "lookup", "shadow"), on, strict=True))
-         for on in product((True, False), repeat=3)]  # fmt: skip
+PARTS = [dict(zip(("exits", "lookup", "table", "shadow"), on, strict=True))
+         for on in product((True, False), repeat=4)]  # fmt: skip
 
 # A drafted token costs a fifth of a plain step, and a row more of a pass next to nothing.
 DEAR_DRAFTS = Costs((1, 2), (1.0, 1.02), (0.5, 0.51), (0.1, 0.1), 1.0, 0.0, 0.1, 29)
 
 
-def with_costs(costs):
-    """A controller that drafts with exits, and keeps these costs."""
+def begun(costs, num_layers, **known):
+    """A controller that drafts with exits."""
+    return started(Auto(lookup=False), num_layers, costs=costs, **known)
 
-    class Kept(Auto):
-        reads_costs = False
 
-    controller = Kept(lookup=False)
-    controller.costs = costs
-    return controller
+def offered(tokens):
+    """What lookup has at hand after a text."""
+    panel = Panel([Lookup()])
+    panel.begin(tokens)
+    return panel.offer(chain=False)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -48,7 +52,9 @@ def test_the_text_is_plain_decodings_with_any_of_its_parts(family, parts):
     plain, _ = decode(model, PROMPT, max_new_tokens=40)
     mine, _ = decode(model, PROMPT, "auto", max_new_tokens=40, **parts)
     assert mine.new_tokens == plain.new_tokens
-    assert any(r.drafted for r in mine.stats.rounds) == (parts["exits"] or parts["lookup"])
+    assert any(r.drafted for r in mine.stats.rounds) == (
+        parts["exits"] or parts["lookup"] or parts["table"]
+    )
 
 
 @pytest.mark.parametrize("parts", PARTS)
@@ -68,7 +74,9 @@ def test_speculative_acceptance_takes_looked_up_tokens():
 
 
 def test_exits_that_never_agree_are_given_up():
-    mine, _ = decode(never_agreeing(), PROMPT, with_costs(DEAR_DRAFTS), 140)
+    mine, _ = decode(
+        never_agreeing(), PROMPT, "auto:lookup=false,table=false", 140, costs=DEAR_DRAFTS
+    )
     drafted = [r.drafted for r in mine.stats.rounds]
     assert max(drafted) > 1  # it was sure of them at first
     assert sum(drafted[-30:]) <= 30
@@ -78,11 +86,8 @@ def test_exits_that_a_sample_shows_to_be_useless_are_never_tried():
     lm = LanguageModel(never_agreeing())
     assert lm.sample.matched.shape == lm.sample.confidence.shape
     assert not lm.sample.matched.any()
-    controller = with_costs(DEAR_DRAFTS)
-    controller.start(lm.num_layers)
-    assert controller.plan().speculation_length > 0
-    controller.sample = lm.sample
-    controller.start(lm.num_layers)
+    assert begun(DEAR_DRAFTS, lm.num_layers).plan().speculation_length > 0
+    controller = begun(DEAR_DRAFTS, lm.num_layers, sample=lm.sample)
     assert controller.plan().speculation_length == 0
 
 
@@ -111,9 +116,8 @@ def test_drafts_are_imagined_half_as_sure_as_those_of_a_sample():
 def test_exits_that_do_not_pay_by_a_sample_wait_for_the_text_to_speak_for_them():
     right = np.arange(64) % 16 == 0
     layers = tuple(range(1, 20))
-    controller = with_costs(DEAR_DRAFTS)
-    controller.sample = ShadowTokens(np.tile(right, (19, 1)), np.full((19, 64), 0.95), layers)
-    controller.start(20)
+    told = ShadowTokens(np.tile(right, (19, 1)), np.full((19, 64), 0.95), layers)
+    controller = begun(DEAR_DRAFTS, 20, sample=told)
     assert controller.plan().speculation_length == 0
     number = 0
     while not (plan := controller.plan()).speculation_length:
@@ -132,18 +136,15 @@ def test_exits_that_always_agree_are_used():
 
 def test_rows_that_cost_as_much_as_passes_leave_plain_steps():
     dear = Costs((1, 2), (1.0, 2.0), (1.0, 2.0), (0.0, 0.0), 1.0, 0.0, 0.0, 29)
-    for costs, length in ((dear, 0), (DEAR_DRAFTS, 2)):
-        controller = with_costs(costs)
-        controller.lookup = True
-        controller.start(5)
-        controller.consider(Offer([7, 8], match=8))
-        assert controller.plan().speculation_length == length
+    for costs, drafts in ((dear, False), (DEAR_DRAFTS, True)):
+        controller = started(Auto(), 5, costs=costs)
+        controller.consider(offered([7, 8] * 8))
+        assert bool(controller.plan().speculation_length) == drafts
 
 
 def test_in_company_drafts_must_pay_for_rows_that_are_no_longer_free():
     free_alone = Costs((1, 4, 8), (1.0, 1.0, 2.0), (0.5, 0.5, 1.0), (0.1,) * 3, 0.2, 0.0, 0.1, 29)
-    controller = with_costs(free_alone)
-    controller.start(8)
+    controller = begun(free_alone, 8)
     lengths = []
     for batch_size in (1, 16, 1):
         controller.share(batch_size)
@@ -156,8 +157,7 @@ def test_in_company_drafts_must_pay_for_rows_that_are_no_longer_free():
 
 
 def test_others_do_not_wait_for_an_analysis():
-    controller = with_costs(DEAR_DRAFTS)
-    controller.start(8)
+    controller = begun(DEAR_DRAFTS, 8)
     analysed = []
     for batch_size in (1, 2):
         controller.share(batch_size)
@@ -170,25 +170,22 @@ def test_others_do_not_wait_for_an_analysis():
 
 
 def test_offers_are_judged_whether_used_or_not():
-    controller = Auto()
-    controller.costs = CHEAP_DRAFTS
-    controller.start(5)
-    offer = Offer([7] * 12, match=3)
-    for _ in range(40):
-        controller.observe(Round(controller.plan(), 0, 0, 1, offer=Judged(offer.match, 0, 1)))
-    controller.consider(offer)
-    assert next(controller._estimates.offers.chances(3, 1)) < 0.2
+    controller = started(Auto(), 5, costs=CHEAP_DRAFTS)
+    for _ in range(48):
+        controller.consider(offer := offered([7, 8, 9] * 2))
+        controller.observe(Round(controller.plan(), 0, 0, 1, offer=offer.judge([6])))
+    assert controller._estimates.offers(offer.priors).odds[2] < 0.2
 
 
 @pytest.mark.parametrize("keeps", [True, False])
 def test_a_session_keeps_what_it_learned(keeps):
     lm = LanguageModel(always_agreeing(2))
     learner = lm.session().controller if keeps else make_controller("auto")
-    learner.start(lm.num_layers)
+    started(learner, lm.num_layers)
 
     def seen():
         """Offers are judged whether used or not, however fast the machine is."""
-        return sum(learner._estimates.offers._seen)
+        return sum(learner._estimates.offers(Lookup.priors)._seen)
 
     plain, usual = new_tokens(lm.model, PROMPT, max_new_tokens=160), seen()
     known = usual
@@ -196,14 +193,13 @@ def test_a_session_keeps_what_it_learned(keeps):
         assert lm.generate(PROMPT, learner, max_new_tokens=160).token_ids == plain
         assert seen() > known
         known = seen() if keeps else usual
-        learner.start(lm.num_layers)
+        started(learner, lm.num_layers)
         assert seen() == known
 
 
-def exits_of(controller):
+def exits_of(**known):
     """Exit layers of the first rounds of 20 layers, whose drafts are accepted."""
-    controller.start(20)
-    layers = []
+    controller, layers = started(Auto(lookup=False), 20, **known), []
     for _ in range(2 * TUNING.first_lesson):
         plan = controller.plan()
         layers.append(plan.exit_layer)
@@ -215,9 +211,7 @@ def exits_of(controller):
 
 
 def test_first_drafts_are_shallow():
-    controller = Auto(lookup=False)
-    controller.costs = CHEAP_DRAFTS
-    assert exits_of(controller) == [3] * TUNING.first_lesson + [5] * TUNING.first_lesson
+    assert exits_of(costs=CHEAP_DRAFTS) == [3] * TUNING.first_lesson + [5] * TUNING.first_lesson
 
 
 def sample(depth, good_from):
@@ -230,18 +224,14 @@ def sample(depth, good_from):
 
 @pytest.mark.parametrize("good_from", [1, 7, 20])
 def test_an_exit_whose_sample_is_useless_gives_way_to_one_that_is_not(good_from):
-    controller = Auto(lookup=False)
-    controller.sample = sample(20, good_from)
     first, then = {1: (3, 5), 7: (7, 7), 20: (0, 0)}[good_from]
     expected = [first] * TUNING.first_lesson + [then] * TUNING.first_lesson
-    assert exits_of(controller) == expected
+    assert exits_of(sample=sample(20, good_from)) == expected
 
 
 @pytest.mark.parametrize("positions", [1, 3, 6])
 def test_others_are_analysed_until_they_are_known(positions):
-    controller = Auto(lookup=False)
-    controller.costs = DEAR_DRAFTS
-    controller.start(20)
+    controller = begun(DEAR_DRAFTS, 20)
     analysed = []
     for number in range(6 * TUNING.compare):
         plan = controller.plan()

@@ -12,7 +12,7 @@ from dynexit.decoding.controllers.draft_verify import DraftVerify
 from dynexit.decoding.controllers.finite_state import FiniteState
 from dynexit.decoding.controllers.layerskip import LayerSkip
 from dynexit.decoding.records import PLAIN_STEP
-from dynexit.methods import make_controller
+from dynexit.methods import make_controller, settings_of
 
 # Finite state
 
@@ -33,7 +33,7 @@ def test_finite_state_returns_to_one_after_a_plain_step_and_anew_for_every_promp
     assert controller.plan().speculation_length == 0
     controller.observe(finished())
     assert controller.plan().speculation_length == 1
-    controller.start(8)
+    started(controller, 8)
     assert controller.plan().speculation_length == 0
 
 
@@ -79,7 +79,7 @@ def test_draft_verify_by_hand():
 def test_draft_verify_starts_anew_for_every_prompt():
     controller = started(DraftVerify())
     controller.observe(finished(4, 0))
-    controller.start(8)
+    started(controller, 8)
     assert controller.plan().threshold == 0.6
     controller.observe(finished(4, 4))
     assert controller.plan().threshold == pytest.approx(0.599)
@@ -90,7 +90,7 @@ def test_draft_verify_carries_gamma_and_rate_over_but_not_the_counts():
     for drafted, accepted in ROUNDS:
         controller.observe(finished(drafted, accepted))
     gammas, rate = recurrence(ROUNDS)
-    controller.start(8)
+    started(controller, 8)
     assert controller.plan().threshold == pytest.approx(gammas[-1])
     gammas, _ = recurrence([(4, 0), (4, 1)], gammas[-1], rate)
     for gamma, (drafted, accepted) in zip(gammas[1:], [(4, 0), (4, 1)], strict=True):
@@ -125,7 +125,7 @@ def test_the_exit_layer_is_a_quarter_of_the_depth_unless_set(num_layers, exit_la
     assert started(make_controller("early-exit"), num_layers).target_layer() == exit_layer
 
 
-WITH_EXIT = [n for n in methods() if "exit_layer" in vars(make_controller(n))]
+WITH_EXIT = [n for n, factory in methods().items() if "exit_layer" in settings_of(factory)]
 WITH_LENGTH = [n for n in methods() if "speculation_length" in vars(make_controller(n))]
 
 
@@ -187,9 +187,10 @@ def test_a_length_that_counts_up_ends_at_the_longest_draft():
     assert lengths == [64, 64, 64]
 
 
-@pytest.mark.parametrize(
-    "method", [n for n in methods() if n not in ("vanilla", "two-model", "auto")]
-)
+RUN_WITHOUT_EXITS = "vanilla", "two-model", "auto", "lookup", "table"
+
+
+@pytest.mark.parametrize("method", [n for n in methods() if n not in RUN_WITHOUT_EXITS])
 def test_a_model_of_one_layer_has_no_early_exit(method):
     with pytest.raises(DynexitError, match=r"one layer|min_layer"):
         started(make_controller(method), 1)
@@ -199,6 +200,6 @@ def test_starting_changes_no_setting():
     for name in methods():
         controller = make_controller(name)
         before = {k: v for k, v in vars(controller).items() if not k.startswith("_")}
-        controller.start(12)
+        started(controller, 12)
         after = {k: v for k, v in vars(controller).items() if k in before}
         assert after == before, name

@@ -177,7 +177,7 @@ def test_where_no_draft_pays_del_takes_the_layer_that_loses_least():
     controller.observe_prompt(shadows(*seen))
     assert controller.plan().exit_layer in (1, 2)
     seen[1, 4] = 0.5
-    controller.start(4)
+    started(controller, 4)
     controller.observe_prompt(shadows(*seen))
     assert controller.plan().exit_layer == 2  # 1.25 / 6
 
@@ -197,7 +197,7 @@ def test_del_d_stays_at_its_exit_layer():
 def test_del_d_goes_to_a_quarter_of_each_models_depth():
     controller = make_controller("del-d", **PUBLISHED)
     for num_layers, quarter in ((8, 2), (40, 10), (3, 1)):
-        controller.start(num_layers)
+        started(controller, num_layers)
         controller.observe_prompt(shadows(*[[0.9]] * (num_layers - 1)))
         assert controller.plan().exit_layer == quarter
 
@@ -206,7 +206,7 @@ def test_del_e_lim_never_goes_below_layer_four():
     controller = started(make_controller("del-e-lim", **PUBLISHED), 8)
     controller.observe_prompt(shadows(*[[0.9, 0.9]] * 7))
     assert controller.plan() == Plan(4, 18, None)
-    controller.start(8)
+    started(controller, 8)
     controller.observe_prompt(shadows(*[[0.9, 0.9]] * 3, *[[-0.9, -0.9]] * 4))
     assert controller.plan().speculation_length == 0
 
@@ -214,7 +214,7 @@ def test_del_e_lim_never_goes_below_layer_four():
 def test_a_new_prompt_forgets_the_last_one():
     controller = started(Del(), 3)
     controller.observe_prompt(shadows([0.9, -0.1], [0.9, -0.1]))
-    controller.start(3)
+    started(controller, 3)
     assert np.isnan(controller.acceptance_rates()).all()
 
 
@@ -317,4 +317,4 @@ def test_del_e_lim_says_so_where_the_model_has_too_few_layers():
 )
 def test_a_max_layer_that_leaves_nothing_is_refused(settings):
     with pytest.raises(DynexitError, match="max_layer 2"):
-        make_controller("del", **settings).start(6)
+        started(make_controller("del", **settings), 6)

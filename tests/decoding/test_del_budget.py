@@ -9,11 +9,11 @@ import pytest
 from numbers_in import finished, shadows, started
 
 from dynexit import Plan, Round, ShadowTokens
-from dynexit.costs.paying import round_seconds
-from dynexit.costs.table import Costs
 from dynexit.decoding.controllers import methods
 from dynexit.decoding.controllers.analysis import LESSON, SHARE, spaced
 from dynexit.decoding.controllers.del_ import Del
+from dynexit.decoding.costs import Costs
+from dynexit.decoding.paying import round_seconds
 from dynexit.decoding.records import Draft
 from dynexit.methods import make_controller
 
@@ -23,9 +23,7 @@ DEAR = replace(CHEAP, analysis=1.0)
 
 
 def priced(costs=CHEAP, num_layers=8, vocabulary=1, **settings):
-    controller = Del(**settings)
-    controller.costs, controller.draft_vocabulary = costs, vocabulary
-    return started(controller, num_layers)
+    return started(Del(**settings), num_layers, costs=costs, draft_vocabulary=vocabulary)
 
 
 def drafted(layer, count, accepted, confidences=(), shadow=None):
@@ -59,7 +57,7 @@ def test_what_is_not_set_follows_from_the_analysis_and_then_from_the_costs(
     once, twice = [0.9, -0.1, -0.1, -0.1], [0.9, 0.9, -0.1, -0.1]
     controller.observe_prompt(of_layers((1, 2, 3), once, once, twice))
     assert controller.plan().exit_layer == (3 if measured else 1)
-    controller.start(4)
+    started(controller, 4, costs=dear)
     controller.observe_prompt(of_layers((1, 2, 3), once, once, once))
     assert (controller.plan().speculation_length < 3) == planned
 
@@ -87,8 +85,7 @@ def test_no_layer_lies_far_from_one_that_is_analysed(last):
 @pytest.mark.parametrize("method", [name for name in methods() if name.startswith("del")])
 def test_where_nothing_is_known_a_plain_step_is_analysed_whatever_it_costs(method):
     controller = make_controller(method)
-    controller.costs = replace(CHEAP, analysis=1e6)
-    plan = started(controller).plan()
+    plan = started(controller, costs=replace(CHEAP, analysis=1e6)).plan()
     assert plan.speculation_length == 0
     assert plan.shadow == controller.shadow_layers
     controller.observe(finished(shadow=of_layers(plan.shadow, *[[0.9]] * len(plan.shadow))))
@@ -247,7 +244,7 @@ def test_a_new_prompt_forgets_the_last_one():
     first = controller.plan()
     for _ in range(30):
         controller.observe(drafted(1, 2, 0, [0.9, 0.9]))
-    controller.start(8)
+    started(controller, costs=CHEAP, draft_vocabulary=1)
     assert np.isnan(controller.acceptance_rates()).all()
     controller.observe_prompt(of_layers(controller.shadow_layers, *[[0.9, -0.1]] * 7))
     assert controller.plan() == first

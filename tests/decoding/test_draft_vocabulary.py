@@ -4,7 +4,7 @@ from functools import cache
 
 import pytest
 import torch
-from tiny import DRAFTING, LLAMA, decode, random_model
+from tiny import LLAMA, WITH_EXITS, decode, random_model
 
 from dynexit import DynexitError, Sampling
 from dynexit.decoding.drafters.proposing import Proposal
@@ -52,7 +52,7 @@ def drafted(monkeypatch):
 
 @pytest.mark.parametrize("runtime", ["eager", "native"])
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("method", DRAFTING)
+@pytest.mark.parametrize("method", WITH_EXITS)
 def test_the_text_is_vanillas_and_drafts_are_of_the_kept_tokens(drafted, method, rule, runtime):
     model = model_of(runtime)
     plain, _ = decode(model, PROMPT, max_new_tokens=40, sampling=RULES[rule])

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 from tiny import (
-    DRAFTING,
     EXITING,
     LLAMA,
     LOSSLESS,
+    WITH_EXITS,
     Fixed,
     decode,
     new_tokens,
@@ -179,7 +179,7 @@ def test_a_speculation_length_of_zero_is_plain_decoding(model, text):
 
 
 @pytest.mark.parametrize("exit_layer", [0, 5, 6])
-@pytest.mark.parametrize("method", [m for m in DRAFTING if "del-e-lim" not in m])
+@pytest.mark.parametrize("method", [m for m in WITH_EXITS if "del-e-lim" not in m])
 def test_exit_layers_outside_the_model_are_refused(model, method, exit_layer):
     with pytest.raises(DynexitError, match=f"exit.layer (is )?{exit_layer}"):
         new_tokens(model, PROMPT, method, exit_layer=exit_layer)

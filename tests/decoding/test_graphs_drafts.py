@@ -4,15 +4,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from numbers_in import facts
 from tiny import Fixed, decode, random_model, thrice
 
-from dynexit import Plan, Sampling
+from dynexit import Plan
 from dynexit.decoding.drafters.early_exit import EarlyExitDrafter
+from dynexit.decoding.job import Job
 from dynexit.decoding.limits import Limits
 from dynexit.decoding.requests import drive
 from dynexit.decoding.scheduler import Scheduler
 from dynexit.decoding.sequence import Decoding
-from dynexit.decoding.text import NoText
 from dynexit.model.crossing import Parcel
 from dynexit.model.drafting_rule import Pricing
 from dynexit.model.graphs import drafting
@@ -49,7 +50,7 @@ def graphs():
 
 def started(model, plan, eos=frozenset(), reads=True):
     limits = Limits(40, model.config.max_positions, eos)
-    return Decoding(model, PROMPT, Always(plan, reads), Sampling(), limits, NoText())
+    return Decoding(model, Always(plan, reads), facts(model.config.num_layers), Job(PROMPT, limits))
 
 
 @torch.inference_mode()

@@ -4,14 +4,15 @@ from collections import Counter
 
 import pytest
 import torch
+from numbers_in import facts
 from tiny import EXITING, LLAMA, LOSSLESS, decode, random_model
 
 from dynexit import Sampling
 from dynexit.decoding import sequence as sequence_module
+from dynexit.decoding.job import Job
 from dynexit.decoding.limits import Limits
 from dynexit.decoding.requests import drive, serve
 from dynexit.decoding.sequence import Decoding
-from dynexit.decoding.text import NoText
 from dynexit.methods import make_controller
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6]
@@ -19,8 +20,8 @@ PROMPT = [3, 1, 4, 1, 5, 9, 2, 6]
 
 def started(model, prompt, method, count=12, **sampling):
     limits = Limits(count, model.config.max_positions)
-    controller = make_controller(method)
-    return Decoding(model, prompt, controller, Sampling(**sampling), limits, NoText())
+    job = Job(prompt, limits, Sampling(**sampling))
+    return Decoding(model, make_controller(method), facts(model.config.num_layers), job)
 
 
 class Watched:

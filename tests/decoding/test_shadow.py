@@ -25,8 +25,8 @@ class Watched(Del):
     def __init__(self, **settings):
         super().__init__(analysis="full", **settings)
 
-    def start(self, num_layers):
-        super().start(num_layers)
+    def start(self, facts):
+        super().start(facts)
         self.prompt, self.rounds = None, []
 
     def observe_prompt(self, shadow):
@@ -44,8 +44,8 @@ class WatchedFixed(Fixed):
 
     reads_shadow = True
 
-    def start(self, num_layers):
-        super().start(num_layers)
+    def start(self, facts):
+        super().start(facts)
         self.rounds = []
 
     def observe(self, finished):

@@ -5,14 +5,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from numbers_in import started
 from tiny import FAMILIES, Fixed, decode, random_model
 
 from dynexit import Sampling
-from dynexit.costs.table import Costs
 from dynexit.decoding.acceptance import accept
 from dynexit.decoding.controllers.auto import Auto
 from dynexit.decoding.controllers.estimates import OTHERS, OtherEstimates
 from dynexit.decoding.controllers.tuning import TUNING
+from dynexit.decoding.costs import Costs
 from dynexit.decoding.records import Draft, Plan, Round
 from dynexit.decoding.sampling import Sampler
 from dynexit.model.drafting_rule import Pricing
@@ -163,9 +164,7 @@ def test_other_choices_are_learned_by_rank_and_confidence():
     [(FREE_ROWS, True), (DEAR_ROWS, False), (replace(FREE_ROWS, draft_row=1.0), False)],
 )
 def test_auto_branches_where_rows_are_cheap(costs, branches):
-    auto = Auto(lookup=False)
-    auto.costs = costs
-    auto.start(8)
+    auto = started(Auto(lookup=False), costs=costs)
     auto._rounds = TUNING.first_lesson
     pricing = auto._with_layer(2).plan.pricing
     assert (len(pricing.odds) > 1) == branches

@@ -6,13 +6,14 @@ from time import perf_counter
 
 import torch
 
-from dynexit import Chunk, Controller, LanguageModel, Plan, Sampling
-from dynexit.costs.table import Costs
+from dynexit import Chunk, Controller, Facts, LanguageModel, Plan, Sampling
 from dynexit.decoding.controllers import methods
+from dynexit.decoding.costs import Costs
+from dynexit.decoding.job import Job
 from dynexit.decoding.limits import Limits
 from dynexit.decoding.loop import generate
 from dynexit.decoding.sequence import Decoding
-from dynexit.decoding.text import NoText
+from dynexit.decoding.successors import SuccessorTable
 from dynexit.methods import make_controller
 from dynexit.model.config import ModelConfig
 from dynexit.model.interface import Span
@@ -20,6 +21,7 @@ from dynexit.model.native.transformer import NativeTransformer
 from dynexit.model.parts import ByParts
 from dynexit.model.transformer import Transformer
 
+PROMPTS = [3, 1, 4, 1, 5, 9, 2, 6], [7], [1, 2, 3] * 6
 LLAMA = ModelConfig(
     family="llama",
     vocab_size=29,
@@ -43,6 +45,12 @@ NAMES = *methods(), *(f"{name}:analysis=full" for name in methods() if name.star
 ALONE = [name for name in NAMES if "second-model" not in make_controller(name).drafters]
 LOSSLESS = [name for name in ALONE if make_controller(name).lossless]
 DRAFTING = [name for name in LOSSLESS if name != "vanilla"]
+WITH_EXITS = [name for name in DRAFTING if "early-exit" in make_controller(name).drafters]
+# Some tokens after each token and some pairs, right now and then.
+TABLE = SuccessorTable.of(
+    {(t,): [((t * 7 + k) % 29, 0.5 / k) for k in (1, 2, 3)] for t in range(29)}
+    | {(t, (t * 5) % 29): [((t + k) % 29, 0.8 / k) for k in (1, 2)] for t in range(29)}
+)
 # Those that draft with exits alone: where costs are given, they always do the same.
 EXITING = [name for name in DRAFTING if make_controller(name).drafters == ("early-exit",)]
 ADAPTIVE = [name for name in EXITING if make_controller(name).reads_shadow]
@@ -205,6 +213,7 @@ def decode(
     sampling: Sampling | None = None,
     second: Transformer | None = None,
     logprobs: int | None = None,
+    costs: Costs = CHEAP_DRAFTS,
     **settings,
 ) -> tuple[Decoding, list[Chunk]]:
     """A finished sequence, whose inside tests may read, and its chunks.
@@ -212,16 +221,15 @@ def decode(
     Methods that go by costs have some, and rounds take what these say.
     """
     limits = Limits(max_new_tokens, model.config.max_positions, eos)
-    controller = make_controller(method, **settings)
-    if controller.reads_costs:
-        controller.costs = CHEAP_DRAFTS
-    rule, text, clock = sampling or Sampling(), NoText(), perf_counter
-    if controller.costs is not None:
-        model = Priced(model, controller.costs)
+    controller, clock = make_controller(method, **settings), perf_counter
+    given = costs if controller.reads_costs else None
+    facts = Facts(model.config.num_layers, given, None, controller.draft_vocabulary, TABLE)
+    if given is not None:
+        model = Priced(model, costs)
         clock = model.clock
-    tokens = list(prompt)
-    given = rule, limits, text, second, logprobs
-    sequence = Decoding(model, tokens, controller, *given, clock=clock)
+    rule = sampling or Sampling()
+    job = Job(list(prompt), limits, rule, second=second, logprobs=logprobs, clock=clock)
+    sequence = Decoding(model, controller, facts, job)
     return sequence, list(generate(sequence))
 
 

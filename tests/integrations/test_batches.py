@@ -106,8 +106,8 @@ class Told(LayerSkip):
         super().__init__(exit_layer=2, speculation_length=3)
         self.heard = []
 
-    def start(self, num_layers):
-        super().start(num_layers)
+    def start(self, facts):
+        super().start(facts)
         self.heard.append(0)
 
     def observe(self, finished):

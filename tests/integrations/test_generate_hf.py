@@ -195,6 +195,10 @@ class Asking(Controller):
 
     reads_sample = True
 
+    def start(self, facts):
+        super().start(facts)
+        self.sample = facts.sample
+
 
 @pytest.mark.parametrize("length", [1, 5])
 def test_methods_learn_of_the_exits_beforehand(length):

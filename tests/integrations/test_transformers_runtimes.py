@@ -113,6 +113,14 @@ def test_only_known_families_are_accelerated():
         dynexit.accelerate(loaded("llama", dtype=torch.float64))
 
 
+class Remembering(Auto):
+    """Keeps what it is told."""
+
+    def start(self, facts):
+        super().start(facts)
+        self.facts = facts
+
+
 @pytest.mark.parametrize("family", ["llama", "gemma"])
 def test_auto_goes_by_costs_that_are_measured_once(family, monkeypatch):
     model, made = loaded(family), []
@@ -123,11 +131,11 @@ def test_auto_goes_by_costs_that_are_measured_once(family, monkeypatch):
 
     monkeypatch.setattr(store, "measure_costs", measured)
     monkeypatch.setenv("DYNEXIT_CACHE", os.devnull)  # no file is kept
-    controller = Auto()
+    controller = Remembering()
     plain = model.generate(prompt(), **GREEDY).tolist()
     assert ours(model, method=controller) == ours(model, method="auto") == plain
-    assert made == [controller.costs]
-    assert controller.draft_vocabulary == 97
+    assert made == [controller.facts.costs]
+    assert controller.facts.draft_vocabulary == 97
 
 
 MEMORY = """

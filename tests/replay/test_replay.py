@@ -9,8 +9,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from dynexit import DynexitError, load
-from dynexit.costs.table import Costs
 from dynexit.decoding.controllers.base import Controller
+from dynexit.decoding.costs import Costs
 from dynexit.decoding.records import Plan
 from dynexit.methods import make_controller
 from dynexit.model.drafting_rule import Pricing
@@ -54,7 +54,7 @@ def trace(lm):
 def test_replay_accepts_what_a_real_run_accepts(lm, trace, method):
     for text, prompt in zip(trace.texts, PROMPTS, strict=True):
         real = lm.generate(prompt, method, max_new_tokens=text.generated)
-        played = replay(trace.info, text, make_controller(method), COSTS)
+        played = replay(trace, text, make_controller(method), COSTS)
         for field in ("drafted", "accepted", "tokens"):
             told = [getattr(r, field) for r in played.rounds]
             assert told == [getattr(r, field) for r in real.stats.rounds], field
@@ -72,7 +72,7 @@ def test_replay_accepts_the_branches_that_a_real_run_accepts(lm, trace):
     beside = 0
     for text, prompt in zip(trace.texts, PROMPTS, strict=True):
         real = lm.generate(prompt, Bushy(), max_new_tokens=text.generated)
-        played = replay(trace.info, text, Bushy(), COSTS)
+        played = replay(trace, text, Bushy(), COSTS)
         for field in ("drafted", "tokens", "depth"):
             told = [getattr(r, field) for r in played.rounds]
             assert told == [getattr(r, field) for r in real.stats.rounds], field
@@ -85,7 +85,7 @@ def test_replay_accepts_the_branches_that_a_real_run_accepts(lm, trace):
 def test_a_threshold_ends_drafts_alike_up_to_a_mismatch(lm, trace):
     for text, prompt in zip(trace.texts, PROMPTS, strict=True):
         real = lm.generate(prompt, "draft-verify:exit_layer=4", max_new_tokens=text.generated)
-        played = replay(trace.info, text, make_controller("draft-verify:exit_layer=4"), COSTS)
+        played = replay(trace, text, make_controller("draft-verify:exit_layer=4"), COSTS)
         first = real.stats.rounds[0]
         assert played.rounds[0].accepted == first.accepted
 

@@ -5,8 +5,6 @@ Not responsible for whole texts: it times passes over a filled cache, without a 
 
 import mmap
 from collections.abc import Callable, Sequence
-from functools import partial
-from itertools import product
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -20,14 +18,9 @@ from dynexit.environment import environment
 from dynexit.errors import DynexitError
 from dynexit.language_model import LanguageModel
 from dynexit.model.interface import Configured, Model, Span
-from dynexit.model.native.transformer import NativeTransformer
+from dynexit.model.weighing import PAGE
 
 LARGE = 2**29  # bytes: larger than any cache
-PAGE = 4096  # bytes that memory comes in
-STREAMS, AHEAD = (
-    (1, 2, 4, 8),
-    (0, 2_048, 8_192),
-)  # places that a thread reads at, bytes that it asks for
 SIDES = 512, 1_024, 2_048  # of the square matrices whose product gives the arithmetic rate
 REPEATS, ATTEMPTS = 15, 6  # of a pass, and of each way to reach a limit
 
@@ -72,11 +65,7 @@ def weight_bytes(model: Configured) -> int:
 def _weight_bytes(model: Configured) -> tuple[int, int]:
     """Of all layers, and of the head's tokens that may be chosen."""
     config = model.config
-    if isinstance(model, NativeTransformer):
-        return model.layer_bytes, model.head_bytes * model.vocabulary_size // config.vocab_size
-    layers = config.num_layers * config.layer_parameters
-    head = model.vocabulary_size * config.hidden_size
-    return layers * model.dtype.itemsize, head * model.dtype.itemsize
+    return model.layer_bytes, model.head_bytes * model.vocabulary_size // config.vocab_size
 
 
 def last_level_cache() -> int | None:
@@ -90,10 +79,10 @@ def _limits(model: Configured) -> Limits:
     return Limits(_reading(model, LARGE), _reading(model, own), _arithmetic(model))
 
 
-def _reading(model: Model, size: int) -> float:
+def _reading(model: Configured, size: int) -> float:
     """GB/s of reading about `size` bytes, by whoever reads the weights, in the best of ways."""
     memory = memory_to_read(size // PAGE * PAGE, model.device)
-    return memory.nbytes / _seconds(model, readers(model, memory)) / 1e9
+    return memory.nbytes / _seconds(model, model.readers(memory)) / 1e9
 
 
 def memory_to_read(size: int, device: torch.device) -> Tensor:
@@ -106,22 +95,11 @@ def memory_to_read(size: int, device: torch.device) -> Tensor:
     return torch.frombuffer(mapped, dtype=torch.float32).fill_(1.0)  # so that every page is there
 
 
-def readers(model: Model, memory: Tensor) -> list[Callable[[], object]]:
-    """Ways to read it all: none is the fastest on every machine."""
-    if isinstance(model, NativeTransformer):
-        return [partial(model.read_memory, memory, *one) for one in product(STREAMS, AHEAD)]
-    matrix = memory.view(-1, PAGE // 4)
-    row = torch.ones(matrix.shape[1], device=memory.device)
-    return [memory.sum, memory.amax, lambda: matrix @ row]
-
-
-def _arithmetic(model: Model) -> float:
+def _arithmetic(model: Configured) -> float:
     """GFLOP/s of the best of square products, in what the runtime multiplies in; fp32 counts where
     it is faster.
     """
-    dtypes = {model.dtype}
-    if isinstance(model, NativeTransformer):
-        dtypes = {torch.float32, model.multiplied}
+    dtypes = {torch.float32, model.multiplied}
     return max(_product(model, dtype, side) for dtype in dtypes for side in SIDES)
 
 

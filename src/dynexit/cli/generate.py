@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 COLOURS = {  # as on the page that `serve` shows
     "accepted": "green",
     "lookup": "yellow",
+    "table": "cyan",
     "recovered": "magenta",
     "bonus": "blue",
     "target": "default",
@@ -27,6 +28,7 @@ COLOURS = {  # as on the page that `serve` shows
 LEGEND = {
     "accepted": "accepted draft",
     "lookup": "looked up",
+    "table": "from a table",
     "recovered": "recovered",
     "bonus": "bonus",
 }

@@ -14,7 +14,6 @@ from dynexit.cli.spreading import spread
 
 if TYPE_CHECKING:
     from dynexit.language_model import LanguageModel
-    from dynexit.model.interface import Model
 
 BESIDE_BARS = 34  # columns that the rest of the table of agreement takes
 
@@ -46,7 +45,7 @@ def info(
 def describe(lm: "LanguageModel", text: str | None) -> dict[str, Any]:
     """Everything that `info` shows, as plain values; without a text, a sample is read."""
     from dynexit.agreement import SAMPLE, promise, read_exits
-    from dynexit.costs.table import trimmed_vocabulary
+    from dynexit.decoding.costs import trimmed_vocabulary
     from dynexit.model.loading import parameters
     from dynexit.model.native.loading import obstacle
 
@@ -74,7 +73,7 @@ def describe(lm: "LanguageModel", text: str | None) -> dict[str, Any]:
         "device": ", ".join(map(str, model.devices)),
         "runtime": model.runtime_name,
         "native_obstacle": obstacle(config, model.dtype, *model.devices),
-        "weight_bytes": _weight_bytes(model) or count * size,
+        "weight_bytes": model.layer_bytes + model.head_bytes + model.embedding_bytes,
         "kv_bytes_per_position": per_position,
         "tensors": _tensors(lm),
         "eos_token_ids": sorted(lm.eos),
@@ -85,15 +84,6 @@ def describe(lm: "LanguageModel", text: str | None) -> dict[str, Any]:
         "best_exit_layer": best.exit_layer if best.pays else 0,
         "best_speculation_length": best.length if best.pays else 0,
     }
-
-
-def _weight_bytes(model: "Model") -> int:
-    """What a native model's matrices take, in whatever formats they are; else 0."""
-    from dynexit.model.native.transformer import NativeTransformer
-
-    if not isinstance(model, NativeTransformer):
-        return 0
-    return model.layer_bytes + model.head_bytes + model.embedding_bytes
 
 
 def _tensors(lm: "LanguageModel") -> dict[str, dict[str, int]] | None:
@@ -154,7 +144,7 @@ def recommendation(record: dict[str, Any]) -> str:
     digits = 2 if record["best_exit_layer"] else 3  # which may be just below what must be promised
     gain = f"{record['promised_speedup']:.{digits}f}x plain decoding's tokens per second here"
     if not record["best_exit_layer"]:
-        from dynexit.costs.paying import MARGIN
+        from dynexit.decoding.paying import MARGIN
 
         return f"no early exit pays: the best promises {gain}, and must promise {MARGIN:.2f}x"
     return (

@@ -15,7 +15,7 @@ from dynexit.model.places import check_checkpoint
 from dynexit.rates import speedup
 
 if TYPE_CHECKING:
-    from dynexit.costs.table import Costs
+    from dynexit.decoding.costs import Costs
     from dynexit.replay.running import Replayed
 
 DEFAULT = ("del", "auto")
@@ -83,7 +83,7 @@ def _costs(file: Path | None, model: str | None, vocabulary: int) -> "Costs":
     Raises:
         DynexitError: a file that holds none, or a model of another vocabulary.
     """
-    from dynexit.costs.table import Costs
+    from dynexit.decoding.costs import Costs
     from dynexit.plain import parse_json
 
     if file is not None:

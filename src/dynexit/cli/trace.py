@@ -38,7 +38,8 @@ def trace(
     from dynexit.replay.recording import record_text, trace_info
     from dynexit.replay.trace import Trace
 
-    made, context = Trace(trace_info(lm, draft_vocabulary)), lm.model.config.max_positions
+    made = Trace(trace_info(lm, draft_vocabulary), sample=lm.sample)
+    context = lm.model.config.max_positions
     trimmed = made.info.draft_vocabulary
     for example in track(examples, "tracing", console=notes, transient=True):
         ids = lm.prompt_tokens(example.prompt)

@@ -1,5 +1,5 @@
 """What passes cost on this machine: measured once per model, then looked up."""
 
-from dynexit.costs.table import Costs
+from dynexit.decoding.costs import Costs
 
 __all__ = ["Costs"]

@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from dynexit.costs.table import ROUGH, Costs
 from dynexit.decoding.controllers.base import Controller
+from dynexit.decoding.costs import ROUGH, Costs
+from dynexit.decoding.facts import Facts
+from dynexit.decoding.job import Job
 from dynexit.decoding.limits import Limits
 from dynexit.decoding.loop import finish
-from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.sequence import Decoding
-from dynexit.decoding.text import NoText
 from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.interface import Model, Span
 
@@ -141,8 +141,10 @@ class _Bench:
 
     def _rounds(self, name: str, controller: Controller) -> None:
         """Some plain steps, whatever they write."""
-        limits = Limits(DRAFTS[-1], self.model.config.max_positions)
-        sequence = Decoding(self.model, [0], controller, Sampling(), limits, NoText())
+        config = self.model.config
+        facts = Facts(config.num_layers, None, None, controller.draft_vocabulary)
+        job = Job([0], Limits(DRAFTS[-1], config.max_positions))
+        sequence = Decoding(self.model, controller, facts, job)
         finish(sequence)
         took = sequence.stats.decode_seconds / len(sequence.stats.rounds)
         self.seconds.setdefault(name, []).append(took)

@@ -9,7 +9,7 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from dynexit.costs.measuring import measure_costs
-from dynexit.costs.table import Costs
+from dynexit.decoding.costs import Costs
 from dynexit.environment import environment
 from dynexit.model.interface import Model
 from dynexit.plain import parse_json

@@ -21,6 +21,11 @@ class Limits:
     eos: frozenset[int] = frozenset()
     min_new_tokens: int = 0
 
+    @property
+    def forbidden(self) -> tuple[frozenset[int], int]:
+        """Tokens that cannot be chosen, and before how many new tokens."""
+        return self.eos if self.min_new_tokens else frozenset(), self.min_new_tokens
+
     def check(self, prompt_length: int, vocabulary: int) -> None:
         """Whether a text can be written within them.
 

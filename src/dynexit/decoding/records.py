@@ -8,16 +8,17 @@ The words, used everywhere and nowhere in another sense:
 - tree: a draft's tokens; each is a node, a child of the token that it follows. Row 0 of a round is
   the newest committed token, row i the i-th node. A chain is a tree without branches.
 - accepted: a drafted token that the target agrees with; lookup: one of them that was looked up in
-  the text. Rejected: the first one it does not; nothing after it counts. Recovered: the target's
-  own token in the place of rejected ones. Bonus: the target's token after a path that was accepted
-  to its end. Target: a token of a plain step.
+  the text; table: one that a table of likely next tokens named. Rejected: the first one it does
+  not; nothing after it counts. Recovered: the target's own token in the place of rejected ones.
+  Bonus: the target's token after a path that was accepted to its end. Target: a token of a plain
+  step.
 - shadow token: what a layer would have predicted at a position that is computed anyway.
 - confidence: the probability of the token that was chosen.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SECONDS = ("draft_seconds", "verify_seconds", "control_seconds", "text_seconds")
-Source = Literal["accepted", "lookup", "recovered", "bonus", "target"]
+Source = Literal["accepted", "lookup", "table", "recovered", "bonus", "target"]
 FinishReason = Literal["stop", "length", "context"]
 
 
@@ -90,6 +91,7 @@ class Draft:
     states: "Tensor | None" = None  # [d + 1, E, D], of layers 1..E, for who reads shadow tokens
     logits: "list[Tensor]" = field(default_factory=list)  # processed, [1, V]; speculative only
     slot: int = 0
+    sources: list[Source] | None = None  # of each token; None is "accepted"
     tell: Callable[[], Nodes] | None = None
 
     def arrive(self) -> None:
@@ -117,6 +119,10 @@ class Draft:
             path.append(self.tokens[row - 1])
             row = self.parent_of(row)
         return path[::-1]
+
+    def source_of(self, row: int) -> Source:
+        """What the token of row `row` is called, once accepted."""
+        return "accepted" if self.sources is None else self.sources[row - 1]
 
     def parent_of(self, row: int) -> int:
         """The row that row `row` follows."""
@@ -160,21 +166,45 @@ class ShadowTokens:
     layers: tuple[int, ...] = ()
 
 
-class Offer(NamedTuple):
-    """Tokens that a drafter has at hand before the round, at no cost: the text's last `match`
-    tokens stood elsewhere with these after them.
+class Offer(Protocol):
+    """What proposers have at hand before a round, at no cost: a tree that grows as far as a
+    controller lets it.
+
+    Attributes:
+        priors: how often each kind of evidence for a token is right before anything is seen.
     """
 
-    tokens: Sequence[int]
-    match: int
+    priors: tuple[float, ...]
 
+    def grow(self, odds: Sequence[float], floors: Sequence[float]) -> float:
+        """Add the likeliest token again and again, while its chance is worth its row.
 
-class Judged(NamedTuple):
-    """An offer after the round: of its first `seen` tokens, the text went on with `agreed`."""
+        Args:
+            odds: of each kind of evidence, as in `priors`.
+            floors: what the first, second, ... token must be worth; never falling.
 
-    match: int
-    agreed: int
-    seen: int
+        Returns:
+            How many of its tokens are expected to be accepted.
+        """
+
+    @property
+    def size(self) -> int:
+        """Tokens that it has."""
+
+    @property
+    def depth(self) -> int:
+        """Tokens of its longest path."""
+
+    def draft(self, depth: int) -> Draft:
+        """The tree's first levels."""
+
+    def judge(self, text: Sequence[int]) -> list[int]:
+        """Kinds of evidence that was right, and complements (~kind) of those that was wrong, as far
+        as the text went on in the tree.
+
+        Args:
+            text: the tokens that followed.
+        """
 
 
 @dataclass
@@ -192,7 +222,7 @@ class Round:
     draft: Draft | None = None  # without tensors
     path: Sequence[int] = ()  # rows of accepted tokens
     shadow: ShadowTokens | None = None
-    offer: Judged | None = None
+    offer: Sequence[int] = ()  # what `Offer.judge` said
     draft_seconds: float = 0.0
     verify_seconds: float = 0.0
     control_seconds: float = 0.0

@@ -5,8 +5,6 @@ scheduler drives and may interleave with those of other sequences.
 """
 
 import dataclasses
-from collections.abc import Callable
-from time import perf_counter
 from typing import NamedTuple
 
 import torch
@@ -14,14 +12,14 @@ from torch import Tensor
 
 from dynexit.decoding.acceptance import accept
 from dynexit.decoding.controllers.base import Controller
-from dynexit.decoding.drafters import Drafter, make_drafters
+from dynexit.decoding.drafters import Drafter, Given, make_drafters
+from dynexit.decoding.facts import Facts
+from dynexit.decoding.job import Job
 from dynexit.decoding.laps import Laps
-from dynexit.decoding.limits import Limits
 from dynexit.decoding.logprobs import TokenLogprobs, following_logprobs, token_logprobs
 from dynexit.decoding.records import (
     Draft,
     FinishReason,
-    Judged,
     Offer,
     Plan,
     Round,
@@ -32,9 +30,7 @@ from dynexit.decoding.records import (
 )
 from dynexit.decoding.requests import Segment, Steps, Unembed, Verifying
 from dynexit.decoding.sampling import NO_TOKEN, NotNumbersError, Sampler
-from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.shadow import gather_states, shadow_tokens
-from dynexit.decoding.text import TextSink
 from dynexit.errors import DynexitError
 from dynexit.model.drafting_rule import homes
 from dynexit.model.interface import Model, Span
@@ -62,41 +58,27 @@ class Decoding:
     Attributes:
         batch_size: how many sequences make their rounds together, this one counted.
         awaited: whether others cannot go on before this one's round ends, or a draft of it.
-
-    Args:
-        logprobs: give every token its log-probability, and so many of the likeliest in its place.
-        prompt_logprobs: the prompt's tokens, too, but for the first.
+        draft_vocabulary: tokens of the head that exits read; None is all.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        prompt: list[int],
-        controller: Controller,
-        sampling: Sampling,
-        limits: Limits,
-        text: TextSink,
-        second: Model | None = None,
-        logprobs: int | None = None,
-        prompt_logprobs: bool = False,
-        clock: Callable[[], float] = perf_counter,
-    ) -> None:
-        self.model, self.controller, self.limits, self.text = model, controller, limits, text
-        self._logprobs, self.clock, self.batch_size = logprobs, clock, 1
-        self.awaited = False
-        self._scores_prompt = prompt_logprobs
+    def __init__(self, model: Model, controller: Controller, facts: Facts, job: Job) -> None:
+        self.model, self.controller = model, controller
+        self.limits, self.text = job.limits, job.text
+        self._job, self.batch_size, self.awaited = job, 1, False
         self.prompt_logprobs: list[TokenLogprobs] = []
         self.end_logprobs: TokenLogprobs | None = None  # of the token that ended the text
-        controller.start(model.config.num_layers)
+        controller.start(facts)
+        self.draft_vocabulary = facts.draft_vocabulary
         self.depth = controller.target_layer()
         self._all_read = _layers_read(controller, self.depth)
         self.shadowed = self._all_read  # layers whose shadow tokens the round brings
-        self.tokens = list(prompt)
-        self.prompt_length = len(prompt)
+        self.tokens = list(job.prompt)
+        self.prompt_length = len(job.prompt)
         self.cache = model.new_cache()
-        ends = limits.eos if limits.min_new_tokens else frozenset()
-        self.sampler = Sampler(sampling, self.tokens, ends, limits.min_new_tokens)
-        self.drafters = make_drafters(controller.drafters, second)
+        self.sampler = Sampler(job.sampling, self.tokens, *self.limits.forbidden)
+        self.drafters = make_drafters(
+            controller.drafters, Given(controller.proposers, facts, job.second)
+        )
         self.finish_reason: FinishReason | None = None
         self.stats = Statistics(self.depth)
         self.chunks: list[Chunk] = []
@@ -122,15 +104,11 @@ class Decoding:
 
     @property
     def _best_only(self) -> bool:
-        return self.sampler.best_only and self._logprobs is None
-
-    @property
-    def _exits_read(self) -> int | None:
-        return self.controller.draft_vocabulary
+        return self.sampler.best_only and self._job.logprobs is None
 
     def prefill(self) -> Steps[list[Chunk]]:
         """Run the prompt and choose the first token."""
-        began = self.clock()
+        began = self._job.clock()
         states: list[Tensor] = []
         wanted = self.controller.prompt_positions if self._all_read else 0
         start = 0
@@ -139,9 +117,9 @@ class Decoding:
             span, last = Span(self.cache, start, stop - start), stop == len(self.tokens)
             taps = states if wanted and last else None
             hidden = yield Segment(hidden, span, 0, self.depth, taps, wanted + 1)
-            if self._scores_prompt:
+            if self._job.prompt_logprobs:
                 following = self.tokens[start + 1 : stop + 1]
-                scored = yield from following_logprobs(hidden, following, self._logprobs or 0)
+                scored = yield from following_logprobs(hidden, following, self._job.logprobs or 0)
                 self.prompt_logprobs += scored
             start = stop
         if not self.limits.max_new_tokens:
@@ -153,19 +131,19 @@ class Decoding:
             self.controller.observe_prompt((yield from self._prompt_shadow(states)))
         for drafter in self.drafters.values():
             yield from drafter.prefill(self)
-        chunks = self._commit([], token, "target", logits)
-        self.stats.prefill_seconds = self.clock() - began
+        chunks = self._commit([], token, ["target"], logits)
+        self.stats.prefill_seconds = self._job.clock() - began
         return chunks
 
     def _read_only(self, began: float) -> list[Chunk]:
         """The end of a text that has its prompt only."""
         self.cache.length, self.finish_reason = len(self.tokens) - 1, "length"
-        self.stats.prefill_seconds = self.clock() - began
+        self.stats.prefill_seconds = self._job.clock() - began
         return []
 
     def round(self) -> Steps[list[Chunk]]:
         """Plan, draft, verify, accept, observe. Returns the tokens that the text gained."""
-        laps = Laps(self.clock)
+        laps = Laps(self._job.clock)
         offer = self._consider()
         self.controller.share(self.batch_size)
         plan = self._fit(self.controller.plan())
@@ -189,8 +167,8 @@ class Decoding:
         stays, before = [draft.tokens[row - 1] for row in verdict.path], len(self.tokens)
         if draft.parents is not None:
             logits = self._bring_home(draft, logits, verdict)
-        origin = self._drafter(plan).source if stays else "accepted"
-        chunks = self._commit(stays, verdict.token, verdict.source, logits, origin)
+        origins = [draft.source_of(row) for row in verdict.path]
+        chunks = self._commit(stays, verdict.token, [*origins, verdict.source], logits)
         finished = Round(
             plan=plan,
             drafted=verdict.drafted,
@@ -199,7 +177,7 @@ class Decoding:
             draft=draft.bare(),
             path=verdict.path,
             shadow=shadow,
-            offer=_judge(offer, [*stays, verdict.token]),
+            offer=offer.judge([*stays, verdict.token]) if offer else (),
             draft_seconds=draft_seconds,
             verify_seconds=verify_seconds,
             control_seconds=control_seconds,
@@ -301,7 +279,7 @@ class Decoding:
             target = self.sampler.choose(logits[: len(target)], accepted).tokens
         return (
             yield from shadow_tokens(
-                gathered, layers, target, self.sampler, accepted, 0, self._exits_read
+                gathered, layers, target, self.sampler, accepted, 0, self.draft_vocabulary
             )
         )
 
@@ -319,7 +297,7 @@ class Decoding:
                 self.sampler,
                 (),
                 -count,
-                self._exits_read,
+                self.draft_vocabulary,
             )
         )
 
@@ -327,13 +305,11 @@ class Decoding:
         self,
         accepted: list[int],
         token: int,
-        source: Source,
+        sources: list[Source],
         logits: Tensor | Readings,
-        drafted: Source = "accepted",
     ) -> list[Chunk]:
         """Append tokens until the text ends; roll the cache back to what stays."""
         tokens, chunks = [*accepted, token], []
-        sources: list[Source] = [*[drafted] * len(accepted), source]
         said = self._said_of(tokens, logits)
         for new, origin, logprobs in zip(tokens, sources, said, strict=True):
             self.finish_reason = "stop" if new in self.limits.eos else None
@@ -346,7 +322,7 @@ class Decoding:
             if self.finish_reason:
                 break
         if self.finish_reason and (rest := self.text.flush()):
-            chunks.append(Chunk(rest, [], source))
+            chunks.append(Chunk(rest, [], sources[-1]))
         self.cache.length = len(self.tokens) - 1
         self.chunks += chunks
         return chunks
@@ -354,9 +330,9 @@ class Decoding:
     def _said_of(
         self, tokens: list[int], logits: Tensor | Readings
     ) -> list[TokenLogprobs] | list[None]:
-        if self._logprobs is None or isinstance(logits, Readings):
+        if self._job.logprobs is None or isinstance(logits, Readings):
             return [None] * len(tokens)
-        return token_logprobs(logits, tokens, self._logprobs)
+        return token_logprobs(logits, tokens, self._job.logprobs)
 
     def _finished(self) -> FinishReason | None:
         if self.text.stopped:
@@ -372,17 +348,6 @@ def _layers_read(controller: Controller, depth: int) -> tuple[int, ...]:
         return ()
     layers = controller.shadow_layers
     return tuple(range(1, depth)) if layers is None else layers
-
-
-def _judge(offer: Offer | None, text: list[int]) -> Judged | None:
-    """What became of an offer that the text could have gone on with."""
-    if offer is None:
-        return None
-    seen = min(len(offer.tokens), len(text))
-    agreed = 0
-    while agreed < seen and offer.tokens[agreed] == text[agreed]:
-        agreed += 1
-    return Judged(offer.match, agreed, min(agreed + 1, seen))
 
 
 def _chunk_ends(length: int) -> range:

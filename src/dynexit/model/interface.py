@@ -1,6 +1,6 @@
 """What decoding asks of a model, whichever runtime its layers run in."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -18,11 +18,14 @@ class Cache(Protocol):
     `length` is the number of committed positions: those that every layer has computed for tokens
     that stay. A sequence rolls back by making it shorter; what lies past it is overwritten.
 
-    A branching model's cache can also `move(slot, position)`: put the keys and values of a row that
-    is not at home where its position is. This is all that is ever copied.
     """
 
     length: int
+
+    def move(self, slot: int, position: int) -> None:
+        """Put the keys and values of a row that is not at home where its position is. This is all
+        that is ever copied.
+        """
 
     @property
     def max_positions(self) -> int:
@@ -133,7 +136,7 @@ class Model(Protocol):
     def draft_copy(self) -> "Model | None":
         """See `copy_for_drafts`."""
 
-    def new_cache(self) -> Any:
+    def new_cache(self) -> Cache:
         """An empty cache for one sequence."""
 
     def rows(self, spans: Sequence[Span]) -> Any:
@@ -216,3 +219,26 @@ class Configured(Model, Protocol):
     @property
     def config(self) -> ModelConfig:
         """Its sizes and all that its family says of it."""
+
+    @property
+    def layer_bytes(self) -> int:
+        """Of the weights of all layers."""
+
+    @property
+    def head_bytes(self) -> int:
+        """Of the head."""
+
+    @property
+    def embedding_bytes(self) -> int:
+        """Of the embedding, where it is not the head."""
+
+    @property
+    def multiplied(self) -> torch.dtype:
+        """What products of its weights are computed in."""
+
+    def readers(self, memory: Tensor) -> list[Callable[[], object]]:
+        """Ways to read all of a tensor as its passes read weights: none is the fastest everywhere.
+
+        Args:
+            memory: fp32, whole pages of 4,096 bytes, on its device.
+        """

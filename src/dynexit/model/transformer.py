@@ -16,10 +16,10 @@ from dynexit.model.cache import KVCache
 from dynexit.model.config import ModelConfig
 from dynexit.model.crossing import Parcel, sent
 from dynexit.model.interface import Span
-from dynexit.model.parts import ByParts
 from dynexit.model.readings import Readings, numbers_of
 from dynexit.model.rope import RotaryTable
 from dynexit.model.rows import Rows
+from dynexit.model.weighing import Weighed
 
 
 class Angles(Protocol):
@@ -119,7 +119,7 @@ class DecoderLayer(nn.Module):
         return hidden + self.down(F.silu(gate) * up)
 
 
-class Transformer(ByParts, nn.Module):
+class Transformer(Weighed, nn.Module):
     """A decoder-only model whose layers run in parts, each on the device of its weights."""
 
     runtime_name = "eager"

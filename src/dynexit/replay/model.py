@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dynexit.costs.table import Costs
+from dynexit.decoding.costs import Costs
 from dynexit.errors import DynexitError
 from dynexit.model.drafting import Drafted
 from dynexit.model.drafting_rule import Child, DraftingRule, Growth

@@ -8,8 +8,8 @@ controller of these drafters, not a method.
 import numpy as np
 from numpy.typing import NDArray
 
-from dynexit.costs.table import Costs
-from dynexit.decoding.lookup import Suffixes
+from dynexit.decoding.costs import Costs
+from dynexit.decoding.suffixes import Suffixes
 from dynexit.replay.trace import Trace, TracedText
 
 LONGEST_DRAFT, LONGEST_LOOKUP = 12, 24

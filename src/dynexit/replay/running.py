@@ -5,14 +5,14 @@ from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any
 
-from dynexit.costs.table import Costs
 from dynexit.decoding.controllers.base import Controller
+from dynexit.decoding.costs import Costs
+from dynexit.decoding.facts import Facts
+from dynexit.decoding.job import Job
 from dynexit.decoding.limits import Limits
 from dynexit.decoding.loop import finish
 from dynexit.decoding.records import Statistics
-from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.sequence import Decoding
-from dynexit.decoding.text import NoText
 from dynexit.errors import DynexitError
 from dynexit.methods import make_controller
 from dynexit.rates import mean_acceptance_length, tokens_per_second
@@ -35,16 +35,24 @@ class Replayed:
         return asdict(self)
 
 
-def replay(info: TraceInfo, text: TracedText, controller: Controller, costs: Costs) -> Statistics:
-    """The statistics of one text; seconds are those of `costs`.
+def facts_of(trace: Trace, controller: Controller, costs: Costs) -> Facts:
+    """What a controller is told of a traced model, as of a real one."""
+    info = trace.info
+    default = info.draft_vocabulary if controller.reads_costs else None
+    return Facts(info.num_layers, costs, trace.sample, controller.draft_vocabulary or default)
+
+
+def replay(trace: Trace, text: TracedText, controller: Controller, costs: Costs) -> Statistics:
+    """The statistics of one of a trace's texts; seconds are those of `costs`.
 
     Raises:
         DynexitError: a method that reads what a trace does not hold.
     """
+    info, prompt = trace.info, text.tokens[: text.prompt_length].tolist()
     model = TraceModel(info, text, costs)
-    prompt = text.tokens[: text.prompt_length].tolist()
     limits = Limits(text.generated, info.max_positions, frozenset(info.eos))
-    sequence = Decoding(model, prompt, controller, Sampling(), limits, NoText(), clock=model.clock)
+    job = Job(prompt, limits, clock=model.clock)
+    sequence = Decoding(model, controller, facts_of(trace, controller, costs), job)
     finish(sequence)
     if sequence.tokens != text.tokens[: len(sequence.tokens)].tolist():
         raise DynexitError(f"{text.name}: replay left the recorded text: the trace is damaged.")
@@ -54,14 +62,11 @@ def replay(info: TraceInfo, text: TracedText, controller: Controller, costs: Cos
 def replay_all(trace: Trace, method: str, costs: Costs) -> Replayed:
     """One method over every text, with one controller, as a benchmark runs it."""
     controller = make_controller(method)
-    controller.costs = costs
-    if controller.reads_costs and controller.draft_vocabulary is None:
-        controller.draft_vocabulary = trace.info.draft_vocabulary
     tokens: dict[str, int] = defaultdict(int)
     seconds: dict[str, float] = defaultdict(float)
     rounds, accepted, began = 0, 0, perf_counter()
     for text in trace.texts:
-        stats = replay(trace.info, text, controller, costs)
+        stats = replay(trace, text, controller, costs)
         tokens[text.task] += stats.tokens
         seconds[text.task] += stats.decode_seconds
         rounds += len(stats.rounds)

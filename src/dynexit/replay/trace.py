@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from dynexit.decoding.records import ShadowTokens
 from dynexit.errors import DynexitError, reason
 from dynexit.model.files import replacing
 from dynexit.plain import build, parse_json
 
 KIND = "dynexit-trace-2"
 BEST = 8  # tokens of a reading
+SAID = "matched", "confidence"  # of a sample
 ARRAYS = ("tokens", "best", "confidence", "trimmed", "trimmed_confidence")
 
 
@@ -79,10 +81,15 @@ class TracedText:
 
 @dataclass(frozen=True)
 class Trace:
-    """Traced texts of one model."""
+    """Traced texts of one model.
+
+    Attributes:
+        sample: what its exits said of the text that real decoding begins with, if it is known.
+    """
 
     info: TraceInfo
     texts: list[TracedText] = field(default_factory=list)
+    sample: ShadowTokens | None = None
 
     def save(self, file: Path) -> None:
         """Write safetensors: arrays named "INDEX.NAME", the rest in the header.
@@ -95,6 +102,8 @@ class Trace:
             for index, text in enumerate(self.texts)
             for name in ARRAYS
         }
+        if self.sample is not None:
+            arrays |= {f"sample.{name}": getattr(self.sample, name) for name in SAID}
         told = [(text.name, text.prompt_length, text.first) for text in self.texts]
         header = {"kind": KIND, "info": json.dumps(asdict(self.info)), "texts": json.dumps(told)}
         with replacing(file) as partial:
@@ -130,7 +139,19 @@ def _read(stored: Any) -> Trace:
         text = TracedText(told.name, told.prompt_length, told.first, *arrays)
         _check_text(text, info)
         texts.append(text)
-    return Trace(info, texts)
+    return Trace(info, texts, _read_sample(stored, info))
+
+
+def _read_sample(stored: Any, info: TraceInfo) -> ShadowTokens | None:
+    """Raises ValueError where its arrays do not fit one another."""
+    if "sample.matched" not in stored.keys():  # noqa: SIM118  # no dictionary
+        return None
+    matched, confidence = (stored.get_tensor(f"sample.{name}") for name in SAID)
+    layers = tuple(range(1, info.num_layers))
+    kinds = matched.dtype == np.bool_ and confidence.dtype == np.float32
+    if not (kinds and matched.shape == confidence.shape and matched.shape[:1] == (len(layers),)):
+        raise ValueError("its sample's arrays do not fit one another")
+    return ShadowTokens(matched, confidence, layers)
 
 
 @dataclass(frozen=True)

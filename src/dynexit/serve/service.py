@@ -111,7 +111,7 @@ class Service:
         """
         allowed = methods() if self.settings.methods is None else self.settings.methods
         for method in (self.settings.method, *allowed):
-            self.lm.controller(method)
+            self.lm.prepare(method)
 
     @property
     def methods(self) -> list[str]:

@@ -9,16 +9,17 @@ numbers that are neither (`tuning.py`).
 """
 
 from dataclasses import dataclass, replace
-from itertools import compress
+from itertools import compress, pairwise
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from dynexit.costs.table import ROUGH
 from dynexit.decoding.controllers.base import Controller, Layer, check_exit_layer
 from dynexit.decoding.controllers.estimates import Estimates
-from dynexit.decoding.controllers.pricing import COPY, Option, Prices, looked_up
+from dynexit.decoding.controllers.pricing import COPY, Option, Prices, proposed
 from dynexit.decoding.controllers.tuning import TUNING
+from dynexit.decoding.costs import ROUGH, rising
+from dynexit.decoding.facts import Facts
 from dynexit.decoding.records import Offer, Plan, Round
 
 NO_DRAFT = Plan(0, shadow=())
@@ -28,21 +29,21 @@ class Standing(NamedTuple):
     """What holds until more is learned.
 
     Attributes:
-        best: the round without lookup.
+        best: the round without what proposers offer.
         layer: the exit layer to go on with.
         rows: tokens that the time of verifying 0, 1, 2, ... rows would bring.
-        beside: what was best where so many tokens matched and so many followed.
+        floors: the same of a draft's first, second, ... token more; never falling.
     """
 
     best: Option
     layer: int
     rows: list[float]
-    beside: dict[tuple[int, int], Plan]
+    floors: list[float]
 
 
 @dataclass
 class Auto(Controller):
-    """Early-exit drafts, looked-up drafts and plain steps, by expected tokens per second."""
+    """Drafts of early exits and of proposers, and plain steps, by expected tokens per second."""
 
     reads_shadow: ClassVar[bool] = True
     reads_costs = True
@@ -50,6 +51,7 @@ class Auto(Controller):
 
     exits: bool = True  # draft with exit layers
     lookup: bool = True  # draft with what the text holds already
+    table: bool = True  # draft with what was learned of the model's own text, where there is any
     shadow: bool = True  # analyse exit layers that are not in use
     int8: bool = False  # draft with a copy of the first layers in int8 where that is faster
     tree: bool = True  # draft second and third choices beside unsure tokens, where worth it
@@ -58,23 +60,25 @@ class Auto(Controller):
 
     def __post_init__(self) -> None:
         self._started = False
-        wanted = self.exits, self.exits and self.int8, self.lookup
-        self.drafters = tuple(compress(("early-exit", COPY, "lookup"), wanted))
+        self.proposers = tuple(compress(("lookup", "table"), (self.lookup, self.table)))
+        wanted = self.exits, self.exits and self.int8, self.proposers
+        self.drafters = tuple(compress(("early-exit", COPY, "sources"), wanted))
 
-    def start(self, num_layers: int) -> None:
+    def start(self, facts: Facts) -> None:
         """Forget the last prompt, unless what was learned is carried."""
-        if self.carry and self._started and num_layers == self.num_layers:
+        if self.carry and self._started and facts.num_layers == self.num_layers:
             return
-        super().start(num_layers)
+        super().start(facts)
         self._started = True
         self._layers = self.shadow_layers = self._candidates() if self.exits else ()
         self._layer = self._nearest(TUNING.first_depth)
-        self._prices = Prices(self.costs or ROUGH, num_layers, self.draft_vocabulary)
-        told = None if self.int8 else self.sample  # it says nothing of a copy's price
+        self._prices = Prices(facts.costs or ROUGH, facts.num_layers, facts.draft_vocabulary)
+        told = None if self.int8 else facts.sample  # it says nothing of a copy's price
         promising = told is None or self._prices.promising(told, self._layers)
         self._least = 0 if promising else TUNING.enough
-        self._estimates = Estimates(self._layers, self.sample)
+        self._estimates = Estimates(self._layers, facts.sample)
         self._offer: Offer | None = None
+        self._odds: list[float] | None = None
         self._rounds, self._batch_size = 0, 1
         self._unread: list[Round] = []
         self._standing: Standing | None = None
@@ -102,18 +106,15 @@ class Auto(Controller):
             self._prices.share(batch_size)
 
     def consider(self, offer: Offer) -> None:
-        """What lookup has at hand for the next round."""
+        """What proposers have at hand for the next round."""
         self._offer = offer
 
     def plan(self) -> Plan:
-        """The kind of round that is worth most: reckoned once for all offers that are alike."""
+        """The kind of round that is worth most."""
         standing = self._standing or self._settle()
         plan = standing.best.plan
         if self._offer is not None:
-            key = self._offer.match, len(self._offer.tokens)
-            if key not in standing.beside:
-                standing.beside[key] = self._beside(standing, *key)
-            plan = standing.beside[key]
+            plan = self._beside(standing, self._offer)
         near = 0 < TUNING.compare - self._rounds % (2 * TUNING.compare) <= TUNING.looks
         return self._analysing(plan) if near else plan
 
@@ -135,7 +136,8 @@ class Auto(Controller):
             known = self._estimates.exits.seen(layer) >= self._least
             if known and option.pays and option.worth > best.worth:
                 best = option
-        return Standing(best, layer, rows, {})
+        floors = rising(after - now for now, after in pairwise(rows[1:]))
+        return Standing(best, layer, rows, floors)
 
     def _best_exit(self, plain: float) -> Option:
         """Drafting with the exit layer that is worth most; the present one unless by far.
@@ -158,18 +160,20 @@ class Auto(Controller):
         others = self._estimates.others.odds(self._estimates.exits.trust(layer)) if branches else ()
         return self._prices.draft(layer, self.int8, self._estimates.exits.chances(layer), others)
 
-    def _beside(self, standing: Standing, match: int, most: int) -> Plan:
+    def _beside(self, standing: Standing, offer: Offer) -> Plan:
         """An offer, where that is worth more."""
-        chances = self._estimates.offers.chances(match, min(most, TUNING.tokens))
-        option = looked_up(chances, standing.rows)
-        better = option.pays and option.worth > standing.best.worth
-        return option.plan if better else standing.best.plan
+        if self._odds is None:
+            self._odds = self._estimates.offers(offer.priors).odds
+        expected = offer.grow(self._odds, standing.floors)
+        worth = 1.0 + expected - standing.rows[offer.size + 1]
+        better = offer.size > 0 and worth > standing.best.worth
+        return proposed(offer.depth) if better else standing.best.plan
 
     def _analysing(self, plan: Plan) -> Plan:
         """The round, with shadow tokens of the layers that it does not draft with, if alone, until
         there are enough.
         """
-        if not self.shadow or self._batch_size > 1 or plan.drafter == "lookup":
+        if not self.shadow or self._batch_size > 1 or plan.drafter == "sources":
             return plan
         known = (one.shadow.matched.shape[1] for one in self._unread if one.shadow is not None)
         if sum(known) >= TUNING.enough:
@@ -193,7 +197,17 @@ class Auto(Controller):
         first = self._rounds == TUNING.first_lesson
         if first and self._layer == self._nearest(TUNING.first_depth):
             self._layer = self._nearest(TUNING.depth)
-        self._unread, self._standing = [], None
+        self._unread, self._standing, self._odds = [], None, None
 
 
-METHODS = {"auto": Auto}
+def lookup_alone(carry: bool = False) -> Auto:
+    """Drafts with what the text holds already, and with nothing else."""
+    return Auto(exits=False, table=False, carry=carry)
+
+
+def table_alone(carry: bool = False) -> Auto:
+    """Drafts with what was learned of the model's own text, and with nothing else."""
+    return Auto(exits=False, lookup=False, carry=carry)
+
+
+METHODS = {"auto": Auto, "lookup": lookup_alone, "table": table_alone}

@@ -1,14 +1,12 @@
 """What every controller is, and the no-op that plain decoding needs."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
+from dynexit.decoding.facts import Facts
 from dynexit.decoding.records import PLAIN_STEP, Offer, Plan, Round, ShadowTokens
 from dynexit.errors import DynexitError
 from dynexit.plain import Within
-
-if TYPE_CHECKING:
-    from dynexit.costs.table import Costs
 
 LONGEST = 64  # tokens of a draft: what follows is hardly ever reached, and others wait for it
 Layer = Annotated[int, Within(1, 1_000)]
@@ -30,22 +28,21 @@ class Controller:
     prompt_positions: int = 0  # of the prompt whose shadow tokens `observe_prompt` gets
     lossless: ClassVar[bool] = True
     drafters: tuple[str, ...] = ("early-exit",)  # those that its plans may name
+    proposers: tuple[str, ...] = ()  # those that the drafter "sources" asks
     int8: bool = False  # whether it drafts with a copy of the first layers in int8
-    reads_costs = False  # whether `costs` must be there
-    costs: "Costs | None" = None  # of passes on this machine
-    reads_sample: ClassVar[bool] = False  # whether `sample` is wanted, where there is one
-    sample: ShadowTokens | None = None  # what this model's exits said of some other text
-    draft_vocabulary: Vocabulary | None = None  # of the head that exits read; None is all
+    reads_costs = False  # whether `start` needs what passes cost here
+    reads_sample: ClassVar[bool] = False  # whether it needs what exits say of another text
+    draft_vocabulary: Vocabulary | None = None  # of the head that exits read; None is the default
 
     num_layers: int = 0
 
-    def start(self, num_layers: int) -> None:
-        """A new prompt on a model of `num_layers` layers: forget the last one.
+    def start(self, facts: Facts) -> None:
+        """A new prompt on a model of which this is known: forget the last one.
 
         Raises:
             DynexitError: settings that this model cannot run.
         """
-        self.num_layers = num_layers
+        self.num_layers = facts.num_layers
 
     def target_layer(self) -> int:
         """Layers that the target runs: all of them, unless the method is lossy."""
@@ -58,7 +55,7 @@ class Controller:
         """How many sequences make the next round together; called before `plan`."""
 
     def consider(self, offer: Offer) -> None:
-        """What a drafter could propose in the next round for nothing; called before `plan`."""
+        """What proposers have at hand for the next round; called before `plan`."""
 
     def plan(self) -> Plan:
         """The next round."""
@@ -74,10 +71,10 @@ class FixedExit(Controller):
 
     exit_layer: Layer | None = None
 
-    def start(self, num_layers: int) -> None:
+    def start(self, facts: Facts) -> None:
         """Checks the exit layer against the model."""
-        super().start(num_layers)
-        self.exit = check_exit_layer(self.exit_layer, num_layers)
+        super().start(facts)
+        self.exit = check_exit_layer(self.exit_layer, facts.num_layers)
 
 
 def check_exit_layer(exit_layer: int | None, num_layers: int) -> int:

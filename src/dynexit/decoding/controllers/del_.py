@@ -13,10 +13,11 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dynexit.costs.paying import round_seconds
-from dynexit.costs.table import ROUGH, Costs
 from dynexit.decoding.controllers.analysis import Analysis, BudgetAnalysis, Prices, spaced
 from dynexit.decoding.controllers.base import LONGEST, Controller, Layer, check_exit_layer
+from dynexit.decoding.costs import ROUGH, Costs
+from dynexit.decoding.facts import Facts
+from dynexit.decoding.paying import round_seconds
 from dynexit.decoding.records import Plan, Round, ShadowTokens
 from dynexit.errors import DynexitError
 from dynexit.plain import Within
@@ -82,9 +83,11 @@ class Del(Controller):
         self._planned = (self.cap or ("planned" if self._measured else "threshold")) == "planned"
         self.reads_costs = self._budget or self._measured
 
-    def start(self, num_layers: int) -> None:
+    def start(self, facts: Facts) -> None:
         """Forget everything."""
-        super().start(num_layers)
+        super().start(facts)
+        num_layers, self._costs = facts.num_layers, facts.costs or ROUGH
+        self._vocabulary = facts.draft_vocabulary
         self._check()
         self._fixed = self._fixed_exit()
         self._chosen: Plan | None = None
@@ -101,7 +104,7 @@ class Del(Controller):
         self._prices = loaded_layers(layers, self.d_max, num_layers)
         if self.reads_costs:
             self._batch_size = 1
-            self._reckon(self.costs or ROUGH)
+            self._reckon(self._costs)
 
     def _fixed_exit(self) -> int | None:
         return self.exit_layer
@@ -134,15 +137,15 @@ class Del(Controller):
         """Costs of passes that so many share, by powers of two."""
         if self.reads_costs and batch_size != self._batch_size:
             self._batch_size = batch_size
-            self._reckon((self.costs or ROUGH).shared(1 << (batch_size - 1).bit_length()))
+            self._reckon(self._costs.shared(1 << (batch_size - 1).bit_length()))
 
     def _reckon(self, costs: Costs) -> None:
         """Price rounds and analyses anew."""
-        shape = self.num_layers, self.draft_vocabulary, self.d_max
+        shape = self.num_layers, self._vocabulary, self.d_max
         seconds = [round_seconds(costs, layer, *shape) for layer in self._layers]
         if self._measured:
             self._prices, self._chosen = np.array(seconds), None
-        reading = partial(costs.unembed, limit=self.draft_vocabulary)
+        reading = partial(costs.unembed, limit=self._vocabulary)
         self._analysis.price(Prices(seconds, costs.analysis, cache(reading), self._batch_size == 1))
 
     def acceptance_rates(self) -> Floats:

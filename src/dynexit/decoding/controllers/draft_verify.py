@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from dynexit.decoding.controllers.base import FixedExit, Length, Share
+from dynexit.decoding.facts import Facts
 from dynexit.decoding.records import Plan, Round
 
 
@@ -27,9 +28,9 @@ class DraftVerify(FixedExit):
         self._threshold = self.gamma
         self._rate: float | None = None
 
-    def start(self, num_layers: int) -> None:
+    def start(self, facts: Facts) -> None:
         """The prompt's own counts always start at zero; the rest only without `carry`."""
-        super().start(num_layers)
+        super().start(facts)
         self._drafted = self._accepted = 0
         if not self.carry:
             self._threshold, self._rate = self.gamma, None

@@ -3,7 +3,7 @@
 Numbers in, numbers out; nothing here knows of costs or plans.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import InitVar, dataclass, field
 from itertools import accumulate
 from operator import add
@@ -11,12 +11,11 @@ from operator import add
 import numpy as np
 
 from dynexit.decoding.controllers.imagining import Chances
-from dynexit.decoding.records import Judged, Round, ShadowTokens
+from dynexit.decoding.records import Round, ShadowTokens
 
-# Before anything is seen: how often a token is accepted whose confidence lies in a tenth of 0 to 1,
-# and a looked-up one after so many matching tokens. Rounded from traces of the bundled model.
+# Before anything is seen: how often a token is accepted whose confidence lies in a tenth of 0 to 1.
+# Rounded from traces of the bundled model.
 CONFIDENT = (0.40, 0.50, 0.60, 0.68, 0.77, 0.84, 0.89, 0.93, 0.96, 0.99)
-MATCHED = (0.35, 0.50, 0.50, 0.60, 0.64, 0.74, 0.77, 0.78, 0.79, 0.83, 0.85, 0.88, 0.92)
 OTHERS = (  # its second choice instead, its third
     (0.19, 0.19, 0.18, 0.18, 0.15, 0.09, 0.07, 0.05, 0.03, 0.01),
     (0.10, 0.10, 0.09, 0.07, 0.05, 0.04, 0.03, 0.02, 0.01, 0.00),
@@ -146,26 +145,31 @@ class OtherEstimates:
 
 
 @dataclass
-class LookupEstimates:
-    """How often looked-up tokens are accepted, by how many tokens before them matched."""
+class OfferEstimates:
+    """How often proposed tokens are right, by kind of evidence."""
 
-    _hits: list[float] = field(default_factory=lambda: [WEIGHT * odds for odds in MATCHED])
-    _seen: list[float] = field(default_factory=lambda: [WEIGHT] * len(MATCHED))
+    priors: tuple[float, ...]
+    _hits: list[float] = field(init=False)
+    _seen: list[float] = field(init=False)
 
-    def observe(self, judged: Judged) -> None:
-        """Count what became of an offer, used or not."""
-        for index in range(judged.seen):
-            part = min(judged.match + index, len(MATCHED)) - 1
-            self._hits[part] += index < judged.agreed
-            self._seen[part] += 1.0
+    def __post_init__(self) -> None:
+        self._hits = [WEIGHT * prior for prior in self.priors]
+        self._seen = [WEIGHT] * len(self.priors)
 
-    def chances(self, match: int, count: int) -> Iterator[float]:
-        """The chance that all of the first 1, 2, ... `count` tokens of an offer are accepted."""
-        chance = 1.0
-        for index in range(count):
-            part = min(match + index, len(MATCHED)) - 1
-            chance *= self._hits[part] / self._seen[part]
-            yield chance
+    def observe(self, judged: Sequence[int]) -> None:
+        """Count what became of an offer, used or not: see `records.Offer.judge`."""
+        hits, seen = self._hits, self._seen
+        for kind in judged:
+            if kind >= 0:
+                hits[kind] += 1.0
+                seen[kind] += 1.0
+            else:
+                seen[~kind] += 1.0
+
+    @property
+    def odds(self) -> list[float]:
+        """By kind of evidence."""
+        return [hits / seen for hits, seen in zip(self._hits, self._seen, strict=True)]
 
 
 class Estimates:
@@ -173,7 +177,13 @@ class Estimates:
 
     def __init__(self, layers: tuple[int, ...], sample: ShadowTokens | None) -> None:
         self.exits = ExitEstimates(layers, sample)
-        self.others, self.offers = OtherEstimates(), LookupEstimates()
+        self.others, self._offers = OtherEstimates(), OfferEstimates(())
+
+    def offers(self, priors: tuple[float, ...]) -> "OfferEstimates":
+        """Of offers whose kinds of evidence have these priors."""
+        if self._offers.priors != priors:
+            self._offers = OfferEstimates(priors)
+        return self._offers
 
     def learn(self, rounds: Sequence[Round], memory: float) -> None:
         """From what was drafted, offered and analysed; of exits that were drafted with, `memory`
@@ -182,8 +192,7 @@ class Estimates:
         for layer in {one.plan.exit_layer for one in rounds if one.drafted} - {0}:
             self.exits.fade(layer, memory)
         for finished in rounds:
-            if finished.offer is not None:
-                self.offers.observe(finished.offer)
+            self._offers.observe(finished.offer)
             if finished.plan.exit_layer:
                 self._observe_draft(finished)
             if shadow := finished.shadow:

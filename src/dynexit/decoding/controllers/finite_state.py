@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from dynexit.decoding.controllers.base import LONGEST, FixedExit, Length
+from dynexit.decoding.facts import Facts
 from dynexit.decoding.records import Plan, Round
 
 
@@ -16,9 +17,9 @@ class FiniteState(FixedExit):
 
     speculation_length: Length = 6
 
-    def start(self, num_layers: int) -> None:
+    def start(self, facts: Facts) -> None:
         """Back to the length that the user set."""
-        super().start(num_layers)
+        super().start(facts)
         self.length = self.speculation_length
 
     def plan(self) -> Plan:

@@ -10,7 +10,7 @@ import numpy as np
 
 from dynexit.model.drafting_rule import Pricing
 
-DRAFTS, DRAWS = 12, 64  # imagined drafts, and confidences of each
+DRAFTS, DRAWS = 6, 64  # imagined drafts, and confidences of each
 DRAWN = np.random.default_rng(0).random((DRAFTS, DRAWS)).tolist()  # the same for all layers
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from dynexit.decoding.controllers.base import FixedExit, Length
+from dynexit.decoding.facts import Facts
 from dynexit.decoding.records import Plan
 
 
@@ -12,9 +13,9 @@ class LayerSkip(FixedExit):
 
     speculation_length: Length = 6
 
-    def start(self, num_layers: int) -> None:
+    def start(self, facts: Facts) -> None:
         """Settles the plan."""
-        super().start(num_layers)
+        super().start(facts)
         self._plan = Plan(self.exit, self.speculation_length)
 
     def plan(self) -> Plan:

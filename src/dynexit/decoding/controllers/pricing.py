@@ -3,7 +3,6 @@
 Not responsible for chances (`estimates.py`), nor for what is played (`auto.py`).
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -11,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dynexit.costs.paying import best_promise, copy_price, draft_price, pays
-from dynexit.costs.table import Costs, rising
 from dynexit.decoding.controllers.base import LONGEST
 from dynexit.decoding.controllers.imagining import Chances
 from dynexit.decoding.controllers.tuning import TUNING
+from dynexit.decoding.costs import Costs, rising
+from dynexit.decoding.paying import best_promise, copy_price, draft_price, pays
 from dynexit.decoding.records import Plan, Round, ShadowTokens
 from dynexit.model.drafting_rule import Pricing
 
@@ -197,17 +196,7 @@ class Prices:
         self._verifying.observe(finished.seconds - finished.draft_seconds, verify[drafted + 1])
 
 
-def looked_up(chances: Iterable[float], rows: list[float]) -> Option:
-    """An offer, up to the token that is not worth its row.
-
-    Args:
-        chances: that all of its first 1, 2, ... tokens are accepted.
-        rows: as `Prices.rows`.
-    """
-    tokens, length = 1.0, 0
-    for chance in chances:
-        if chance < rows[length + 2] - rows[length + 1]:
-            break
-        length, tokens = length + 1, tokens + chance
-    plan = Plan(0, length, drafter="lookup", shadow=())
-    return Option(tokens - rows[length + 1], length > 0, plan)
+@lru_cache(maxsize=64)
+def proposed(depth: int) -> Plan:
+    """The plan of an offer with paths of so many tokens."""
+    return Plan(0, depth, drafter="sources", shadow=())

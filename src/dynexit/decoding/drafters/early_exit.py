@@ -1,12 +1,11 @@
 """Drafts by the target's own first layers (LayerSkip, section 4.3)."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from dynexit.decoding.drafters import Drafter
+from dynexit.decoding.drafters import Drafter, Text
 from dynexit.decoding.drafters.proposing import Proposal
 from dynexit.decoding.records import Draft, Plan
 from dynexit.decoding.requests import Drafting, Segment, Steps, Unembed
@@ -14,9 +13,6 @@ from dynexit.errors import DynexitError
 from dynexit.model.drafting import Drafted
 from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.interface import Model
-
-if TYPE_CHECKING:
-    from dynexit.decoding.sequence import Decoding
 
 
 class EarlyExitDrafter(Drafter):
@@ -34,16 +30,16 @@ class EarlyExitDrafter(Drafter):
         self._quantised = quantised
         self._rule: tuple[Plan, bool, bool, DraftingRule] | None = None  # plan, branching, reused
 
-    def draft(self, sequence: "Decoding", plan: Plan) -> Steps[Draft]:
+    def draft(self, text: Text, plan: Plan) -> Steps[Draft]:
         """In one call where tokens are the likeliest and no other sequence could join in the
         passes; else level by level.
         """
-        model = self._copy(sequence.model, plan) if self._quantised else sequence.model
-        if sequence.sampler.best_only and sequence.alone:
-            draft = yield from self._draft_at_once(sequence, plan, model)
+        model = self._copy(text.model, plan) if self._quantised else text.model
+        if text.sampler.best_only and text.alone:
+            draft = yield from self._draft_at_once(text, plan, model)
         else:
-            draft = yield from _draft_by_level(sequence, plan, model)
-        if model is not sequence.model:
+            draft = yield from _draft_by_level(text, plan, model)
+        if model is not text.model:
             draft.arrive()  # its states are not verification's
             draft.layer, draft.hidden, draft.states = 0, None, None
         return draft
@@ -55,24 +51,24 @@ class EarlyExitDrafter(Drafter):
             raise DynexitError("this model has no copy in int8 to draft with.")
         return copy if plan.exit_layer <= copy.kept_layers else model
 
-    def _draft_at_once(self, sequence: "Decoding", plan: Plan, model: Model) -> Steps[Draft]:
-        start, newest = sequence.cache.length, sequence.tokens[-1]
-        rule = self._rule_of(sequence, plan, model is sequence.model)
-        watched = rule.finish and bool(sequence.shadowed)
-        drafted: Drafted = yield Drafting(sequence.cache, start, newest, rule, watched, model)
+    def _draft_at_once(self, text: Text, plan: Plan, model: Model) -> Steps[Draft]:
+        start, newest = text.cache.length, text.tokens[-1]
+        rule = self._rule_of(text, plan, model is text.model)
+        watched = rule.finish and bool(text.shadowed)
+        drafted: Drafted = yield Drafting(text.cache, start, newest, rule, watched, model)
         draft = Draft(layer=plan.exit_layer, hidden=drafted.hidden, states=drafted.states)
         draft.slot, draft.tell = rule.slot(start), lambda: drafted.nodes
         if model.branching:  # its shape must be known before verification is asked for
             draft.arrive()
         return draft
 
-    def _rule_of(self, sequence: "Decoding", plan: Plan, reused: bool) -> DraftingRule:
+    def _rule_of(self, text: Text, plan: Plan, reused: bool) -> DraftingRule:
         """A plan as the model knows it; plans come again."""
-        branching = sequence.model.branching and not sequence.shadowed
+        branching = text.model.branching and not text.shadowed
         key = plan, branching, reused
         if self._rule is None or self._rule[0] is not plan or self._rule[1:3] != key[1:]:
             rule = (plan if branching else _without_branches(plan)).rule(
-                eos=sequence.limits.eos, limit=sequence.controller.draft_vocabulary, finish=reused
+                eos=text.limits.eos, limit=text.draft_vocabulary, finish=reused
             )
             self._rule = *key, rule
         return self._rule[3]
@@ -85,18 +81,18 @@ def _without_branches(plan: Plan) -> Plan:
     return replace(plan, pricing=plan.pricing._replace(odds=plan.pricing.odds[:1]))
 
 
-def _draft_by_level(sequence: "Decoding", plan: Plan, model: Model) -> Steps[Draft]:
+def _draft_by_level(text: Text, plan: Plan, model: Model) -> Steps[Draft]:
     """Run layers 1..E on the newest token, unembed, choose; again with what was chosen."""
-    speculative = sequence.sampler.sampling.speculative
-    whole = model.branching and not (sequence.shadowed or speculative)
-    proposal = Proposal(sequence, plan if whole else _without_branches(plan))
-    limit = sequence.controller.draft_vocabulary
+    speculative = text.sampler.sampling.speculative
+    whole = model.branching and not (text.shadowed or speculative)
+    proposal = Proposal(text, plan if whole else _without_branches(plan))
+    limit = text.draft_vocabulary
     rows: list[Tensor] = []
     left: list[Tensor] = []
     while True:
-        states: list[Tensor] | None = [] if sequence.shadowed else None
-        hidden = model.embed(proposal.tokens(sequence.tokens[-1]))
-        span = proposal.span(sequence)
+        states: list[Tensor] | None = [] if text.shadowed else None
+        hidden = model.embed(proposal.tokens(text.tokens[-1]))
+        span = proposal.span(text)
         hidden = yield Segment(hidden, span, 0, plan.exit_layer, states, model=model)
         rows.append(hidden)
         left += [torch.stack(states, 1)] if states else []
@@ -111,6 +107,6 @@ def _draft_by_level(sequence: "Decoding", plan: Plan, model: Model) -> Steps[Dra
 
 
 DRAFTERS = {
-    "early-exit": lambda second: EarlyExitDrafter(),
-    "early-exit-int8": lambda second: EarlyExitDrafter(quantised=True),
+    "early-exit": lambda given: EarlyExitDrafter(),
+    "early-exit-int8": lambda given: EarlyExitDrafter(quantised=True),
 }

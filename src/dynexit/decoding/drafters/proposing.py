@@ -1,18 +1,14 @@
 """What every drafter that reads logits does with them."""
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
+from dynexit.decoding.drafters import Text
 from dynexit.decoding.records import Draft, Plan
 from dynexit.decoding.sampling import NO_TOKEN
 from dynexit.model.drafting_rule import Child, Growth
 from dynexit.model.interface import Span
 from dynexit.model.parts import open_of, span_of, tokens_of
 from dynexit.model.readings import Readings
-
-if TYPE_CHECKING:
-    from dynexit.decoding.sequence import Decoding
 
 
 class Proposal:
@@ -26,11 +22,11 @@ class Proposal:
         best_only: whether it is enough to know every row's best token.
     """
 
-    def __init__(self, sequence: "Decoding", plan: Plan) -> None:
-        self._rule = plan.rule(eos=sequence.limits.eos)
-        self._sampler, self._start = sequence.sampler, sequence.cache.length
+    def __init__(self, text: Text, plan: Plan) -> None:
+        self._rule = plan.rule(eos=text.limits.eos)
+        self._sampler, self._start = text.sampler, text.cache.length
         self._confident, self._growth = plan.reads_confidence, Growth(self._rule)
-        self.best_only = sequence.sampler.best_only and self._rule.ranks == 1
+        self.best_only = text.sampler.best_only and self._rule.ranks == 1
         self.draft = Draft(layer=plan.exit_layer, slot=self._rule.slot(self._start))
 
     @property
@@ -38,9 +34,9 @@ class Proposal:
         """Whether there is no further token."""
         return self._growth.over
 
-    def span(self, sequence: "Decoding") -> Span:
+    def span(self, text: Text) -> Span:
         """The rows of the last level, over the sequence's cache."""
-        return span_of(self._growth, self._rule, sequence.cache, self._start)
+        return span_of(self._growth, self._rule, text.cache, self._start)
 
     def tokens(self, newest: int) -> list[int]:
         """Those of the rows of the last level; of row 0, `newest`."""

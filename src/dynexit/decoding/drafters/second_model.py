@@ -1,18 +1,13 @@
 """Drafts by a second, smaller model with the same vocabulary (Leviathan et al. 2023)."""
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
-from dynexit.decoding.drafters import Drafter
+from dynexit.decoding.drafters import Drafter, Text
 from dynexit.decoding.drafters.proposing import Proposal
 from dynexit.decoding.records import Draft, Plan
 from dynexit.decoding.requests import Segment, Steps, Unembed
 from dynexit.errors import DynexitError
 from dynexit.model.interface import Model, Span
-
-if TYPE_CHECKING:
-    from dynexit.decoding.sequence import Decoding
 
 
 class SecondModelDrafter(Drafter):
@@ -26,19 +21,19 @@ class SecondModelDrafter(Drafter):
         self._model, self._cache = model, model.new_cache()
         self._read: list[int] = []
 
-    def prefill(self, sequence: "Decoding") -> Steps[None]:
+    def prefill(self, text: Text) -> Steps[None]:
         """Read the prompt but its last token, which the first draft starts from."""
-        if 1 < sequence.prompt_length <= self._model.config.max_positions:
-            yield from self._run(sequence.tokens[: sequence.prompt_length - 1])
+        if 1 < text.prompt_length <= self._model.config.max_positions:
+            yield from self._run(text.tokens[: text.prompt_length - 1])
 
-    def draft(self, sequence: "Decoding", plan: Plan) -> Steps[Draft]:
+    def draft(self, text: Text, plan: Plan) -> Steps[Draft]:
         """Catch up with the text, then write on, a token a pass."""
-        self._forget_rejected(sequence.tokens)
-        proposal, pending = Proposal(sequence, plan), sequence.tokens[len(self._read) :]
-        room = self._model.config.max_positions - len(sequence.tokens)
+        self._forget_rejected(text.tokens)
+        proposal, pending = Proposal(text, plan), text.tokens[len(self._read) :]
+        room = self._model.config.max_positions - len(text.tokens)
         while not proposal.over and len(proposal.draft.tokens) <= room:
             hidden = yield from self._run(pending)
-            logits = yield Unembed(hidden[-1:], sequence.sampler.best_only, model=self._model)
+            logits = yield Unembed(hidden[-1:], text.sampler.best_only, model=self._model)
             if not proposal.add(logits):
                 break
             pending = proposal.draft.tokens[-1:]
@@ -59,4 +54,4 @@ class SecondModelDrafter(Drafter):
             self._read.pop()
 
 
-DRAFTERS = {"second-model": SecondModelDrafter}
+DRAFTERS = {"second-model": lambda given: SecondModelDrafter(given.second)}

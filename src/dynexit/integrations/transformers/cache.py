@@ -61,11 +61,20 @@ class AdapterCache:
         self._place.start = start
         return self._cache
 
+    def move(self, slot: int, position: int) -> None:
+        """See `interface.Cache`."""
+        for store in self._stores:
+            store[..., position, :] = store[..., slot, :]
+
     @property
     def bytes(self) -> int:
         """Memory held now."""
+        return sum(store.nbytes for store in self._stores)
+
+    @property
+    def _stores(self) -> list[Tensor]:
         held = [layer for layer in self._cache.layers if layer.is_initialized]
-        return sum(layer.keys.nbytes + layer.values.nbytes for layer in held)
+        return [store for layer in held for store in (layer.keys, layer.values)]
 
 
 def _written(store: Tensor | None, states: Tensor, start: int, stop: int) -> Tensor:

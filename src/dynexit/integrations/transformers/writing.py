@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dynexit.decoding.controllers.base import Controller
+from dynexit.decoding.job import Job
 from dynexit.decoding.limits import Limits
 from dynexit.decoding.sampling_parameters import Acceptance, Sampling
 from dynexit.decoding.scheduler import Scheduler
@@ -18,7 +19,7 @@ from dynexit.integrations.transformers.choosing import Processing, ProcessorsCho
 from dynexit.integrations.transformers.ending import Ending
 from dynexit.methods import make_controller
 from dynexit.model.interface import Model
-from dynexit.preparing import prepare
+from dynexit.preparing import open_decoding
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,8 @@ class Writing:
             )
         before = [*processing.padding, *prompt]
         ending = Ending(before, row.criteria, self.streamer, processing.device)
-        controller = make_controller(self.method)
-        prepare(controller, self.runtime, lambda: prompt)
-        text = Decoding(self.runtime, prompt, controller, row.sampling, limits, ending, self.second)
+        job = Job(prompt, limits, row.sampling, ending, self.second)
+        text = open_decoding(self.runtime, make_controller(self.method), job, lambda: prompt)
         text.sampler = ProcessorsChooser(row.sampling, text.tokens, processing, ending)
         return text
 

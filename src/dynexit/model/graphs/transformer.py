@@ -15,13 +15,13 @@ from dynexit.model.graphs.drafting import draft
 from dynexit.model.graphs.pieces import Attend, Pieces, width_of
 from dynexit.model.graphs.recording import Recorder
 from dynexit.model.interface import Cache, Span
-from dynexit.model.parts import ByParts
 from dynexit.model.readings import Readings
 from dynexit.model.rows import Rows
 from dynexit.model.transformer import Transformer
+from dynexit.model.weighing import Weighed
 
 
-class RecordedTransformer(ByParts):
+class RecordedTransformer(Weighed):
     """As the `Transformer` that it is made of, whose weights it uses where they are.
 
     A pass runs at the next larger recorded number of rows, so that a row's sums may have another

@@ -255,17 +255,25 @@ def is_fast() -> bool:
 
 
 @cache
-def runtimes() -> dict[str, Any]:
-    """Instruction sets that were built and that this machine has, the fastest first."""
+def library() -> Any:
+    """The library itself; None where there is none for this machine."""
     file = find_library()
     if file is None:
-        return {}
+        return None
     try:
-        library = ctypes.CDLL(str(file))
+        return ctypes.CDLL(str(file))
     except OSError:  # built for another machine
+        return None
+
+
+@cache
+def runtimes() -> dict[str, Any]:
+    """Instruction sets that were built and that this machine has, the fastest first."""
+    loaded = library()
+    if loaded is None:
         return {}
-    library.dx_runtime_at.restype = POINTER(Runtime)
+    loaded.dx_runtime_at.restype = POINTER(Runtime)
     found: dict[str, Any] = {}
-    while at := library.dx_runtime_at(len(found)):
+    while at := loaded.dx_runtime_at(len(found)):
         found[at.contents.name.decode()] = at.contents
     return found

@@ -1,8 +1,10 @@
 """A checkpoint whose layers run in the native library."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from ctypes import byref, c_float, c_int64, c_uint32
+from functools import partial
+from itertools import product
 from typing import Any, cast
 
 import numpy as np
@@ -39,6 +41,8 @@ from dynexit.model.transformer import Transformer
 from dynexit.model.weights import weight_map
 
 LIKE = torch.empty(0)
+STREAMS = 1, 2, 4, 8  # places that a thread reads memory at
+AHEAD = 0, 2_048, 8_192  # bytes that it asks for
 FORMATS = {torch.bfloat16: Format.BF16, torch.float32: Format.FP32}
 MULTIPLIED = {**{number: dtype for dtype, number in FORMATS.items()}, Format.INT8: torch.int8}
 WEIGHTS = {"int8": Format.INT8, "given": Format.AS_GIVEN}
@@ -335,6 +339,10 @@ class NativeTransformer(ByParts, Uncopied):
         best, top, log_sum = (c_int64 * rows)(), (c_float * rows)(), (c_float * rows)()
         self._unembed(hidden, self._limited(limit), None, best, top, log_sum)
         return Readings(np.asarray(best), np.asarray(top), np.asarray(log_sum))
+
+    def readers(self, memory: Tensor) -> list[Callable[[], object]]:
+        """See `interface.Configured`."""
+        return [partial(self.read_memory, memory, *one) for one in product(STREAMS, AHEAD)]
 
     def read_memory(self, memory: Tensor, streams: int = 1, ahead: int = 0) -> int:
         """Read a contiguous tensor with this model's threads, each at so many places at once and

@@ -3,7 +3,7 @@ import { at, counted } from "./dom.js";
 import { shownSpeed } from "./speed.js";
 
 const DRAW_EVERY = 250;  // milliseconds: drawing must not slow what it shows
-const BY = { lookup: "looked up", "second-model": "2nd model" };
+const BY = { sources: "no exit", "second-model": "2nd model" };
 let drawn = 0;
 
 export function clearRounds() {

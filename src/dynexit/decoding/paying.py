@@ -28,7 +28,7 @@ from itertools import accumulate, repeat
 from operator import mul
 from typing import NamedTuple
 
-from dynexit.costs.table import Costs
+from dynexit.decoding.costs import Costs
 
 MARGIN = 1.05  # what a few observations of chances and seconds cannot tell from plain steps
 LONGEST = 18  # tokens of a draft

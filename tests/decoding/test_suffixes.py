@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynexit.decoding.lookup import LONGEST, Suffixes
+from dynexit.decoding.suffixes import LONGEST, Suffixes
 
 TOKENS = st.lists(st.integers(0, 3), min_size=1, max_size=20)
 

@@ -1,0 +1,223 @@
+// What is known without a pass, grown into a tree, best first: tokens that followed the longest match of the text's
+// last ones in the text itself, and those that a table of successors holds. The same rules in Python, for any
+// proposers, are in `src/dynexit/decoding/offer.py`; tests/decoding/test_offers.py holds both to the same answers.
+#include <algorithm>
+#include <cstring>
+#include <new>
+#include <queue>
+#include <unordered_map>
+#include <vector>
+
+#include "api.h"
+
+namespace {
+
+constexpr int kLongest = 32;        // a longer match says no more: `LONGEST` of suffixes.py
+constexpr int kMatched = 13;        // kinds of evidence by length of match: as many as `MATCHED` of lookup.py
+constexpr int kParts = 10;          // of 0 to 1, by which a table's chances are told apart: `PARTS` of table.py
+constexpr double kFull = 255.0;     // what a chance of 1 is stored as: `FULL` of successors.py
+constexpr uint64_t kFactors[] = {0x9E3779B97F4A7C15, 0xD1B54A32D192ED03, 0x8CB92BA72F3D8DD7}, kOrder = 0xA24BAED4963EE407;
+
+struct Match {
+    int place, length = 0, begin;  // read on at `place`; where the text ends there, again from `begin`
+};
+
+struct Leaf {
+    double chance;
+    int found, parent;
+    int64_t token;
+    dx_source source;
+    Match match;
+
+    bool operator<(const Leaf& other) const {  // whether it comes after
+        return chance != other.chance ? chance < other.chance : found > other.found;
+    }
+};
+
+struct Named {
+    int64_t token;
+    double likely;
+    dx_source source;
+    Match match;
+};
+
+struct Evidence {
+    int64_t token;
+    int kind;
+};
+
+struct Node {
+    int64_t token;
+    int parent, depth;
+    std::vector<Evidence> seen;
+};
+
+class Proposing {
+  public:
+    Proposing(bool lookup, const dx_successors* table) : lookup_(lookup) {
+        if (table) table_ = *table;
+    }
+
+    void read(const int64_t* tokens, int count) {
+        for (int i = 0; i < count; ++i) {
+            const auto [at, fresh] = last_.try_emplace(tokens[i], int(text_.size()));
+            before_.push_back(fresh ? -1 : at->second);
+            at->second = int(text_.size());
+            text_.push_back(tokens[i]);
+        }
+    }
+
+    void grow(const dx_growing& how, dx_grown& to) {
+        nodes_.assign(1, {text_.back(), 0, 0, {}});
+        leaves_ = {};
+        found_ = 0;
+        to.nodes = to.depth = 0;
+        to.expected = 0.0;
+        open(1.0, longest(), how);
+        while (!leaves_.empty() && to.nodes < how.most) {
+            const Leaf leaf = leaves_.top();
+            leaves_.pop();
+            if (leaf.chance < how.floors[to.nodes]) break;
+            to.expected += leaf.chance;
+            to.tokens[to.nodes] = leaf.token;
+            to.parents[to.nodes] = leaf.parent;
+            to.sources[to.nodes++] = leaf.source;
+            nodes_.push_back({leaf.token, leaf.parent, nodes_[leaf.parent].depth + 1, {}});
+            to.depth = std::max(to.depth, nodes_.back().depth);
+            if (how.chain) leaves_ = {};
+            if (to.nodes < how.most && std::find(how.ends, how.ends + how.num_ends, leaf.token) == how.ends + how.num_ends)
+                open(leaf.chance, leaf.match, how);
+        }
+    }
+
+    int judge(const int64_t* text, int count, int most, int32_t* kinds) const {
+        int told = 0, row = 0;
+        for (int i = 0; i < count && row >= 0; ++i) {
+            for (const Evidence& each : nodes_[row].seen) {
+                if (told == most) return told;
+                kinds[told++] = each.token == text[i] ? each.kind : ~each.kind;
+            }
+            int child = int(nodes_.size()) - 1;
+            while (child > 0 && !(nodes_[child].parent == row && nodes_[child].token == text[i])) --child;
+            row = child ? child : -1;
+        }
+        return told;
+    }
+
+  private:
+    // The longest match of the text's last tokens, of equals the latest.
+    Match longest() const {
+        const int end = int(text_.size()) - 1;
+        Match best{0, 0, 0};
+        if (!lookup_) return best;
+        for (int at = before_[end]; at >= 0 && best.length < kLongest; at = before_[at]) {
+            int length = 1;
+            while (length < kLongest && length <= at && text_[at - length] == text_[end - length]) ++length;
+            if (length > best.length) best = {at + 1, length, at + 1};
+        }
+        return best;
+    }
+
+    // Takes children of the newest row as leaves, but for those that no row is left for.
+    void open(double chance, const Match& match, const dx_growing& how) {
+        const int row = int(nodes_.size()) - 1;
+        std::vector<Named> named;
+        double right = 0.0;
+        if (match.length) {
+            const int place = match.place < int(text_.size()) ? match.place : match.begin;
+            const Match next{place + 1, match.length + 1, match.begin};
+            name(named, right, 1.0, text_[place], std::min(match.length, kMatched) - 1, DX_LOOKUP, next, row, how);
+        }
+        const double wrong = 1.0 - right;
+        const int first = lookup_ ? kMatched : 0;
+        if (const int64_t at = table_.contexts ? context(row) : -1; at >= 0) {
+            const uint32_t* tokens = table_.tokens + at * table_.width;
+            const uint8_t* chances = table_.chances + at * table_.width;
+            for (int i = 0; i < table_.width && chances[i]; ++i) {
+                const int part = std::min(int(chances[i] / kFull * kParts), kParts - 1);
+                name(named, right, wrong, tokens[i], first + (order_ - 1) * kParts + part, DX_TABLE, {0, 0, 0}, row, how);
+            }
+        }
+        const double least = row < how.most ? how.floors[row] : 1.0;
+        for (const Named& each : named)
+            if (const double likely = chance * each.likely; likely >= least)
+                leaves_.push({likely, ++found_, row, each.token, each.source, each.match});
+    }
+
+    void name(std::vector<Named>& named, double& right, double wrong, int64_t token, int kind, dx_source source,
+              const Match& match, int row, const dx_growing& how) {
+        nodes_[row].seen.push_back({token, kind});
+        const auto same = std::find_if(named.begin(), named.end(), [&](const Named& n) { return n.token == token; });
+        const double more = how.odds[kind] * (same == named.end() ? wrong : 1.0 - same->likely);
+        right += more;
+        if (same == named.end())
+            named.push_back({token, more, source, match});
+        else
+            same->likely += more;
+    }
+
+    // Where the table holds the longest context that a row's path ends in, else -1; `order_` says of how many tokens.
+    int64_t context(int row) {
+        uint64_t word = 0, keys[3];
+        int count = 0;
+        for (int at = row; count < 3; ++count) {
+            const int beyond = count - nodes_[row].depth;  // tokens of the text before its newest
+            if (beyond > 0 && beyond >= int(text_.size())) break;
+            const int64_t token = beyond > 0 ? text_[text_.size() - 1 - beyond] : nodes_[at].token;
+            word += uint64_t(token) * kFactors[count];
+            keys[count] = (word + uint64_t(count + 1) * kOrder) >> 32;
+            if (beyond < 0) at = nodes_[at].parent;
+        }
+        for (; count; --count) {
+            const uint32_t key = uint32_t(keys[count - 1]), *end = table_.keys + table_.contexts;
+            const uint32_t* at = std::lower_bound(table_.keys, end, key);
+            if (at != end && *at == key) {
+                order_ = count;
+                return at - table_.keys;
+            }
+        }
+        return -1;
+    }
+
+    const bool lookup_;
+    dx_successors table_{};
+    std::vector<int64_t> text_;
+    std::vector<int> before_;  // of each token, where it stood last before
+    std::unordered_map<int64_t, int> last_;
+    std::vector<Node> nodes_;  // by row: the text's newest token, then the tree's
+    std::priority_queue<Leaf> leaves_;
+    int found_ = 0, order_ = 0;
+};
+
+template <class Work>
+int guarded(Work&& work) {
+    try {
+        work();
+        return DX_DONE;
+    } catch (const std::bad_alloc&) {
+        return DX_NO_MEMORY;
+    }
+}
+
+}  // namespace
+
+extern "C" {
+
+int dx_proposing_new(int lookup, const dx_successors* table, void** made) {
+    return guarded([&] { *made = new Proposing(lookup, table); });
+}
+void dx_proposing_free(void* proposing) { delete static_cast<Proposing*>(proposing); }
+
+int dx_propose(void* proposing, const int64_t* tokens, int count, const dx_growing* how, dx_grown* to) {
+    return guarded([&] {
+        auto& it = *static_cast<Proposing*>(proposing);
+        it.read(tokens, count);
+        if (how) it.grow(*how, *to);
+    });
+}
+
+int dx_judge(const void* proposing, const int64_t* text, int count, int most, int32_t* kinds) {
+    return static_cast<const Proposing*>(proposing)->judge(text, count, most, kinds);
+}
+
+}

@@ -1,0 +1,51 @@
+"""Drafts what proposers have at hand: a tree that took no pass."""
+
+import torch
+
+from dynexit.decoding.drafters import Drafter, Given, Text
+from dynexit.decoding.native_offer import NativePanel
+from dynexit.decoding.offer import Panel
+from dynexit.decoding.proposers import make_proposers
+from dynexit.decoding.records import Draft, Offer, Plan
+from dynexit.decoding.requests import Steps
+
+
+class SourcesDrafter(Drafter):
+    """Owns the proposers of one text, those of these names. A draft runs no layers."""
+
+    def __init__(self, given: Given) -> None:
+        self._proposers = make_proposers(given.proposers, given.facts)
+        self._given = given
+        self._offer: Offer | None = None
+        self._panel: Panel | NativePanel | None = None
+
+    def prefill(self, text: Text) -> Steps[None]:
+        """Tell them of the prompt."""
+        names, table, ends = self._given.proposers, self._given.facts.table, text.limits.eos
+        if self._proposers:
+            self._panel = NativePanel.of(names, table, ends) or Panel(self._proposers, ends)
+            self._panel.begin(text.tokens)
+        yield from ()
+
+    def offer(self, text: Text) -> Offer | None:
+        """What they have at hand; None where there are none."""
+        self._offer = None
+        if self._panel is not None:
+            speculative = text.sampler.sampling.speculative
+            whole = text.model.branching and text.alone and not speculative
+            self._offer = self._panel.offer(chain=not whole)
+        return self._offer
+
+    def draft(self, text: Text, plan: Plan) -> Steps[Draft]:
+        """The tree as the controller has let it grow."""
+        yield from ()
+        draft = Draft() if self._offer is None else self._offer.draft(plan.speculation_length)
+        draft.slot = text.cache.length + len(draft.tokens) + 1
+        if text.sampler.sampling.speculative:
+            certain = torch.full((len(draft.tokens), text.model.vocabulary_size), -torch.inf)
+            certain[range(len(draft.tokens)), draft.tokens] = 0.0
+            draft.logits = list(certain.to(text.model.device).split(1))
+        return draft
+
+
+DRAFTERS = {"sources": SourcesDrafter}
