@@ -3,7 +3,9 @@
 
 #include "api.h"
 
-#if defined(DYNEXIT_ARM) && defined(__linux__)
+#if defined(DYNEXIT_X86)
+#include <cpuid.h>
+#elif defined(DYNEXIT_ARM) && defined(__linux__)
 #include <sys/auxv.h>
 #elif defined(DYNEXIT_ARM) && defined(__APPLE__)
 #include <sys/sysctl.h>
@@ -13,6 +15,7 @@
 #if defined(DYNEXIT_X86)
 DYNEXIT_BUILT(portable)
 DYNEXIT_BUILT(avx2)
+DYNEXIT_BUILT(avxvnni)
 DYNEXIT_BUILT(avx512)
 DYNEXIT_BUILT(avx512vnni)
 DYNEXIT_BUILT(avx512bf16)
@@ -41,6 +44,14 @@ bool has_dots() {
 }
 #endif
 
+#if defined(DYNEXIT_X86) && defined(DYNEXIT_AVXVNNI)
+// Whether a processor that has AVX2 multiplies fours of bytes without AVX-512, too; not all compilers can ask for it.
+bool has_avxvnni() {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
+#endif
+
 // Puts what this machine can run in `usable`, fastest first.
 void find(const dx_runtime** usable) {
 #if defined(DYNEXIT_X86)
@@ -57,6 +68,9 @@ void find(const dx_runtime** usable) {
     if (wide && __builtin_cpu_supports("avx512vnni")) *usable++ = &avx512vnni::runtime;
 #endif
     if (wide) *usable++ = &avx512::runtime;
+#if defined(DYNEXIT_AVXVNNI)
+    if (fma && has_avxvnni()) *usable++ = &avxvnni::runtime;
+#endif
     if (fma) *usable++ = &avx2::runtime;
     *usable = &portable::runtime;
 #elif defined(DYNEXIT_ARM)
@@ -72,7 +86,7 @@ void find(const dx_runtime** usable) {
 }  // namespace
 
 extern "C" const dx_runtime* dx_runtime_at(int index) {
-    static const dx_runtime* usable[6] = {};
+    static const dx_runtime* usable[8] = {};
     static const bool filled = (find(usable), true);
     return filled && index >= 0 && index < int(std::size(usable)) ? usable[index] : nullptr;
 }

@@ -1,4 +1,4 @@
-// Inputs of products with quantised weights: int8 in blocks of 32, and their dot products.
+// Inputs of products with quantised weights: int8 in blocks of 32, and what unpacks their weights.
 #pragma once
 
 #include <cstddef>
@@ -12,9 +12,15 @@ typedef int32_t Ints __attribute__((vector_size(kLanes * 4), aligned(4)));
 constexpr int kBlock = 32;  // inputs that share a scale
 constexpr int kQuads = kBlock / 4;
 
-// 32 inputs of a row. Sums are those of the whole and of its halves, as the int8 numbers stand for them.
+// Bytes of weights that are so much too large: what stands for zero.
+constexpr int kZeros[] = {8, 16, 128};
+constexpr int zero_place(int zero) { return zero == kZeros[0] ? 0 : zero == kZeros[1] ? 1 : 2; }
+
+// 32 inputs of a row. Sums are those of the whole and of its halves, as the int8 numbers stand for them; `less` is
+// what a dot product with such bytes starts from, minus each of `kZeros` times the sum of the int8 numbers.
 struct InputBlock {
     float scale, sum, halves[2];
+    int32_t less[3];
     int8_t values[kBlock];
 };
 
@@ -39,14 +45,14 @@ inline void quantise_inputs(float* row, int inputs) {
     constexpr int kVectors = kBlock / kLanes;
     char* to = reinterpret_cast<char*>(row);
     for (int i = 0; i < inputs; i += kBlock, to += sizeof(InputBlock)) {
-        Floats values[kVectors], largest{}, none{};
+        Floats values[kVectors], sizes{}, none{};
         for (int v = 0; v < kVectors; ++v) {
             values[v] = load(row + i + v * kLanes);
-            largest = maximum(largest, maximum(values[v], Floats{} - values[v]));
+            sizes = maximum(sizes, maximum(values[v], Floats{} - values[v]));
             none += values[v] - values[v];  // 0, or not a number
         }
         InputBlock block;
-        const float most = maximum(largest), inverse = most > kSmallest ? 127.0f / most : 0.0f;
+        const float most = largest(sizes), inverse = most > kSmallest ? 127.0f / most : 0.0f;
         Floats sums[2] = {};
         for (int v = 0; v < kVectors; ++v) {
             const Floats shifted = values[v] * inverse + kRounding;
@@ -56,95 +62,18 @@ inline void quantise_inputs(float* row, int inputs) {
             sums[v * 2 / kVectors] += shifted - kRounding;
         }
         block.scale = most / 127.0f + sum(none);
-        for (int half = 0; half < 2; ++half) block.halves[half] = sum(sums[half]) * block.scale;
+        const float halves[2] = {sum(sums[0]), sum(sums[1])}, whole = halves[0] + halves[1];
+        for (int half = 0; half < 2; ++half) block.halves[half] = halves[half] * block.scale;
         block.sum = block.halves[0] + block.halves[1];
+        for (int zero : kZeros) block.less[zero_place(zero)] = whole == whole ? -zero * int(whole) : 0;
         std::memcpy(to, &block, sizeof block);
     }
 }
 
-// Dot products of bytes of weights, four inputs a word, with those inputs. Weights are below 2^kBits, or
-// signed. Where instructions take unsigned weights only, kBiased, signed ones come 128 too large.
-#if defined(__AVX512VNNI__) || defined(__AVX512F__)
-constexpr bool kBiased = true;
-#else
-constexpr bool kBiased = false;
-#endif
-
 #if defined(__AVX512F__)
 inline __m512i as_register(Words words) { return load_as<__m512i>(&words); }
-inline __m512i four_inputs(const int8_t* at) { return _mm512_set1_epi32(load_as<int32_t>(at)); }
 #elif defined(__AVX2__)
 inline __m256i as_register(Words words) { return load_as<__m256i>(&words); }
-inline __m256i four_inputs(const int8_t* at) { return _mm256_set1_epi32(load_as<int32_t>(at)); }
-#endif
-
-#if defined(__AVX512VNNI__)
-template <int kBits, bool kSigned>
-inline Ints dots(const Words* weights, const int8_t* inputs, int quads) {
-    __m512i sum = _mm512_setzero_si512();
-    for (int q = 0; q < quads; ++q)
-        sum = _mm512_dpbusd_epi32(sum, as_register(weights[q]), four_inputs(inputs + 4 * q));
-    return load_as<Ints>(&sum);
-}
-#elif defined(__AVX512F__)
-// Pairs are added in 16 bits as long as these hold them: so many quads of small weights, and of bytes none,
-// whose even and odd inputs are widened.
-template <int kBits, bool kSigned>
-inline Ints dots(const Words* weights, const int8_t* inputs, int quads) {
-    __m512i sum = _mm512_setzero_si512();
-    if constexpr (kBits == 8) {
-        for (int q = 0; q < quads; ++q) {
-            const __m512i w = as_register(weights[q]), x = four_inputs(inputs + 4 * q);
-            const __m512i even = _mm512_and_si512(w, _mm512_set1_epi16(0xFF)), odd = _mm512_srli_epi16(w, 8);
-            const __m512i low = _mm512_srai_epi16(_mm512_slli_epi16(x, 8), 8), high = _mm512_srai_epi16(x, 8);
-            sum = _mm512_add_epi32(sum, _mm512_madd_epi16(even, low));
-            sum = _mm512_add_epi32(sum, _mm512_madd_epi16(odd, high));
-        }
-    } else {
-        constexpr int kTogether = kBits <= 4 ? 8 : kBits == 5 ? 4 : 2;
-        for (int q = 0; q < quads;) {
-            __m512i pairs = _mm512_setzero_si512();
-            for (int end = q + kTogether < quads ? q + kTogether : quads; q < end; ++q)
-                pairs = _mm512_add_epi16(pairs, _mm512_maddubs_epi16(as_register(weights[q]), four_inputs(inputs + 4 * q)));
-            sum = _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
-        }
-    }
-    return load_as<Ints>(&sum);
-}
-#elif defined(__AVX2__)
-template <int kBits, bool kSigned>
-inline Ints dots(const Words* weights, const int8_t* inputs, int quads) {
-    constexpr int kTogether = kSigned ? 1 : kBits <= 4 ? 8 : kBits == 5 ? 4 : 2;
-    __m256i sum = _mm256_setzero_si256();
-    for (int q = 0; q < quads;) {
-        __m256i pairs = _mm256_setzero_si256();
-        for (int end = q + kTogether < quads ? q + kTogether : quads; q < end; ++q) {
-            __m256i w = as_register(weights[q]), x = four_inputs(inputs + 4 * q);
-            if constexpr (kSigned) {
-                x = _mm256_sign_epi8(x, w);
-                w = _mm256_abs_epi8(w);
-            }
-            pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(w, x));
-        }
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-    }
-    return load_as<Ints>(&sum);
-}
-#else
-template <int kBits, bool kSigned>
-inline Ints dots(const Words* weights, const int8_t* inputs, int quads) {
-    Ints sum{};
-    for (int q = 0; q < quads; ++q) {
-#if defined(__ARM_FEATURE_DOTPROD)
-        const int8x16_t x = vreinterpretq_s8_u32(vdupq_n_u32(load_as<uint32_t>(inputs + 4 * q)));
-        sum = Ints(vdotq_s32(int32x4_t(sum), load_as<int8x16_t>(&weights[q]), x));
-#else
-        for (int i = 0; i < 4; ++i)
-            sum += (load_as<Ints>(&weights[q]) << (24 - 8 * i) >> 24) * int32_t(inputs[4 * q + i]);
-#endif
-    }
-    return sum;
-}
 #endif
 
 // 16 signed bytes by number.

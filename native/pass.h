@@ -33,7 +33,7 @@ class Pass {
     }
 
   private:
-    static constexpr int kFewRows = 4, kFewHeads = 2;  // that are not worth sharing out
+    static constexpr int kFewInputs = 4096, kFewHeads = 2;  // that are not worth sharing out
 
     struct Task {  // attention of some rows over one key head
         int head;
@@ -87,12 +87,12 @@ class Pass {
     // `work(thread, part)` over `things`, in one part where there are few, else in some for each thread.
     template <class Work>
     void in_parts(int things, int few, Pool& pool, Work&& work) {
-        const int parts = things <= few ? 1 : std::min(things, model_.threads);
+        const int parts = things <= std::max(few, 1) ? 1 : std::min(things, model_.threads);
         pool.each(parts, [&](int thread, int part) { work(thread, share(things, part, parts)); });
     }
 
     void normalise_rows(const std::vector<float>& gain, const PackedMatrix& next, Pool& pool) {
-        in_parts(count(), kFewRows, pool, [&](int, Share part) {
+        in_parts(count(), kFewInputs / next.inputs, pool, [&](int, Share part) {
             for (int row = part.first; row < part.last; ++row) {
                 float* normed = &normed_[row * spaced(s_.hidden)];
                 normalise(hidden_ + size_t(row) * s_.hidden, gain, s_.epsilon, s_.hidden, normed, next.narrow());
@@ -104,7 +104,7 @@ class Pass {
     // Rows that several threads have written, for a product that reads them otherwise.
     void prepare_rows(const PackedMatrix& next, float* x, Pool& pool) {
         if (!next.quantised) return;
-        in_parts(count(), kFewRows, pool, [&](int, Share part) {
+        in_parts(count(), kFewInputs / next.inputs, pool, [&](int, Share part) {
             for (int row = part.first; row < part.last; ++row) next.prepare(x + row * spaced(next.inputs));
         });
     }

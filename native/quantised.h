@@ -1,13 +1,15 @@
 // Weights that stay quantised as a file has them, and their product with n rows.
 //
-// As many outputs as a vector has lanes are a strip, read in one stream: two, such as one of words and one of scales,
-// would be read at half the speed where strips are short. For each 32 inputs a strip's weights are unpacked once for
-// all rows of a tile. A row's result is one sum over blocks in ascending order, whatever rows run beside it.
+// As many outputs as a vector has lanes are a strip. Two strips lie side by side, read in one stream: several streams,
+// such as one of words and one of scales, would be read at half the speed where strips are short. For each 32 inputs
+// the weights of both are unpacked once for all rows of a tile. A row's result is one sum over blocks in ascending
+// order, whatever rows run beside it.
 #pragma once
 
 #include <memory>
 #include <vector>
 
+#include "dots.h"
 #include "formats/affine.h"
 #include "formats/k.h"
 #include "formats/q4.h"
@@ -21,62 +23,94 @@ namespace DYNEXIT_ISA {
 struct Rows {
     const char* at;
     size_t stride;
+    Rows from(int row) const { return {at + row * stride, stride}; }
 };
 
-// Bytes of a block in a strip.
+// Strips side by side, block by block: one stream, whose words begin at a cache line.
+constexpr int kAbreast = 2;
+
+// Bytes of a block of all strips abreast.
 template <class Format>
-constexpr int kStep = Format::kWords * int(sizeof(Words)) + Format::kRest * kLanes;
+constexpr int kStep = kAbreast * (Format::kWords * int(sizeof(Words)) + Format::kRest * kLanes);
 
 template <class Format>
 Place after(Place at) {
     return {at.words + kStep<Format>, at.rest + kStep<Format>};
 }
 
-// Bytes as `dots` takes them.
+// Where strip `s` of those abreast is.
 template <class Format>
-void unsign(Block& block) {
-    if constexpr (Format::kSigned && kBiased) {
-        for (Words& bytes : block.bytes) bytes ^= 0x80808080u;
-        for (int i = 0; i < Format::kScales; ++i) block.offsets[i] -= block.scales[i] * 128.0f;
-    }
+Place beside(Place at, int s) {
+    return {at.words + s * Format::kWords * sizeof(Words), at.rest + s * Format::kRest * kLanes};
 }
 
+// How far what `Dot` takes is above a weight.
 template <class Format>
-Floats plus(Floats sum, const Block& block, const InputBlock& inputs) {
-    constexpr int kQuadsEach = kQuads / Format::kScales;
-    for (int i = 0; i < Format::kScales; ++i) {
-        const Ints dot = dots<Format::kBits, Format::kSigned>(block.bytes + i * kQuadsEach,
-                                                              inputs.values + i * kQuadsEach * 4, kQuadsEach);
-        sum += __builtin_convertvector(dot, Floats) * (block.scales[i] * inputs.scale);
-        sum += block.offsets[i] * (Format::kScales == 1 ? inputs.sum : inputs.halves[i]);
-    }
-    return sum;
-}
+constexpr int kAbove = Format::kSigned ? (kBiased ? 128 : 0) : Format::kZero;
 
-// Bytes between what is multiplied and what memory is asked for, far enough ahead for several rows.
-constexpr size_t kFarAhead = 8192;
-
-// Sums of kRows rows over a strip. Unrolled, or the sums of several rows would lie in memory.
+// Adds what kRows rows make of the blocks of all strips abreast. Each word meets all rows, since a row's own dot
+// products wait for one another, and a row's four inputs all strips.
 template <class Format, int kRows>
-void sum_strip(Place at, Rows rows, int inputs, Floats* results) {
-    constexpr int kBlocks = Format::kInputs / kBlock, kPart = kStep<Format> / kBlocks;
-    Floats sums[kRows];
+[[gnu::always_inline]] inline void add_blocks(const Block* blocks, Rows rows, Floats* sums) {
+    constexpr int kCount = kQuads / Format::kScales, kDots = kRows * kAbreast;
+    const auto of = [&](int i) -> const InputBlock& {
+        return *reinterpret_cast<const InputBlock*>(rows.at + i / kAbreast * rows.stride);
+    };
+#pragma GCC unroll 2
+    for (int part = 0; part < Format::kScales; ++part) {
+        Dot<Format::kBits, Format::kSigned, kCount> dots[kDots];
+#pragma GCC unroll 16
+        for (int i = 0; i < kDots; ++i) {
+            dots[i].sum = Ints{};
+            if constexpr (kAbove<Format> != 0) dots[i].sum += of(i).less[zero_place(kAbove<Format>)];
+        }
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) sums[r] = Floats{};
-    const char* row = rows.at;
-    for (int i = 0; i < inputs; i += Format::kInputs, at = after<Format>(at)) {
-        for (int b = 0; b < kBlocks; ++b, row += sizeof(InputBlock)) {
-            prefetch<2>(at.words + b * kPart + kFarAhead, kPart);
-            Block block;
-            Format::take(at, b, block);
-            unsign<Format>(block);
-#pragma GCC unroll 8
-            for (int r = 0; r < kRows; ++r)
-                sums[r] = plus<Format>(sums[r], block, *reinterpret_cast<const InputBlock*>(row + r * rows.stride));
+        for (int q = part * kCount; q < (part + 1) * kCount; ++q)
+#pragma GCC unroll 16
+            for (int i = 0; i < kDots; ++i)
+                dots[i].add(q % kCount, blocks[i % kAbreast].bytes[q], Words{} + load_as<uint32_t>(of(i).values + 4 * q));
+#pragma GCC unroll 16
+        for (int i = 0; i < kDots; ++i) {
+            const Block& block = blocks[i % kAbreast];
+            sums[i] += __builtin_convertvector(dots[i].sum, Floats) * (block.scales[part] * of(i).scale);
+            if constexpr (Format::kOffsets)
+                sums[i] += block.offsets[part] * (Format::kScales == 1 ? of(i).sum : of(i).halves[part]);
         }
     }
+}
+
+// Bytes between what is multiplied and what memory is asked for, far enough ahead for several rows and still a part of
+// the first-level cache.
+constexpr size_t kFarAhead = 8192;
+
+// Sums of kRows rows over strips abreast: row r, strip s at r * kAbreast + s. Unrolled, or the sums of several rows
+// would lie in memory.
+template <class Format, int kRows>
+void sum_strips(Place at, Rows rows, int inputs, Floats* results) {
+    constexpr int kBlocks = Format::kInputs / kBlock, kPart = kStep<Format> / kBlocks, kSums = kRows * kAbreast;
+    constexpr int kSome = kRows < kRowsAtOnce<Format::kBits> ? kRows : kRowsAtOnce<Format::kBits>, kLeft = kRows % kSome;
+    Floats sums[kSums];
+#pragma GCC unroll 16
+    for (int i = 0; i < kSums; ++i) sums[i] = Floats{};
+    for (int i = 0; i < inputs; i += Format::kInputs, at = after<Format>(at)) {
+        for (int b = 0; b < kBlocks; ++b, rows.at += sizeof(InputBlock)) {
+            prefetch(at.words + b * kPart + kFarAhead, kPart);
+            Block blocks[kAbreast];
+#pragma GCC unroll 2
+            for (int s = 0; s < kAbreast; ++s) {
+                Format::take(beside<Format>(at, s), b, blocks[s]);
+                if constexpr (Format::kSigned && kBiased)
+                    for (Words& bytes : blocks[s].bytes) bytes ^= 0x80808080u;
+            }
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) results[r] = sums[r];
+            for (int r = 0; r + kSome <= kRows; r += kSome)
+                add_blocks<Format, kSome>(blocks, rows.from(r), sums + r * kAbreast);
+            if constexpr (kLeft != 0)
+                add_blocks<Format, kLeft>(blocks, rows.from(kRows - kLeft), sums + (kRows - kLeft) * kAbreast);
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kSums; ++i) results[i] = sums[i];
 }
 
 // Takes over a row as a file has it.
@@ -98,9 +132,9 @@ void take_output(Place at, int lane, int inputs, float* to) {
             Format::take(at, b, block);
             for (int k = 0; k < kBlock; ++k) {
                 const char byte = reinterpret_cast<const char*>(&block.bytes[k / 4])[lane * 4 + k % 4];
-                const float value = Format::kSigned ? float(int8_t(byte)) : float(uint8_t(byte));
+                const float value = Format::kSigned ? float(int8_t(byte)) : float(uint8_t(byte) - Format::kZero);
                 const int part = k * Format::kScales / kBlock;
-                *to++ = value * block.scales[part][lane] + block.offsets[part][lane];
+                *to++ = value * block.scales[part][lane] + (Format::kOffsets ? block.offsets[part][lane] : 0.0f);
             }
         }
 }
@@ -120,10 +154,10 @@ struct Codec {
     Sum sums[kMostQuantisedRows];  // of 1, 2, ... rows
 
     size_t row_bytes(int count) const { return size_t(count / inputs) * bytes; }  // in a file
-    size_t step() const { return words * sizeof(Words) + size_t(rest) * kLanes; }
-    size_t strip_bytes(int count) const {
-        const size_t vector = sizeof(Words), all = step() * (count / inputs);
-        return (all + vector - 1) / vector * vector;
+    // Of all strips abreast.
+    size_t bytes_abreast(int count) const {
+        const size_t line = 64, all = kAbreast * (words * sizeof(Words) + size_t(rest) * kLanes) * (count / inputs);
+        return (all + line - 1) / line * line;
     }
 };
 
@@ -132,7 +166,7 @@ Codec codec_of() {
     Codec codec{Format::kType, Format::kInputs,     Format::kBytes,      Format::kWords,
                 Format::kRest, put_output<Format>, take_output<Format>, {}};
     const auto fill = [&]<int... kRows>(std::integer_sequence<int, kRows...>) {
-        ((codec.sums[kRows] = sum_strip<Format, kRows + 1>), ...);
+        ((codec.sums[kRows] = sum_strips<Format, kRows + 1>), ...);
     };
     fill(std::make_integer_sequence<int, kMostQuantisedRows>());
     return codec;
@@ -170,7 +204,7 @@ class Quantised {
         bytes_ = 0;
         for (int g = 0; g < groups; ++g) {
             groups_[g] = {output(g * kGroup).codec, bytes_};
-            bytes_ += groups_[g].codec->strip_bytes(inputs) * kPerGroup;
+            bytes_ += groups_[g].codec->bytes_abreast(inputs) * (kPerGroup / kAbreast);
         }
         memory_ = arena.take(bytes_);
         Pool::lead(threads, [&](Pool& pool) {
@@ -204,10 +238,10 @@ class Quantised {
                 const int left = (rows - row + kMostQuantisedRows - 1) / kMostQuantisedRows;
                 count = (rows - row + left - 1) / left;
                 const Rows some{reinterpret_cast<const char*>(x) + row * stride, stride};
-                for (int v = start * kPerGroup; v < stop * kPerGroup; ++v) {
-                    Floats sums[kMostQuantisedRows];
+                for (int v = start * kPerGroup; v < stop * kPerGroup; v += kAbreast) {
+                    Floats sums[kMostQuantisedRows * kAbreast];
                     groups_[v / kPerGroup].codec->sums[count - 1](strip(v), some, inputs_, sums);
-                    for (int r = 0; r < count; ++r) take(row + r, v, sums[r]);
+                    for (int i = 0; i < count * kAbreast; ++i) take(row + i / kAbreast, v + i % kAbreast, sums[i]);
                 }
             }
         }
@@ -228,8 +262,11 @@ class Quantised {
 
     Place strip(int vector) const {
         const Group& group = groups_[vector / kPerGroup];
-        const char* at = memory_ + group.start + vector % kPerGroup * group.codec->strip_bytes(inputs_);
-        return {at, at + group.codec->words * sizeof(Words)};
+        const Codec& codec = *group.codec;
+        const size_t bytes = codec.words * sizeof(Words), rest = size_t(codec.rest) * kLanes;
+        const int inside = vector % kPerGroup, s = inside % kAbreast;
+        const char* at = memory_ + group.start + inside / kAbreast * codec.bytes_abreast(inputs_);
+        return {at + s * bytes, at + kAbreast * bytes + s * rest};
     }
 
     void put(int slot, const uint8_t* row) {

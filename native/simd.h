@@ -122,13 +122,34 @@ inline Floats widened(const char* from) {
 #endif
 }
 
-// In a fixed order: halves are added until one lane is left.
-inline float sum(Floats value) {
+// All lanes joined, in a fixed order: halves, until one lane is left.
+template <class Join>
+inline float joined(Floats value, Join&& join) {
+#if defined(__AVX512F__)
+    const __m512 all = __m512(value);
+    const auto eight = join(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+#elif defined(__AVX2__)
+    const __m256 eight = __m256(value);
+#endif
+#if defined(__AVX2__)
+    const __m128 four = join(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = join(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(join(two, _mm_movehdup_ps(two)));
+#else
     float part[kLanes];
     store(part, value);
     for (int width = kLanes / 2; width > 0; width /= 2)
-        for (int i = 0; i < width; ++i) part[i] += part[i + width];
+        for (int i = 0; i < width; ++i) part[i] = join(part[i], part[i + width]);
     return part[0];
+#endif
+}
+inline float sum(Floats value) {
+    return joined(value, [](auto a, auto b) { return a + b; });
+}
+
+// Of numbers that all are some.
+inline float largest(Floats value) {
+    return joined(value, [](auto a, auto b) { return a > b ? a : b; });
 }
 
 inline Floats maximum(Floats a, Floats b) { return a > b ? a : b; }

@@ -12,7 +12,8 @@ namespace DYNEXIT_ISA {
 template <int kWidth, int kCount>
 struct Affine {
     static constexpr int kType = 1000 * kWidth + kCount, kInputs = kCount, kBytes = 3 + kCount * kWidth / 8;
-    static constexpr int kWords = kCount * kWidth / 32, kRest = 3, kBits = kWidth, kScales = 1;
+    static constexpr int kWords = kCount * kWidth / 32, kRest = 3, kBits = kWidth, kScales = 1, kZero = 0;
+    static constexpr bool kOffsets = true;
     static void put(const uint8_t* from, Slot to) {
         to.half(0, from);
         to.byte(2, from[2]);

@@ -9,8 +9,8 @@
 
 namespace DYNEXIT_ISA {
 
-// 32 inputs of a vector of outputs. A weight is its byte times a scale and an offset: of its half, where a
-// format has scales for 16 inputs, else the first.
+// 32 inputs of a vector of outputs. A weight is its byte, less the format's `kZero`, times a scale; with `kOffsets`
+// an offset is added. Scale and offset are those of its half, where a format has scales for 16 inputs, else the first.
 struct Block {
     Words bytes[kQuads];  // inputs 4 q to 4 q + 3
     Floats scales[2], offsets[2];

@@ -7,8 +7,8 @@
 namespace DYNEXIT_ISA {
 
 struct Super {
-    static constexpr int kInputs = 256, kBlocks = kInputs / kBlock;
-    static constexpr bool kSigned = false;
+    static constexpr int kInputs = 256, kBlocks = kInputs / kBlock, kZero = 0;
+    static constexpr bool kSigned = false, kOffsets = true;
 };
 
 // Q2_K and Q3_K keep two bits of four blocks in a byte.
@@ -154,7 +154,7 @@ struct Q6_K : Super {
 
 struct IQ4_XS : Super {
     static constexpr int kType = 23, kBytes = 136, kWords = 4 * kBlocks, kRest = 8, kBits = 8, kScales = 1;
-    static constexpr bool kSigned = true;
+    static constexpr bool kSigned = true, kOffsets = false;
     static void put(const uint8_t* from, Slot to) {
         to.half(0, from);
         for (int i = 0; i < 6; ++i) to.byte(2 + i, from[2 + i]);  // two bits of each scale, then four
@@ -166,7 +166,6 @@ struct IQ4_XS : Super {
         const Words high = at.byte(2 + block / 4) >> (block % 4 * 2) & 3;
         const Words low = at.byte(4 + block / 2) >> (block % 2 * 4) & 15;
         to.scales[0] = at.half(0) * (to_floats(low | high << 4) - 32.0f);
-        to.offsets[0] = Floats{};
     }
 };
 

@@ -6,8 +6,8 @@
 namespace DYNEXIT_ISA {
 
 struct Fives {
-    static constexpr int kInputs = 32, kWords = 5, kBits = 5, kScales = 1;
-    static constexpr bool kSigned = false;
+    static constexpr int kInputs = 32, kWords = 5, kBits = 5, kScales = 1, kZero = 0;
+    static constexpr bool kSigned = false, kOffsets = false;
     static void put_words(const uint8_t* high, const uint8_t* low, Slot to) {
         uint8_t bits[kBlock];
         for (int i = 0; i < kBlock; ++i) bits[i] = high[i / 8] >> i % 8 & 1;
@@ -21,7 +21,7 @@ struct Fives {
 };
 
 struct Q5_0 : Fives {
-    static constexpr int kType = 6, kBytes = 22, kRest = 2;
+    static constexpr int kType = 6, kBytes = 22, kRest = 2, kZero = 16;
     static void put(const uint8_t* from, Slot to) {
         to.half(0, from);
         put_words(from + 2, from + 6, to);
@@ -29,12 +29,12 @@ struct Q5_0 : Fives {
     static void take(Place at, int, Block& to) {
         take_words(at, to.bytes);
         to.scales[0] = at.half(0);
-        to.offsets[0] = to.scales[0] * -16.0f;
     }
 };
 
 struct Q5_1 : Fives {
     static constexpr int kType = 7, kBytes = 24, kRest = 4;
+    static constexpr bool kOffsets = true;
     static void put(const uint8_t* from, Slot to) {
         to.half(0, from);
         to.half(2, from + 2);

@@ -67,7 +67,7 @@ def test_a_limit_is_what_the_best_of_several_ways_reaches(checkpoint, monkeypatc
 @pytest.mark.parametrize("runtime", ["native", "eager"])
 def test_all_memory_is_read_in_every_way(checkpoint, runtime):
     model = load(checkpoint, "fp32", check=False, runtime=runtime).model
-    memory = roofline._memory(2**16, model.device)
+    memory = roofline.memory_to_read(2**16, model.device)
     assert bool((memory == 1.0).all())
     ways = model.readers(memory)
     assert len(ways) > 2

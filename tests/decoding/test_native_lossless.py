@@ -10,10 +10,11 @@ import gguf
 import pytest
 import torch
 from affine_checkpoints import FEW, quantise
-from gguf import GGMLQuantizationType as Type
+from gguf_blocks import blocks_like
 from tiny import DRAFTING, FAMILIES, Fixed, decode, random_model
 
 from dynexit import Sampling
+from dynexit.model.gguf.blocks import QUANTISED
 from dynexit.model.loading import load_shape
 from dynexit.model.native.blocks import load_blocks
 from dynexit.model.native.transformer import NativeTransformer
@@ -25,7 +26,7 @@ FORMATS = {
     "int8": (torch.bfloat16, "int8"),
     "fp32": (torch.float32, None),
 }
-BLOCKS = {kind.name: kind for kind in (Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0)}
+BLOCKS = {kind.name: kind for kind in QUANTISED}
 
 
 @cache
@@ -41,12 +42,16 @@ def model_of(family, form, gain):
 
 def in_blocks(family, kind, gain):
     """A model whose matrices are in blocks, as a GGUF file has them."""
-    shape = replace(FAMILIES[family], hidden_size=32, intermediate_size=32)
+    width = gguf.GGML_QUANT_SIZES[kind][0]
+    heads = FAMILIES[family].num_heads
+    shape = replace(
+        FAMILIES[family], hidden_size=width, intermediate_size=width, head_dim=width // heads
+    )
     model = random_model(shape, depth_gain=gain, dtype=torch.float32)
     native = NativeTransformer(shape, torch.bfloat16, threads=2, weights="given")
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear):
-            rows = gguf.quants.quantize(module.weight.numpy(), kind)
+            rows = blocks_like(module.weight.numpy(), kind)
             native.pack_blocks(name, [Blocks(rows, module.in_features, kind)], module.bias)
         elif name == "embedding" or name.endswith("norm"):
             native.pack(name, module)

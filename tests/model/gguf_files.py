@@ -7,6 +7,7 @@ import gguf
 import numpy as np
 import torch
 from gguf import GGMLQuantizationType as Type
+from gguf_blocks import quantised
 from tiny_checkpoints import random_model
 
 # Blocks of 32 and of 256 need longer rows than the other tests' models have.
@@ -42,32 +43,6 @@ def permuted(weight: np.ndarray, heads: int) -> np.ndarray:
     """Rows of queries or keys as llama.cpp's converter orders them for Llama."""
     halves = weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:])
     return halves.swapaxes(1, 2).reshape(weight.shape)
-
-
-def quantised(values: np.ndarray, kind: Type) -> np.ndarray:
-    """Values in blocks of a type; random blocks where the `gguf` package cannot quantise."""
-    try:
-        return gguf.quants.quantize(values, kind)
-    except NotImplementedError:
-        return random_blocks(values.shape, kind, values.size)
-
-
-def random_blocks(shape, kind: Type, seed: int) -> np.ndarray:
-    """Rows of blocks whose bits are random but for their scales, which are small numbers."""
-    inputs, size = gguf.GGML_QUANT_SIZES[kind]
-    draw = np.random.default_rng(seed)
-    blocks = draw.integers(0, 256, (shape[0], shape[-1] // inputs, size), np.uint8)
-    for place in scales_of(kind):
-        scales = draw.normal(0.0, 0.01, blocks.shape[:2]).astype(np.float16)
-        blocks[..., place : place + 2] = scales[..., None].view(np.uint8)
-    return blocks.reshape(shape[0], -1)
-
-
-def scales_of(kind: Type) -> tuple[int, ...]:
-    """Where a block's fp16 numbers begin."""
-    places = {Type.Q2_K: (80, 82), Type.Q3_K: (108,), Type.Q6_K: (208,)}
-    pairs = (Type.Q4_1, Type.Q5_1, Type.Q4_K, Type.Q5_K)
-    return places.get(kind, (0, 2) if kind in pairs else (0,))
 
 
 def write_gguf(file: Path, family="llama", variant="gqa", kind=Type.F32, kinds=None, **changes):

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from gguf import GGMLQuantizationType as Type
+from gguf_blocks import random_blocks
 from gguf_files import (
     WIDE,
     add_tokenizer,
-    random_blocks,
     tensors_of,
     write_gguf,
     write_model,

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 from gguf import GGMLQuantizationType as Type
-from gguf_files import WIDE, random_blocks, write_gguf
+from gguf_blocks import random_blocks
+from gguf_files import WIDE, write_gguf
 from native_blocks import check_product, native_of, near
 from tiny_checkpoints import forward, read, refusal, tokens_for
 

@@ -81,11 +81,11 @@ def _limits(model: Configured) -> Limits:
 
 def _reading(model: Configured, size: int) -> float:
     """GB/s of reading about `size` bytes, by whoever reads the weights, in the best of ways."""
-    memory = _memory(size // PAGE * PAGE, model.device)
+    memory = memory_to_read(size // PAGE * PAGE, model.device)
     return memory.nbytes / _seconds(model, model.readers(memory)) / 1e9
 
 
-def _memory(size: int, device: torch.device) -> Tensor:
+def memory_to_read(size: int, device: torch.device) -> Tensor:
     """Numbers to read, of so many bytes; on a CPU on huge pages, as weights are."""
     if device.type != "cpu":
         return torch.ones(size // 4, device=device)
