@@ -1,5 +1,7 @@
 """The journal of texts: whole after a kill, refused for another model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from made_texts import made_text
@@ -32,6 +34,16 @@ def test_a_text_holds_what_was_likely(tmp_path):
     assert likely.shape == chances.shape == (len(text.tokens) - 1, 8)
     assert likely.dtype == np.uint32
     assert text.new_tokens == text.tokens[5:]
+
+
+def test_a_text_of_other_lengths_is_told(tmp_path):
+    assert made_text(0).is_whole
+    file = tmp_path / "texts.jsonl"
+    journal = Journal(file, HEADING)
+    journal.append(replace(made_text(0), chances="AAAA"))
+    journal.close()
+    with pytest.raises(DynexitError, match="line 2 is damaged"):
+        Journal(file, HEADING)
 
 
 def test_two_do_not_write_one_file(tmp_path):

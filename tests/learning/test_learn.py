@@ -142,6 +142,16 @@ def test_info_shows_what_was_learned(dynexit, learned, monkeypatch):
     assert f"learned of {made.about.recipe.tokens:,} tokens of its own" in told
 
 
+def test_the_command_that_is_interrupted_says_what_is_kept(dynexit, tmp_path, monkeypatch):
+    def stopped(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dynexit.learning.learn.collect", stopped)
+    code, out, err = dynexit("learn", "bundled", "-o", tmp_path, "--device", "cpu")
+    assert (code, out) == (130, "")
+    assert f"what was written is kept in {tmp_path}" in err
+
+
 def test_the_command_refuses_in_a_sentence(dynexit, tmp_path):
     (tmp_path / "file").write_text("")
     for arguments, reason in (

@@ -1,6 +1,7 @@
 """The folder of what was learned: read as it was written, refused where it is not that."""
 
 import json
+import os
 import shutil
 import warnings
 
@@ -78,6 +79,21 @@ def test_what_is_damaged_is_refused_with_a_sentence(folder, damage, reason):
     with pytest.raises(DynexitError, match=reason) as told:
         read_learned(folder, 9)
     assert "\n" not in str(told.value)
+
+
+def test_frequent_tokens_are_ids(tmp_path, monkeypatch):
+    monkeypatch.setattr("dynexit.learning.learned.np.uint32", np.float32)
+    write_learned(tmp_path, TABLE, FREQUENT, about(), "")
+    monkeypatch.undo()
+    with pytest.raises(DynexitError, match="frequent tokens are no list of ids"):
+        read_learned(tmp_path, 9)
+
+
+def test_a_pipe_is_not_opened(folder):
+    (folder / ARRAYS).unlink()
+    os.mkfifo(folder / ARRAYS)
+    with pytest.raises(DynexitError, match="neither a file nor a folder"):
+        read_learned(folder, 9)
 
 
 def test_it_is_refused_for_fewer_tokens(folder):

@@ -55,7 +55,7 @@ def learn(
     """
     if out is not None:
         check_folder(out, "--out")
-    lm = how.load(model)
+    lm = how.load(model, check=False)
     with starting():
         from dynexit.learning.learn import folder_for
         from dynexit.learning.learn import learn as run

@@ -140,8 +140,8 @@ class Loading:
         """As `dynexit.load` takes it."""
         return False if self.learned == "none" else self.learned
 
-    def load(self, model: str | None) -> "LanguageModel":
-        """Load a model; its warnings go to the terminal as one line each."""
+    def load(self, model: str | None, check: bool = True) -> "LanguageModel":
+        """Load a model; its warnings go to the terminal as one line each. `check` as for `load`."""
         check_threads(self.threads)
         check_checkpoint(model)  # a download shows bars, which a spinner would hide
         with starting():
@@ -149,7 +149,7 @@ class Loading:
 
         use_threads(self.threads)
         with starting(f"loading {model or 'the bundled model'}"), noted_warnings():
-            where = (self.dtype, self.device, True, self.runtime)
+            where = (self.dtype, self.device, check, self.runtime)
             return load(model, *where, learned=self.learned_in)
 
     def load_both(

@@ -57,6 +57,14 @@ class Text:
         return self.tokens[self.prompt_length :]
 
     @property
+    def is_whole(self) -> bool:
+        """Whether something is likely after each token but the last, from `first` on."""
+        count = len(self.tokens) - 1 - self.first
+        sizes = [(count * KEPT * size + 2) // 3 * 4 for size in (4, 2)]  # in base64
+        ordered = 0 <= self.first < self.prompt_length < len(self.tokens)
+        return ordered and [len(self.likely), len(self.chances)] == sizes
+
+    @property
     def read(self) -> tuple[NDArray[np.uint32], NDArray[np.float16]]:
         """Likely tokens and their probabilities, [n, KEPT] each."""
         likely = np.frombuffer(base64.b64decode(self.likely), np.uint32).reshape(-1, KEPT)
@@ -139,4 +147,7 @@ class Journal:
                 )
         for place, line in enumerate(lines[1:], 2):
             where = f"{self.path}, line {place}"
-            yield build(Text, parse_json(line, where), where)
+            text = build(Text, parse_json(line, where), where)
+            if not text.is_whole:
+                raise DynexitError(f"{where} is damaged: delete that line.")
+            yield text

@@ -18,6 +18,7 @@ from dynexit.learning.journal import Journal
 from dynexit.learning.judging import coverage, frequencies, judge
 from dynexit.learning.learned import FORMAT, FREQUENT, About, Learned, Recipe, write_learned
 from dynexit.learning.prompts import OWN, Prompt, in_turn, read_prompts
+from dynexit.learning.writing import KEPT
 from dynexit.model.fingerprint import weights_fingerprint
 from dynexit.plain import build
 
@@ -46,7 +47,7 @@ def learn(
     chosen = build(Settings, settings, "learn")
     _check(lm, chosen)
     folder = folder_for(lm, out)
-    journal = Journal(folder / TEXTS, {"fingerprint": _fingerprint(lm)})
+    journal = Journal(folder / TEXTS, {"fingerprint": _fingerprint(lm), "likely": KEPT})
     try:
         collect(lm, journal, _given(chosen, has_chat(lm)), chosen, progress)
         return _fit(lm, journal, folder, chosen)

@@ -159,6 +159,7 @@ def read_learned(folder: Path, vocabulary_size: int) -> Learned:
         DynexitError: it is damaged, or of another vocabulary.
     """
     about, file = read_about(folder), folder / ARRAYS
+    check_file(file)
     try:
         if file.stat().st_size > LARGEST:
             raise ValueError(f"it has more than {LARGEST} bytes")
@@ -169,7 +170,9 @@ def read_learned(folder: Path, vocabulary_size: int) -> Learned:
         table = SuccessorTable(arrays["keys"], arrays["tokens"], arrays["chances"])
         frequent = arrays["frequent"]
         most = max(int(table.tokens.max(initial=0)), int(frequent.max(initial=0)))
-        if frequent.ndim != 1 or most >= min(vocabulary_size, MOST):
+        if frequent.ndim != 1 or frequent.dtype != np.uint32:
+            raise ValueError("its frequent tokens are no list of ids")
+        if most >= min(vocabulary_size, MOST):
             raise ValueError(f"it is not for {vocabulary_size} tokens")
     except (OSError, SafetensorError, LookupError, TypeError, ValueError) as error:
         raise DynexitError(
