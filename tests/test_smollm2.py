@@ -51,7 +51,7 @@ def test_what_was_learned_of_it_comes_with_the_package(lm):
     """By the figures of its card; here on an instruction that no template has."""
     learned = lm.learned
     assert learned.about.fingerprint == weights_fingerprint(FILE)
-    assert learned.table.num_bytes <= 2_000_000
+    assert learned.table.num_bytes <= 3_000_000
     prompt = "Give me a motto for a running club and explain it."
     ids = lm.prompt_tokens(prompt, chat=True)
     new = lm.generate(ids, "vanilla", max_new_tokens=96).token_ids
