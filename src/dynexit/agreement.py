@@ -19,7 +19,11 @@ SAMPLE = (
     "17 there are 48 - 17 = 31 pens left. The sky was grey and the road was long, and they walked "
     "on without a word until the first lights of the town came into sight."
 )
-ADVICE = 'The text stays right, but use method "vanilla", or train the exits (dynexit train).'
+WITHOUT_EXITS = 'The text stays right. Method "auto" drafts from what was learned of the model.'
+ADVICE = (
+    'The text stays right, but use method "auto", which may do without exits, run `dynexit learn`, '
+    "or train the exits (`dynexit train`)."
+)
 SAMPLED = 64  # tokens of it that are looked at when a model is loaded: of a large one each costs
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from dynexit.agreement import ADVICE, SAMPLE, why_none_pays
+from dynexit.agreement import ADVICE, SAMPLE, WITHOUT_EXITS, why_none_pays
 from dynexit.asking import check_text, check_whole, meant, one_rule, stop_strings, token_ids
 from dynexit.costs.store import costs_of
 from dynexit.decoding.controllers.base import Controller
@@ -386,5 +386,6 @@ def load(
         _ = loaded.learned  # where it is damaged, it is told now
     reason = why_none_pays(loaded.model, loaded.sample) if check else None
     if reason is not None:
-        warnings.warn(f"{loaded.name}: {reason}. {ADVICE}", stacklevel=2)
+        advice = ADVICE if loaded.learned is None else WITHOUT_EXITS
+        warnings.warn(f"{loaded.name}: {reason}. {advice}", stacklevel=2)
     return loaded

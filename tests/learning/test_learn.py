@@ -65,6 +65,8 @@ def test_stopped_and_called_again_it_goes_on(lm, learned, tmp_path):
     package.learn(lm, tmp_path, told.append, tokens=6000, **SHORT)
     assert (tmp_path / TEXTS).read_bytes().startswith(kept)
     assert told[0] > 1000
+    shorter = package.learn(lm, tmp_path, tokens=1, **SHORT | {"longest": 8})
+    assert shorter.about.recipe.longest == SHORT["longest"]  # what lies there is of that length
     assert {line for line in lines(tmp_path) if "prose" in line} == {
         line for line in lines(folder) if "prose" in line
     }
@@ -161,3 +163,4 @@ def test_the_command_refuses_in_a_sentence(dynexit, tmp_path):
         code, out, err = dynexit("learn", "bundled", *arguments)
         assert (code, out) == (2, "")
         assert reason in err
+        assert "writing" not in err

@@ -176,6 +176,30 @@ def test_what_lies_beside_another_model_is_left_out_with_a_warning(model):
         assert lm.learned is None
 
 
+@pytest.mark.usefixtures("nothing_packaged")
+def test_a_folder_that_may_not_be_looked_into_is_as_if_there_were_none(model, monkeypatch):
+    write(model / "learned", weights_fingerprint(model))
+    usual = os.stat
+
+    def refused(path, *given, **named):
+        if ABOUT in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return usual(path, *given, **named)
+
+    monkeypatch.setattr(os, "stat", refused)
+    assert not finding.is_learned(model / "learned")
+    assert package.load(model, device="cpu", check=False).learned is None
+
+
+def test_useless_exits_are_no_advice_against_what_was_learned(model, monkeypatch):
+    monkeypatch.setattr("dynexit.language_model.why_none_pays", lambda *given: "no exit pays")
+    with pytest.warns(UserWarning, match="no exit pays.*run `dynexit learn`, or train the exits"):
+        package.load(model, device="cpu", learned=False)
+    write(model / "learned", weights_fingerprint(model))
+    with pytest.warns(UserWarning, match='no exit pays.*"auto" drafts from what was learned'):
+        package.load(model, device="cpu")
+
+
 def test_a_fingerprint_is_of_weights_alone(model, tmp_path):
     before = weights_fingerprint(model)
     (model / "config.json").write_text("{}")

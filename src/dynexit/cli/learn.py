@@ -1,5 +1,6 @@
 """`dynexit learn`: what a model's own text teaches, so that any model drafts well."""
 
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ from dynexit.errors import INTERRUPTED
 if TYPE_CHECKING:
     from dynexit.learning.learned import About
 
+FAMILIES = "Built-in prompts to ask: questions, python, translation ..."
 EVERY = 20_000  # tokens per line, where there is no terminal to draw a bar on
 
 
@@ -41,7 +43,7 @@ def learn(
         Path | None, typer.Option(help="Likewise, to judge the result by: nothing is learned.")
     ] = None,
     family: Annotated[
-        list[str] | None, typer.Option(help="Built-in prompts; may repeat [default: all].")
+        list[str] | None, typer.Option(help=f"{FAMILIES}; may repeat [default: all].")
     ] = None,
     longest: Annotated[int, typer.Option(min=1, help="New tokens of a text, at most.")] = 256,
     batch_size: Annotated[int, typer.Option(min=1, max=1024, help="Texts at once.")] = 32,
@@ -68,11 +70,14 @@ def learn(
     )
     written = 0
     try:
-        with Progress(*columns, console=notes) as bar:
+        with ExitStack() as started:
+            bar = Progress(*columns, console=notes)
             task = bar.add_task("writing", total=tokens)
 
             def watch(new: int) -> None:
                 nonlocal written
+                if not bar.live.is_started:  # what is refused, is so before
+                    started.enter_context(bar)
                 if not notes.is_terminal and written // EVERY < (written + new) // EVERY:
                     notes.print(f"{written + new:,} of {tokens:,} tokens")
                 written += new

@@ -95,7 +95,7 @@ def _fit(lm: LanguageModel, journal: Journal, folder: Path, settings: Settings) 
         texts=len(texts),
         tokens=sum(len(text.new_tokens) for text in texts),
         positions=len(places.lengths),
-        longest=settings.longest,
+        longest=max(settings.longest, *(len(text.new_tokens) for text in texts)),
         table_size=settings.table_size,
         chat=has_chat(lm),
         own_prompts=len({text.number for text in texts if text.family == OWN}),

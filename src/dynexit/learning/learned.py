@@ -5,6 +5,7 @@ Not responsible for where it lies (`finding.py`).
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -121,8 +122,8 @@ def write_learned(
 
 
 def is_learned(folder: Path) -> bool:
-    """Whether a folder holds something that was learned."""
-    return (folder / ABOUT).is_file()
+    """Whether a folder holds something that was learned; not one that may not be looked into."""
+    return os.path.isfile(folder / ABOUT)
 
 
 def read_about(folder: Path) -> About:
