@@ -1,4 +1,4 @@
-"""Plain steps of two models in one process, in turn: what the first one's smaller weights are worth.
+"""Plain steps of two models in one process, in turn: what smaller weights are worth.
 
     python benchmarks/plain_steps.py FIRST SECOND
 
@@ -38,9 +38,9 @@ def main() -> None:
     for model, cache in zip(models, caches, strict=True):
         model.verify(list(range(CONTEXT)), Span(cache, 0, CONTEXT), 0, model.config.num_layers)
         milliseconds(model, cache)
-    pairs = [
-        [milliseconds(*both) for both in zip(models, caches, strict=True)] for _ in range(PAIRS)
-    ]
+    both = list(zip(models, caches, strict=True))
+    pairs = [[milliseconds(*one) for one in both] for _ in range(PAIRS)]
+
     console = Console()
     for number, model in enumerate(models):
         took, size = median(pair[number] for pair in pairs), weight_bytes(model) / 1e6
