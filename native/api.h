@@ -68,11 +68,11 @@ typedef struct {
 } dx_drafted;
 
 // What is read off rows' first `vocabulary_size` logits without writing them: the best id, its logit, and the
-// logarithm of the sum of all exponentials.
+// logarithm of the sum of all exponentials; without `sums` 0 in its place, or what is no number where any logit is none.
 typedef struct {
     int64_t* best;
     float *best_logit, *log_sum;
-    int32_t vocabulary_size;
+    int32_t vocabulary_size, sums;
 } dx_readings;
 
 // Memory to read with all threads of a model, units of 256 bytes: each reads at so many places at once (1, 2, 4

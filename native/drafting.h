@@ -79,7 +79,7 @@ class Drafting {
         const size_t size = model_.shape.hidden;
         std::vector<float> rows(open.size() * size);
         for (size_t i = 0; i < open.size(); ++i) std::copy_n(to.hidden + open[i] * size, size, &rows[i * size]);
-        const auto found = Unembedding(model_, rows.data(), int(open.size()), plan_.limit).choices<kRanks>();
+        const auto found = Unembedding(model_, rows.data(), int(open.size()), plan_.limit).read_off<Reading<kRanks>>();
         std::vector<Child> children;
         for (size_t i = 0; i < open.size(); ++i) {
             const float log_sum = found[i].log_sum(), best = std::exp(found[i].logits[0] - log_sum);

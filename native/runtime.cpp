@@ -215,7 +215,9 @@ int verify(void* model, const dx_span* span, const int64_t* tokens, float* hidde
         check_head(m, rows, to->vocabulary_size);
         if (tokens) embed_rows(m, tokens, rows, hidden);
         run_layers(m, span, 1, hidden, first, last, *angles, nullptr, 0);
-        Unembedding(m, hidden, rows, to->vocabulary_size).readings(to->best, to->best_logit, to->log_sum);
+        Unembedding unembedding(m, hidden, rows, to->vocabulary_size);
+        if (to->sums) unembedding.readings(to->best, to->best_logit, to->log_sum);
+        else unembedding.best(to->best, to->best_logit, to->log_sum);
     });
 }
 

@@ -69,6 +69,49 @@ struct Reading {
     }
 };
 
+// Of the logits seen so far the best one, of equal ones the lowest id, and whether all are numbers below infinity.
+struct BestOf {
+    typedef int32_t Numbers __attribute__((vector_size(kLanes * 4)));
+    Floats best = all(-INFINITY);
+    Numbers firsts{}, odd{};  // of each lane: the vector of its best, whether it had one that is no number
+
+    void take(int64_t first, Floats given, int64_t vocabulary_size) {
+        if (first >= vocabulary_size) return;
+        if (first + kLanes > vocabulary_size) {
+            float part[kLanes];
+            store(part, given);
+            for (int64_t i = vocabulary_size - first; i < kLanes; ++i) part[i] = -INFINITY;
+            given = load(part);
+        }
+        const Numbers higher = Numbers(given > best);
+        best = maximum(given, best);
+        firsts = higher ? Numbers{} + int32_t(first) : firsts;
+        odd |= ~Numbers(given < all(INFINITY));
+    }
+
+    // What was read of higher ids.
+    void join(const BestOf& later) {
+        const Numbers higher = Numbers(later.best > best);
+        best = maximum(later.best, best);
+        firsts = higher ? later.firsts : firsts;
+        odd |= later.odd;
+    }
+
+    int64_t id() const {
+        const float most = maximum(best);
+        int64_t found = INT64_MAX;
+        for (int lane = 0; lane < kLanes; ++lane)
+            if (best[lane] == most) found = std::min(found, int64_t(firsts[lane]) + lane);
+        return found == INT64_MAX ? 0 : found;
+    }
+
+    bool numbers() const {
+        for (int lane = 0; lane < kLanes; ++lane)
+            if (odd[lane]) return false;
+        return true;
+    }
+};
+
 class Unembedding {
   public:
     Unembedding(const Model& model, const float* hidden, int rows, int vocabulary_size)
@@ -90,7 +133,7 @@ class Unembedding {
 
     // Per row: the best id, its logit, and the logarithm of the sum of all exponentials.
     void readings(int64_t* best, float* best_logit, float* log_sum) {
-        const auto found = choices<1>();
+        const auto found = read_off<Reading<1>>();
         for (int row = 0; row < rows_; ++row) {
             best[row] = found[row].ids[0];
             best_logit[row] = found[row].logits[0];
@@ -98,10 +141,20 @@ class Unembedding {
         }
     }
 
-    // The best ids of each row.
-    template <int kRanks>
-    std::vector<Reading<kRanks>> choices() {
-        std::vector<Reading<kRanks>> found(size_t(parts_) * rows_);
+    // Per row: the best id and its logit; and 0, or what is no number where any logit is none.
+    void best(int64_t* best, float* best_logit, float* odd) {
+        const auto found = read_off<BestOf>();
+        for (int row = 0; row < rows_; ++row) {
+            best[row] = found[row].id();
+            best_logit[row] = maximum(found[row].best);
+            odd[row] = found[row].numbers() ? 0.0f : NAN;
+        }
+    }
+
+    // What is read of each row, part by part.
+    template <class Read>
+    std::vector<Read> read_off() {
+        std::vector<Read> found(size_t(parts_) * rows_);
         each_vector([&](int part, int row, int first, Floats value) {
             found[size_t(part) * rows_ + row].take(first, value, vocabulary_size_);
         });

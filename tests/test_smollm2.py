@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import dynexit as package
+from dynexit.model.fingerprint import weights_fingerprint
 from dynexit.model.native.binding import runtimes
 
 NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -44,6 +45,23 @@ def test_methods_write_what_plain_decoding_writes(lm, method):
     prompt, options = "What is gravity?", {"chat": True, "max_new_tokens": 48}
     plain, other = (lm.generate(prompt, name, **options) for name in ("vanilla", method))
     assert other.token_ids == plain.token_ids
+
+
+def test_what_was_learned_of_it_comes_with_the_package(lm):
+    """By the figures of its card; here on an instruction that no template has."""
+    learned = lm.learned
+    assert learned.about.fingerprint == weights_fingerprint(FILE)
+    assert learned.table.num_bytes <= 3_000_000
+    prompt = "Give me a motto for a running club and explain it."
+    ids = lm.prompt_tokens(prompt, chat=True)
+    new = lm.generate(ids, "vanilla", max_new_tokens=96).token_ids
+    text, right = [*ids, *new], 0
+    for place in range(len(ids), len(text)):
+        _, following = learned.table.after(text[place - 3 : place])
+        right += text[place] in [token for token, _ in following]
+    assert right / len(new) > 0.2
+    frequent = set(learned.frequent[:8192])
+    assert sum(token in frequent for token in new) / len(new) > 0.85
 
 
 def test_numbers_are_split_into_digits(lm):

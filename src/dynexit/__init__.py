@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from dynexit.errors import DynexitError
     from dynexit.integrations.transformers import accelerate, generate_hf
     from dynexit.language_model import Generation, LanguageModel, Stream, load
+    from dynexit.learning.learn import learn
+    from dynexit.learning.learned import Learned
 
 __version__ = "0.1.0"
 
@@ -25,6 +27,7 @@ __all__ = [
     "Facts",
     "Generation",
     "LanguageModel",
+    "Learned",
     "Plan",
     "Round",
     "Sampling",
@@ -33,6 +36,7 @@ __all__ = [
     "Stream",
     "accelerate",
     "generate_hf",
+    "learn",
     "load",
 ]
 
@@ -45,6 +49,8 @@ _HOMES = {
     "errors": ("DynexitError",),
     "integrations.transformers": ("accelerate", "generate_hf"),
     "language_model": ("Generation", "LanguageModel", "Stream", "load"),
+    "learning.learn": ("learn",),
+    "learning.learned": ("Learned",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from dynexit.decoding.sequence import Chunk, Decoding
 from dynexit.decoding.successors import SuccessorTable
 from dynexit.decoding.text import NoText, TextSink, TextStream
 from dynexit.errors import DynexitError
+from dynexit.learning.finding import check_learned, find_learned, given_learned
+from dynexit.learning.learned import Learned
 from dynexit.methods import DEFAULT_METHOD, UnknownSettingError, make_controller
 from dynexit.model.dtypes import parse_devices
 from dynexit.model.forking import prepare_forks
@@ -95,10 +98,10 @@ class LanguageModel:
         eos: frozenset[int] = frozenset(),
         name: str = "model",
         folder: Path | None = None,
+        learned: Path | bool | None = None,
     ) -> None:
         self.model, self.tokenizer, self.eos, self.name = model, tokenizer, eos, name
-        self.folder = folder
-        self.table: SuccessorTable | None = None
+        self.folder, self._learned_in = folder, learned
         self._seconds: list[LanguageModel] = []  # found to share our vocabulary
         if tokenizer is not None:
             model.vocabulary_size = min(model.vocabulary_size, tokenizer.size)
@@ -115,6 +118,24 @@ class LanguageModel:
 
     def _sample_text(self) -> list[int]:
         return self.text_tokens(SAMPLE)
+
+    @cached_property
+    def learned(self) -> Learned | None:
+        """What this model's own text has taught, where `learn` was run and it is not switched off.
+
+        Raises:
+            DynexitError: what the user named is of another model, or damaged.
+        """
+        if isinstance(self._learned_in, Path):
+            return given_learned(self._learned_in, self.folder, self.model.vocabulary_size)
+        if self.folder is None or self._learned_in is False:
+            return None
+        return find_learned(self.folder, self.model.vocabulary_size)
+
+    @cached_property
+    def table(self) -> SuccessorTable | None:
+        """Likely next tokens, as they were learned."""
+        return None if self.learned is None else self.learned.table
 
     @property
     def costs(self) -> Costs:
@@ -323,6 +344,7 @@ def load(
     device: str | torch.device | None = None,
     check: bool = True,
     runtime: str | None = None,
+    learned: str | Path | bool | None = None,
 ) -> LanguageModel:
     """Load a checkpoint in Hugging Face format.
 
@@ -335,13 +357,20 @@ def load(
         check: warn once where the checkpoint's early exits are useless.
         runtime: native (C++, on a CPU in bf16 or fp32), graphs (PyTorch, recorded, on CUDA) or
             eager (PyTorch); None is the first of them that is possible.
+        learned: a folder that `learn` has made of this model; None is what is found beside the
+            model, in the cache or with dynexit; False is nothing.
 
     Raises:
-        DynexitError: a checkpoint that is missing, damaged or not supported, by name.
+        DynexitError: a checkpoint that is missing, damaged or not supported, by name; what was
+            learned of another model.
     """
     use_threads(None)
     prepare_forks()
     folder = find_checkpoint(model)
+    if isinstance(learned, str):
+        learned = Path(learned)
+    if isinstance(learned, Path):
+        check_learned(learned, folder)  # before anything large is read
     devices = parse_devices(device)
     config = load_shape(folder)
     tokenizer = load_tokenizer(folder)
@@ -351,7 +380,10 @@ def load(
         load_eos(folder, tokenizer.eos if tokenizer else None),
         BUNDLED.name if model is None else str(model),
         folder,
+        learned,
     )
+    if isinstance(learned, Path):
+        _ = loaded.learned  # where it is damaged, it is told now
     reason = why_none_pays(loaded.model, loaded.sample) if check else None
     if reason is not None:
         warnings.warn(f"{loaded.name}: {reason}. {ADVICE}", stacklevel=2)

@@ -146,6 +146,8 @@ def _made(kind: Any, value: Any, where: str) -> Any:
         return build(kind, value, where)  # type: ignore[arg-type]
     if origin in LISTS and dataclasses.is_dataclass(parts[0]) and isinstance(value, list):
         return [_made(parts[0], one, f"{where}[{place}]") for place, one in enumerate(value)]
+    if origin in MAPPINGS and dataclasses.is_dataclass(parts[1]) and isinstance(value, dict):
+        return {name: _made(parts[1], one, f"{where}.{name}") for name, one in value.items()}
     if not fits(value, kind):
         raise DynexitError(f"{where} is {shown(value)}: it must be {wanted(kind)}.")
     return tuple(value) if origin is tuple else value

@@ -20,6 +20,9 @@ ROOMS = {
     "decoding.paying model.drafting_rule errors plain setting_types",
     "decoding": "decoding model rates plain errors",
     "costs": "costs decoding model environment plain errors",
+    "learning.finding": "learning.learned model errors",
+    "learning.learned": "decoding model plain errors",
+    "learning": "learning decoding model environment language_model plain errors",
     "training": "training model plain errors",
     "tasks": "tasks errors",
     "bench": "bench tasks decoding model environment language_model methods plain rates errors "
@@ -27,9 +30,9 @@ ROOMS = {
     "replay": "replay costs decoding model language_model methods plain rates errors",
     "serve": "serve decoding model language_model methods schema_words errors lifetime",
     "integrations": "integrations preparing decoding model language_model methods errors dynexit",
-    "cli": "cli bench serve integrations training replay tasks costs decoding model agreement "
-    "comparing language_model methods perplexity plain rates schema_words shapes synth errors "
-    "dynexit",
+    "cli": "cli bench serve integrations training learning replay tasks costs decoding model "
+    "agreement comparing language_model methods perplexity plain rates schema_words shapes synth "
+    "errors dynexit",
     "errors": "",
     "lifetime": "",
     "rates": "",
@@ -44,11 +47,12 @@ ROOMS = {
     "asking": "decoding errors",
     "agreement": "costs decoding model",
     "preparing": "agreement costs decoding model errors",
-    "language_model": "agreement preparing asking costs decoding methods model errors",
+    "language_model": "agreement preparing asking costs decoding learning.finding learning.learned "
+    "methods model errors",
     "comparing": "decoding language_model",
     "perplexity": "language_model model errors",
     "__main__": "cli errors",
-    "dynexit": "decoding integrations language_model errors",
+    "dynexit": "decoding integrations language_model learning errors",
 }
 HEAVY = (
     "fastapi",

@@ -13,6 +13,7 @@ from tiny import (
     FAMILIES,
     LLAMA,
     LOSSLESS,
+    WITH_EXITS,
     by_recomputing,
     decode,
     layer_logits,
@@ -215,8 +216,10 @@ def method_settings(draw, num_layers):
             "omega": draw(st.sampled_from([0.3, 0.95, 1.0])),
         }
         return method, options
+    if method not in WITH_EXITS:
+        return method, {}
     if method not in EXITING:
-        parts = ("exits", "lookup", "shadow")
+        parts = ("exits", "lookup", "table", "shadow")
         return method, {"exit_layer": draw(exits), **{part: draw(st.booleans()) for part in parts}}
     return method, {
         "exit_layer": draw(exits),

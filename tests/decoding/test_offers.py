@@ -36,7 +36,7 @@ def offered(proposers, tokens, ends=(), chain=False):
 
 
 def grown(tree, floors=(0.01,) * 8, odds=None):
-    expected = tree.grow(tree.priors if odds is None else odds, floors)
+    expected = tree.grow(sum(tree.priors, ()) if odds is None else odds, floors)
     return tree.draft(64), expected
 
 
@@ -170,7 +170,7 @@ def test_the_library_grows_the_same_trees(data):
         panel.begin(tokens)
     for _ in range(data.draw(st.integers(1, 4))):
         tokens += data.draw(st.lists(SMALL, max_size=8))
-        odds = [data.draw(st.floats(0.0, 1.0)) for _ in both[0].priors]
+        odds = [data.draw(st.floats(0.0, 1.0)) for _ in sum(both[0].priors, ())]
         floors = sorted(data.draw(st.lists(st.floats(0.0, 0.9), max_size=9)))
         chain, depth = data.draw(st.booleans()), data.draw(st.integers(0, 9))
         text = data.draw(st.lists(SMALL, min_size=1, max_size=6))
@@ -187,7 +187,7 @@ class Bushy(Controller):
     drafters, proposers = ("sources",), ("lookup", "table")
 
     def consider(self, offer):
-        offer.grow(offer.priors, (1e-6,) * 12)
+        offer.grow(sum(offer.priors, ()), (1e-6,) * 12)
         self.depth = offer.depth
 
     def plan(self):

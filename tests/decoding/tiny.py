@@ -7,6 +7,7 @@ from time import perf_counter
 import torch
 
 from dynexit import Chunk, Controller, Facts, LanguageModel, Plan, Sampling
+from dynexit import methods as methods_module
 from dynexit.decoding.controllers import methods
 from dynexit.decoding.costs import Costs
 from dynexit.decoding.job import Job
@@ -144,7 +145,7 @@ def scripted(
 
 def settings_of(method: str, exits: Sequence[int], lengths: Sequence[int]) -> list[dict]:
     """Every combination of these exit layers and lengths that the method takes, and its own."""
-    fields = getattr(make_controller(method), "__dataclass_fields__", {})
+    fields = methods_module.settings_of(methods()[methods_module.split_name(method)])
     grid: list[dict] = [{}]
     if "exit_layer" in fields:
         min_layer = getattr(make_controller(method), "min_layer", 1)
@@ -223,7 +224,8 @@ def decode(
     limits = Limits(max_new_tokens, model.config.max_positions, eos)
     controller, clock = make_controller(method, **settings), perf_counter
     given = costs if controller.reads_costs else None
-    facts = Facts(model.config.num_layers, given, None, controller.draft_vocabulary, TABLE)
+    table = TABLE if model.vocabulary_size >= LLAMA.vocab_size else None
+    facts = Facts(model.config.num_layers, given, None, controller.draft_vocabulary, table)
     if given is not None:
         model = Priced(model, costs)
         clock = model.clock

@@ -15,6 +15,7 @@ from dynexit.cli import (
     export_custom_generate,
     generate,
     info,
+    learn,
     perplexity,
     printing,
     quantize,
@@ -78,8 +79,21 @@ def root(
 
 
 for command in (
-    *(generate, info, bench, check, report, roofline, perplexity, serve, quantize, synth, train),
-    *(trace, replay, export_custom_generate),
+    *(
+        generate,
+        info,
+        bench,
+        check,
+        report,
+        roofline,
+        perplexity,
+        serve,
+        quantize,
+        synth,
+        train,
+        learn,
+    ),
+    *(learn, trace, replay, export_custom_generate),
 ):
     command.register(app)
 

@@ -1,5 +1,6 @@
 """`dynexit info`: a checkpoint's shape, memory, and how early its layers know the answer."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -80,10 +81,20 @@ def describe(lm: "LanguageModel", text: str | None) -> dict[str, Any]:
         "positions_read": readings.positions,
         "agreement": readings.agreement,
         "draft_vocabulary": trimmed_vocabulary(model.vocabulary_size),
+        "learned": _learned(lm),
         "promised_speedup": best.speedup,
         "best_exit_layer": best.exit_layer if best.pays else 0,
         "best_speculation_length": best.length if best.pays else 0,
     }
+
+
+def _learned(lm: "LanguageModel") -> dict[str, Any] | None:
+    """What its own text has taught, and how that did on texts that it never saw."""
+    if (learned := lm.learned) is None:
+        return None
+    recipe, table = learned.about.recipe, learned.table
+    told = {"contexts": len(table), "bytes": table.num_bytes, "tokens": recipe.tokens}
+    return {**told, "held_out": {n: asdict(f) for n, f in learned.about.held_out.items()}}
 
 
 def _tensors(lm: "LanguageModel") -> dict[str, dict[str, int]] | None:
@@ -136,7 +147,22 @@ def _print(record: dict[str, Any]) -> None:
     for layer, share in enumerate(record["agreement"], start=1):
         table.add_row(str(layer), f"{share:.0%}", Text(block * round(longest * share), "cyan"))
     print_table(table)
+    if record["learned"]:
+        say(what_was_learned(record["learned"]))
     say(recommendation(record))
+
+
+def what_was_learned(told: dict[str, Any]) -> str:
+    """A table of successors in a sentence."""
+    text = (
+        f"learned of {told['tokens']:,} tokens of its own: {told['contexts']:,} contexts in "
+        f"{told['bytes'] / 1e6:.1f} MB"
+    )
+    if not (judged := told["held_out"].get("all")):
+        return text
+    shares = (judged[name] / max(judged["positions"], 1) for name in ("best", "best_three"))
+    best, best_three = shares
+    return f"{text}; the next token is the best {best:.0%} of the time, of three {best_three:.0%}"
 
 
 def recommendation(record: dict[str, Any]) -> str:

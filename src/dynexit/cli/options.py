@@ -1,5 +1,6 @@
 """Options that several commands share, and how a model is loaded for a command."""
 
+import dataclasses
 import os
 import warnings
 from collections.abc import Iterator
@@ -42,6 +43,10 @@ Device = Annotated[
 Runtime = Annotated[
     str | None,
     typer.Option(help="native (C++), graphs (CUDA) or eager [default: the first that can]."),
+]
+LearnedIn = Annotated[
+    str | None,
+    typer.Option("--learned", help="Folder that learn made, or none [default: what is found]."),
 ]
 Threads = Annotated[
     int | None,
@@ -125,12 +130,18 @@ class Loading:
     device: Device = None
     threads: Threads = None
     runtime: Runtime = None
+    learned: LearnedIn = None
 
     def __post_init__(self) -> None:
         check_names(self.dtype, self.device, self.runtime)
 
-    def load(self, model: str | None) -> "LanguageModel":
-        """Load a model; its warnings go to the terminal as one line each."""
+    @property
+    def learned_in(self) -> str | bool | None:
+        """As `dynexit.load` takes it."""
+        return False if self.learned == "none" else self.learned
+
+    def load(self, model: str | None, check: bool = True) -> "LanguageModel":
+        """Load a model; its warnings go to the terminal as one line each. `check` as for `load`."""
         check_threads(self.threads)
         check_checkpoint(model)  # a download shows bars, which a spinner would hide
         with starting():
@@ -138,14 +149,16 @@ class Loading:
 
         use_threads(self.threads)
         with starting(f"loading {model or 'the bundled model'}"), noted_warnings():
-            return load(model, dtype=self.dtype, device=self.device, runtime=self.runtime)
+            where = (self.dtype, self.device, check, self.runtime)
+            return load(model, *where, learned=self.learned_in)
 
     def load_both(
         self, model: str | None, second: str | None
     ) -> "tuple[LanguageModel, LanguageModel | None]":
         """A model, and the one that drafts, where one is named."""
         check_checkpoint(second)
-        return self.load(model), None if second is None else self.load(second)
+        lone = dataclasses.replace(self, learned="none")  # what drafts for another
+        return self.load(model), None if second is None else lone.load(second)
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def serve(
         from dynexit.serve import replicas
 
         loading = (how.dtype, how.device, how.runtime, how.threads)
-        checkpoint = replicas.Checkpoint(model, *loading, draft_model)
+        checkpoint = replicas.Checkpoint(model, *loading, draft_model, how.learned_in)
         most = cluster.max_replicas or cluster.replicas
         wanted = replicas.Replicas(cluster.replicas, most, gpus=cluster.gpus)
         where = (listening.host, listening.port, cluster.ray_address)

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 from dynexit.costs.measuring import measure_costs
 from dynexit.decoding.costs import Costs
 from dynexit.environment import environment
+from dynexit.model.files import cache_folder
 from dynexit.model.interface import Model
 from dynexit.plain import parse_json
 
@@ -54,13 +55,7 @@ def _file(model: Model, copied: bool) -> Path:
         "table": VERSION,
     }
     key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:24]
-    return _folder() / f"{key}.json"
-
-
-def _folder() -> Path:
-    """`DYNEXIT_CACHE`, or a folder in the user's cache."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("DYNEXIT_CACHE") or base / "dynexit") / "costs"
+    return cache_folder("costs") / f"{key}.json"
 
 
 def _keep(costs: Costs, file: Path) -> None:

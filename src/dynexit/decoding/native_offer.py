@@ -4,7 +4,6 @@ Python runs cold between two passes: a tree takes a hundred microseconds there, 
 """
 
 from collections.abc import Sequence
-from itertools import chain as joined
 
 import numpy as np
 
@@ -28,7 +27,7 @@ class NativePanel:
             arrays = Successors(table.keys, tokens, table.chances)
         self._proposing = NativeProposing(lookup, arrays, ends)
         parts = [Lookup.priors] * lookup + [Table.priors] * (table is not None)
-        self.priors = tuple(joined.from_iterable(parts))
+        self.priors = tuple(parts)
 
     @classmethod
     def of(

@@ -20,14 +20,14 @@ class Panel:
     """The proposers of one text, asked in this order.
 
     Attributes:
-        priors: of all their kinds of evidence, one after the other.
+        priors: of each one's kinds of evidence.
         members: of each what it is asked, what its tokens are called, and its first kind's number.
         ends: tokens that nothing follows.
     """
 
     def __init__(self, proposers: Sequence[Proposer], ends: frozenset[int] = frozenset()) -> None:
         self._proposers, self.ends = proposers, ends
-        self.priors = tuple(prior for one in proposers for prior in one.priors)
+        self.priors = tuple(one.priors for one in proposers)
         counts = [len(one.priors) for one in proposers]
         firsts = [sum(counts[:index]) for index in range(len(counts))]
         self.members = [

@@ -171,16 +171,17 @@ class Offer(Protocol):
     controller lets it.
 
     Attributes:
-        priors: how often each kind of evidence for a token is right before anything is seen.
+        priors: of each proposer, how often each kind of its evidence for a token is right before
+            anything is seen.
     """
 
-    priors: tuple[float, ...]
+    priors: tuple[tuple[float, ...], ...]
 
     def grow(self, odds: Sequence[float], floors: Sequence[float]) -> float:
         """Add the likeliest token again and again, while its chance is worth its row.
 
         Args:
-            odds: of each kind of evidence, as in `priors`.
+            odds: of each kind of evidence, of one proposer after the other.
             floors: what the first, second, ... token must be worth; never falling.
 
         Returns:

@@ -7,6 +7,7 @@ n of 4,294,967,296 cases, n being the table's contexts, and costs a draft that i
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -55,8 +56,14 @@ class SuccessorTable:
     ) -> None:
         _check(keys, tokens, chances)
         self.keys, self.tokens, self.chances = keys, tokens, chances
-        # A context's row, or, once it was asked for, what is found there.
-        self._found: dict[int, Any] = dict(zip(keys.tolist(), range(len(keys)), strict=True))
+
+    @cached_property
+    def _found(self) -> dict[int, Any]:
+        """A context's row by its key, or once it was asked for, what is found there.
+
+        Made when it is first needed: the library reads the arrays themselves.
+        """
+        return dict(zip(self.keys.tolist(), range(len(self.keys)), strict=True))
 
     @classmethod
     def of(

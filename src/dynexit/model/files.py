@@ -3,6 +3,7 @@
 Not responsible for a benchmark's file, which grows by lines (`bench/journal.py`).
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +27,12 @@ def replacing(file: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+def cache_folder(name: str) -> Path:
+    """A folder of this name in `DYNEXIT_CACHE`, or in the user's cache; it may not be there."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("DYNEXIT_CACHE") or base / "dynexit") / name
 
 
 def make_folder(folder: Path) -> None:

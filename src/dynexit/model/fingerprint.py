@@ -18,6 +18,18 @@ def fingerprint(folders: Iterable[Path]) -> str:
     return found.hexdigest()[:16]
 
 
+def weights_fingerprint(model: Path) -> str:
+    """16 hex digits of sizes and samples of the weights in a folder or a GGUF file, whatever their
+    files are called.
+    """
+    files = sorted(model.glob("*.safetensors")) if model.is_dir() else [model]
+    found = hashlib.sha256()
+    for file in files:
+        found.update(f"{file.stat().st_size}".encode())
+        _sample(file, found)
+    return found.hexdigest()[:16]
+
+
 def _sample(file: Path, found: "hashlib._Hash") -> None:
     """The whole of a small file, pieces of a large one."""
     size = file.stat().st_size

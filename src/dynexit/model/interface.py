@@ -186,7 +186,8 @@ class Model(Protocol):
                 perhaps overwritten.
 
         Returns:
-            What was read of each row, until the next call for the same cache.
+            What was read of each row, until the next call for the same cache. Of readings only the
+            best tokens count, and whether `log_sum` is a number.
         """
 
     def draft(

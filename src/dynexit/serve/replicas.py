@@ -27,6 +27,7 @@ class Checkpoint:
     runtime: str | None = None
     threads: int | None = None
     draft_model: str | None = None
+    learned: str | bool | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _built(checkpoint: Checkpoint, settings: Settings) -> "FastAPI":
 
     use_threads(checkpoint.threads)
     where = (checkpoint.dtype, checkpoint.device)
-    lm = load(checkpoint.model, *where, runtime=checkpoint.runtime)
+    lm = load(checkpoint.model, *where, runtime=checkpoint.runtime, learned=checkpoint.learned)
     name = checkpoint.draft_model
     second = None if name is None else load(name, *where, False, checkpoint.runtime)
     return create_app(lm, settings, second)

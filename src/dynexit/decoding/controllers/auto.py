@@ -9,36 +9,19 @@ numbers that are neither (`tuning.py`).
 """
 
 from dataclasses import dataclass, replace
-from itertools import compress, pairwise
-from typing import ClassVar, NamedTuple
+from itertools import compress
+from typing import ClassVar
 
 import numpy as np
 
 from dynexit.decoding.controllers.base import Controller, Layer, check_exit_layer
 from dynexit.decoding.controllers.estimates import Estimates
-from dynexit.decoding.controllers.pricing import COPY, Option, Prices, proposed
+from dynexit.decoding.controllers.pricing import COPY, NO_DRAFT, Option, Prices
+from dynexit.decoding.controllers.standing import Standing
 from dynexit.decoding.controllers.tuning import TUNING
-from dynexit.decoding.costs import ROUGH, rising
+from dynexit.decoding.costs import ROUGH
 from dynexit.decoding.facts import Facts
 from dynexit.decoding.records import Offer, Plan, Round
-
-NO_DRAFT = Plan(0, shadow=())
-
-
-class Standing(NamedTuple):
-    """What holds until more is learned.
-
-    Attributes:
-        best: the round without what proposers offer.
-        layer: the exit layer to go on with.
-        rows: tokens that the time of verifying 0, 1, 2, ... rows would bring.
-        floors: the same of a draft's first, second, ... token more; never falling.
-    """
-
-    best: Option
-    layer: int
-    rows: list[float]
-    floors: list[float]
 
 
 @dataclass
@@ -78,7 +61,7 @@ class Auto(Controller):
         self._least = 0 if promising else TUNING.enough
         self._estimates = Estimates(self._layers, facts.sample)
         self._offer: Offer | None = None
-        self._odds: list[float] | None = None
+        self._odds: list[float] = []
         self._rounds, self._batch_size = 0, 1
         self._unread: list[Round] = []
         self._standing: Standing | None = None
@@ -112,32 +95,26 @@ class Auto(Controller):
     def plan(self) -> Plan:
         """The kind of round that is worth most."""
         standing = self._standing or self._settle()
-        plan = standing.best.plan
-        if self._offer is not None:
-            plan = self._beside(standing, self._offer)
+        if self._offer is not None and not self._odds:
+            self._odds = self._estimates.offers(self._offer.priors).odds
+        plan = standing.plan(self._offer, self._odds)
         near = 0 < TUNING.compare - self._rounds % (2 * TUNING.compare) <= TUNING.looks
         return self._analysing(plan) if near else plan
 
     def _settle(self) -> Standing:
         """Hold to what is best by what is known now."""
-        standing = self._standing = self._weigh()
-        self._layer = standing.layer
-        return standing
-
-    def _weigh(self) -> Standing:
-        """Drafting against a plain step."""
-        rows, layer = self._prices.rows(), self._layer
+        rows = self._prices.rows()
         plain = 1.0 - rows[1]
-        waiting = TUNING.waiting if self._batch_size > 1 else 0.0
-        best = Option(plain + waiting, True, NO_DRAFT)
+        least = plain + (TUNING.waiting if self._batch_size > 1 else 0.0)
+        best = Option(least, True, NO_DRAFT)
         if self._layers:
             option = self._best_exit(plain)
-            layer = option.plan.exit_layer
-            known = self._estimates.exits.seen(layer) >= self._least
+            self._layer = option.plan.exit_layer
+            known = self._estimates.exits.seen(self._layer) >= self._least
             if known and option.pays and option.worth > best.worth:
                 best = option
-        floors = rising(after - now for now, after in pairwise(rows[1:]))
-        return Standing(best, layer, rows, floors)
+        self._standing = Standing(best, rows, least, self._estimates.ease)
+        return self._standing
 
     def _best_exit(self, plain: float) -> Option:
         """Drafting with the exit layer that is worth most; the present one unless by far.
@@ -160,15 +137,6 @@ class Auto(Controller):
         others = self._estimates.others.odds(self._estimates.exits.trust(layer)) if branches else ()
         return self._prices.draft(layer, self.int8, self._estimates.exits.chances(layer), others)
 
-    def _beside(self, standing: Standing, offer: Offer) -> Plan:
-        """An offer, where that is worth more."""
-        if self._odds is None:
-            self._odds = self._estimates.offers(offer.priors).odds
-        expected = offer.grow(self._odds, standing.floors)
-        worth = 1.0 + expected - standing.rows[offer.size + 1]
-        better = offer.size > 0 and worth > standing.best.worth
-        return proposed(offer.depth) if better else standing.best.plan
-
     def _analysing(self, plan: Plan) -> Plan:
         """The round, with shadow tokens of the layers that it does not draft with, if alone, until
         there are enough.
@@ -186,6 +154,8 @@ class Auto(Controller):
         self._rounds += 1
         self._offer = None
         self._unread.append(finished)
+        if self._standing is not None and finished.drafted:
+            self._standing.observe(finished.accepted)
         if self._rounds == TUNING.first_lesson or not self._rounds % TUNING.lesson:
             self._learn()
 
@@ -197,17 +167,7 @@ class Auto(Controller):
         first = self._rounds == TUNING.first_lesson
         if first and self._layer == self._nearest(TUNING.first_depth):
             self._layer = self._nearest(TUNING.depth)
-        self._unread, self._standing, self._odds = [], None, None
+        self._unread, self._standing, self._odds = [], None, []
 
 
-def lookup_alone(carry: bool = False) -> Auto:
-    """Drafts with what the text holds already, and with nothing else."""
-    return Auto(exits=False, table=False, carry=carry)
-
-
-def table_alone(carry: bool = False) -> Auto:
-    """Drafts with what was learned of the model's own text, and with nothing else."""
-    return Auto(exits=False, lookup=False, carry=carry)
-
-
-METHODS = {"auto": Auto, "lookup": lookup_alone, "table": table_alone}
+METHODS = {"auto": Auto}

@@ -3,10 +3,11 @@
 Numbers in, numbers out; nothing here knows of costs or plans.
 """
 
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import InitVar, dataclass, field
 from itertools import accumulate
-from operator import add
+from operator import add, mul
 
 import numpy as np
 
@@ -146,30 +147,68 @@ class OtherEstimates:
 
 @dataclass
 class OfferEstimates:
-    """How often proposed tokens are right, by kind of evidence."""
+    """How often proposed tokens are right, by kind of evidence.
 
-    priors: tuple[float, ...]
-    _hits: list[float] = field(init=False)
-    _seen: list[float] = field(init=False)
+    A proposer that is right less often than its priors say is trusted less in every kind.
+
+    Args:
+        priors: of each proposer.
+    """
+
+    priors: tuple[tuple[float, ...], ...]
+    _hits: list[list[float]] = field(init=False)
+    _seen: list[list[float]] = field(init=False)
+    _kinds: list[tuple[int, int]] = field(init=False)  # proposer, and kind of its evidence
 
     def __post_init__(self) -> None:
-        self._hits = [WEIGHT * prior for prior in self.priors]
-        self._seen = [WEIGHT] * len(self.priors)
+        self._hits = [[0.0] * len(each) for each in self.priors]
+        self._seen = [[0.0] * len(each) for each in self.priors]
+        self._kinds = [(i, kind) for i, each in enumerate(self.priors) for kind in range(len(each))]
 
     def observe(self, judged: Sequence[int]) -> None:
         """Count what became of an offer, used or not: see `records.Offer.judge`."""
-        hits, seen = self._hits, self._seen
-        for kind in judged:
-            if kind >= 0:
-                hits[kind] += 1.0
-                seen[kind] += 1.0
-            else:
-                seen[~kind] += 1.0
+        for told in judged:
+            proposer, kind = self._kinds[told if told >= 0 else ~told]
+            self._seen[proposer][kind] += 1.0
+            if told >= 0:
+                self._hits[proposer][kind] += 1.0
 
     @property
     def odds(self) -> list[float]:
-        """By kind of evidence."""
-        return [hits / seen for hits, seen in zip(self._hits, self._seen, strict=True)]
+        """By kind of evidence, of one proposer after the other."""
+        found = []
+        for priors, hits, seen in zip(self.priors, self._hits, self._seen, strict=True):
+            expected = sum(map(mul, seen, priors))
+            weight = WEIGHT * min((BELIEF + sum(hits)) / (BELIEF + expected), 1.0)
+            found += [
+                (h + weight * prior) / (s + WEIGHT)
+                for h, s, prior in zip(hits, seen, priors, strict=True)
+            ]
+        return found
+
+
+EASY = (0.6, 1.5)  # expected tokens of an offer from which a place counts as easier, and as easy
+
+
+@dataclass
+class Ease:
+    """How much longer than on average an exit's drafts are, by what proposers offer beside them:
+    what is easy for them is often easy for it.
+    """
+
+    _accepted: list[float] = field(default_factory=lambda: [WEIGHT] * (len(EASY) + 1))
+    _expected: list[float] = field(default_factory=lambda: [WEIGHT] * (len(EASY) + 1))
+
+    def observe(self, offered: float, accepted: int, expected: float) -> None:
+        """Count a round that drafted with an exit."""
+        part = bisect(EASY, offered)
+        self._accepted[part] += accepted
+        self._expected[part] += expected
+
+    def growth(self, offered: float) -> float:
+        """Where proposers expect so many tokens to be accepted."""
+        part = bisect(EASY, offered)
+        return self._accepted[part] / self._expected[part]
 
 
 class Estimates:
@@ -177,9 +216,9 @@ class Estimates:
 
     def __init__(self, layers: tuple[int, ...], sample: ShadowTokens | None) -> None:
         self.exits = ExitEstimates(layers, sample)
-        self.others, self._offers = OtherEstimates(), OfferEstimates(())
+        self.others, self._offers, self.ease = OtherEstimates(), OfferEstimates(()), Ease()
 
-    def offers(self, priors: tuple[float, ...]) -> "OfferEstimates":
+    def offers(self, priors: tuple[tuple[float, ...], ...]) -> "OfferEstimates":
         """Of offers whose kinds of evidence have these priors."""
         if self._offers.priors != priors:
             self._offers = OfferEstimates(priors)

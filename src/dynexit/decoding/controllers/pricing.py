@@ -19,17 +19,24 @@ from dynexit.decoding.records import Plan, Round, ShadowTokens
 from dynexit.model.drafting_rule import Pricing
 
 Odds = tuple[float, ...]  # by tenths of confidence
+NO_DRAFT = Plan(0, shadow=())
 COPY = "early-exit-int8"  # the drafter that runs a copy of the first layers
 
 
 class Option(NamedTuple):
     """A round, the tokens that it promises beyond what its time brings at the present pace, and
     whether a draft's promise is more than luck.
+
+    Attributes:
+        accepted: drafted tokens that are expected to be.
+        slope: what it is worth more where a draft grows twice as long, all of it accepted as often.
     """
 
     worth: float
     pays: bool
     plan: Plan
+    accepted: float = 0.0
+    slope: float = 0.0
 
 
 class DraftSeconds(NamedTuple):
@@ -172,7 +179,10 @@ class Prices:
         seconds += late * float(np.interp(drafts.tokens + 1.0, range(len(verify)), verify))
         tokens = 1.0 + drafts.accepted
         plan = Plan(layer, LONGEST, None, drafter, pricing, shadow=())
-        return Option(tokens - rate * seconds, pays(tokens, seconds, self.plain()), plan)
+        worth, fixed = tokens - rate * seconds, slow * ends + late * verify[1]
+        slope = drafts.accepted - rate * (seconds - fixed)
+        paying = pays(tokens, seconds, self.plain())
+        return Option(worth, paying, plan, drafts.accepted, slope)
 
     def _draft_seconds(self, drafter: str, layer: int) -> DraftSeconds:
         return draft_seconds(self._costs, self._depth, self._vocabulary, drafter, layer)

@@ -117,7 +117,7 @@ class NativeReadings(Structure):
 
     _fields_ = [
         *(("best", POINTER(c_int64)), ("best_logit", POINTER(c_float))),
-        *(("log_sum", POINTER(c_float)), ("vocabulary_size", c_int32)),
+        *(("log_sum", POINTER(c_float)), ("vocabulary_size", c_int32), ("sums", c_int32)),
     ]
 
 

@@ -1,0 +1,114 @@
+"""`dynexit learn`: what a model's own text teaches, so that any model drafts well."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from dynexit.cli.options import AsJson, Loading, ModelArgument, check_folder, starting
+from dynexit.cli.printing import notes, print_json, print_table
+from dynexit.cli.spreading import spread
+from dynexit.errors import INTERRUPTED
+
+if TYPE_CHECKING:
+    from dynexit.learning.learned import About
+
+EVERY = 20_000  # tokens per line, where there is no terminal to draw a bar on
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(learn)
+
+
+@spread
+def learn(
+    model: ModelArgument = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder [default: one in the cache, where it is found]."),
+    ] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="That the model writes.")] = 500_000,
+    table_size: Annotated[int, typer.Option(min=1, help="Bytes, at most.")] = 2_000_000,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="Prompts of yours, one a line or as JSON lines, before the built-in."),
+    ] = None,
+    judges: Annotated[
+        Path | None, typer.Option(help="Likewise, to judge the result by: nothing is learned.")
+    ] = None,
+    family: Annotated[
+        list[str] | None, typer.Option(help="Built-in prompts; may repeat [default: all].")
+    ] = None,
+    longest: Annotated[int, typer.Option(min=1, help="New tokens of a text, at most.")] = 256,
+    batch_size: Annotated[int, typer.Option(min=1, max=1024, help="Texts at once.")] = 32,
+    as_json: AsJson = False,
+    *,
+    how: Loading,
+) -> None:
+    """Let a model write, and learn what it is likely to say next: drafts for any model.
+
+    Stopped or killed, and started again, it continues.
+    """
+    if out is not None:
+        check_folder(out, "--out")
+    lm = how.load(model, check=False)
+    with starting():
+        from dynexit.learning.learn import folder_for
+        from dynexit.learning.learn import learn as run
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,} of {task.total:,} tokens"),
+        TimeRemainingColumn(),
+    )
+    written = 0
+    try:
+        with Progress(*columns, console=notes) as bar:
+            task = bar.add_task("writing", total=tokens)
+
+            def watch(new: int) -> None:
+                nonlocal written
+                if not notes.is_terminal and written // EVERY < (written + new) // EVERY:
+                    notes.print(f"{written + new:,} of {tokens:,} tokens")
+                written += new
+                bar.update(task, completed=min(written, tokens))
+
+            made = run(
+                *(lm, out, watch),
+                tokens=tokens,
+                table_size=table_size,
+                longest=longest,
+                batch_size=batch_size,
+                prompts=prompts,
+                judges=judges,
+                families=tuple(family or ()),
+            )
+    except KeyboardInterrupt:
+        notes.print(
+            f"interrupted: what was written is kept in {folder_for(lm, out)}; the same command "
+            "goes on from there."
+        )
+        raise typer.Exit(INTERRUPTED) from None
+    if as_json:
+        print_json({"folder": str(folder_for(lm, out)), **asdict(made.about)})
+        return
+    title = f"{len(made.table):,} contexts in {made.table.num_bytes:,} bytes"
+    print_table(figures_table(made.about, title))
+    notes.print(f"in {folder_for(lm, out)}")
+
+
+def figures_table(about: "About", title: str) -> Table:
+    """How it did on texts that it never saw."""
+    table = Table("held-out prompts", title=title, title_style="")
+    for name in ("tokens", "best is right", "one of three", "context known"):
+        table.add_column(name, justify="right")
+    for name, figures in about.held_out.items():
+        count = max(figures.positions, 1)
+        shares = (figures.best, figures.best_three, figures.positions - figures.orders[0])
+        table.add_row(name, f"{figures.positions:,}", *(f"{share / count:.1%}" for share in shares))
+    return table

@@ -1,0 +1,48 @@
+"""What `auto` holds to until it has learned more, and how an offer compares with it."""
+
+from itertools import pairwise
+
+from dynexit.decoding.controllers.estimates import Ease
+from dynexit.decoding.controllers.pricing import NO_DRAFT, Option, proposed
+from dynexit.decoding.costs import rising
+from dynexit.decoding.records import Offer, Plan
+
+
+class Standing:
+    """The best round without what proposers offer.
+
+    Args:
+        best: that round.
+        rows: tokens that the time of verifying 0, 1, 2, ... rows would bring.
+        least: what a draft must be worth more than: a plain step, and the waiting of others.
+        ease: how much longer an exit's drafts are than on average.
+    """
+
+    def __init__(self, best: Option, rows: list[float], least: float, ease: Ease) -> None:
+        self.best, self._rows, self._least, self._ease = best, rows, least, ease
+        self._floors = rising(after - now for now, after in pairwise(rows[1:]))
+        self._drafted: tuple[float, float] | None = None  # with an exit: offered and expected
+
+    def plan(self, offer: Offer | None, odds: list[float]) -> Plan:
+        """The round that is worth most, an offer's among them. The better an offer, the longer an
+        exit's drafts are taken to be.
+        """
+        self._drafted = None
+        if offer is None:
+            return self.best.plan
+        expected, worth = offer.grow(odds, self._floors), self.best.worth
+        if self.best.plan.exit_layer:
+            worth += self.best.slope * (self._ease.growth(expected) - 1.0)
+        promised = 1.0 + expected - self._rows[offer.size + 1]
+        if offer.size > 0 and promised > max(worth, self._least):
+            return proposed(offer.depth)
+        if worth < self._least:
+            return NO_DRAFT
+        self._drafted = expected, self.best.accepted
+        return self.best.plan
+
+    def observe(self, accepted: int) -> None:
+        """Tokens of the last round's draft that were."""
+        if self._drafted is not None and self.best.plan.exit_layer:
+            offered, expected = self._drafted
+            self._ease.observe(offered, accepted, expected)

@@ -1,0 +1,70 @@
+"""The card of what was learned: what it is, of what, and how it does on texts that it never saw."""
+
+from dynexit.decoding.successors import SuccessorTable
+from dynexit.learning.learned import About, Figures
+from dynexit.learning.prompts import JUDGES
+
+HEAD = """\
+# What {model} says next
+
+Made by `dynexit learn` ({made_by}) of text that the model itself wrote, for drafts that the model
+then verifies: its output stays what it was. It fits the weights with the fingerprint
+`{fingerprint}`, and no others.
+
+- `learned.safetensors`: a table of {contexts} contexts of one to three tokens with up to {width}
+  likely successors each ({bytes} bytes), and the model's {frequent} most frequent tokens.
+- Learned of {tokens} tokens in {texts} texts of up to {longest} new tokens, to built-in
+  prompts{own}{chat}; half of them greedy, half drawn at temperatures of 0.7 to 1.
+
+## Held-out prompts, greedy texts
+
+How often the table's best token, or one of its best three, is the model's next one; how often the
+longest known context has three, two, one or no tokens, and how often its best token is then right.
+A context that says what a shorter one says is left out: long ones are the difficult places.{judges}
+
+| prompts | tokens | best | best three | three | two | one | none |
+|---|---:|---:|---:|---:|---:|---:|---:|
+"""
+COVERED = """
+## Frequent tokens
+
+Share of held-out tokens that are among the most frequent ones of its own text.
+
+| tokens | share |
+|---:|---:|
+"""
+
+
+def card(table: SuccessorTable, frequent: int, about: About) -> str:
+    """The text of README.md."""
+    recipe = about.recipe
+    text = HEAD.format(
+        model=about.model,
+        made_by=about.made_by,
+        fingerprint=about.fingerprint,
+        contexts=f"{len(table):,}",
+        width=table.tokens.shape[1],
+        bytes=f"{table.num_bytes:,}",
+        frequent=f"{frequent:,}",
+        tokens=f"{recipe.tokens:,}",
+        texts=f"{recipe.texts:,}",
+        longest=recipe.longest,
+        own=f" and {recipe.own_prompts} others" if recipe.own_prompts else "",
+        judges="\n`judges` are prompts that no template made." if JUDGES in about.held_out else "",
+        chat=", most of them through its chat template" if recipe.chat else "",
+    )
+    text += "".join(map(_line, about.held_out, about.held_out.values()))
+    if about.covered:
+        text += COVERED
+        text += "".join(f"| {size} | {share:.1%} |\n" for size, share in about.covered.items())
+    return text
+
+
+def _line(name: str, figures: Figures) -> str:
+    count = max(figures.positions, 1)
+    told = [f"{figures.best / count:.1%}", f"{figures.best_three / count:.1%}"]
+    for order in (3, 2, 1, 0):
+        stood, right = figures.orders[order], figures.right[order]
+        share = f"{stood / count:.1%}"
+        told.append(f"{share} ({right / stood:.0%})" if right else share)
+    return f"| {name} | {figures.positions:,} | {' | '.join(told)} |\n"

@@ -1,0 +1,163 @@
+"""`learn` on the bundled model: continued after a stop, written whole, and often right."""
+
+import json
+
+import pytest
+
+import dynexit as package
+from dynexit.errors import DynexitError
+from dynexit.learning.judging import coverage, judge
+from dynexit.learning.learn import TEXTS
+from dynexit.learning.learned import ABOUT, ARRAYS, CARD, read_learned
+
+SIZE = 20_000
+SHORT = {"longest": 24, "batch_size": 8, "table_size": SIZE}
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return package.load(device="cpu", dtype="fp32", check=False, learned=False)
+
+
+@pytest.fixture(scope="module")
+def learned(lm, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("learned")
+    return folder, package.learn(lm, folder, tokens=6000, **SHORT)
+
+
+def test_it_writes_a_folder_that_is_read_again(lm, learned):
+    folder, made = learned
+    assert {file.name for file in folder.iterdir()} == {ABOUT, ARRAYS, CARD, TEXTS}
+    found = read_learned(folder, lm.model.vocabulary_size)
+    assert found.about.recipe == made.about.recipe
+    assert found.about.recipe.tokens + found.about.held_out["all"].positions >= 6000
+    assert SIZE - 13 <= found.table.num_bytes <= SIZE
+    again = package.load(device="cpu", dtype="fp32", check=False, learned=folder)
+    assert again.learned.table.after([1, 2, 3]) == found.table.after([1, 2, 3])
+
+
+def test_the_table_knows_what_the_model_says(learned):
+    _, made = learned
+    figures = made.about.held_out["all"]
+    assert figures.positions == sum(figures.orders)
+    assert figures.best == sum(figures.right)
+    assert figures.positions / 4 < figures.best < figures.best_three < figures.positions
+    shares = list(made.about.covered.values())
+    assert shares == sorted(shares)
+    assert shares[0] > 0.5
+
+
+def test_stopped_and_called_again_it_goes_on(lm, learned, tmp_path):
+    folder, _ = learned
+    told = []
+
+    def stop(new):
+        told.append(new)
+        if sum(told) > 2000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        package.learn(lm, tmp_path, stop, tokens=6000, **SHORT)
+    assert [file.name for file in tmp_path.iterdir()] == [TEXTS]
+    kept = (tmp_path / TEXTS).read_bytes()
+    assert kept.count(b"\n") > 10
+    told.clear()
+    package.learn(lm, tmp_path, told.append, tokens=6000, **SHORT)
+    assert (tmp_path / TEXTS).read_bytes().startswith(kept)
+    assert told[0] > 1000
+    assert {line for line in lines(tmp_path) if "prose" in line} == {
+        line for line in lines(folder) if "prose" in line
+    }
+
+
+def lines(folder):
+    texts = map(json.loads, (folder / TEXTS).read_text().splitlines()[1:])
+    wanted = ("family", "number", "temperature", "tokens")
+    return {json.dumps([text[name] for name in wanted]) for text in texts if text["number"] < 5}
+
+
+def test_a_users_prompts_come_first_and_judges_teach_nothing(lm, tmp_path):
+    mine, judges = tmp_path / "mine.txt", tmp_path / "judges.jsonl"
+    mine.write_text("German: Ja.\nGerman: Nein.\nQuestion: Why?\n")
+    judges.write_text('{"prompt": "German: Nein!\\nEnglish:"}\n')
+    made = package.learn(lm, tmp_path / "out", tokens=60, prompts=mine, judges=judges, **SHORT)
+    assert made.about.held_out["judges"].positions > 0
+    assert 1 <= made.about.recipe.own_prompts <= 3
+    with pytest.raises(DynexitError, match="cannot be read"):
+        package.learn(lm, tmp_path / "out", prompts=tmp_path / "none", **SHORT)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"tokens": 0}, "learn.tokens is 0: it must be a whole number"),
+        ({"table_size": 2.5}, "learn.table_size is 2.5"),
+        ({"tokenz": 3}, "unknown 'tokenz'"),
+        ({"families": ("prose", "songs")}, "no family 'songs': there are questions, "),
+        ({"longest": 2048}, "context holds 2048 tokens"),
+    ],
+)
+def test_what_cannot_be_done_is_told_before_anything_is_written(lm, tmp_path, settings, reason):
+    with pytest.raises(DynexitError, match=reason):
+        package.learn(lm, tmp_path / "out", **settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_where_no_prompt_fits_the_context_it_ends(lm, tmp_path):
+    with pytest.raises(DynexitError, match="no prompt fits the model's context"):
+        package.learn(lm, tmp_path, longest=2047)
+
+
+def test_a_model_without_a_tokenizer_cannot_write(tmp_path):
+    lm = package.load(device="cpu", check=False)
+    bare = package.LanguageModel(lm.model, None, lm.eos, lm.name, lm.folder)
+    with pytest.raises(DynexitError, match="with a tokenizer"):
+        package.learn(bare, tmp_path)
+
+
+def test_nothing_to_judge_by_is_no_figure(learned):
+    _, made = learned
+    assert judge(made.table, []) == {}
+    assert coverage(made.frequent, []) == {}
+
+
+def test_the_command_shows_what_it_made(dynexit, tmp_path):
+    out = tmp_path / "out"
+    small = ("--tokens", 12_000, "--table-size", 5000, "--device", "cpu", "--dtype", "fp32")
+    code, shown, notes = dynexit("learn", "bundled", "-o", out, *small)
+    assert (code, "best is right" in shown, "5,000 bytes" in shown) == (0, True, False)
+    assert str(out) in notes
+    code, told, _ = dynexit("learn", "bundled", "-o", out, *small, "--json")
+    record = json.loads(told)
+    assert (code, record["folder"]) == (0, str(out))
+    assert record["held_out"]["all"]["positions"] > 0
+
+
+def test_info_shows_what_was_learned(dynexit, learned, monkeypatch):
+    _, made = learned
+    monkeypatch.setattr("dynexit.language_model.find_learned", lambda *given: made)
+    code, told, _ = dynexit("info", "--device", "cpu", "--dtype", "fp32", "--json")
+    assert (code, json.loads(told)["learned"]["contexts"]) == (0, len(made.table))
+    _, told, _ = dynexit("info", "--device", "cpu", "--dtype", "fp32")
+    assert f"learned of {made.about.recipe.tokens:,} tokens of its own" in told
+
+
+def test_the_command_that_is_interrupted_says_what_is_kept(dynexit, tmp_path, monkeypatch):
+    def stopped(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dynexit.learning.learn.collect", stopped)
+    code, out, err = dynexit("learn", "bundled", "-o", tmp_path, "--device", "cpu")
+    assert (code, out) == (130, "")
+    assert f"what was written is kept in {tmp_path}" in err
+
+
+def test_the_command_refuses_in_a_sentence(dynexit, tmp_path):
+    (tmp_path / "file").write_text("")
+    for arguments, reason in (
+        (("-o", tmp_path / "file"), "is a file: give a folder"),
+        (("-o", tmp_path, "--prompts", tmp_path / "none"), "cannot be read"),
+    ):
+        code, out, err = dynexit("learn", "bundled", *arguments)
+        assert (code, out) == (2, "")
+        assert reason in err
