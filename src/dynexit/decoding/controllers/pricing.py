@@ -20,6 +20,7 @@ from dynexit.model.drafting_rule import Pricing
 
 Odds = tuple[float, ...]  # by tenths of confidence
 NO_DRAFT = Plan(0, shadow=())
+LEAST = 0.1  # of what was foreseen: nothing is ever taken to be faster
 COPY = "early-exit-int8"  # the drafter that runs a copy of the first layers
 
 
@@ -98,6 +99,41 @@ class Calibration:
 
 
 @dataclass
+class RowCalibration:
+    """How much longer than foreseen verification takes now: its first row, which waits for memory,
+    and the rows after it, which take arithmetic.
+
+    The fit of `actual = a * first + b * more` with the least squares over the last rounds, and over
+    `belief` rounds with a few rows in which all is as foreseen.
+    """
+
+    memory: float = 0.95
+    belief: float = 2.0
+    few: float = 0.3  # what those rows take, of a plain step
+    _sums: tuple[float, ...] = (0.0,) * 5  # first^2, first * more, more^2, first * t, more * t
+
+    def observe(self, actual: float, first: float, more: float) -> None:
+        """Count a round; one that was held up by something else counts no more than fourfold."""
+        base, rows = self.scales(first)
+        actual = min(actual, 4.0 * (base * first + rows * more))
+        new = first * first, first * more, more * more, first * actual, more * actual
+        self._sums = tuple(
+            self.memory * old + one for old, one in zip(self._sums, new, strict=True)
+        )
+
+    def scales(self, first: float) -> tuple[float, float]:
+        """(a, b), where a plain step is foreseen to take `first`."""
+        xx, xy, yy, xt, yt = self._sums
+        usual, rare = self.belief * first * first, self.belief * (self.few * first) ** 2
+        xx, yy, xt, yt = xx + usual, yy + rare, xt + usual, yt + rare
+        spread = xx * yy - xy * xy
+        if not spread > 0:  # passes that take no time
+            return 1.0, 1.0
+        base, rows = (xt * yy - yt * xy) / spread, (yt * xx - xt * xy) / spread
+        return max(base, LEAST), max(rows, LEAST)
+
+
+@dataclass
 class Pace:
     """Tokens per second of the last rounds, each counting a tenth less than the one after it."""
 
@@ -125,7 +161,7 @@ class Prices:
 
     def __init__(self, costs: Costs, depth: int, vocabulary: int | None) -> None:
         self._alone, self._costs, self._depth, self._vocabulary = costs, costs, depth, vocabulary
-        self._drafting, self._verifying = Calibration(trust=TUNING.drift), Calibration()
+        self._drafting, self._verifying = Calibration(trust=TUNING.drift), RowCalibration()
         self.pace = Pace(1.0, self.plain() / TUNING.hope)
 
     def share(self, batch_size: int) -> None:
@@ -142,13 +178,15 @@ class Prices:
 
     def plain(self) -> float:
         """Seconds of a plain step."""
-        return self._costs.verify(self._depth)[1] * self._verifying.ratio()
+        first = self._costs.verify(self._depth)[1]
+        return first * self._verifying.scales(first)[0]
 
     def rows(self) -> list[float]:
         """Tokens that the time of verifying 0, 1, 2, ... rows would bring."""
-        price = self.pace.rate * self._verifying.ratio()
         seconds = self._costs.verify(self._depth)[: TUNING.tokens + 2]
-        return [price * each for each in seconds]
+        base, late = self._verifying.scales(seconds[1])
+        around, rate = (base - late) * seconds[1], self.pace.rate
+        return [0.0, *(rate * (around + late * each) for each in seconds[1:])]
 
     def draft(self, layer: int, copies: bool, chances: Chances, others: tuple[Odds, ...]) -> Option:
         """Drafting with a layer as it is, or with its copy where that is worth more.
@@ -166,8 +204,9 @@ class Prices:
         """Every row and every level that is worth its time."""
         token, ends, beside, verify = self._draft_seconds(drafter, layer)
         beside = beside if others else 0.0
-        rate, late = self.pace.rate, self._verifying.ratio()
-        slow = self._drafting.ratio(late)
+        rate, whole = self.pace.rate, self._costs.verify(self._depth)[1]
+        base, late = self._verifying.scales(whole)
+        slow = self._drafting.ratio(base)
         through = row_seconds(self._costs, self._depth)
         rows = [rate * (late * price + slow * beside) for price in through]
         others = tuple(rank for rank in others if max(rank) >= rows[0])  # no other is ever kept
@@ -176,10 +215,11 @@ class Prices:
         drafts = chances.imagine(pricing)
         more = max(drafts.tokens - drafts.levels, 0.0) * beside
         seconds = slow * (drafts.levels * token + ends + more)
-        seconds += late * float(np.interp(drafts.tokens + 1.0, range(len(verify)), verify))
+        through_rows = float(np.interp(drafts.tokens + 1.0, range(len(verify)), verify))
+        seconds += base * verify[1] + late * (through_rows - verify[1])
         tokens = 1.0 + drafts.accepted
         plan = Plan(layer, LONGEST, None, drafter, pricing, shadow=())
-        worth, fixed = tokens - rate * seconds, slow * ends + late * verify[1]
+        worth, fixed = tokens - rate * seconds, slow * ends + base * verify[1]
         slope = drafts.accepted - rate * (seconds - fixed)
         paying = pays(tokens, seconds, self.plain())
         return Option(worth, paying, plan, drafts.accepted, slope)
@@ -196,14 +236,14 @@ class Prices:
     def _calibrate(self, finished: Round) -> None:
         plan, drafted = finished.plan, finished.drafted
         self._drafting.fade()
-        self._verifying.fade()
         verify = self._costs.verify(self._depth)
         if plan.exit_layer and drafted:
             token, ends, beside, verify = self._draft_seconds(plan.drafter, plan.exit_layer)
             depth = finished.depth
             foreseen = depth * token + ends + (drafted - depth) * beside
             self._drafting.observe(finished.draft_seconds, foreseen)
-        self._verifying.observe(finished.seconds - finished.draft_seconds, verify[drafted + 1])
+        actual = finished.seconds - finished.draft_seconds
+        self._verifying.observe(actual, verify[1], verify[drafted + 1] - verify[1])
 
 
 @lru_cache(maxsize=64)
