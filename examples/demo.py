@@ -116,7 +116,7 @@ def _toy() -> None:
         f" is a toy of {config.num_layers} layers, trained for early exit: what it says is often "
         "wrong.\nIts first layers guess tokens, the rest checks them. LayerSkip always stops at "
         "the same layer;\nDEL (Dynamic Exit Layer) chooses the layer anew by how often each "
-        "was right;\n`auto` also reckons what layers cost on this machine, and looks tokens up.\n",
+        "was right;\n`auto` also reckons what layers cost here, looks tokens up, and has a learned table.\n",
     )
     title = f"tokens per second of decoding, medians of {REPEATS} runs in turn"
     table = Table("method", title=title, title_style="")

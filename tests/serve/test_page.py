@@ -190,15 +190,14 @@ LOOKS_UP = """
 import dynexit
 
 class LooksUp(dynexit.Controller):
-    drafters = ("lookup",)
-    offered = 0
+    drafters, proposers, depth = ("sources",), ("lookup",), 0
 
     def consider(self, offer):
-        self.offered = len(offer.tokens)
+        offer.grow((0.9,) * len(offer.priors[0]), (0.1,) * 6)
+        self.depth = offer.depth
 
     def plan(self):
-        length, self.offered = min(self.offered, 6), 0
-        return dynexit.Plan(0, length, drafter="lookup")
+        return dynexit.Plan(0, self.depth, drafter="sources")
 """
 
 
@@ -210,8 +209,8 @@ def test_rounds_that_look_up_are_told_in_words(bare, serving, tmp_path):
         bare.fill("#prompt", "one two three four five six seven eight nine ten\n" * 6)
         run(bare, count=40)
         bare.locator("#own .token.lookup").first.hover()
-        assert "Looked up in the text," in bare.text_content("#token-about")
-        assert re.fullmatch("(mostly )?(looked up|plain)", bare.text_content("#exit-now"))
+        assert "Proposed without a pass," in bare.text_content("#token-about")
+        assert re.fullmatch("(mostly )?(no exit|plain)", bare.text_content("#exit-now"))
         drawn = {rect.get_attribute("fill") for rect in bare.locator("#exits rect").all()}
         assert drawn == {"var(--lookup)"}
 

@@ -8,6 +8,7 @@ from dynexit.decoding.offer import Panel
 from dynexit.decoding.proposers import make_proposers
 from dynexit.decoding.records import Draft, Offer, Plan
 from dynexit.decoding.requests import Steps
+from dynexit.errors import DynexitError
 
 
 class SourcesDrafter(Drafter):
@@ -40,6 +41,8 @@ class SourcesDrafter(Drafter):
         """The tree as the controller has let it grow."""
         yield from ()
         draft = Draft() if self._offer is None else self._offer.draft(plan.speculation_length)
+        if (token := max(draft.tokens, default=0)) >= text.model.vocabulary_size:
+            raise DynexitError(f"a proposer named token {token}, which this vocabulary has not.")
         draft.slot = text.cache.length + len(draft.tokens) + 1
         if text.sampler.sampling.speculative:
             certain = torch.full((len(draft.tokens), text.model.vocabulary_size), -torch.inf)

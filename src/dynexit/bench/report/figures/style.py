@@ -29,6 +29,8 @@ OWN = {  # a method's own colour, in every figure of every report
     "del-e-lim": "#A6761D",
     "del-d": "#F0A27A",
     "auto": "#CC79A7",
+    "lookup": "#B8860B",
+    "table": "#117A8B",
     "two-model": "#56B4E9",
     "early-exit": "#7B5EA7",
     "peer:transformers": "#8A8D00",
