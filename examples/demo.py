@@ -115,8 +115,8 @@ def _toy() -> None:
         Text("\nThe bundled model", "bold"),
         f" is a toy of {config.num_layers} layers, trained for early exit: what it says is often "
         "wrong.\nIts first layers guess tokens, the rest checks them. LayerSkip always stops at "
-        "the same layer;\nDEL (Dynamic Exit Layer) chooses the layer anew by how often each "
-        "was right;\n`auto` also reckons what layers cost here, looks tokens up, and has a learned table.\n",
+        "the same layer;\nDEL (Dynamic Exit Layer) chooses the layer anew by how often each was "
+        "right; `auto` also\nreckons what layers cost here, looks tokens up, and has a table.\n",
     )
     title = f"tokens per second of decoding, medians of {REPEATS} runs in turn"
     table = Table("method", title=title, title_style="")

@@ -194,6 +194,20 @@ class Bushy(Controller):
         return Plan(0, self.depth, drafter="sources")
 
 
+class Beyond(Bushy):
+    """Asks a proposer that names a token which no vocabulary here has."""
+
+    proposers = ("beyond",)
+
+
+def test_a_token_outside_the_vocabulary_is_told(monkeypatch):
+    beyond = Says("table", (0.9,), {token: [(99, 0)] for token in range(29)})
+    known = {"beyond": lambda facts: beyond}
+    monkeypatch.setattr("dynexit.decoding.proposers.proposers", lambda: known)
+    with pytest.raises(DynexitError, match="a proposer named token 99"):
+        decode(random_model(), [3, 1, 4], Beyond())
+
+
 @pytest.mark.parametrize(
     "rule", [Sampling(), Sampling(0.8, seed=4), Sampling(presence_penalty=1.0)]
 )
