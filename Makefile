@@ -32,7 +32,7 @@ sanitize-%: $(VENV)/.dev
 	TSAN_OPTIONS='ignore_noninstrumented_modules=1 die_after_fork=0' OMP_NUM_THREADS=1 \
 	DYNEXIT_LIBRARY=build/$*/libdynexit.so $(BIN)/python -m pytest -q -p no:cacheprovider \
 	  $(wildcard tests/model/test_native*.py) tests/model/test_gguf_native.py tests/model/test_affine_native.py \
-	  tests/model/test_tree_spans.py tests/model/test_growth.py
+	  tests/model/test_tree_spans.py tests/model/test_growth.py tests/decoding/test_offers.py
 RUNTIME_address := asan
 RUNTIME_undefined := ubsan
 RUNTIME_thread := tsan
