@@ -26,7 +26,7 @@ from dynexit.rates import speedup, tokens_per_second
 
 CHAT_MODEL = Path(__file__).parents[1] / ".cache" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 CHATS = {
-    "question": "Why do leaves change their colour in autumn?",
+    "question": "Why is the sky blue?",
     "program": "Write a Python function that returns the n-th Fibonacci number, then call it.",
     "rewrite": "Rewrite this notice so that it sounds friendly:\nThe kitchen is closed from Monday "
     "to Wednesday because of repairs. Do not leave food in the fridge. Anyone who does will find "
