@@ -9,6 +9,7 @@ from types import TracebackType
 from dynexit.bench.options import Options
 from dynexit.bench.records import Key, Record, parse_record
 from dynexit.errors import DynexitError, reason
+from dynexit.model.files import append_line
 
 
 class Journal:
@@ -52,15 +53,7 @@ class Journal:
         Raises:
             DynexitError: there is no room for it; the file holds all lines before it.
         """
-        line, end = record.as_line().encode(), self._file.seek(0, os.SEEK_END)
-        try:
-            while line:
-                line = line[self._file.write(line) :]
-        except OSError as error:
-            self._file.truncate(end)
-            raise DynexitError(
-                f"cannot write {self.path}: {reason(error)}; the same command goes on from there."
-            ) from error
+        append_line(self._file, self.path, record.as_line().encode())
         self.done[record.key] = record
 
     def set_aside(self, wanted: Collection[Key]) -> int:

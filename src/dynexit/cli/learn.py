@@ -1,6 +1,7 @@
 """`dynexit learn`: what a model's own text teaches, so that any model drafts well."""
 
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -62,27 +63,8 @@ def learn(
         from dynexit.learning.learn import folder_for
         from dynexit.learning.learn import learn as run
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:,} of {task.total:,} tokens"),
-        TimeRemainingColumn(),
-    )
-    written = 0
     try:
-        with ExitStack() as started:
-            bar = Progress(*columns, console=notes)
-            task = bar.add_task("writing", total=tokens)
-
-            def watch(new: int) -> None:
-                nonlocal written
-                if not bar.live.is_started:  # what is refused, is so before
-                    started.enter_context(bar)
-                if not notes.is_terminal and written // EVERY < (written + new) // EVERY:
-                    notes.print(f"{written + new:,} of {tokens:,} tokens")
-                written += new
-                bar.update(task, completed=min(written, tokens))
-
+        with _progress(tokens) as watch:
             made = run(
                 *(lm, out, watch),
                 tokens=tokens,
@@ -117,3 +99,31 @@ def figures_table(about: "About", title: str) -> Table:
         shares = (figures.best, figures.best_three, figures.positions - figures.orders[0])
         table.add_row(name, f"{figures.positions:,}", *(f"{share / count:.1%}" for share in shares))
     return table
+
+
+@contextmanager
+def _progress(tokens: int) -> Iterator[Callable[[int], None]]:
+    """Takes numbers of new tokens, and shows them once there are any: what is refused, is so
+    before.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,} of {task.total:,} tokens"),
+        TimeRemainingColumn(),
+    )
+    written = 0
+    with ExitStack() as started:
+        bar = Progress(*columns, console=notes)
+        task = bar.add_task("writing", total=tokens)
+
+        def watch(new: int) -> None:
+            nonlocal written
+            if not bar.live.is_started:
+                started.enter_context(bar)
+            if not notes.is_terminal and written // EVERY < (written + new) // EVERY:
+                notes.print(f"{written + new:,} of {tokens:,} tokens")
+            written += new
+            bar.update(task, completed=min(written, tokens))
+
+        yield watch

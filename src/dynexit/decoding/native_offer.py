@@ -5,8 +5,6 @@ Python runs cold between two passes: a tree takes a hundred microseconds there, 
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from dynexit.decoding.offer import drafted
 from dynexit.decoding.proposers.lookup import Lookup
 from dynexit.decoding.proposers.table import Table
@@ -23,8 +21,7 @@ class NativePanel:
     def __init__(self, lookup: bool, table: SuccessorTable | None, ends: frozenset[int]) -> None:
         arrays = None
         if table is not None:
-            tokens = table.tokens.astype(np.uint32, copy=False)
-            arrays = Successors(table.keys, tokens, table.chances)
+            arrays = Successors(table.keys, table.wide_tokens, table.chances)
         self._proposing = NativeProposing(lookup, arrays, ends)
         parts = [Lookup.priors] * lookup + [Table.priors] * (table is not None)
         self.priors = tuple(parts)

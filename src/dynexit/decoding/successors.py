@@ -84,6 +84,11 @@ class SuccessorTable:
     def __len__(self) -> int:
         return len(self.keys)
 
+    @cached_property
+    def wide_tokens(self) -> NDArray[np.uint32]:
+        """`tokens` as the native library reads them, made once for all texts."""
+        return self.tokens.astype(np.uint32, copy=False)
+
     @property
     def num_bytes(self) -> int:
         """Bytes of its arrays, as they are in a file."""

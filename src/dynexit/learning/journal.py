@@ -3,7 +3,6 @@
 import base64
 import fcntl
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from dynexit.errors import DynexitError, reason
 from dynexit.learning.prompts import is_held_out
 from dynexit.learning.writing import KEPT
-from dynexit.model.files import make_folder
+from dynexit.model.files import append_line, make_folder
 from dynexit.plain import build, parse_json
 
 Key = tuple[str, int, float]
@@ -111,15 +110,7 @@ class Journal:
         self.texts[text.key] = text
 
     def _write(self, value: dict[str, Any]) -> None:
-        line, end = (json.dumps(value) + "\n").encode(), self._file.seek(0, os.SEEK_END)
-        try:
-            while line:
-                line = line[self._file.write(line) :]
-        except OSError as error:
-            self._file.truncate(end)
-            raise DynexitError(
-                f"cannot write {self.path}: {reason(error)}; the same command goes on from there."
-            ) from error
+        append_line(self._file, self.path, (json.dumps(value) + "\n").encode())
 
     def _lock(self) -> None:
         try:

@@ -1,11 +1,9 @@
-"""Files that are whole or not there at all.
-
-Not responsible for a benchmark's file, which grows by lines (`bench/journal.py`).
-"""
+"""Files that are whole or not there at all, and journals, which grow by whole lines."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 
 from dynexit.errors import DynexitError, reason
@@ -45,3 +43,20 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DynexitError(f"cannot make the folder {folder}: {reason(error)}.") from error
+
+
+def append_line(file: FileIO, path: Path, line: bytes) -> None:
+    """Write a journal's next line and hand it to the system: a kill loses at most this one.
+
+    Raises:
+        DynexitError: there is no room for it; the file holds all lines before it.
+    """
+    end = file.seek(0, os.SEEK_END)
+    try:
+        while line:
+            line = line[file.write(line) :]
+    except OSError as error:
+        file.truncate(end)
+        raise DynexitError(
+            f"cannot write {path}: {reason(error)}; the same command goes on from there."
+        ) from error
