@@ -43,7 +43,7 @@ typedef struct {
 } dx_span;
 
 // How to draft: a tree of up to `nodes` tokens, level by level, at most `depth` levels, by layers [0, exit_layer)
-// and the head's first `limit` tokens. A token has up to `ranks` children, the likeliest first. The chance that
+// and the head's first `limit` tokens, or draft tokens. A token has up to `ranks` children, the likeliest first. The chance that
 // the target writes a child is its parent's times `odds[rank * bins + bin]`, by the likelihood of its parent's
 // best child; without odds it is 1 for the best. Of a level, the likeliest are kept, child n of the tree while
 // its chance is at least `row_floors[n - 1]`. The level after level n is drafted where the chances of the tokens
@@ -91,7 +91,9 @@ typedef struct {
 // the sentence of the calling thread's last refusal. A matrix's rows are outputs, [outputs, inputs], bf16
 // or fp32; or parts of it are in blocks of types for which `has_format`, which stay so. Where parts differ in
 // type, all but the last have a multiple of 32 outputs. Hidden states and logits are fp32. A copy that `convert`
-// has filled reads its original's embeddings, and must not outlive it. `multiplied` is the dtype of products by
+// has filled reads its original's embeddings, and must not outlive it. Drafts, and `unembed` with `drafts`, read the
+// first of the tokens that `set_draft_tokens` has named, where these are as many as are asked for: logits are in that
+// order, best ids are tokens. `multiplied` is the dtype of products by
 // such weights; a `tuned` runtime has vectors of this machine's own, not those that any of its kind has.
 typedef struct {
     const char* name;
@@ -105,6 +107,7 @@ typedef struct {
     int (*set_blocks)(void*, int layer, int which, const dx_blocks* parts, int count, int inputs, const float* bias);
     int (*set_vector)(void*, int layer, int which, const float* values, int count);
     int (*set_embedding)(void*, const void* rows, int tokens, int from);
+    int (*set_draft_tokens)(void*, const int64_t* tokens, int count);
     int (*convert)(void*, const void* original, int layer, int tokens);
     int (*cache_new)(const void* model, void** cache);
     void (*cache_free)(void*);
@@ -114,7 +117,7 @@ typedef struct {
     int (*run)(void*, const dx_span* spans, int count, float* hidden, int first, int last,
                const dx_angles*, float* states, int keep);
     int (*draft)(void*, const dx_drafting*, void* cache, int start, int64_t newest, const dx_angles*, dx_drafted*);
-    int (*unembed)(void*, const float* hidden, int rows, int vocabulary_size, float* logits, int64_t* best,
+    int (*unembed)(void*, const float* hidden, int rows, int vocabulary_size, int drafts, float* logits, int64_t* best,
                    float* best_logit, float* log_sum);
     int (*verify)(void*, const dx_span*, const int64_t* tokens, float* hidden, int first, int last,
                   const dx_angles*, dx_readings*);

@@ -79,14 +79,15 @@ class Drafting {
         const size_t size = model_.shape.hidden;
         std::vector<float> rows(open.size() * size);
         for (size_t i = 0; i < open.size(); ++i) std::copy_n(to.hidden + open[i] * size, size, &rows[i * size]);
-        const auto found = Unembedding(model_, rows.data(), int(open.size()), plan_.limit).read_off<Reading<kRanks>>();
+        Unembedding unembedding(model_, rows.data(), int(open.size()), plan_.limit, true);
+        const auto found = unembedding.read_off<Reading<kRanks>>();
         std::vector<Child> children;
         for (size_t i = 0; i < open.size(); ++i) {
             const float log_sum = found[i].log_sum(), best = std::exp(found[i].logits[0] - log_sum);
             if (!(best >= 0.0f)) continue;  // logits that are no numbers: no children
             for (int r = 0; r < std::min(kRanks, plan_.ranks) && found[i].logits[r] > -INFINITY; ++r)
                 children.push_back({chances[open[i]] * odds(r, best), std::exp(found[i].logits[r] - log_sum), best,
-                                    open[i], r, found[i].ids[r]});
+                                    open[i], r, unembedding.token(found[i].ids[r])});
         }
         return children;
     }

@@ -110,28 +110,39 @@ struct PackedMatrix : Matrix {
 
     // Takes over the first `count` outputs of a packed matrix, in another form. Throws std::bad_alloc.
     void convert(const PackedMatrix& from, int count, Dtype to, Arena& arena, int threads) {
-        outputs = std::min(count, from.outputs);
+        copy(from, std::min(count, from.outputs), to, arena, threads, [](int slot) { return slot; });
+        if (from.bias) biases.assign(from.bias, from.bias + padded());
+        bias = biases.empty() ? nullptr : biases.data();
+    }
+
+    // Takes over the outputs named, of a matrix without biases. Throws std::bad_alloc.
+    void gather(const PackedMatrix& from, const std::vector<int64_t>& named, Dtype to, Arena& arena, int threads) {
+        const auto last = int(named.size()) - 1;
+        copy(from, last + 1, to, arena, threads, [&](int slot) { return int(named[std::min(slot, last)]); });
+    }
+
+  private:
+    // Takes over output `slot_of(i)` as output i, padding included.
+    template <class SlotOf>
+    void copy(const PackedMatrix& from, int count, Dtype to, Arena& arena, int threads, SlotOf&& slot_of) {
+        outputs = count;
         inputs = depth = from.depth;
         dtype = to;
         weights = arena.take(bytes());
-        biases.assign(from.bias ? padded() : 0, 0.0f);
-        if (from.bias) std::copy_n(from.bias, padded(), biases.begin());
         scales.assign(to == Dtype::int8 ? padded() : 0, 1.0f);
         scale = scales.empty() ? nullptr : scales.data();
-        bias = biases.empty() ? nullptr : biases.data();
         std::vector<float> rows(size_t(threads) * inputs);  // here, since the pool's work may not throw
         Pool::lead(threads, [&](Pool& pool) {
             pool.each(groups(), [&](int thread, int group) {
                 float* row = &rows[size_t(thread) * inputs];
                 for (int slot = group * kGroup; slot < (group + 1) * kGroup; ++slot) {
-                    from.take(slot, row);
+                    from.take(slot_of(slot), row);
                     put_row(slot, inputs, [&](int i) { return row[i]; });
                 }
             });
         });
     }
 
-  private:
     // The output of stacked halves that goes to `slot`; -1 for padding.
     static int unstacked(int slot, int half) {
         const int index = slot / kGroup / 2 * kGroup + slot % kGroup;
@@ -167,6 +178,8 @@ struct Model {
     Arena arena;  // of all weights
     std::vector<Layer> layers;
     PackedMatrix head, embedding;  // the latter where it is in blocks of its own
+    PackedMatrix draft_head;  // rows of the head for drafts alone, and whose they are
+    std::vector<int64_t> draft_tokens;
     std::vector<float> final_norm;
     const void* table = nullptr;  // of embeddings, the caller's; null where the head is tied to them
     int table_tokens = 0;
@@ -177,6 +190,16 @@ struct Model {
     int query_group() const { return shape.heads / shape.kv_heads; }
     int attended() const { return shape.heads * shape.head_dim; }
     int projected() const { return (shape.heads + 2 * shape.kv_heads) * shape.head_dim; }
+
+    // What drafts read of `from`, in `form`. Throws std::bad_alloc.
+    void draft_by(const std::vector<int64_t>& tokens, const PackedMatrix& from, Dtype form) {
+        draft_head = PackedMatrix();
+        draft_head.gather(from, tokens, form, arena, threads);
+        draft_tokens = tokens;
+    }
+
+    // Whether drafts that read so many tokens read those.
+    bool drafts_by(int tokens) const { return tokens <= int(draft_tokens.size()); }
 
     // How many tokens have an embedding.
     int vocabulary() const {

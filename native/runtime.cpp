@@ -41,7 +41,7 @@ void model_free(void* model) { delete static_cast<Model*>(model); }
 
 int64_t model_bytes(const void* model) {
     const Model& m = model_of(model);
-    size_t bytes = m.head.held() + m.embedding.held();
+    size_t bytes = m.head.held() + m.embedding.held() + m.draft_head.held();
     for (const Layer& l : m.layers)
         for (const PackedMatrix* p : {&l.qkv, &l.out, &l.gate_up, &l.down}) bytes += p->held();
     return int64_t(bytes);
@@ -130,6 +130,7 @@ int convert(void* model, const void* original, int layer, int tokens) {
         to.original = &from;
         if (layer < 0) {
             to.head.convert(from.head, tokens, form, to.arena, to.threads);
+            if (!from.draft_tokens.empty()) to.draft_by(from.draft_tokens, from.head, form);
             to.final_norm = from.final_norm;
             return;
         }
@@ -143,6 +144,16 @@ int convert(void* model, const void* original, int layer, int tokens) {
         l.mlp_norm = source.mlp_norm;
         l.query_norm = source.query_norm;
         l.key_norm = source.key_norm;
+    });
+}
+
+// Drafts read these tokens of the head.
+int set_draft_tokens(void* model, const int64_t* tokens, int count) {
+    Model& m = model_of(model);
+    return guarded([&] {
+        check_head(m, 1, count);
+        check_tokens(m, tokens, count);
+        m.draft_by({tokens, tokens + count}, m.head, m.head.quantised ? Dtype::int8 : m.head.dtype);
     });
 }
 
@@ -195,12 +206,12 @@ int draft(void* model, const dx_drafting* plan, void* cache, int start, int64_t 
     });
 }
 
-int unembed(void* model, const float* hidden, int rows, int vocabulary_size, float* logits, int64_t* best,
+int unembed(void* model, const float* hidden, int rows, int vocabulary_size, int drafts, float* logits, int64_t* best,
             float* best_logit, float* log_sum) {
     const Model& m = model_of(model);
     return guarded([&] {
         check_head(m, rows, vocabulary_size);
-        Unembedding unembedding(m, hidden, rows, vocabulary_size);
+        Unembedding unembedding(m, hidden, rows, vocabulary_size, drafts);
         if (logits) unembedding.logits(logits);
         else unembedding.readings(best, best_logit, log_sum);
     });
@@ -242,7 +253,7 @@ int multiplied(int weights) {
 
 extern const dx_runtime runtime = {
     DYNEXIT_TEXT(DYNEXIT_ISA), problem, model_new, model_free, model_bytes, set_matrix, has_format, set_blocks,
-    set_vector, set_embedding, convert,
+    set_vector, set_embedding, set_draft_tokens, convert,
     cache_new, cache_free, cache_bytes, cache_move, gather, run, draft, unembed, verify, read,
     multiplied, kTuned,
 };

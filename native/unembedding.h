@@ -114,14 +114,16 @@ struct BestOf {
 
 class Unembedding {
   public:
-    Unembedding(const Model& model, const float* hidden, int rows, int vocabulary_size)
-        : model_(model), rows_(rows), vocabulary_size_(vocabulary_size), groups_((vocabulary_size + kGroup - 1) / kGroup),
+    // Reads the head's first `vocabulary_size` tokens, for drafts those that were named for them, where there are so many.
+    Unembedding(const Model& model, const float* hidden, int rows, int vocabulary_size, bool drafts = false)
+        : model_(model), drafts_(drafts && model.drafts_by(vocabulary_size)),
+          head_(drafts_ ? model.draft_head : model.head), rows_(rows), vocabulary_size_(vocabulary_size), groups_((vocabulary_size + kGroup - 1) / kGroup),
           parts_((groups_ + kPartGroups - 1) / kPartGroups), normed_(rows * spaced(model.shape.hidden)) {
         for (int r = 0; r < rows; ++r) {
             float* normed = &normed_[r * spaced(model.shape.hidden)];
             normalise(hidden + size_t(r) * model.shape.hidden, model.final_norm, model.shape.epsilon,
-                      model.shape.hidden, normed, model.head.narrow());
-            model.head.prepare(normed);
+                      model.shape.hidden, normed, head_.narrow());
+            head_.prepare(normed);
         }
     }
 
@@ -135,7 +137,7 @@ class Unembedding {
     void readings(int64_t* best, float* best_logit, float* log_sum) {
         const auto found = read_off<Reading<1>>();
         for (int row = 0; row < rows_; ++row) {
-            best[row] = found[row].ids[0];
+            best[row] = token(found[row].ids[0]);
             best_logit[row] = found[row].logits[0];
             log_sum[row] = found[row].log_sum();
         }
@@ -151,7 +153,10 @@ class Unembedding {
         }
     }
 
-    // What is read of each row, part by part.
+    // The token that is read at a place.
+    int64_t token(int64_t place) const { return drafts_ ? model_.draft_tokens[place] : place; }
+
+    // What is read of each row, part by part; ids are places.
     template <class Read>
     std::vector<Read> read_off() {
         std::vector<Read> found(size_t(parts_) * rows_);
@@ -173,7 +178,7 @@ class Unembedding {
         Pool::lead(model_.threads, [&](Pool& pool) {
             pool.each(parts_, [&](int, int part) {
                 const int first = part * kPartGroups, last = std::min(first + kPartGroups, groups_);
-                model_.head.times(normed_.data(), rows_, first, last, [&](int row, int vector, Floats value) {
+                head_.times(normed_.data(), rows_, first, last, [&](int row, int vector, Floats value) {
                     take(part, row, vector * kLanes, value);
                 });
             });
@@ -181,6 +186,8 @@ class Unembedding {
     }
 
     const Model& model_;
+    const bool drafts_;
+    const PackedMatrix& head_;
     const int rows_, vocabulary_size_, groups_, parts_;
     std::vector<float> normed_;
 };

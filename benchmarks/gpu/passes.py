@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dynexit.bench.roofline import weight_bytes
-from dynexit.decoding.costs import trimmed_vocabulary
+from dynexit.model.draft_tokens import trimmed_vocabulary
 from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.graphs.transformer import RecordedTransformer
 from dynexit.model.interface import Span

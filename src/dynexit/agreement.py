@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from dynexit.costs.store import kept_costs
-from dynexit.decoding.costs import Costs, rough_costs, trimmed_vocabulary
+from dynexit.decoding.costs import Costs, rough_costs
 from dynexit.decoding.paying import MARGIN, Promise, best_promise
 from dynexit.decoding.predictions import layer_predictions
 from dynexit.decoding.records import ShadowTokens
@@ -32,21 +32,21 @@ def read_exits(model: Model, ids: Sequence[int]) -> LayerReadings:
     read.
     """
     given = torch.tensor(ids, device=model.device)
-    return read_layers(model, given, trimmed_vocabulary(model.vocabulary_size))
+    return read_layers(model, given, model.draft_tokens.usual(model.vocabulary_size))
 
 
 def promise(model: Model, agreement: Sequence[float], costs: Costs) -> Promise:
     """What the best exit promises, by the agreement of layers 1, 2, ... with the last."""
     exits = dict(enumerate(agreement, start=1))
     return best_promise(
-        costs, model.config.num_layers, exits, trimmed_vocabulary(model.vocabulary_size)
+        costs, model.config.num_layers, exits, model.draft_tokens.usual(model.vocabulary_size)
     )
 
 
 @torch.inference_mode()
 def sample_exits(model: Model, ids: Sequence[int]) -> ShadowTokens:
     """What every exit, by the part of the head that drafts read, says of a sample's tokens."""
-    few, limit = list(ids[:SAMPLED]), trimmed_vocabulary(model.vocabulary_size)
+    few, limit = list(ids[:SAMPLED]), model.draft_tokens.usual(model.vocabulary_size)
     few = few if len(few) > 1 else 2 * few  # nothing predicts the first token
     tokens, confidence = drive(model, layer_predictions(model, few, 1, len(few), limit))
     layers = tuple(range(1, model.config.num_layers))

@@ -105,6 +105,8 @@ class LanguageModel:
         self._seconds: list[LanguageModel] = []  # found to share our vocabulary
         if tokenizer is not None:
             model.vocabulary_size = min(model.vocabulary_size, tokenizer.size)
+        if self.learned is not None:
+            model.draft_by(self.learned.draft_tokens)
 
     @property
     def num_layers(self) -> int:

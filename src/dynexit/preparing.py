@@ -11,7 +11,6 @@ from weakref import WeakKeyDictionary
 from dynexit.agreement import sample_exits
 from dynexit.costs.store import costs_of
 from dynexit.decoding.controllers.base import Controller
-from dynexit.decoding.costs import trimmed_vocabulary
 from dynexit.decoding.facts import Facts
 from dynexit.decoding.job import Job
 from dynexit.decoding.records import ShadowTokens
@@ -44,7 +43,7 @@ def facts_of(
     Raises:
         DynexitError: a copy in int8 of a model that cannot make one.
     """
-    layers, tokens = model.config.num_layers, trimmed_vocabulary(model.vocabulary_size)
+    layers, tokens = model.config.num_layers, model.draft_tokens.usual(model.vocabulary_size)
     with _making:
         if controller.int8:
             model.copy_for_drafts(max(layers // 2, 1), tokens)

@@ -10,7 +10,7 @@ from dynexit import DynexitError, load
 from dynexit.costs import measuring, store
 from dynexit.costs.measuring import BUDGET, measure_costs
 from dynexit.costs.store import costs_of
-from dynexit.decoding.costs import Costs, trimmed_vocabulary
+from dynexit.decoding.costs import Costs
 from dynexit.methods import make_controller
 from dynexit.preparing import facts_of
 
@@ -91,7 +91,7 @@ def test_what_one_text_asks_for_changes_no_other(checkpoint: Path, tmp_path: Pat
 
     narrow = facts("auto:int8=true,draft_vocabulary=1")
     copy = lm.model.draft_copy
-    assert copy.kept_tokens == trimmed_vocabulary(lm.model.vocabulary_size)
+    assert copy.kept_tokens == lm.model.draft_tokens.usual(lm.model.vocabulary_size)
     assert copy.kept_layers == lm.num_layers // 2
     after = facts("auto")
     assert after.costs is costs is lm.costs

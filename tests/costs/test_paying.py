@@ -13,7 +13,8 @@ from dynexit import load, synth
 from dynexit.cli.info import recommendation
 from dynexit.costs import store
 from dynexit.costs.store import costs_of
-from dynexit.decoding.costs import Costs, rough_costs, trimmed_vocabulary
+from dynexit.decoding.costs import Costs, rough_costs
+from dynexit.model.draft_tokens import trimmed_vocabulary
 from dynexit.decoding.paying import MARGIN, Promise, best_promise, copy_price, draft_price, pays
 from dynexit.decoding.records import ShadowTokens
 from dynexit.methods import make_controller

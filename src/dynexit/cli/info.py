@@ -46,7 +46,6 @@ def info(
 def describe(lm: "LanguageModel", text: str | None) -> dict[str, Any]:
     """Everything that `info` shows, as plain values; without a text, a sample is read."""
     from dynexit.agreement import SAMPLE, promise, read_exits
-    from dynexit.decoding.costs import trimmed_vocabulary
     from dynexit.model.loading import parameters
     from dynexit.model.native.loading import obstacle
 
@@ -80,7 +79,7 @@ def describe(lm: "LanguageModel", text: str | None) -> dict[str, Any]:
         "eos_token_ids": sorted(lm.eos),
         "positions_read": readings.positions,
         "agreement": readings.agreement,
-        "draft_vocabulary": trimmed_vocabulary(model.vocabulary_size),
+        "draft_vocabulary": model.draft_tokens.usual(model.vocabulary_size),
         "learned": _learned(lm),
         "promised_speedup": best.speedup,
         "best_exit_layer": best.exit_layer if best.pays else 0,

@@ -199,10 +199,3 @@ def rough_costs(head: float, vocabulary: int) -> Costs:
 
 
 ROUGH = rough_costs(2.0, 2**16)
-
-
-def trimmed_vocabulary(vocabulary: int) -> int:
-    """Tokens of the head that drafting reads where nobody says how many: the most frequent ones
-    come first in a vocabulary of byte pairs, and an eighth of them is nearly all of a text.
-    """
-    return min(vocabulary, max(2_048, vocabulary // 8))

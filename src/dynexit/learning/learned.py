@@ -19,6 +19,7 @@ from safetensors.numpy import save as save_arrays
 
 from dynexit.decoding.successors import MOST, SuccessorTable
 from dynexit.errors import DynexitError, reason
+from dynexit.model.draft_tokens import DraftTokens
 from dynexit.model.files import make_folder, replacing
 from dynexit.model.reading import check_file
 from dynexit.plain import build, parse_json
@@ -94,6 +95,12 @@ class Learned:
     table: SuccessorTable
     frequent: tuple[int, ...]
     about: About
+
+    @property
+    def draft_tokens(self) -> DraftTokens:
+        """Which tokens of the head exits read."""
+        covered = {int(count): share for count, share in self.about.covered.items()}
+        return DraftTokens.of(self.frequent, covered, self.about.vocabulary_size)
 
 
 def write_learned(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dynexit.model.config import ModelConfig
+from dynexit.model.draft_tokens import DraftTokens
 from dynexit.model.drafting import Drafted
 from dynexit.model.drafting_rule import DraftingRule, depths, homes
 from dynexit.model.readings import Readings
@@ -111,6 +112,7 @@ class Model(Protocol):
     rows_independent: bool  # a row's results are the same to the bit whatever rows are beside it
     branching: bool  # a span may be a tree
     vocabulary_size: int  # tokens: fewer than the head has rows where those are padded
+    draft_tokens: DraftTokens  # which of them are read where a limit is given
 
     @property
     def config(self) -> Shape:
@@ -170,11 +172,17 @@ class Model(Protocol):
         """Hidden states [N, D] of any layer -> logits [N, V]: final norm, then head.
 
         V leaves out rows of the head that pad the vocabulary: no token is ever chosen there.
-        Where `limit` is given, only so many rows of the head are read, and the rest is -inf.
+        Where `limit` is given, only so many rows of the head are read, those of `draft_tokens`
+        where these are as many, and the rest is -inf.
         """
 
     def read(self, hidden: Tensor, limit: int | None = None) -> Tensor | Readings:
         """Like `unembed`, when only the best tokens are needed: perhaps only those."""
+
+    def draft_by(self, chosen: DraftTokens) -> None:
+        """Make these its `draft_tokens`, before anything is decoded. A runtime that cannot gather
+        rows of the head leaves them as they are: the first ids.
+        """
 
     def verify(
         self, given: list[int] | Tensor, span: Span, start: int, stop: int

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dynexit.errors import DynexitError
 from dynexit.model.crossing import Parcel
+from dynexit.model.draft_tokens import DraftTokens
 from dynexit.model.drafting import Drafted
 from dynexit.model.drafting_rule import Child, DraftingRule, Growth
 from dynexit.model.interface import Cache, Model, Span
@@ -20,6 +21,10 @@ class ByParts:
     """See `interface.Model`."""
 
     branching = True
+    draft_tokens = DraftTokens()
+
+    def draft_by(self, chosen: DraftTokens) -> None:
+        """See `interface.Model`."""
 
     @property
     def kept_layers(self: Model) -> int:

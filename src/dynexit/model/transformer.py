@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dynexit.model.cache import KVCache
 from dynexit.model.config import ModelConfig
 from dynexit.model.crossing import Parcel, sent
+from dynexit.model.draft_tokens import DraftTokens
 from dynexit.model.interface import Span
 from dynexit.model.readings import Readings, numbers_of
 from dynexit.model.rope import RotaryTable
@@ -135,6 +136,7 @@ class Transformer(Weighed, nn.Module):
         self.tie()
         self.rotary = RotaryTable(config.rope, config.head_dim)
         self.vocabulary_size = config.vocab_size  # fewer where the vocabulary is padded
+        self._draft_head = self.head.weight[:0]  # rows of the head that drafts read
 
     @property
     def device(self) -> torch.device:
@@ -194,14 +196,21 @@ class Transformer(Weighed, nn.Module):
                 states.append(kept.to(self.device))
         return hidden.to(self.device)
 
+    def draft_by(self, chosen: DraftTokens) -> None:
+        """See `interface.Model`."""
+        self.draft_tokens = chosen
+        self._draft_head = self.head.weight[chosen.tokens.to(self.device)]
+
     def unembed(self, hidden: Tensor, limit: int | None = None) -> Tensor:
         """See `interface.Model`."""
-        logits = self._logits(hidden, limit)
-        return F.pad(logits, (0, self.vocabulary_size - logits.shape[-1]), value=-torch.inf)
+        return self.draft_tokens.spread(self._logits(hidden, limit), limit, self.vocabulary_size)
 
     def measure(self, hidden: Tensor, limit: int | None = None) -> Tensor:
         """What `read` brings to the host, [3, N] on the device: see `numbers_of`."""
-        return numbers_of(self._logits(hidden, limit))
+        numbers, named = numbers_of(self._logits(hidden, limit)), self.draft_tokens.named(limit)
+        if named is not None:
+            numbers[0] = named.to(numbers)[numbers[0].long()]
+        return numbers
 
     def read(self, hidden: Tensor, limit: int | None = None) -> Tensor | Readings:
         """On a CPU the logits themselves: they are written in any case, and within reach."""
@@ -214,4 +223,6 @@ class Transformer(Weighed, nn.Module):
         return self.vocabulary_size if limit is None else min(limit, self.vocabulary_size)
 
     def _logits(self, hidden: Tensor, limit: int | None) -> Tensor:
-        return F.linear(self.final_norm(hidden), self.head.weight[: self.limited(limit)])
+        named = self.draft_tokens.named(limit) is not None
+        rows = self._draft_head if named else self.head.weight
+        return F.linear(self.final_norm(hidden), rows[: self.limited(limit)])

@@ -57,10 +57,17 @@ class Losses:
 
 
 class Objective:
-    """The loss of a batch at a point of the run."""
+    """The loss of a batch at a point of the run.
 
-    def __init__(self, model: Transformer, settings: EarlyExit) -> None:
-        self._model, self._settings = model, settings
+    Args:
+        teacher: whose distribution all layers learn; None is the text for the last, and the last
+            one's for the others.
+    """
+
+    def __init__(
+        self, model: Transformer, settings: EarlyExit, teacher: Transformer | None = None
+    ) -> None:
+        self._model, self._settings, self._teacher = model, settings, teacher
         self._num_layers = model.config.num_layers
 
     def __call__(self, tokens: Tensor, step: int, progress: float) -> Losses:
@@ -69,8 +76,8 @@ class Objective:
         exits = enabled_exits(self._settings, self._num_layers, step, progress)
         states = self._run(inputs, set(exits), progress)
         last_logits = self._logits(states[self._num_layers - 1])
-        last = cross_entropy(last_logits, targets)
-        soft = last_logits.detach().softmax(-1) if self._settings.distill > 0 else None
+        soft = self._soft(inputs, last_logits)
+        last = cross_entropy(last_logits, targets if self._teacher is None else soft)
         weight = exit_weight(self._settings, self._num_layers - 1, self._num_layers)
         total, weights = weight * last, weight
         for layer in exits:
@@ -79,9 +86,26 @@ class Objective:
             weights += weight
         return Losses(total / weights, last.detach())
 
-    def _logits(self, hidden: Tensor) -> Tensor:
+    def _soft(self, inputs: Tensor, last_logits: Tensor) -> Tensor | None:
+        """The distribution to distil, [N, V]."""
+        if self._teacher is not None:
+            with torch.no_grad():
+                return self._logits(self._taught(inputs), self._teacher).softmax(-1)
+        return last_logits.detach().softmax(-1) if self._settings.distill > 0 else None
+
+    def _taught(self, inputs: Tensor) -> Tensor:
+        """The teacher's last hidden states, [N, D]."""
+        teacher = self._teacher
+        assert teacher is not None
+        hidden = teacher.embed(inputs.flatten())
+        rows = PackedBatch(inputs.shape[1], teacher.rotary, hidden)
+        for layer in teacher.layers:
+            hidden = layer(hidden, rows)
+        return hidden
+
+    def _logits(self, hidden: Tensor, model: Transformer | None = None) -> Tensor:
         """At least fp32, whatever autocast multiplied in: [N, V]."""
-        logits = self._model.unembed(hidden)
+        logits = (model or self._model).unembed(hidden)
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def _exit_loss(self, hidden: Tensor, targets: Tensor, soft: Tensor | None) -> Tensor:

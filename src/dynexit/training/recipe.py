@@ -43,7 +43,13 @@ class Shape:
 
 @dataclass(frozen=True)
 class EarlyExit:
-    """LayerSkip's settings (arXiv 2404.16710, section 4); zero turns a part off."""
+    """LayerSkip's settings (arXiv 2404.16710, section 4); zero turns a part off.
+
+    Attributes:
+        distill: share of an exit's loss that is against a distribution, not against the text.
+        teacher: whose distribution: the last layer's as it learns, or that of the model that
+            training starts from, which the last layer is then held to, too.
+    """
 
     dropout_max: float = 0.1
     dropout_schedule: Literal["exponential", "constant"] = "exponential"
@@ -52,11 +58,32 @@ class EarlyExit:
     curriculum: Literal["rotational", "gradual"] = "rotational"
     rotation: int = 5
     distill: float = 0.0
+    teacher: Literal["last", "start"] = "last"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Train low-rank differences of all matrices of layers instead of weights (LoRA, arXiv
+    2106.09685); rank 0 trains the weights.
+
+    Attributes:
+        early_rank: of the first `early_layers`, which have the most to learn; 0 is `rank`.
+    """
+
+    rank: int = 0
+    early_rank: int = 0
+    early_layers: int = 0
+
+    def rank_of(self, layer: int) -> int:
+        """Of a layer, counted from 0."""
+        return (self.early_rank or self.rank) if layer < self.early_layers else self.rank
 
 
 @dataclass(frozen=True)
 class Optimisation:
-    """Muon for matrices, AdamW for everything else; warm-up, plateau, linear decay to zero."""
+    """Muon for matrices, AdamW for everything else and for an adapter; warm-up, plateau, linear
+    decay to zero.
+    """
 
     tokens: int = 1_000_000
     window: int = 1_024
@@ -72,13 +99,16 @@ class Optimisation:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole run. `start_from` names a checkpoint to continue; else `shape` is trained anew."""
+    """A whole run. `start_from` names a checkpoint to continue, a folder or a GGUF file; else
+    `shape` is trained anew.
+    """
 
     domains: list[Domain]
     vocab_size: int = 8_192
     start_from: str | None = None
     shape: Shape = field(default_factory=Shape)
     early_exit: EarlyExit = field(default_factory=EarlyExit)
+    adapter: Adapter = field(default_factory=Adapter)
     optimisation: Optimisation = field(default_factory=Optimisation)
     seed: int = 0
     evaluate_every: int = 100
@@ -106,16 +136,19 @@ def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     if not recipe.domains or min(d.weight for d in recipe.domains) <= 0:
         raise DynexitError("recipe: domains must be a list, each with a weight above 0.")
     _check_counts(recipe)
+    if not recipe.start_from and (recipe.adapter.rank or recipe.early_exit.teacher == "start"):
+        raise DynexitError("recipe: an adapter and teacher: start need start_from.")
     if recipe.optimisation.batch_windows % recipe.optimisation.micro_windows:
         raise DynexitError("recipe: batch_windows must be a multiple of micro_windows.")
     return recipe
 
 
 def _check_counts(recipe: Recipe) -> None:
-    """Raises DynexitError where a whole number is 0 or less; only the seed may be 0."""
-    for part in (recipe, recipe.shape, recipe.early_exit, recipe.optimisation):
+    """Raises DynexitError where a whole number is 0 or less; only the seed and an adapter's may be 0."""
+    adapter = {one.name for one in fields(Adapter)}
+    for part in (recipe, recipe.shape, recipe.early_exit, recipe.adapter, recipe.optimisation):
         for one in fields(part):
-            value, least = getattr(part, one.name), 0 if one.name == "seed" else 1
+            value, least = getattr(part, one.name), int(one.name not in {"seed", *adapter})
             if one.type is int and value < least:
                 raise DynexitError(f"recipe: {one.name} is {value}: it must be {least} or more.")
 

@@ -5,6 +5,7 @@ recipe, it continues with the very batch that it had not finished. A loss that i
 it before any weight is changed.
 """
 
+import copy
 import dataclasses
 import math
 import operator
@@ -24,9 +25,12 @@ from dynexit.errors import DynexitError, reason
 from dynexit.model.config import ModelConfig, RopeConfig
 from dynexit.model.dtypes import fast_dtype
 from dynexit.model.files import make_folder, replacing
+from dynexit.model.gguf.files import is_gguf
 from dynexit.model.loading import load_eos, load_model, load_shape
 from dynexit.model.saving import save_checkpoint, write_json
+from dynexit.model.tokenizer import load_tokenizer
 from dynexit.model.transformer import Transformer
+from dynexit.training.adapter import adapt, merge, save_adapter
 from dynexit.training.corpus import DomainStream, Mixture, encode, read_domain
 from dynexit.training.evaluation import DomainReport, HeldOut, evaluate
 from dynexit.training.model_card import model_card
@@ -91,10 +95,13 @@ class Trainer:
         self._check_lengths(streams)
         self.mixture = Mixture(streams, [d.weight for d in recipe.domains], recipe.seed)
         self.model = self._model().to(device)
+        teacher = self._teacher()
+        if recipe.adapter.rank:
+            adapt(self.model, recipe.adapter)
         self.optimisers = self._optimisers()
         if recipe.optimisation.window > self.model.config.max_positions:
             raise DynexitError("recipe: optimisation.window is longer than the model's context.")
-        self.objective = Objective(self.model, recipe.early_exit)
+        self.objective = Objective(self.model, recipe.early_exit, teacher)
         self.step = 0
         self._stopping = False
         self._resume()
@@ -149,10 +156,7 @@ class Trainer:
     def _tokenizer(self, texts: list[str]) -> Tokenizer:
         file = self.out / "tokenizer.json"
         if self.recipe.start_from:
-            for name in TOKENIZER_FILES:
-                if (source := Path(self.recipe.start_from) / name).exists():
-                    with replacing(self.out / name) as partial:
-                        shutil.copy(source, partial)
+            self._copy_tokenizer(Path(self.recipe.start_from))
         elif not file.exists():
             tokenizer = byte_level_tokenizer(self.recipe.vocab_size, texts)
             save_tokenizer(tokenizer, self.out, self.recipe.shape.max_positions)
@@ -163,6 +167,16 @@ class Trainer:
         except Exception as error:  # the library raises nothing narrower
             raise DynexitError(f"{file} cannot be read: {reason(error)}.") from error
         return loaded
+
+    def _copy_tokenizer(self, start: Path) -> None:
+        if is_gguf(start):
+            if tokenizer := load_tokenizer(start):
+                tokenizer.loaded.save_pretrained(self.out)
+            return
+        for name in TOKENIZER_FILES:
+            if (source := start / name).exists():
+                with replacing(self.out / name) as partial:
+                    shutil.copy(source, partial)
 
     def _end(self) -> int:
         """The token that ends a document."""
@@ -189,8 +203,18 @@ class Trainer:
         )
         return initialise(Transformer(config))
 
+    def _teacher(self) -> Transformer | None:
+        """The model as it is now, where it is to be learned from."""
+        if self.recipe.early_exit.teacher == "last":
+            return None
+        return copy.deepcopy(self.model).requires_grad_(False).to(fast_dtype(self.device))
+
     def _optimisers(self) -> list[torch.optim.Optimizer]:
         settings = self.recipe.optimisation
+        if self.recipe.adapter.rank:
+            learned = [p for p in self.model.parameters() if p.requires_grad]
+            rate = settings.other_rate
+            return [torch.optim.AdamW(learned, lr=rate, betas=(0.9, 0.95), weight_decay=0.0)]
         matrices = [p for p in self.model.layers.parameters() if p.ndim == 2]
         chosen = {id(p) for p in matrices}
         others = [p for p in self.model.parameters() if id(p) not in chosen]
@@ -215,8 +239,8 @@ class Trainer:
             raise self._diverged(f"the loss of step {self.step + 1} or its gradient")
         shares = (settings.warmup_share, settings.decay_share)
         factor = rate_factor(self.step, self.steps, *shares)
-        peaks = (settings.matrix_rate, settings.other_rate)
-        for optimiser, peak in zip(self.optimisers, peaks, strict=True):
+        for optimiser in self.optimisers:
+            peak = settings.matrix_rate if isinstance(optimiser, Muon) else settings.other_rate
             optimiser.param_groups[0]["lr"] = peak * factor
             optimiser.step()
             optimiser.zero_grad()
@@ -272,6 +296,9 @@ class Trainer:
         self.step = operator.index(state["step"])
 
     def _finish(self) -> dict[str, DomainReport]:
+        if self.recipe.adapter.rank:
+            save_adapter(self.model, self.out / "adapter", str(self.recipe.start_from))
+            merge(self.model)
         save_checkpoint(self.model, self.out, torch.bfloat16, eos=self.end)
         reports = self._reports()
         summary = {name: dataclasses.asdict(report) for name, report in reports.items()}

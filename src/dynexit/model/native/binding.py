@@ -152,6 +152,7 @@ class Runtime(Structure):
         ),
         ("set_vector", CFUNCTYPE(c_int, pointer, c_int, c_int, pointer, c_int)),
         ("set_embedding", CFUNCTYPE(c_int, pointer, pointer, c_int, c_int)),
+        ("set_draft_tokens", CFUNCTYPE(c_int, pointer, POINTER(c_int64), c_int)),
         ("convert", CFUNCTYPE(c_int, pointer, pointer, c_int, c_int)),
         ("cache_new", CFUNCTYPE(c_int, pointer, POINTER(pointer))),
         ("cache_free", CFUNCTYPE(None, pointer)),
@@ -176,7 +177,7 @@ class Runtime(Structure):
         ),
         (
             "unembed",
-            CFUNCTYPE(c_int, pointer, pointer, c_int, c_int, pointer, pointer, pointer, pointer),
+            CFUNCTYPE(c_int, pointer, pointer, *(c_int,) * 3, *(pointer,) * 4),
         ),
         (
             "verify",

@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig
+from dynexit.model.draft_tokens import DraftTokens
 from dynexit.model.drafting import Drafted
 from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.interface import Cache, Span
@@ -130,7 +130,7 @@ class NativeTransformer(ByParts, Uncopied):
         copy.vocabulary_size = self.vocabulary_size
         copy.kept_layers, copy.kept_tokens = layers, tokens
         copy._original = self._held, self._embedding
-        copy.rotary = self.rotary
+        copy.rotary, copy.draft_tokens = self.rotary, self.draft_tokens
         for part in range(-1, layers):
             copy.call("convert", copy.handle, self.handle, part, tokens)
         return copy
@@ -330,14 +330,14 @@ class NativeTransformer(ByParts, Uncopied):
         """See `interface.Model`."""
         count = self._limited(limit)
         logits = torch.empty(hidden.shape[0], count)
-        self._unembed(hidden, count, logits.data_ptr(), None, None, None)
-        return F.pad(logits, (0, self.vocabulary_size - count), value=-torch.inf)
+        self._unembed(hidden, limit, logits.data_ptr(), None, None, None)
+        return self.draft_tokens.spread(logits, limit and count, self.vocabulary_size)
 
     def read(self, hidden: Tensor, limit: int | None = None) -> Readings:
         """What the logits of `hidden` [N, D] say, without writing them."""
         rows = hidden.shape[0]
         best, top, log_sum = (c_int64 * rows)(), (c_float * rows)(), (c_float * rows)()
-        self._unembed(hidden, self._limited(limit), None, best, top, log_sum)
+        self._unembed(hidden, limit, None, best, top, log_sum)
         return Readings(np.asarray(best), np.asarray(top), np.asarray(log_sum))
 
     def readers(self, memory: Tensor) -> list[Callable[[], object]]:
@@ -365,6 +365,13 @@ class NativeTransformer(ByParts, Uncopied):
         most = min(self.vocabulary_size, self.kept_tokens)
         return most if limit is None else min(limit, most)
 
-    def _unembed(self, hidden: Tensor, count: int, *results: Any) -> None:
-        rows = self._fits(hidden, hidden.shape[0]).contiguous()
-        self.call("unembed", self.handle, rows.data_ptr(), rows.shape[0], count, *results)
+    def _unembed(self, hidden: Tensor, limit: int | None, *results: Any) -> None:
+        rows, count = self._fits(hidden, hidden.shape[0]).contiguous(), self._limited(limit)
+        given = rows.shape[0], count, limit is not None
+        self.call("unembed", self.handle, rows.data_ptr(), *given, *results)
+
+    def draft_by(self, chosen: DraftTokens) -> None:
+        """See `interface.Model`."""
+        tokens = chosen.tokens.tolist()
+        self.call("set_draft_tokens", self.handle, (c_int64 * len(tokens))(*tokens), len(tokens))
+        self.draft_tokens = chosen

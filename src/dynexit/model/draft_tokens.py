@@ -1,0 +1,63 @@
+"""Which tokens of the head exits read: those that a model writes most often, where that is known.
+
+A token that is left out is never drafted, and every one that is read costs a row of the head; what
+the target says is untouched. Compare VocabTrim (arXiv 2506.22694).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+COVERED = 0.99  # share of a model's own text that its draft tokens should hold
+
+
+class DraftTokens:
+    """Tokens in the order in which drafts read them; without any, the order of their ids.
+
+    Args:
+        usual: how many are read where nobody says.
+    """
+
+    def __init__(self, tokens: Sequence[int] = (), usual: int | None = None) -> None:
+        self.tokens, self._usual = torch.tensor(tokens, dtype=torch.long), usual
+
+    @classmethod
+    def of(
+        cls, frequent: Sequence[int], covered: Mapping[int, float], vocabulary_size: int
+    ) -> "DraftTokens":
+        """What a model's own text says.
+
+        Args:
+            frequent: tokens, the most frequent first.
+            covered: shares of such text that the first so many hold.
+        """
+        most = min(trimmed_vocabulary(vocabulary_size), len(frequent))
+        enough = (count for count, share in sorted(covered.items()) if share >= COVERED)
+        return cls(frequent[:most], min(next(enough, most), most))
+
+    def usual(self, vocabulary_size: int) -> int:
+        """How many tokens drafts read where nobody says."""
+        return trimmed_vocabulary(vocabulary_size) if self._usual is None else self._usual
+
+    def named(self, limit: int | None) -> Tensor | None:
+        """The first `limit` tokens; None where these are the ids 0, 1 ... or all of them."""
+        if limit is None or limit > len(self.tokens):
+            return None
+        return self.tokens[:limit]
+
+    def spread(self, logits: Tensor, limit: int | None, vocabulary_size: int) -> Tensor:
+        """Logits [N, n] of the first `limit` tokens -> [N, V], -inf for the others."""
+        named = self.named(limit)
+        if named is None:
+            return F.pad(logits, (0, vocabulary_size - logits.shape[-1]), value=-torch.inf)
+        every = logits.new_full((len(logits), vocabulary_size), -torch.inf)
+        return every.index_copy_(1, named.to(logits.device), logits)
+
+
+def trimmed_vocabulary(vocabulary: int) -> int:
+    """Tokens that drafts read where nothing is known of the model's text: the most frequent ones
+    come first in a vocabulary of byte pairs, and an eighth of them is most of a text.
+    """
+    return min(vocabulary, max(2_048, vocabulary // 8))
