@@ -56,6 +56,7 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
+    """What the user wants."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path, help="folder or GGUF file")
     parser.add_argument("out", type=Path, help="file of JSON lines")
@@ -63,7 +64,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--batch", type=int, default=2_048)
     parser.add_argument("--longest", type=int, default=288, help="new tokens of a text")
-    parser.add_argument("--prompts", type=Path, help="one a line, asked before the built-in ones")
+    parser.add_argument(
+        "--prompts",
+        type=Path,
+        help="strings of JSON, one a line, half of each batch while there are any",
+    )
     return parser.parse_args()
 
 
@@ -77,6 +82,7 @@ def transformers_model(checkpoint: Path, device: torch.device) -> Any:
 
 
 def own_prompts(file: Path | None) -> Iterator[str]:
+    """Each line is a string of JSON."""
     if file is not None:
         yield from (json.loads(line) for line in file.read_text("utf-8").splitlines())
 
@@ -125,6 +131,7 @@ def write(
 
 
 def encode(tokenizer: CheckpointTokenizer, prompt: str) -> list[int]:
+    """A message's tokens; none where the template cannot write it."""
     try:
         return tokenizer.encode_chat([{"role": "user", "content": prompt}])
     except DynexitError:

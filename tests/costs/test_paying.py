@@ -14,10 +14,10 @@ from dynexit.cli.info import recommendation
 from dynexit.costs import store
 from dynexit.costs.store import costs_of
 from dynexit.decoding.costs import Costs, rough_costs
-from dynexit.model.draft_tokens import trimmed_vocabulary
 from dynexit.decoding.paying import MARGIN, Promise, best_promise, copy_price, draft_price, pays
 from dynexit.decoding.records import ShadowTokens
 from dynexit.methods import make_controller
+from dynexit.model.draft_tokens import trimmed_vocabulary
 from dynexit.replay.running import replay
 from dynexit.replay.trace import Trace, TracedText, TraceInfo
 from dynexit.shapes import SHAPES

@@ -1,4 +1,4 @@
-"""Exits that read the most frequent tokens: the same logits, other rows; the text stays what it was."""
+"""Exits that read the most frequent tokens: the same logits of fewer rows; the text stays."""
 
 import pytest
 import torch
@@ -26,7 +26,8 @@ def test_the_logits_of_the_tokens_named_are_the_whole_heads_and_others_are_none(
     model.draft_by(CHOSEN)
     some = model.unembed(ROWS, 4)
     named = list(FREQUENT[:4])
-    assert torch.equal(some[:, named], whole[:, named])
+    exact = 0 if model.rows_independent else 1e-5
+    assert torch.allclose(some[:, named], whole[:, named], atol=exact, rtol=exact)
     assert (some > -torch.inf).sum() == 4 * len(ROWS)
     assert torch.equal(model.unembed(ROWS), whole)
 
@@ -85,5 +86,7 @@ def test_the_bundled_model_reads_what_it_writes_and_its_text_stays(runtime):
     lm = dynexit.load(runtime=runtime)
     ids = dynexit.load(runtime=runtime, learned=False)
     assert lm.model.draft_tokens.usual(8_192) < ids.model.draft_tokens.usual(8_192)
-    plain = ids.generate(prompt, 40, method="vanilla").token_ids
-    assert all(lm.generate(prompt, 40, method=one).token_ids == plain for one in methods)
+    plain = ids.generate(prompt, max_new_tokens=40, method="vanilla").token_ids
+    assert all(
+        lm.generate(prompt, max_new_tokens=40, method=one).token_ids == plain for one in methods
+    )

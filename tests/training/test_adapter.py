@@ -10,6 +10,7 @@ from test_trainer import SOURCE, trainer, write_recipe
 
 from dynexit.errors import DynexitError
 from dynexit.model.loading import load_model, load_shape
+from dynexit.model.saving import save_checkpoint
 from dynexit.model.transformer import Transformer
 from dynexit.model.weights import weight_map
 from dynexit.training.recipe import load_recipe
@@ -26,7 +27,12 @@ def weights(folder: Path) -> Transformer:
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("start")
-    trainer(folder, folder / "run").run(lambda _: None)
+    run = trainer(folder, folder / "run")
+    run.run(lambda _: None)
+    with torch.no_grad():  # so that it is sure of what it says, and its exits of something else
+        for parameter in run.model.parameters():
+            parameter *= 4 if parameter.ndim == 2 else 1
+    save_checkpoint(run.model, folder / "run", torch.bfloat16, eos=run.end)
     return folder / "run"
 
 
@@ -65,12 +71,15 @@ def test_exits_learn_the_original_and_the_last_layer_stays_near_it(
 ) -> None:
     run = adapted(tmp_path, start, optimisation={**_steps(40), "other_rate": 0.02})
     tokens = torch.from_numpy(run.mixture.batch(4, 65)).long()
-    first = run.objective(tokens, 0, 0.0)
+    with torch.no_grad():
+        first = run.objective(tokens, 0, 0.0)
     run.run(lambda _: None)
     last = Trainer(run.recipe, SOURCE, tmp_path / "run", torch.device("cpu"))
-    ended = last.objective(tokens, 0, 1.0)
-    assert float(ended.total) < float(first.total) - 0.02
-    assert float(ended.last) < float(first.last) + 0.02
+    with torch.no_grad():
+        ended = last.objective(tokens, 0, 1.0)
+    entropy = first.last  # of what is taught: the least that a loss can be
+    assert ended.total - entropy < 0.3 * (first.total - entropy)
+    assert ended.last - entropy < 0.3 * (first.total - entropy)
 
 
 def _steps(count: int) -> dict[str, int]:

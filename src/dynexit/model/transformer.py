@@ -136,7 +136,7 @@ class Transformer(Weighed, nn.Module):
         self.tie()
         self.rotary = RotaryTable(config.rope, config.head_dim)
         self.vocabulary_size = config.vocab_size  # fewer where the vocabulary is padded
-        self._draft_head = self.head.weight[:0]  # rows of the head that drafts read
+        self._draft_head = torch.empty(0)  # rows of the head that drafts read
 
     @property
     def device(self) -> torch.device:
@@ -199,7 +199,7 @@ class Transformer(Weighed, nn.Module):
     def draft_by(self, chosen: DraftTokens) -> None:
         """See `interface.Model`."""
         self.draft_tokens = chosen
-        self._draft_head = self.head.weight[chosen.tokens.to(self.device)]
+        self._draft_head = self.head.weight.detach()[chosen.tokens.to(self.device)]
 
     def unembed(self, hidden: Tensor, limit: int | None = None) -> Tensor:
         """See `interface.Model`."""

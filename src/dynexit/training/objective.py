@@ -77,7 +77,8 @@ class Objective:
         states = self._run(inputs, set(exits), progress)
         last_logits = self._logits(states[self._num_layers - 1])
         soft = self._soft(inputs, last_logits)
-        last = cross_entropy(last_logits, targets if self._teacher is None else soft)
+        taught = soft if self._teacher is not None else None
+        last = cross_entropy(last_logits, targets if taught is None else taught)
         weight = exit_weight(self._settings, self._num_layers - 1, self._num_layers)
         total, weights = weight * last, weight
         for layer in exits:

@@ -144,7 +144,9 @@ def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
 
 
 def _check_counts(recipe: Recipe) -> None:
-    """Raises DynexitError where a whole number is 0 or less; only the seed and an adapter's may be 0."""
+    """Raises DynexitError where a whole number is too small: the seed's and an adapter's may be 0,
+    others not.
+    """
     adapter = {one.name for one in fields(Adapter)}
     for part in (recipe, recipe.shape, recipe.early_exit, recipe.adapter, recipe.optimisation):
         for one in fields(part):
