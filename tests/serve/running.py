@@ -8,6 +8,7 @@ import time
 import openai
 
 from dynexit.serve.app import create_app
+from dynexit.serve.logs import Logs
 from dynexit.serve.server import make_server, open_socket
 
 METHOD = "layerskip:exit_layer=3,speculation_length=3"
@@ -49,7 +50,7 @@ class Running:
         self.engine = self.service.engine
         self._socket = open_socket("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self._server = make_server(self.app, "warning")
+        self._server = make_server(self.app, Logs("warning"))
         for name in ("uvicorn", "dynexit.serve"):
             logging.getLogger(name).propagate = True  # to `caplog`
         self.crowd = self._server.config.http.crowd

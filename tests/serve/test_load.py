@@ -281,7 +281,7 @@ def test_shutting_down_finishes_what_it_can_and_fails_the_rest(lm, monkeypatch):
 
 
 def test_a_text_counts_as_running_between_its_rounds_and_no_longer(lm):
-    metrics, counts = Metrics(), []
+    metrics, counts = Metrics("bundled"), []
     engine = serving_engine.Engine(lm.model, Settings(running=1), metrics)
     sequence = lm.sequence(PROMPTS[0], "vanilla", max_new_tokens=8)
     engine.start()
@@ -306,6 +306,11 @@ def test_metrics_count_what_happened(serving):
         assert value("dynexit_rounds_total") == counts["rounds"]
         assert value("dynexit_drafted_tokens_total") == counts["drafted"]
         assert value("dynexit_accepted_tokens_total") == counts["accepted"]
+        theirs, label = "vllm:spec_decode_num", '{model_name="bundled"}'
+        assert value(f"{theirs}_draft_tokens_total{label}") == counts["drafted"]
+        assert value(f"{theirs}_accepted_tokens_total{label}") == counts["accepted"] > 0
+        assert value(f"{theirs}_accepted_tokens_per_pos_total") == counts["accepted"]
+        assert 0 < value(f"{theirs}_drafts_total{label}") <= counts["rounds"]
         assert value("dynexit_time_to_first_token_seconds_count") == 1
         assert value("dynexit_inter_token_seconds_count") == answer.usage.completion_tokens - 1
         assert 'dynexit_requests_total{route="/v1/completions",status="200"} 1.0' in text

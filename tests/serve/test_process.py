@@ -1,5 +1,6 @@
 """The command as a process: it says where it is, serves, and ends when it is told to."""
 
+import json
 import os
 import re
 import signal
@@ -73,6 +74,22 @@ def test_a_stream_that_runs_when_the_server_is_told_to_end():
     assert "secret-key" not in log
 
 
+def test_log_lines_are_objects_of_json_where_they_are_asked_for():
+    with started("serve", "--log-format", "json", "--method", METHOD) as (running, address, said):
+        client = openai.OpenAI(base_url=f"{address}/v1", api_key="secret-key")
+        reply = client.completions.with_raw_response.create(
+            model="bundled", prompt=SECRET, max_tokens=4
+        )
+        running.send_signal(signal.SIGTERM)
+        running.wait(timeout=30)
+    lines = [json.loads(line) for line in said if line.startswith("{")]
+    assert all({"time", "level"} <= line.keys() for line in lines)
+    (told,) = [line for line in lines if line.get("path") == "/v1/completions"]
+    assert told["request_id"] == reply.headers["x-request-id"]
+    assert (told["status"], told["tokens"], told["method"]) == (200, 4, "POST")
+    assert any("message" in line for line in lines)  # uvicorn's own
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -83,6 +100,7 @@ def test_a_stream_that_runs_when_the_server_is_told_to_end():
         (["--port", "99999"], "cannot listen on 127.0.0.1:99999"),
         (["--host", "203.0.113.7"], "cannot listen on 203.0.113.7"),
         (["--log-level", "loud"], "log level 'loud'"),
+        (["--log-format", "xml"], "log format 'xml' is not text or json"),
         (["--api-key", ""], "the API key is empty"),
     ],
 )

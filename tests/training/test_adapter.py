@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -64,6 +65,22 @@ def test_the_difference_that_is_written_is_what_the_checkpoint_has_learned(
             assert torch.allclose(up.float() @ down.float(), difference, atol=4e-3)
             changed += bool(difference.any())
     assert changed == 4 * 7  # of each layer
+
+
+def test_peft_adds_the_difference_to_the_original(tmp_path: Path, start: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    adapted(tmp_path, start).run(lambda _: None)
+
+    def read(folder: Path) -> Any:
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+
+    theirs = PeftModel.from_pretrained(read(start), tmp_path / "run" / "adapter")
+    tokens = torch.arange(40)[None]
+    with torch.no_grad():
+        said = [model(tokens).logits for model in (read(tmp_path / "run"), theirs, read(start))]
+    assert (said[0] - said[1]).norm() < 0.1 * (said[0] - said[2]).norm()
 
 
 def test_exits_learn_the_original_and_the_last_layer_stays_near_it(

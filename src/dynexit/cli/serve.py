@@ -15,11 +15,11 @@ from dynexit.methods import usable_controller
 
 if TYPE_CHECKING:
     from dynexit.language_model import LanguageModel
+    from dynexit.serve.logs import Logs
     from dynexit.serve.settings import Settings
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(help="0 is any that is free.")]
-LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.")]
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,25 @@ class Listening:
     port: Annotated[int, typer.Option(help="0 is any that is free.")] = 8000
 
 
+@dataclass(frozen=True)
+class Logging:
+    """What a server writes on standard error, as options."""
+
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info"
+    log_format: Annotated[str, typer.Option(help="text, or json: an object a line.")] = "text"
+
+    @property
+    def logs(self) -> "Logs":
+        """As a server takes it.
+
+        Raises:
+            DynexitError: a level or a format that is not known.
+        """
+        from dynexit.serve.logs import Logs
+
+        return Logs(self.log_level, self.log_format)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(serve)
@@ -125,14 +144,14 @@ def serve(
     limits: Limits,
     draft_model: DraftModel = None,
     cluster: Cluster,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    logging: Logging,
     how: Loading,
 ) -> None:
     """Serve a model to OpenAI's clients, and a page that shows it working at /."""
     _need_packages()
     settings = limits.settings(listening.host)
     usable_controller(settings.method, draft_model is not None)
-    _check_level(log_level)
+    logs = logging.logs
     if cluster.ray:
         from dynexit.serve import replicas
 
@@ -145,7 +164,7 @@ def serve(
         return
     _check_address(listening)
     lm, second = how.load_both(model, draft_model)
-    _serve(lm, settings, second, listening, log_level)
+    _serve(lm, settings, second, listening, logs)
 
 
 @spread
@@ -162,7 +181,7 @@ def demo(
 
     where = Listening(port=port)
     _check_address(where)
-    _serve(how.load(model), Settings(), None, where, browser=browser)
+    _serve(how.load(model), Settings(), None, where, Logging("warning").logs, browser)
 
 
 def _need_packages() -> None:
@@ -174,11 +193,6 @@ def _need_packages() -> None:
         raise DynexitError(
             f"a server needs the package {error.name}: pip install 'dynexit[serve]'."
         ) from error
-
-
-def _check_level(log_level: str) -> None:
-    if log_level not in ("debug", "info", "warning", "error"):
-        raise DynexitError(f"log level {log_level!r} is not debug, info, warning or error.")
 
 
 def _check_address(where: Listening) -> None:
@@ -193,7 +207,7 @@ def _serve(
     settings: "Settings",
     draft_model: "LanguageModel | None",
     where: Listening,
-    log_level: str = "warning",
+    logs: "Logs",
     browser: bool = False,
 ) -> None:
     with starting("starting the server"):  # `auto` may have to measure what passes cost here
@@ -207,4 +221,4 @@ def _serve(
     notes.print(f"{app.state.service.name} is served at {address}/ and {address}/v1")
     if browser:
         Timer(1.0, webbrowser.open, (address,)).start()
-    run(app, listening, log_level)
+    run(app, listening, logs)

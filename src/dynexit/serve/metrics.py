@@ -1,4 +1,7 @@
-"""Counters of one server, in Prometheus' format. Raw counts: rates are for whoever reads them."""
+"""Counters of one server, in Prometheus' format. Raw counts: whoever reads them makes the rates.
+
+Drafts are counted under vLLM's names, too, so that its dashboards read them.
+"""
 
 from collections.abc import Callable
 from functools import cache
@@ -13,9 +16,13 @@ BETWEEN_TOKENS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.
 
 
 class Metrics:
-    """What is counted; every method may be called from any thread."""
+    """What is counted; every method may be called from any thread.
 
-    def __init__(self) -> None:
+    Args:
+        model: the name of the model that is served.
+    """
+
+    def __init__(self, model: str) -> None:
         self._registry = registry = CollectorRegistry()
         self._requests = Counter(
             "dynexit_requests", "Requests by route and status.", ("route", "status"),
@@ -37,8 +44,27 @@ class Metrics:
             "dynexit_accepted_tokens", "Accepted tokens by position in their draft.",
             ("position",), registry=registry,
         )  # fmt: skip
+        named = {"labelnames": ("model_name",), "registry": registry}
+        self._theirs = [
+            Counter(f"vllm:spec_decode_num_{kind}", f"{text}.", **named).labels(model)
+            for kind, text in (
+                ("drafts", "Drafts that were verified"),
+                ("draft_tokens", "Drafted tokens"),
+                ("accepted_tokens", "Accepted tokens"),
+            )
+        ]
+        per_position = Counter(
+            "vllm:spec_decode_num_accepted_tokens_per_pos",
+            "Accepted tokens by position in their draft, from 0.",
+            ("model_name", "position"), registry=registry,
+        )  # fmt: skip
         # looked up once for each position: labels are dear
-        self._at = cache(lambda at: (self._drafted.labels(at), self._accepted.labels(at)))
+        self._at = cache(
+            lambda at: (
+                (self._drafted.labels(at + 1), self._theirs[1]),
+                (self._accepted.labels(at + 1), self._theirs[2], per_position.labels(model, at)),
+            )
+        )
         self._first = Histogram(
             "dynexit_time_to_first_token_seconds", "From request to first token.",
             buckets=FIRST_TOKEN, registry=registry,
@@ -74,10 +100,13 @@ class Metrics:
         for _ in range(tokens):
             self._between.observe(seconds / tokens)
         self._rounds.inc()
+        self._theirs[0].inc(finished.drafted > 0)
         for position in range(finished.drafted):
-            drafted, accepted = self._at(position + 1)
-            drafted.inc()
-            accepted.inc(position < finished.accepted)
+            drafted, accepted = self._at(position)
+            for counter in drafted:
+                counter.inc()
+            for counter in accepted:
+                counter.inc(position < finished.accepted)
 
     def finished(self, reason: str) -> None:
         """A text ended: stop, length, context, cancelled, deadline or error."""

@@ -11,7 +11,7 @@ import uvicorn
 
 from dynexit.errors import DynexitError, reason
 from dynexit.serve.connections import ACCEPTED, Crowd, connection_of
-from dynexit.serve.logs import log_config
+from dynexit.serve.logs import USUAL, Logs, log_config
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -72,7 +72,7 @@ def _why(error: Exception, port: int) -> str:
     return reason(error)
 
 
-def make_server(app: "FastAPI", log_level: str = "info") -> Server:
+def make_server(app: "FastAPI", logs: Logs = USUAL) -> Server:
     """A server of `app` that keeps its limits on connections."""
     service: Service = app.state.service
     settings = service.settings
@@ -82,7 +82,7 @@ def make_server(app: "FastAPI", log_level: str = "info") -> Server:
         http=connection_of(crowd),
         ws="none",
         backlog=ACCEPTED,
-        log_config=log_config(log_level),
+        log_config=log_config(logs),
         access_log=False,  # `Logged` writes more
         timeout_graceful_shutdown=int(settings.grace) + 10,  # the engine ends streams before
         timeout_keep_alive=KEPT,
@@ -90,8 +90,8 @@ def make_server(app: "FastAPI", log_level: str = "info") -> Server:
     return Server(config, service.engine, crowd)
 
 
-def run(app: "FastAPI", listening: socket.socket, log_level: str = "info") -> None:
+def run(app: "FastAPI", listening: socket.socket, logs: Logs = USUAL) -> None:
     """Serve until SIGINT or SIGTERM."""
     logging.captureWarnings(True)
     with suppress(KeyboardInterrupt):  # raised again once all has ended
-        make_server(app, log_level).run(sockets=[listening])
+        make_server(app, logs).run(sockets=[listening])

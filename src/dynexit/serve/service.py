@@ -95,7 +95,7 @@ class Service:
         self.lm, self.settings, self.draft_model = lm, settings, draft_model
         self.name = settings.name or lm.name
         self.created = int(time())
-        self.metrics = Metrics()
+        self.metrics = Metrics(self.name)
         self.engine = Engine(lm.model, settings, self.metrics)
         self.chats = Chats(lm.tokenizer)
         self._make_ready()
