@@ -16,6 +16,7 @@ from dynexit.cli import (
     generate,
     info,
     learn,
+    models,
     perplexity,
     printing,
     quantize,
@@ -92,8 +93,9 @@ for command in (
         synth,
         train,
         learn,
+        models,
     ),
-    *(learn, trace, replay, export_custom_generate),
+    *(trace, replay, export_custom_generate),
 ):
     command.register(app)
 

@@ -45,19 +45,22 @@ def find_learned(model: Path, vocabulary_size: int) -> Learned | None:
 
     What lies beside it and was learned of another model, or is damaged, is left out with a warning.
     """
-    fingerprint = weights_fingerprint(model)
-    if is_learned(beside := folder_beside(model)):
+    for folder in learned_folders(model):
         try:
-            return given_learned(beside, model, vocabulary_size)
+            return given_learned(folder, model, vocabulary_size)
         except DynexitError as error:
             warnings.warn(f"{error} It is left out.", stacklevel=3)
-    for folder in (cached_folder(fingerprint), *_packaged(fingerprint)):
-        if is_learned(folder):
-            try:
-                return read_learned(folder, vocabulary_size)
-            except DynexitError as error:
-                warnings.warn(f"{error} It is left out.", stacklevel=3)
     return None
+
+
+def learned_folders(model: Path) -> Iterator[Path]:
+    """Folders with something learned that are looked into for a model, in order: the one beside it
+    may be of another.
+    """
+    fingerprint = weights_fingerprint(model)
+    named = folder_beside(model), cached_folder(fingerprint)
+    yield from (folder for folder in named if is_learned(folder))
+    yield from _packaged(fingerprint)
 
 
 def folder_beside(model: Path) -> Path:
