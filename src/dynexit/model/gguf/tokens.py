@@ -4,6 +4,7 @@ transformers' own conversion, whose reader of strings takes four times as long a
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -93,13 +94,14 @@ def _built(metadata: Mapping[str, Any], splitter: PreTokenizer, whole: bool) -> 
     from transformers import PreTrainedTokenizerFast
 
     listed, merges = metadata.get(TOKENS), metadata.get(MERGES)
-    lists = isinstance(listed, Strings) and isinstance(merges, Strings)
-    if metadata[KIND] != "gpt2" or not lists:
+    if not (isinstance(listed, Strings) and isinstance(merges, Strings)):
+        return None
+    if metadata[KIND] != "gpt2":
         return None
     words = listed.read()
     if not set().union(*words) <= {*ByteLevel.alphabet()}:
         return None
-    pairs = [tuple(merge.split(" ")) for merge in merges.read()]
+    pairs: Any = [tuple(merge.split(" ")) for merge in merges.read()]
     model = BPE(
         vocab={word: index for index, word in enumerate(words)},
         merges=pairs,
@@ -112,10 +114,20 @@ def _built(metadata: Mapping[str, Any], splitter: PreTokenizer, whole: bool) -> 
     _add_whole(backend, words, np.asarray(metadata.get(TYPES, ())))
     ids = {name: metadata.get(f"tokenizer.ggml.{key}_token_id") for name, key in SPECIAL.items()}
     return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
+        tokenizer_object=_Given(backend),
         chat_template=metadata.get("tokenizer.chat_template"),
         **{name: words[token] for name, token in ids.items() if token is not None},
     )
+
+
+@dataclass
+class _Given:
+    """A tokenizer that transformers takes over; it would write it as JSON and read that again."""
+
+    backend: Tokenizer
+
+    def __deepcopy__(self, _: Any) -> Tokenizer:
+        return self.backend
 
 
 def _add_whole(backend: Tokenizer, words: list[str], types: np.ndarray[Any, Any]) -> None:
