@@ -38,36 +38,38 @@ inline Bytes lowest_bytes(Ints words) {
 #endif
 }
 
-// Replaces a row's floats by blocks, in ascending order: a block takes less room than its floats.
-inline void quantise_inputs(float* row, int inputs) {
+// Puts the block of 32 floats in place `number` of a row of blocks.
+inline void quantise_block(const float* from, float* row, int number) {
     constexpr float kRounding = 12582912.0f;  // 1.5 * 2^23: the lowest byte of what is added to it is its int8
     constexpr float kSmallest = 1e-30f;       // as good as nothing, and its inverse is still a number
     constexpr int kVectors = kBlock / kLanes;
-    char* to = reinterpret_cast<char*>(row);
-    for (int i = 0; i < inputs; i += kBlock, to += sizeof(InputBlock)) {
-        Floats values[kVectors], sizes{}, none{};
-        for (int v = 0; v < kVectors; ++v) {
-            values[v] = load(row + i + v * kLanes);
-            sizes = maximum(sizes, maximum(values[v], Floats{} - values[v]));
-            none += values[v] - values[v];  // 0, or not a number
-        }
-        InputBlock block;
-        const float most = largest(sizes), inverse = most > kSmallest ? 127.0f / most : 0.0f;
-        Floats sums[2] = {};
-        for (int v = 0; v < kVectors; ++v) {
-            const Floats shifted = values[v] * inverse + kRounding;
-            const Ints bits = load_as<Ints>(&shifted);
-            const Bytes bytes = lowest_bytes(bits);
-            std::memcpy(block.values + v * kLanes, &bytes, sizeof bytes);
-            sums[v * 2 / kVectors] += shifted - kRounding;
-        }
-        block.scale = most / 127.0f + sum(none);
-        const float halves[2] = {sum(sums[0]), sum(sums[1])}, whole = halves[0] + halves[1];
-        for (int half = 0; half < 2; ++half) block.halves[half] = halves[half] * block.scale;
-        block.sum = block.halves[0] + block.halves[1];
-        for (int zero : kZeros) block.less[zero_place(zero)] = whole == whole ? -zero * int(whole) : 0;
-        std::memcpy(to, &block, sizeof block);
+    Floats values[kVectors], sizes{}, none{};
+    for (int v = 0; v < kVectors; ++v) {
+        values[v] = load(from + v * kLanes);
+        sizes = maximum(sizes, maximum(values[v], Floats{} - values[v]));
+        none += values[v] - values[v];  // 0, or not a number
     }
+    InputBlock block;
+    const float most = largest(sizes), inverse = most > kSmallest ? 127.0f / most : 0.0f;
+    Floats sums[2] = {};
+    for (int v = 0; v < kVectors; ++v) {
+        const Floats shifted = values[v] * inverse + kRounding;
+        const Ints bits = load_as<Ints>(&shifted);
+        const Bytes bytes = lowest_bytes(bits);
+        std::memcpy(block.values + v * kLanes, &bytes, sizeof bytes);
+        sums[v * 2 / kVectors] += shifted - kRounding;
+    }
+    block.scale = most / 127.0f + sum(none);
+    const float halves[2] = {sum(sums[0]), sum(sums[1])}, whole = halves[0] + halves[1];
+    for (int half = 0; half < 2; ++half) block.halves[half] = halves[half] * block.scale;
+    block.sum = block.halves[0] + block.halves[1];
+    for (int zero : kZeros) block.less[zero_place(zero)] = whole == whole ? -zero * int(whole) : 0;
+    std::memcpy(reinterpret_cast<char*>(row) + number * sizeof block, &block, sizeof block);
+}
+
+// Replaces a row's floats by blocks, in ascending order: a block takes less room than its floats.
+inline void quantise_inputs(float* row, int inputs) {
+    for (int i = 0; i < inputs; i += kBlock) quantise_block(row + i, row, i / kBlock);
 }
 
 #if defined(__AVX512F__)

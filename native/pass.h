@@ -40,15 +40,17 @@ class Pass {
         const Together* rows;
     };
 
-    // Takes the rows of a span. They are shared out evenly over as few parts as hold their queries; those of a
-    // tree with branches, which exchange slots of the cache, all are one.
+    // Takes the rows of a span. They are shared out evenly over as few parts as hold their queries and leave no thread
+    // idle; those of a tree with branches, which exchange slots of the cache, all are one.
     void place(const dx_span& span) {
         const std::vector<Row> rows = rows_of(span);
         const int before = count(), most = std::max(1, Attention::kMostQueries / model_.query_group());
         rows_.insert(rows_.end(), rows.begin() + span.first, rows.end());
         Together all = together(span, rows, before);
         if (!all.branches.empty()) return together_.push_back(std::move(all));
-        const int parts = (span.length + most - 1) / most;
+        int parts = (span.length + most - 1) / most;
+        const auto even = [&](int tasks) { return tasks % model_.threads == 0 || tasks > 4 * model_.threads; };
+        while (!even(parts * s_.kv_heads) && span.length / (parts + 1) * model_.query_group() >= kMostRows) ++parts;
         for (int p = 0; p < parts; ++p) {
             const Share part = share(span.length, p, parts);
             together_.push_back({{all.rows.begin() + part.first, all.rows.begin() + part.last}, part.last - part.first, {}});
@@ -78,7 +80,6 @@ class Pass {
         linear(l.out, attended_.data(), pool, hidden_, true);
         normalise_rows(l.mlp_norm, l.gate_up, pool);
         gate(l, pool);
-        prepare_rows(l.down, gated_.data(), pool);
         linear(l.down, gated_.data(), pool, hidden_, true);
     }
 
@@ -121,7 +122,7 @@ class Pass {
         });
     }
 
-    // silu(gate) * up: a group of gates comes before the group of ups that it meets.
+    // silu(gate) * up, as inputs of the next product: a group of gates comes before the group of ups that it meets.
     void gate(const Layer& l, Pool& pool) {
         const PackedMatrix& m = l.gate_up;
         in_parts(m.groups() / 2, 1, pool, [&](int thread, Share part) {
@@ -130,8 +131,11 @@ class Pass {
                 const int group = vector / kPerGroup, lane = vector % kPerGroup * kLanes;
                 float* gated = gates + size_t(row) * kGroup + lane;
                 if (group % 2 == 0) return store(gated, value);
-                put_inputs(&gated_[row * spaced(model_.inner())], group / 2 * kGroup + lane,
-                           silu(load(gated)) * value, kLanes, l.down.narrow());
+                const Floats found = silu(load(gated)) * value;
+                float* to = &gated_[row * spaced(model_.inner())];
+                if (!l.down.quantised) return put_inputs(to, group / 2 * kGroup + lane, found, kLanes, l.down.narrow());
+                store(gated, found);
+                if (lane + kLanes == kGroup) quantise_block(gates + size_t(row) * kGroup, to, group / 2);
             });
         });
     }

@@ -10,6 +10,7 @@ import pytest
 
 import dynexit as package
 from dynexit.model.fingerprint import weights_fingerprint
+from dynexit.model.gguf import tokens
 from dynexit.model.native.binding import runtimes
 
 NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -32,6 +33,14 @@ def test_its_weights_stay_as_they_are(lm):
     assert lm.model.runtime_name.endswith(", Q4_1, Q8_0")
     held = lm.model.layer_bytes + lm.model.head_bytes + lm.model.embedding_bytes
     assert 0.97 * FILE.stat().st_size < held < FILE.stat().st_size
+
+
+def test_its_tokenizer_is_what_transformers_makes_of_the_file(lm, monkeypatch):
+    monkeypatch.setattr(tokens, "_built", lambda *_: None)  # so that transformers converts it
+    built, converted = lm.tokenizer.loaded, tokens.from_file(FILE)
+    assert built.backend_tokenizer.to_str() == converted.backend_tokenizer.to_str()
+    assert built.special_tokens_map == converted.special_tokens_map
+    assert built.chat_template == converted.chat_template
 
 
 def test_it_answers_through_its_own_chat_template(lm):

@@ -174,7 +174,7 @@ def test_more_tokens_than_the_model_has(tmp_path):
 
 @pytest.mark.gguf_tokenizer
 def test_a_transformers_that_reads_them_wrongly_is_refused(tmp_path, monkeypatch):
-    written(tmp_path, byte_level())
+    written(tmp_path, sentencepiece())
     monkeypatch.setattr(tokens, "OLDEST", "99")
     sentence = refusal(lambda: CheckpointTokenizer(tmp_path / "m.gguf"))
     assert "reads GGUF tokenizers wrongly" in sentence

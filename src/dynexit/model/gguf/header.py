@@ -49,9 +49,24 @@ SMALLEST_TENSOR = 24  # of a name's length, a number of dimensions, a type and a
 
 @dataclass(frozen=True)
 class Strings:
-    """An array of strings, of which only the number is kept: vocabularies and merges are large."""
+    """An array of strings, of which only the place is kept: vocabularies and merges are large."""
 
     count: int
+    file: Path
+    offset: int
+
+    def read(self) -> list[str]:
+        """The strings. Raises UnicodeDecodeError where they are none."""
+        found, at, length = [], self.offset, LENGTH.unpack_from
+        with (
+            self.file.open("rb") as opened,
+            mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as memory,
+        ):
+            for _ in range(self.count):
+                start = at + LENGTH.size
+                at = start + length(memory, at)[0]
+                found.append(memory[start:at].decode())
+        return found
 
 
 @dataclass(frozen=True)
@@ -156,8 +171,9 @@ class _Reader:
             raise self._damage(f"metadata {key!r} is an array of arrays")
         if inner is GGUFValueType.STRING:
             self._check_count(count, 8, f"strings in {key!r}")
+            start = self._at
             self._skip_strings(count, key)
-            return Strings(count)
+            return Strings(count, self._file, start)
         size = struct.calcsize(SCALARS[inner])
         self._check_count(count, size, f"numbers in {key!r}")
         start = self._skip(count * size, key)
