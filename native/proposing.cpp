@@ -56,9 +56,13 @@ class Proposing {
   public:
     Proposing(bool lookup, const dx_successors* table) : lookup_(lookup) {
         if (table) table_ = *table;
+        right_.resize((lookup ? kMatched : 0) + (table ? 3 * kParts : 0));
+        seen_.resize(right_.size());
     }
 
+    // Takes tokens that the text has gained; what the last tree said of them is evidence.
     void read(const int64_t* tokens, int count) {
+        judge(tokens, count);
         for (int i = 0; i < count; ++i) {
             const auto [at, fresh] = last_.try_emplace(tokens[i], int(text_.size()));
             before_.push_back(fresh ? -1 : at->second);
@@ -90,21 +94,29 @@ class Proposing {
         }
     }
 
-    int judge(const int64_t* text, int count, int most, int32_t* kinds) const {
-        int told = 0, row = 0;
-        for (int i = 0; i < count && row >= 0; ++i) {
-            for (const Evidence& each : nodes_[row].seen) {
-                if (told == most) return told;
-                kinds[told++] = each.token == text[i] ? each.kind : ~each.kind;
-            }
-            int child = int(nodes_.size()) - 1;
-            while (child > 0 && !(nodes_[child].parent == row && nodes_[child].token == text[i])) --child;
-            row = child ? child : -1;
-        }
-        return told;
+    // How often each kind of evidence was right, and seen, since this was last asked.
+    void tell(int32_t* right, int32_t* seen) {
+        std::copy(right_.begin(), right_.end(), right);
+        std::copy(seen_.begin(), seen_.end(), seen);
+        std::fill(right_.begin(), right_.end(), 0);
+        std::fill(seen_.begin(), seen_.end(), 0);
     }
 
   private:
+    // Counts the last tree's evidence as far as the text went on in it.
+    void judge(const int64_t* text, int count) {
+        for (int i = 0, row = 0; i < count && row < int(nodes_.size()); ++i) {
+            for (const Evidence& each : nodes_[row].seen) {
+                ++seen_[each.kind];
+                right_[each.kind] += each.token == text[i];
+            }
+            const int parent = row;
+            for (++row; row < int(nodes_.size()); ++row)
+                if (nodes_[row].parent == parent && nodes_[row].token == text[i]) break;
+        }
+        if (count) nodes_.clear();
+    }
+
     // The longest match of the text's last tokens, of equals the latest.
     Match longest() const {
         const int end = int(text_.size()) - 1;
@@ -169,14 +181,22 @@ class Proposing {
             if (beyond < 0) at = nodes_[at].parent;
         }
         for (; count; --count) {
-            const uint32_t key = uint32_t(keys[count - 1]), *end = table_.keys + table_.contexts;
-            const uint32_t* at = std::lower_bound(table_.keys, end, key);
-            if (at != end && *at == key) {
-                order_ = count;
-                return at - table_.keys;
-            }
+            const int64_t at = find(uint32_t(keys[count - 1]));
+            if (at < 0) continue;
+            order_ = count;
+            return at;
         }
         return -1;
+    }
+
+    // Where the table holds a key, else -1. Keys are hashes: one lies about as far up the table as in its range.
+    int64_t find(uint32_t key) const {
+        const int64_t last = table_.contexts - 1;
+        int64_t low = int64_t((uint64_t(key) * uint64_t(table_.contexts)) >> 32), high = low, step = 16;
+        for (; low > 0 && table_.keys[low] > key; step *= 2) low = std::max(low - step, int64_t(0));
+        for (; high < last && table_.keys[high] < key; step *= 2) high = std::min(high + step, last);
+        const uint32_t* at = std::lower_bound(table_.keys + low, table_.keys + high, key);
+        return *at == key ? at - table_.keys : -1;
     }
 
     const bool lookup_;
@@ -184,7 +204,8 @@ class Proposing {
     std::vector<int64_t> text_;
     std::vector<int> before_;  // of each token, where it stood last before
     std::unordered_map<int64_t, int> last_;
-    std::vector<Node> nodes_;  // by row: the text's newest token, then the tree's
+    std::vector<Node> nodes_;  // by row: the text's newest token, then the tree's; none where it was judged
+    std::vector<int32_t> right_, seen_;  // by kind of evidence
     std::priority_queue<Leaf> leaves_;
     int found_ = 0, order_ = 0;
 };
@@ -216,8 +237,12 @@ int dx_propose(void* proposing, const int64_t* tokens, int count, const dx_growi
     });
 }
 
-int dx_judge(const void* proposing, const int64_t* text, int count, int most, int32_t* kinds) {
-    return static_cast<const Proposing*>(proposing)->judge(text, count, most, kinds);
+int dx_evidence(void* proposing, const int64_t* tokens, int count, int32_t* right, int32_t* seen) {
+    return guarded([&] {
+        auto& it = *static_cast<Proposing*>(proposing);
+        it.read(tokens, count);
+        it.tell(right, seen);
+    });
 }
 
 }

@@ -61,6 +61,7 @@ class Auto(Controller):
         self._least = 0 if promising else TUNING.enough
         self._estimates = Estimates(self._layers, facts.sample)
         self._offer: Offer | None = None
+        self._offerer: Offer | None = None  # who made the last one, which may be the next text's
         self._odds: list[float] = []
         self._rounds, self._batch_size = 0, 1
         self._unread: list[Round] = []
@@ -90,6 +91,9 @@ class Auto(Controller):
 
     def consider(self, offer: Offer) -> None:
         """What proposers have at hand for the next round."""
+        if offer is not self._offerer:
+            self._learn_offers()
+            self._offerer = offer
         self._offer = offer
 
     def plan(self) -> Plan:
@@ -161,6 +165,7 @@ class Auto(Controller):
 
     def _learn(self) -> None:
         """From all rounds since the last time."""
+        self._learn_offers()
         self._estimates.learn(self._unread, TUNING.memory)
         for finished in self._unread:
             self._prices.observe(finished)
@@ -168,6 +173,11 @@ class Auto(Controller):
         if first and self._layer == self._nearest(TUNING.first_depth):
             self._layer = self._nearest(TUNING.depth)
         self._unread, self._standing, self._odds = [], None, []
+
+    def _learn_offers(self) -> None:
+        """What the text has said of them since the last time."""
+        if (offer := self._offerer) is not None:
+            self._estimates.offers(offer.priors).observe(offer.evidence())
 
 
 METHODS = {"auto": Auto}
