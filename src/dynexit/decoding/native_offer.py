@@ -39,22 +39,16 @@ class NativePanel:
 
     def begin(self, tokens: list[int]) -> None:
         """See `offer.Panel`."""
-        self._tokens, self._read = tokens, len(tokens)
-        self._proposing.read(tokens)
+        self._proposing.begin(tokens)
 
     def offer(self, chain: bool) -> "NativePanel":
         """See `offer.Panel`."""
         self._chain = chain
         return self
 
-    def _new(self) -> list[int]:
-        """Tokens that the library has not seen."""
-        read, self._read = self._read, len(self._tokens)
-        return self._tokens[read:]
-
     def grow(self, odds: Sequence[float], floors: Sequence[float]) -> float:
         """See `records.Offer`."""
-        grown = self._proposing.grow(self._new(), odds, floors, self._chain)
+        grown = self._proposing.grow(odds, floors, self._chain)
         self.size, self.depth = grown.nodes, grown.depth
         return float(grown.expected)
 
@@ -65,4 +59,4 @@ class NativePanel:
 
     def evidence(self) -> Evidence:
         """See `records.Offer`."""
-        return Evidence(*self._proposing.evidence(self._new()))
+        return Evidence(*self._proposing.evidence())

@@ -107,8 +107,7 @@ class Auto(Controller):
 
     def _settle(self) -> Standing:
         """Hold to what is best by what is known now."""
-        rows = self._prices.rows()
-        plain = 1.0 - rows[1]
+        plain = 1.0 - self._prices.pace.rate * self._prices.plain()
         least = plain + (TUNING.waiting if self._batch_size > 1 else 0.0)
         best = Option(least, True, NO_DRAFT)
         if self._layers:
@@ -117,7 +116,7 @@ class Auto(Controller):
             known = self._estimates.exits.seen(self._layer) >= self._least
             if known and option.pays and option.worth > best.worth:
                 best = option
-        self._standing = Standing(best, rows, least, self._estimates.ease)
+        self._standing = Standing(best, self._prices, least, self._estimates.ease)
         return self._standing
 
     def _best_exit(self, plain: float) -> Option:

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Sequence
-from ctypes import POINTER, Structure, addressof, byref, c_double, c_int32, c_int64
+from ctypes import POINTER, Array, Structure, addressof, byref, c_double, c_int32, c_int64
 from ctypes import c_void_p as pointer
 from functools import cache
 from typing import Any, NamedTuple
@@ -97,51 +97,54 @@ class NativeProposing(Uncopied):
         self._odds: Sequence[float] | None = None
         self._floors: Sequence[float] | None = None
         self._tokens, self._parents = (c_int64 * MOST)(), (c_int32 * MOST)()
-        self._sources, self._text = (c_int32 * MOST)(), (c_int64 * MOST)()
+        self._sources = (c_int32 * MOST)()
         self._to = Grown(self._tokens, self._parents, self._sources)
         self._right, self._seen = (c_int32 * kinds)(), (c_int32 * kinds)()
-        self._given = addressof(self._text)
+        self._new: Array[Any] = (c_int64 * MOST)()
+        self._text, self._read = list[int](), 0
+        # as the library is given them: each round asks it once, where Python runs cold
+        self._propose, self._given = self._library.dx_propose, addressof(self._new)
         self._growing = byref(self._how), byref(self._to)
 
     def __del__(self) -> None:
         if self._handle:
             self._library.dx_proposing_free(self._handle)
 
+    def begin(self, tokens: list[int]) -> None:
+        """A text begins with its prompt; the list grows with it."""
+        text = (c_int64 * len(tokens))(*tokens)
+        given = addressof(text), len(tokens)
+        self._check(self._library.dx_propose(self._handle, *given, None, None))
+        self._text, self._read = tokens, len(tokens)
+
     @staticmethod
     def _check(result: int) -> None:
         if result:
             raise DynexitError("no memory left for what a text proposes: generate fewer tokens.")
 
-    def read(self, tokens: Sequence[int]) -> None:
-        """Tokens that the text has gained, more than a round's."""
-        text = (c_int64 * len(tokens))(*tokens)
-        given = addressof(text), len(tokens)
-        self._check(self._library.dx_propose(self._handle, *given, None, None))
+    def _take(self) -> tuple[int, int]:
+        """Where the text's new tokens are for the library, and how many."""
+        new = self._text[self._read :]
+        self._read += (count := len(new))
+        if count > len(self._new):
+            self._new = (c_int64 * count)()
+            self._given = addressof(self._new)
+        self._new[:count] = new
+        return self._given, count
 
-    def _take(self, new: Sequence[int]) -> int:
-        """Put a round's tokens where the library reads them."""
-        count = len(new)
-        if count > MOST:
-            self.read(new)
-            return 0
-        self._text[:count] = new
-        return count
-
-    def grow(
-        self, new: Sequence[int], odds: Sequence[float], floors: Sequence[float], chain: bool
-    ) -> Grown:
-        """A tree after the text, which has gained some tokens. There is one until the next.
+    def grow(self, odds: Sequence[float], floors: Sequence[float], chain: bool) -> Grown:
+        """A tree after the text; there is one until the next.
 
         The same lists of odds and floors come again until more is learned.
         """
+        how = self._how
         if odds is not self._odds:
-            self._odds, self._how.odds = odds, (c_double * len(odds))(*odds)
+            self._odds, how.odds = odds, (c_double * len(odds))(*odds)
         if floors is not self._floors:
-            self._floors, self._how.floors = floors, (c_double * len(floors))(*floors)
-            self._how.most = min(len(floors), MOST)
-        self._how.chain = chain
-        given = self._given, self._take(new)
-        self._check(self._library.dx_propose(self._handle, *given, *self._growing))
+            self._floors, how.floors = floors, (c_double * len(floors))(*floors)
+            how.most = min(len(floors), MOST)
+        how.chain = chain
+        self._check(self._propose(self._handle, *self._take(), *self._growing))
         return self._to
 
     def tree(self) -> tuple[list[int], list[int], list[int]]:
@@ -151,11 +154,8 @@ class NativeProposing(Uncopied):
         n = self._to.nodes
         return self._tokens[:n], self._parents[:n], self._sources[:n]
 
-    def evidence(self, new: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Of each kind, how often it was right and how often seen since this was last asked; the
-        text has gained some tokens.
-        """
-        given = self._given, self._take(new)
+    def evidence(self) -> tuple[list[int], list[int]]:
+        """Of each kind, how often it was right and how often seen since this was last asked."""
         told = self._right, self._seen
-        self._check(self._library.dx_evidence(self._handle, *given, *told))
+        self._check(self._library.dx_evidence(self._handle, *self._take(), *told))
         return self._right[:], self._seen[:]
