@@ -103,9 +103,7 @@ class Tree:
         self._leaves: list[Leaf] = []
         self._found = 0
 
-    def grow(
-        self, places: Places, odds: Sequence[float], floors: Sequence[float]
-    ) -> float:
+    def grow(self, places: Places, odds: Sequence[float], floors: Sequence[float]) -> float:
         """See `records.Offer`.
 
         Args:

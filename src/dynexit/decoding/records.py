@@ -17,7 +17,7 @@ The words, used everywhere and nowhere in another sense:
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -58,6 +58,12 @@ class Plan:
     def reads_confidence(self) -> bool:
         """Whether drafting may end by how sure it is."""
         return self.threshold is not None or self.pricing is not None
+
+    def with_children(self, most: int) -> "Plan":
+        """The same where a token has so many children at most."""
+        if self.pricing is None or most >= len(self.pricing.odds):
+            return self
+        return replace(self, pricing=self.pricing.with_children(most))
 
     def rule(self, **more: Any) -> DraftingRule:
         """As a model knows it."""

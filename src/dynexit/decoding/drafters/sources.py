@@ -25,7 +25,7 @@ class SourcesDrafter(Drafter):
         if self._proposers:
             self._panel = NativePanel.of(names, table, ends) or Panel(self._proposers, ends)
             self._panel.begin(text.tokens)
-        self._branches = text.model.branching and not text.sampler.sampling.speculative
+        self._branches = text.model.most_children > 1 and not text.sampler.sampling.speculative
         yield from ()
 
     def offer(self, text: Text) -> Offer | None:
