@@ -153,7 +153,7 @@ def test_a_table_goes_by_the_longest_context_it_knows():
 def test_proposers_are_found_by_name_and_those_with_nothing_to_say_are_left_out():
     assert set(proposers()) == {"lookup", "table"}
     assert len(make_proposers(("lookup", "table"), FACTS)) == 2
-    assert len(make_proposers(("lookup", "table"), Facts(5, None, None, None))) == 1
+    assert len(make_proposers(("lookup", "table"), Facts(5, None, None, None, None))) == 1
     with pytest.raises(DynexitError, match="the proposer 'tabel', and there is none"):
         make_proposers(("tabel",), FACTS)
 
