@@ -26,7 +26,7 @@ from dynexit.decoding.costs import Costs
 from dynexit.decoding.facts import Facts
 from dynexit.decoding.records import Plan, Round, ShadowTokens
 from dynexit.methods import make_controller
-from dynexit.replay.running import replay, replay_all
+from dynexit.replay.running import Replaying, replay, replay_all
 from dynexit.replay.trace import Trace, load_trace
 
 METHODS = (
@@ -93,7 +93,7 @@ def judged(trace: Trace, method: str, costs: Costs) -> Counter:
     full = Del("full", cost, omega=subject.omega, d_max=subject.d_max, min_layer=subject.min_layer)
     beside = Beside(subject, full, trace.info.draft_vocabulary)
     for text in trace.texts:
-        replay(trace, text, beside, costs)
+        replay(Replaying(trace, costs, None), text, beside)
     return beside.told
 
 
@@ -118,11 +118,14 @@ def main() -> None:
     given = parser.parse_args()
     trace = half_of(load_trace(given.trace), given.half)
     costs = Costs.from_dict(json.loads(given.costs.read_text()))
-    plain = replay_all(trace, "vanilla", costs)
+    plain = replay_all(Replaying(trace, costs, None), "vanilla")
     table = Table("method", "all", *plain.by_task, *COUNTED)
     table.title = f"speed over plain decoding of {len(trace.texts)} texts, and shares of rounds"
     for method in given.method or METHODS:
-        played, told = replay_all(trace, method, costs), judged(trace, method, costs)
+        played, told = (
+            replay_all(Replaying(trace, costs, None), method),
+            judged(trace, method, costs),
+        )
         speeds = [played.by_task[task] / plain.by_task[task] for task in plain.by_task]
         speeds.insert(0, played.tokens_per_second / plain.tokens_per_second)
         shares = [told[name] / max(told["rounds"], 1) for name in COUNTED]

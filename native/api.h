@@ -155,16 +155,16 @@ typedef struct {
 } dx_grown;
 
 // What is known of one text without a pass. `table` may be null; its arrays must outlive this. Functions that return int
-// give a `dx_result`, but for the last.
+// give a `dx_result`.
 __attribute__((visibility("default"))) int dx_proposing_new(int lookup, const dx_successors* table, void** proposing);
 __attribute__((visibility("default"))) void dx_proposing_free(void* proposing);
 // Reads tokens that the text has gained, then grows a tree after it, unless `how` is null. There must be a token.
 __attribute__((visibility("default"))) int dx_propose(void* proposing, const int64_t* tokens, int count,
                                                       const dx_growing* how, dx_grown* to);
-// Of the last tree: kinds of evidence that was right, and complements of those that was wrong, as far as the text went on
-// in the tree, at most so many. Returns how many.
-__attribute__((visibility("default"))) int dx_judge(const void* proposing, const int64_t* text, int count, int most,
-                                                    int32_t* kinds);
+// Reads tokens that the text has gained, then tells of each kind of evidence how often it was right and how often seen
+// since this was last asked: of all trees that grew, as far as the text went on in them.
+__attribute__((visibility("default"))) int dx_evidence(void* proposing, const int64_t* tokens, int count, int32_t* right,
+                                                       int32_t* seen);
 
 // The runtimes that this machine can run, fastest first; null after the last.
 __attribute__((visibility("default"))) const dx_runtime* dx_runtime_at(int index);

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
-#include <queue>
 #include <unordered_map>
 #include <vector>
 
@@ -48,17 +47,20 @@ struct Evidence {
 
 struct Node {
     int64_t token;
-    int parent, depth;
-    std::vector<Evidence> seen;
+    int parent, depth, first, last;  // of its evidence
 };
 
 class Proposing {
   public:
     Proposing(bool lookup, const dx_successors* table) : lookup_(lookup) {
         if (table) table_ = *table;
+        right_.resize((lookup ? kMatched : 0) + (table ? 3 * kParts : 0));
+        seen_.resize(right_.size());
     }
 
+    // Takes tokens that the text has gained; what the last tree said of them is evidence.
     void read(const int64_t* tokens, int count) {
+        judge(tokens, count);
         for (int i = 0; i < count; ++i) {
             const auto [at, fresh] = last_.try_emplace(tokens[i], int(text_.size()));
             before_.push_back(fresh ? -1 : at->second);
@@ -68,43 +70,53 @@ class Proposing {
     }
 
     void grow(const dx_growing& how, dx_grown& to) {
-        nodes_.assign(1, {text_.back(), 0, 0, {}});
-        leaves_ = {};
+        nodes_.assign(1, {text_.back(), 0, 0, 0, 0});
+        evidence_.clear();
+        leaves_.clear();
         found_ = 0;
         to.nodes = to.depth = 0;
         to.expected = 0.0;
         open(1.0, longest(), how);
         while (!leaves_.empty() && to.nodes < how.most) {
-            const Leaf leaf = leaves_.top();
-            leaves_.pop();
+            std::pop_heap(leaves_.begin(), leaves_.end());
+            const Leaf leaf = leaves_.back();
+            leaves_.pop_back();
             if (leaf.chance < how.floors[to.nodes]) break;
             to.expected += leaf.chance;
             to.tokens[to.nodes] = leaf.token;
             to.parents[to.nodes] = leaf.parent;
             to.sources[to.nodes++] = leaf.source;
-            nodes_.push_back({leaf.token, leaf.parent, nodes_[leaf.parent].depth + 1, {}});
+            nodes_.push_back({leaf.token, leaf.parent, nodes_[leaf.parent].depth + 1, 0, 0});
             to.depth = std::max(to.depth, nodes_.back().depth);
-            if (how.chain) leaves_ = {};
+            if (how.chain) leaves_.clear();
             if (to.nodes < how.most && std::find(how.ends, how.ends + how.num_ends, leaf.token) == how.ends + how.num_ends)
                 open(leaf.chance, leaf.match, how);
         }
     }
 
-    int judge(const int64_t* text, int count, int most, int32_t* kinds) const {
-        int told = 0, row = 0;
-        for (int i = 0; i < count && row >= 0; ++i) {
-            for (const Evidence& each : nodes_[row].seen) {
-                if (told == most) return told;
-                kinds[told++] = each.token == text[i] ? each.kind : ~each.kind;
-            }
-            int child = int(nodes_.size()) - 1;
-            while (child > 0 && !(nodes_[child].parent == row && nodes_[child].token == text[i])) --child;
-            row = child ? child : -1;
-        }
-        return told;
+    // How often each kind of evidence was right, and seen, since this was last asked.
+    void tell(int32_t* right, int32_t* seen) {
+        std::copy(right_.begin(), right_.end(), right);
+        std::copy(seen_.begin(), seen_.end(), seen);
+        std::fill(right_.begin(), right_.end(), 0);
+        std::fill(seen_.begin(), seen_.end(), 0);
     }
 
   private:
+    // Counts the last tree's evidence as far as the text went on in it.
+    void judge(const int64_t* text, int count) {
+        for (int i = 0, row = 0; i < count && row < int(nodes_.size()); ++i) {
+            for (int at = nodes_[row].first; at < nodes_[row].last; ++at) {
+                ++seen_[evidence_[at].kind];
+                right_[evidence_[at].kind] += evidence_[at].token == text[i];
+            }
+            const int parent = row;
+            for (++row; row < int(nodes_.size()); ++row)
+                if (nodes_[row].parent == parent && nodes_[row].token == text[i]) break;
+        }
+        if (count) nodes_.clear();
+    }
+
     // The longest match of the text's last tokens, of equals the latest.
     Match longest() const {
         const int end = int(text_.size()) - 1;
@@ -121,12 +133,13 @@ class Proposing {
     // Takes children of the newest row as leaves, but for those that no row is left for.
     void open(double chance, const Match& match, const dx_growing& how) {
         const int row = int(nodes_.size()) - 1;
-        std::vector<Named> named;
         double right = 0.0;
+        named_.clear();
+        nodes_[row].first = int(evidence_.size());
         if (match.length) {
             const int place = match.place < int(text_.size()) ? match.place : match.begin;
             const Match next{place + 1, match.length + 1, match.begin};
-            name(named, right, 1.0, text_[place], std::min(match.length, kMatched) - 1, DX_LOOKUP, next, row, how);
+            name(right, 1.0, text_[place], std::min(match.length, kMatched) - 1, DX_LOOKUP, next, how);
         }
         const double wrong = 1.0 - right;
         const int first = lookup_ ? kMatched : 0;
@@ -135,23 +148,26 @@ class Proposing {
             const uint8_t* chances = table_.chances + at * table_.width;
             for (int i = 0; i < table_.width && chances[i]; ++i) {
                 const int part = std::min(int(chances[i] / kFull * kParts), kParts - 1);
-                name(named, right, wrong, tokens[i], first + (order_ - 1) * kParts + part, DX_TABLE, {0, 0, 0}, row, how);
+                name(right, wrong, tokens[i], first + (order_ - 1) * kParts + part, DX_TABLE, {0, 0, 0}, how);
             }
         }
+        nodes_[row].last = int(evidence_.size());
         const double least = row < how.most ? how.floors[row] : 1.0;
-        for (const Named& each : named)
-            if (const double likely = chance * each.likely; likely >= least)
-                leaves_.push({likely, ++found_, row, each.token, each.source, each.match});
+        for (const Named& each : named_)
+            if (const double likely = chance * each.likely; likely >= least) {
+                leaves_.push_back({likely, ++found_, row, each.token, each.source, each.match});
+                std::push_heap(leaves_.begin(), leaves_.end());
+            }
     }
 
-    void name(std::vector<Named>& named, double& right, double wrong, int64_t token, int kind, dx_source source,
-              const Match& match, int row, const dx_growing& how) {
-        nodes_[row].seen.push_back({token, kind});
-        const auto same = std::find_if(named.begin(), named.end(), [&](const Named& n) { return n.token == token; });
-        const double more = how.odds[kind] * (same == named.end() ? wrong : 1.0 - same->likely);
+    void name(double& right, double wrong, int64_t token, int kind, dx_source source, const Match& match,
+              const dx_growing& how) {
+        evidence_.push_back({token, kind});
+        const auto same = std::find_if(named_.begin(), named_.end(), [&](const Named& n) { return n.token == token; });
+        const double more = how.odds[kind] * (same == named_.end() ? wrong : 1.0 - same->likely);
         right += more;
-        if (same == named.end())
-            named.push_back({token, more, source, match});
+        if (same == named_.end())
+            named_.push_back({token, more, source, match});
         else
             same->likely += more;
     }
@@ -166,17 +182,29 @@ class Proposing {
             const int64_t token = beyond > 0 ? text_[text_.size() - 1 - beyond] : nodes_[at].token;
             word += uint64_t(token) * kFactors[count];
             keys[count] = (word + uint64_t(count + 1) * kOrder) >> 32;
+            __builtin_prefetch(table_.keys + guess(uint32_t(keys[count])));
             if (beyond < 0) at = nodes_[at].parent;
         }
         for (; count; --count) {
-            const uint32_t key = uint32_t(keys[count - 1]), *end = table_.keys + table_.contexts;
-            const uint32_t* at = std::lower_bound(table_.keys, end, key);
-            if (at != end && *at == key) {
-                order_ = count;
-                return at - table_.keys;
-            }
+            const int64_t at = find(uint32_t(keys[count - 1]));
+            if (at < 0) continue;
+            order_ = count;
+            return at;
         }
         return -1;
+    }
+
+    // Keys are hashes: one lies about as far up the table as in its range.
+    int64_t guess(uint32_t key) const { return int64_t((uint64_t(key) * uint64_t(table_.contexts)) >> 32); }
+
+    // Where the table holds a key, else -1.
+    int64_t find(uint32_t key) const {
+        const int64_t last = table_.contexts - 1;
+        int64_t low = guess(key), high = low, step = 16;
+        for (; low > 0 && table_.keys[low] > key; step *= 2) low = std::max(low - step, int64_t(0));
+        for (; high < last && table_.keys[high] < key; step *= 2) high = std::min(high + step, last);
+        const uint32_t* at = std::lower_bound(table_.keys + low, table_.keys + high, key);
+        return *at == key ? at - table_.keys : -1;
     }
 
     const bool lookup_;
@@ -184,8 +212,11 @@ class Proposing {
     std::vector<int64_t> text_;
     std::vector<int> before_;  // of each token, where it stood last before
     std::unordered_map<int64_t, int> last_;
-    std::vector<Node> nodes_;  // by row: the text's newest token, then the tree's
-    std::priority_queue<Leaf> leaves_;
+    std::vector<Node> nodes_;  // by row: the text's newest token, then the tree's; none where it was judged
+    std::vector<int32_t> right_, seen_;  // by kind of evidence
+    std::vector<Evidence> evidence_;  // of all nodes, one after the other
+    std::vector<Named> named_;        // after the newest node
+    std::vector<Leaf> leaves_;        // a heap
     int found_ = 0, order_ = 0;
 };
 
@@ -216,8 +247,12 @@ int dx_propose(void* proposing, const int64_t* tokens, int count, const dx_growi
     });
 }
 
-int dx_judge(const void* proposing, const int64_t* text, int count, int most, int32_t* kinds) {
-    return static_cast<const Proposing*>(proposing)->judge(text, count, most, kinds);
+int dx_evidence(void* proposing, const int64_t* tokens, int count, int32_t* right, int32_t* seen) {
+    return guarded([&] {
+        auto& it = *static_cast<Proposing*>(proposing);
+        it.read(tokens, count);
+        it.tell(right, seen);
+    });
 }
 
 }

@@ -150,7 +150,7 @@ class LanguageModel:
         Raises:
             DynexitError: a method that is not known, or cannot be run here.
         """
-        facts_of(make_controller(method), self.model, self._sample_text)
+        facts_of(make_controller(method), self.model, self._sample_text, self.table)
 
     def generate(
         self, prompt: Prompt, method: str | Controller = DEFAULT_METHOD, **options: Any

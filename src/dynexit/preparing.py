@@ -32,13 +32,13 @@ def sample_of(model: Model, text: Text) -> ShadowTokens:
 
 
 def facts_of(
-    controller: Controller, model: Model, text: Text, table: SuccessorTable | None = None
+    controller: Controller, model: Model, text: Text, table: SuccessorTable | None
 ) -> Facts:
     """What a controller asks for of the model that it will decode with.
 
     Args:
         text: gives tokens for `sample_of`.
-        table: what the model's own text taught of next tokens.
+        table: what the model's own text taught of next tokens, if there is one.
 
     Raises:
         DynexitError: a copy in int8 of a model that cannot make one.
@@ -54,7 +54,7 @@ def facts_of(
 
 
 def open_decoding(
-    model: Model, controller: Controller, job: Job, text: Text, table: SuccessorTable | None = None
+    model: Model, controller: Controller, job: Job, text: Text, table: SuccessorTable | None
 ) -> Decoding:
     """A text of which nothing is decoded yet; `text`, `table` and errors as in `facts_of`."""
     return Decoding(model, controller, facts_of(controller, model, text, table), job)

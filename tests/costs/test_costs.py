@@ -87,7 +87,7 @@ def test_what_one_text_asks_for_changes_no_other(checkpoint: Path, tmp_path: Pat
     costs = lm.costs
 
     def facts(method):
-        return facts_of(make_controller(method), lm.model, lambda: [5, 6, 7])
+        return facts_of(make_controller(method), lm.model, lambda: [5, 6, 7], None)
 
     narrow = facts("auto:int8=true,draft_vocabulary=1")
     copy = lm.model.draft_copy

@@ -18,7 +18,7 @@ from dynexit.decoding.paying import MARGIN, Promise, best_promise, copy_price, d
 from dynexit.decoding.records import ShadowTokens
 from dynexit.methods import make_controller
 from dynexit.model.draft_tokens import trimmed_vocabulary
-from dynexit.replay.running import replay
+from dynexit.replay.running import Replaying, replay
 from dynexit.replay.trace import Trace, TracedText, TraceInfo
 from dynexit.shapes import SHAPES
 
@@ -175,7 +175,7 @@ def test_auto_drafts_hardly_ever_with_such_exits(seed, sampled, few, speed):
     exits = tuple(range(1, 30))
     sample = ShadowTokens(other.agreement[:-1], other.confidence[:-1, :, 0], exits)
     trace = Trace(info, [text], sample if sampled else None)
-    told = replay(trace, text, make_controller("auto:lookup=false"), LARGE_HEAD)
-    plain = replay(trace, text, make_controller("vanilla"), LARGE_HEAD)
+    told = replay(Replaying(trace, LARGE_HEAD, None), text, make_controller("auto:lookup=false"))
+    plain = replay(Replaying(trace, LARGE_HEAD, None), text, make_controller("vanilla"))
     assert sum(r.drafted > 0 for r in told.rounds) <= few
     assert plain.decode_seconds / told.decode_seconds > speed

@@ -172,8 +172,10 @@ def test_others_do_not_wait_for_an_analysis():
 def test_offers_are_judged_whether_used_or_not():
     controller = started(Auto(), 5, costs=CHEAP_DRAFTS)
     for _ in range(48):
-        controller.consider(offer := offered([7, 8, 9] * 2))
-        controller.observe(Round(controller.plan(), 0, 0, 1, offer=offer.judge([6])))
+        controller.consider(offer := offered(told := [7, 8, 9] * 2))
+        plan = controller.plan()
+        told.append(6)
+        controller.observe(Round(plan, 0, 0, 1))
     assert controller._estimates.offers(offer.priors).odds[2] < 0.2
 
 

@@ -82,13 +82,24 @@ def test_a_draft_is_cut_to_its_first_levels():
 
 def test_evidence_is_judged_as_far_as_the_text_goes_on_in_the_tree():
     says = Says("table", (0.6, 0.3), {1: [(2, 0), (3, 1)], 2: [(4, 0)], 3: [(5, 1)]})
-    tree = offered([says], [1])
-    grown(tree)
-    assert tree.judge([2, 9, 4]) == [0, ~1, ~0]
-    assert tree.judge([3, 5]) == [~0, 1, 1]
-    nothing = offered([says], [1])
-    grown(nothing, floors=(2.0,) * 8)  # what is not drafted is judged, too
-    assert nothing.judge([3, 5]) == [~0, 1]
+    tokens = [1]
+    panel = offered([says], tokens)
+    assert panel.evidence() == ([0, 0], [0, 0])
+    grown(panel)
+    tokens += [2, 9, 4]
+    assert panel.evidence() == ([1, 0], [2, 1])
+    tokens.append(4)  # no tree has grown since
+    assert panel.evidence() == ([0, 0], [0, 0])
+    tokens.append(1)
+    grown(panel)
+    tokens += [3, 5]
+    grown(panel, floors=(2.0,) * 8)  # it has judged the last tree
+    tokens.append(9)
+    assert panel.evidence() == ([0, 2], [1, 2])
+    unlikely = offered([says], tokens := [1])
+    grown(unlikely, floors=(2.0,) * 8)  # what is not drafted is judged, too
+    tokens += [3, 5]
+    assert unlikely.evidence() == ([0, 1], [1, 1])
 
 
 CHAINS = st.lists(st.floats(0.05, 0.95), min_size=4, max_size=4)
@@ -142,7 +153,7 @@ def test_a_table_goes_by_the_longest_context_it_knows():
 def test_proposers_are_found_by_name_and_those_with_nothing_to_say_are_left_out():
     assert set(proposers()) == {"lookup", "table"}
     assert len(make_proposers(("lookup", "table"), FACTS)) == 2
-    assert len(make_proposers(("lookup", "table"), Facts(5, None, None, None))) == 1
+    assert len(make_proposers(("lookup", "table"), Facts(5, None, None, None, None))) == 1
     with pytest.raises(DynexitError, match="the proposer 'tabel', and there is none"):
         make_proposers(("tabel",), FACTS)
 
@@ -173,12 +184,14 @@ def test_the_library_grows_the_same_trees(data):
         odds = [data.draw(st.floats(0.0, 1.0)) for _ in sum(both[0].priors, ())]
         floors = sorted(data.draw(st.lists(st.floats(0.0, 0.9), max_size=9)))
         chain, depth = data.draw(st.booleans()), data.draw(st.integers(0, 9))
-        text = data.draw(st.lists(SMALL, min_size=1, max_size=6))
         mine, theirs = (panel.offer(chain) for panel in both)
         assert mine.grow(odds, floors) == theirs.grow(odds, floors)
         assert (mine.size, mine.depth) == (theirs.size, theirs.depth)
         assert mine.draft(depth) == theirs.draft(depth)
-        assert mine.judge(text) == theirs.judge(text)
+        tokens += data.draw(st.lists(SMALL, max_size=6))
+        if data.draw(st.booleans()):
+            assert mine.evidence() == theirs.evidence()
+    assert mine.evidence() == theirs.evidence()
 
 
 class Bushy(Controller):

@@ -175,8 +175,8 @@ class Priced(ByParts):
         return self._model.draft_copy
 
     @property
-    def branching(self):
-        return self._model.branching
+    def most_children(self):
+        return self._model.most_children
 
     def draft(self, *given):
         whole = isinstance(self._model, NativeTransformer)

@@ -16,7 +16,7 @@ from dynexit.methods import make_controller
 from dynexit.model.drafting_rule import Pricing
 from dynexit.replay.oracle import oracle
 from dynexit.replay.recording import record_text, trace_info
-from dynexit.replay.running import replay, replay_all
+from dynexit.replay.running import Replaying, replay, replay_all
 from dynexit.replay.trace import Trace, TracedText, TraceInfo, load_trace
 
 COSTS = Costs((1, 4, 8), (1e-4, 1.2e-4, 2e-4), (3e-4, 3e-4, 4e-4), (1e-5,) * 3, 8e-5, 0, 1e-4, 8192)
@@ -54,7 +54,7 @@ def trace(lm):
 def test_replay_accepts_what_a_real_run_accepts(lm, trace, method):
     for text, prompt in zip(trace.texts, PROMPTS, strict=True):
         real = lm.generate(prompt, method, max_new_tokens=text.generated)
-        played = replay(trace, text, make_controller(method), COSTS)
+        played = replay(Replaying(trace, COSTS, None), text, make_controller(method))
         for field in ("drafted", "accepted", "tokens"):
             told = [getattr(r, field) for r in played.rounds]
             assert told == [getattr(r, field) for r in real.stats.rounds], field
@@ -72,7 +72,7 @@ def test_replay_accepts_the_branches_that_a_real_run_accepts(lm, trace):
     beside = 0
     for text, prompt in zip(trace.texts, PROMPTS, strict=True):
         real = lm.generate(prompt, Bushy(), max_new_tokens=text.generated)
-        played = replay(trace, text, Bushy(), COSTS)
+        played = replay(Replaying(trace, COSTS, None), text, Bushy())
         for field in ("drafted", "tokens", "depth"):
             told = [getattr(r, field) for r in played.rounds]
             assert told == [getattr(r, field) for r in real.stats.rounds], field
@@ -85,7 +85,9 @@ def test_replay_accepts_the_branches_that_a_real_run_accepts(lm, trace):
 def test_a_threshold_ends_drafts_alike_up_to_a_mismatch(lm, trace):
     for text, prompt in zip(trace.texts, PROMPTS, strict=True):
         real = lm.generate(prompt, "draft-verify:exit_layer=4", max_new_tokens=text.generated)
-        played = replay(trace, text, make_controller("draft-verify:exit_layer=4"), COSTS)
+        played = replay(
+            Replaying(trace, COSTS, None), text, make_controller("draft-verify:exit_layer=4")
+        )
         first = real.stats.rounds[0]
         assert played.rounds[0].accepted == first.accepted
 
@@ -116,15 +118,18 @@ def test_the_last_layer_agrees_with_itself_and_says_the_text(trace):
 
 def test_no_method_beats_the_oracle(trace):
     best = oracle(trace, COSTS)
-    plain = replay_all(trace, "vanilla", COSTS).tokens_per_second
+    plain = replay_all(Replaying(trace, COSTS, None), "vanilla").tokens_per_second
     assert best["both all"] >= best["exits all"] >= 1.0
     for method in ("layerskip:exit_layer=3,speculation_length=3", "auto"):
-        assert replay_all(trace, method, COSTS).tokens_per_second / plain <= best["both all"]
+        assert (
+            replay_all(Replaying(trace, COSTS, None), method).tokens_per_second / plain
+            <= best["both all"]
+        )
 
 
 def test_a_trimmed_head_that_was_not_recorded_is_refused(trace):
     with pytest.raises(DynexitError, match="--draft-vocabulary 100"):
-        replay_all(trace, "layerskip:draft_vocabulary=100", COSTS)
+        replay_all(Replaying(trace, COSTS, None), "layerskip:draft_vocabulary=100")
 
 
 @pytest.mark.parametrize("content", [b"", b"not safetensors at all", None])

@@ -16,6 +16,7 @@ from dynexit.rates import speedup
 
 if TYPE_CHECKING:
     from dynexit.decoding.costs import Costs
+    from dynexit.decoding.successors import SuccessorTable
     from dynexit.replay.running import Replayed
 
 DEFAULT = ("del", "auto")
@@ -40,6 +41,10 @@ def replay(
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Whose costs to measure [default: bundled].")
     ] = None,
+    learned: Annotated[
+        Path | None,
+        typer.Option(help="Folder that learn made of the traced model [default: none]."),
+    ] = None,
     grid: Annotated[bool, typer.Option(help="Also every fixed exit layer and length.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -56,18 +61,19 @@ def replay(
     check_folder_of(save_cost, "--save-cost")
     check_checkpoint(model)
     recorded = load_trace(trace)
+    table = None if learned is None else _table(learned, recorded.info.vocab_size)
     with starting():
         from dynexit.model.saving import write_json
         from dynexit.replay.oracle import oracle
-        from dynexit.replay.running import fixed_grid, replay_all
+        from dynexit.replay.running import Replaying, fixed_grid, replay_all
 
     costs = _costs(cost, model, recorded.info.vocab_size)
     if save_cost is not None:
         write_json(save_cost, costs.as_dict())
-    methods = ["vanilla", *(method or DEFAULT)]
+    given, methods = Replaying(recorded, costs, table), ["vanilla", *(method or DEFAULT)]
     methods += fixed_grid(recorded.info) if grid else []
     found = [
-        replay_all(recorded, name, costs)
+        replay_all(given, name)
         for name in track(dict.fromkeys(methods), "replaying", console=notes, transient=True)
     ]
     best = oracle(recorded, costs)
@@ -75,6 +81,12 @@ def replay(
         print_json({"methods": [f.as_dict() for f in found], "oracle": best})
     else:
         _print(found, best)
+
+
+def _table(folder: Path, vocabulary: int) -> "SuccessorTable":
+    from dynexit.learning.learned import read_learned
+
+    return read_learned(folder, vocabulary).table
 
 
 def _costs(file: Path | None, model: str | None, vocabulary: int) -> "Costs":

@@ -9,7 +9,7 @@ from dynexit.decoding.successors import SuccessorTable
 
 @dataclass(frozen=True)
 class Facts:
-    """Nothing has a default but what a model lacks: whoever opens a decoding must say it.
+    """Nothing has a default: whoever opens a decoding must say it.
 
     Attributes:
         num_layers: of the model.
@@ -23,4 +23,4 @@ class Facts:
     costs: Costs | None
     sample: ShadowTokens | None
     draft_vocabulary: int | None
-    table: SuccessorTable | None = None
+    table: SuccessorTable | None

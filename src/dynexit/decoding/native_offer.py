@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dynexit.decoding.offer import drafted
 from dynexit.decoding.proposers.lookup import Lookup
 from dynexit.decoding.proposers.table import Table
-from dynexit.decoding.records import Draft, Source
+from dynexit.decoding.records import Draft, Evidence, Source
 from dynexit.decoding.successors import SuccessorTable
 from dynexit.model.native.proposing import NativeProposing, Successors, functions
 
@@ -16,15 +16,16 @@ SOURCES: tuple[Source, Source] = ("lookup", "table")
 
 
 class NativePanel:
-    """As `offer.Panel`, and itself what it offers: the last offer is gone with the next."""
+    """As `offer.Panel`."""
 
     def __init__(self, lookup: bool, table: SuccessorTable | None, ends: frozenset[int]) -> None:
         arrays = None
         if table is not None:
             arrays = Successors(table.keys, table.wide_tokens, table.chances)
-        self._proposing = NativeProposing(lookup, arrays, ends)
-        parts = [Lookup.priors] * lookup + [Table.priors] * (table is not None)
-        self.priors = tuple(parts)
+        self.priors = (Lookup.priors,) * lookup + (Table.priors,) * (table is not None)
+        kinds = sum(map(len, self.priors))
+        self._proposing = NativeProposing(lookup, arrays, ends, kinds)
+        self.size = self.depth = 0
 
     @classmethod
     def of(
@@ -38,36 +39,24 @@ class NativePanel:
 
     def begin(self, tokens: list[int]) -> None:
         """See `offer.Panel`."""
-        self._tokens, self._read = tokens, len(tokens)
-        self._proposing.read(tokens)
+        self._proposing.begin(tokens)
 
     def offer(self, chain: bool) -> "NativePanel":
         """See `offer.Panel`."""
-        if new := self._tokens[self._read :]:
-            self._proposing.read(new)
-            self._read += len(new)
         self._chain = chain
         return self
 
     def grow(self, odds: Sequence[float], floors: Sequence[float]) -> float:
         """See `records.Offer`."""
-        return self._proposing.grow(odds, floors, self._chain)
-
-    @property
-    def size(self) -> int:
-        """See `records.Offer`."""
-        return self._proposing.size
-
-    @property
-    def depth(self) -> int:
-        """See `records.Offer`."""
-        return self._proposing.depth
+        grown = self._proposing.grow(odds, floors, self._chain)
+        self.size, self.depth = grown.nodes, grown.depth
+        return float(grown.expected)
 
     def draft(self, depth: int) -> Draft:
         """See `records.Offer`."""
         tokens, parents, sources = self._proposing.tree()
         return drafted(tokens, parents, [SOURCES[each] for each in sources], depth)
 
-    def judge(self, text: Sequence[int]) -> list[int]:
+    def evidence(self) -> Evidence:
         """See `records.Offer`."""
-        return self._proposing.judge(text)
+        return Evidence(*self._proposing.evidence())

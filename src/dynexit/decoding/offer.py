@@ -1,11 +1,12 @@
 """What proposers have at hand before a round, grown into one tree: best first."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
+from itertools import accumulate
 from typing import Any
 
 from dynexit.decoding.proposers import Proposer
-from dynexit.decoding.records import Draft, Source
+from dynexit.decoding.records import Draft, Evidence, Source
 from dynexit.model.drafting_rule import depths
 
 CONTEXT = 3  # tokens that a proposer sees before those that it proposes
@@ -17,7 +18,7 @@ Leaf = tuple[float, int, int, int, Source, Places]
 
 
 class Panel:
-    """The proposers of one text, asked in this order.
+    """The proposers of one text, asked in this order; itself what it offers: `records.Offer`.
 
     Attributes:
         priors: of each one's kinds of evidence.
@@ -28,11 +29,13 @@ class Panel:
     def __init__(self, proposers: Sequence[Proposer], ends: frozenset[int] = frozenset()) -> None:
         self._proposers, self.ends = proposers, ends
         self.priors = tuple(one.priors for one in proposers)
-        counts = [len(one.priors) for one in proposers]
-        firsts = [sum(counts[:index]) for index in range(len(counts))]
+        firsts = [0, *accumulate(map(len, self.priors))]
         self.members = [
-            (one.after, one.source, first) for one, first in zip(proposers, firsts, strict=True)
+            (one.after, one.source, first) for one, first in zip(proposers, firsts, strict=False)
         ]
+        self._right, self._seen = [0] * firsts[-1], [0] * firsts[-1]
+        self._tree: Tree | None = None
+        self.size = self.depth = 0
 
     def begin(self, tokens: list[int]) -> None:
         """A text begins with its prompt; the list grows with it."""
@@ -40,14 +43,42 @@ class Panel:
         for one in self._proposers:
             one.begin(tokens)
 
-    def offer(self, chain: bool) -> "Tree":
-        """What they have at hand now.
+    def offer(self, chain: bool) -> "Panel":
+        """What they have at hand now, once it has grown.
 
         Args:
             chain: whether it must not branch.
         """
-        places = tuple([one.place() for one in self._proposers])
-        return Tree(self, self._tokens[-CONTEXT:], places, chain)
+        self._chain = chain
+        return self
+
+    def grow(self, odds: Sequence[float], floors: Sequence[float]) -> float:
+        """See `records.Offer`."""
+        self._judge()
+        tail, places = self._tokens[-CONTEXT:], tuple([one.place() for one in self._proposers])
+        self._tree, self._read = Tree(self, tail, self._chain), len(self._tokens)
+        expected = self._tree.grow(places, odds, floors)
+        self.size, self.depth = self._tree.size, self._tree.depth
+        return expected
+
+    def draft(self, depth: int) -> Draft:
+        """See `records.Offer`."""
+        return Draft() if self._tree is None else self._tree.draft(depth)
+
+    def evidence(self) -> Evidence:
+        """See `records.Offer`."""
+        self._judge()
+        told = Evidence(self._right, self._seen)
+        self._right, self._seen = [0] * len(told.right), [0] * len(told.seen)
+        return told
+
+    def _judge(self) -> None:
+        """Count what the text has said of the last tree."""
+        if self._tree is not None and (text := self._tokens[self._read :]):
+            for kind, right in self._tree.judge(text):
+                self._right[kind] += right
+                self._seen[kind] += 1
+            self._tree = None
 
 
 class Tree:
@@ -59,28 +90,26 @@ class Tree:
 
     Args:
         tail: the text's last tokens.
-        places: where it ends, as each proposer wants to know it.
     """
 
-    def __init__(self, panel: Panel, tail: list[int], places: Places, chain: bool) -> None:
-        self._panel, self._chain, self.priors = panel, chain, panel.priors
-        self._tail, self._places = tail, places
-        self._clear()
-
-    def _clear(self) -> None:
+    def __init__(self, panel: Panel, tail: list[int], chain: bool) -> None:
+        self._panel, self._chain = panel, chain
         self._tokens: list[int] = []
         self._parents: list[int] = []
         self._sources: list[Source] = []
-        self._depths, self._paths = [0], [self._tail]
+        self._depths, self._paths = [0], [tail]
         self._rows: dict[tuple[int, int], int] = {}  # by parent and token
         self._seen: list[list[tuple[int, int]]] = [[]]  # of each row: tokens, kinds of evidence
         self._leaves: list[Leaf] = []
         self._found = 0
 
-    def grow(self, odds: Sequence[float], floors: Sequence[float]) -> float:
-        """See `records.Offer`."""
-        self._clear()
-        self._open(1.0, self._places, odds, floors)
+    def grow(self, places: Places, odds: Sequence[float], floors: Sequence[float]) -> float:
+        """See `records.Offer`.
+
+        Args:
+            places: where the text ends, as each proposer wants to know it.
+        """
+        self._open(1.0, places, odds, floors)
         expected, count = 0.0, 0
         while self._leaves and count < len(floors):
             unlikely, _, parent, token, source, places = heappop(self._leaves)
@@ -140,28 +169,26 @@ class Tree:
 
     @property
     def depth(self) -> int:
-        """See `records.Offer`."""
+        """Tokens of its longest path."""
         return max(self._depths)
 
     @property
     def size(self) -> int:
-        """See `records.Offer`."""
+        """Tokens that it has."""
         return len(self._tokens)
 
     def draft(self, depth: int) -> Draft:
         """See `records.Offer`."""
         return drafted(self._tokens, self._parents, self._sources, depth)
 
-    def judge(self, text: Sequence[int]) -> list[int]:
-        """See `records.Offer`."""
+    def judge(self, text: Sequence[int]) -> Iterator[tuple[int, bool]]:
+        """Kinds of evidence, and whether it was right, as far as the text went on in the tree."""
         row: int | None = 0
-        told: list[int] = []
         for token in text:
             if row is None:
                 break
-            told += [kind if said == token else ~kind for said, kind in self._seen[row]]
+            yield from ((kind, said == token) for said, kind in self._seen[row])
             row = self._rows.get((row, token))
-        return told
 
 
 def drafted(tokens: list[int], parents: list[int], sources: list[Source], depth: int) -> Draft:

@@ -17,7 +17,7 @@ The words, used everywhere and nowhere in another sense:
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -58,6 +58,12 @@ class Plan:
     def reads_confidence(self) -> bool:
         """Whether drafting may end by how sure it is."""
         return self.threshold is not None or self.pricing is not None
+
+    def with_children(self, most: int) -> "Plan":
+        """The same where a token has so many children at most."""
+        if self.pricing is None or most >= len(self.pricing.odds):
+            return self
+        return replace(self, pricing=self.pricing.with_children(most))
 
     def rule(self, **more: Any) -> DraftingRule:
         """As a model knows it."""
@@ -166,6 +172,13 @@ class ShadowTokens:
     layers: tuple[int, ...] = ()
 
 
+class Evidence(NamedTuple):
+    """By kind, how often it was right, and how often it was seen."""
+
+    right: Sequence[int]
+    seen: Sequence[int]
+
+
 class Offer(Protocol):
     """What proposers have at hand before a round, at no cost: a tree that grows as far as a
     controller lets it.
@@ -173,9 +186,12 @@ class Offer(Protocol):
     Attributes:
         priors: of each proposer, how often each kind of its evidence for a token is right before
             anything is seen.
+        size, depth: tokens that it has, and those of its longest path.
     """
 
     priors: tuple[tuple[float, ...], ...]
+    size: int
+    depth: int
 
     def grow(self, odds: Sequence[float], floors: Sequence[float]) -> float:
         """Add the likeliest token again and again, while its chance is worth its row.
@@ -188,23 +204,12 @@ class Offer(Protocol):
             How many of its tokens are expected to be accepted.
         """
 
-    @property
-    def size(self) -> int:
-        """Tokens that it has."""
-
-    @property
-    def depth(self) -> int:
-        """Tokens of its longest path."""
-
     def draft(self, depth: int) -> Draft:
         """The tree's first levels."""
 
-    def judge(self, text: Sequence[int]) -> list[int]:
-        """Kinds of evidence that was right, and complements (~kind) of those that was wrong, as far
-        as the text went on in the tree.
-
-        Args:
-            text: the tokens that followed.
+    def evidence(self) -> Evidence:
+        """What the text has said since this was last asked of the trees that grew, as far as it
+        went on in them, drafted or not.
         """
 
 
@@ -223,7 +228,6 @@ class Round:
     draft: Draft | None = None  # without tensors
     path: Sequence[int] = ()  # rows of accepted tokens
     shadow: ShadowTokens | None = None
-    offer: Sequence[int] = ()  # what `Offer.judge` said
     draft_seconds: float = 0.0
     verify_seconds: float = 0.0
     control_seconds: float = 0.0

@@ -20,7 +20,6 @@ from dynexit.decoding.logprobs import TokenLogprobs, following_logprobs, token_l
 from dynexit.decoding.records import (
     Draft,
     FinishReason,
-    Offer,
     Plan,
     Round,
     ShadowTokens,
@@ -144,7 +143,7 @@ class Decoding:
     def round(self) -> Steps[list[Chunk]]:
         """Plan, draft, verify, accept, observe. Returns the tokens that the text gained."""
         laps = Laps(self._job.clock)
-        offer = self._consider()
+        self._consider()
         self.controller.share(self.batch_size)
         plan = self._fit(self.controller.plan())
         self.shadowed = self._all_read if plan.shadow is None else plan.shadow
@@ -177,7 +176,6 @@ class Decoding:
             draft=draft.bare(),
             path=verdict.path,
             shadow=shadow,
-            offer=offer.judge([*stays, verdict.token]) if offer else (),
             draft_seconds=draft_seconds,
             verify_seconds=verify_seconds,
             control_seconds=control_seconds,
@@ -191,13 +189,12 @@ class Decoding:
             self.stats.decode_seconds += laps.total
         return chunks
 
-    def _consider(self) -> Offer | None:
+    def _consider(self) -> None:
         """Tell the controller what a drafter has at hand."""
         for drafter in self.drafters.values():
             if (offer := drafter.offer(self)) is not None:
                 self.controller.consider(offer)
-                return offer
-        return None
+                break
 
     def _fit(self, plan: Plan) -> Plan:
         """Shorten a plan to what the text, the context and others have room for.

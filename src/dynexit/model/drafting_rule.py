@@ -5,7 +5,7 @@ of an earlier row. A chain is a tree without branches. The native library has th
 `native/drafting.h`; `tests/model/test_growth.py` holds both to the same answers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isnan
 from typing import NamedTuple
@@ -29,6 +29,10 @@ class Pricing(NamedTuple):
     odds: tuple[tuple[float, ...], ...]
     rows: tuple[float, ...]
     levels: tuple[float, ...]
+
+    def with_children(self, most: int) -> "Pricing":
+        """The same where a row has so many children at most."""
+        return self._replace(odds=self.odds[:most])
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,32 @@ class Growth:
             return False
         total = sum(self._chances[row] for row in self.open)
         return not total >= rule.pricing.levels[self.level - 1]
+
+    def levels(self) -> Iterator[bool]:
+        """The levels whose rows run through the layers, one after the other: of each, whether it is
+        the last. Whoever runs `fresh` adds the next one (`follow`, `grow`) after any but the last;
+        a level that nothing follows ends the draft.
+        """
+        while self._rule.finish or not self.over:
+            yield (last := self.over)
+            if last or not self.fresh:
+                return
+
+    def follow(self, found: Sequence[Sequence[tuple[int, float]]]) -> bool:
+        """As `grow`.
+
+        Args:
+            found: of each open row, the most likely tokens after it and their probabilities, the
+                most likely first; what has none is no child.
+        """
+        return self.grow(
+            [
+                Child(row, rank, token, likely, after[0][1])
+                for row, after in zip(self.open, found, strict=True)
+                for rank, (token, likely) in enumerate(after)
+                if likely != 0
+            ]
+        )
 
     def grow(self, children: Sequence[Child]) -> bool:
         """Add a level: those of the open rows' children that are worth it. Returns whether any is.

@@ -105,12 +105,13 @@ class Shape(Protocol):
 class Model(Protocol):
     """A decoder-only model whose layers run in parts. N rows, D hidden size, V vocabulary.
 
-    `parts.ByParts` has what is made of the others: `verify`, `draft`, `copy_for_drafts`.
+    `parts.ByParts` has what is made of the others: `verify`, `draft`, `candidates`,
+    `copy_for_drafts`.
     """
 
     runtime_name: str  # such as "eager", "graphs" or "native, avx512"
     rows_independent: bool  # a row's results are the same to the bit whatever rows are beside it
-    branching: bool  # a span may be a tree
+    most_children: int  # of a row of a span: 1 where passes run chains alone
     vocabulary_size: int  # tokens: fewer than the head has rows where those are padded
     draft_tokens: DraftTokens  # which of them are read where a limit is given
 
@@ -205,10 +206,17 @@ class Model(Protocol):
 
         Writes keys and values of layers [0, exit_layer) from there on, those of rows that are not
         at home in slots from `rule.slot(start)` on. Rows whose logits are no numbers have no
-        children. A draft is a chain where the model is not `branching`.
+        children, and no row has more than `most_children`.
 
         Args:
             states: keep the states of each layer; for a chain alone.
+        """
+
+    def candidates(
+        self, hidden: Tensor, count: int, limit: int | None
+    ) -> list[list[tuple[int, float]]]:
+        """The most likely tokens after each of the hidden states [N, D], `count` at most, and their
+        probabilities, the most likely first. Args as of `unembed`.
         """
 
     def copy_for_drafts(self, layers: int, tokens: int) -> "Model":

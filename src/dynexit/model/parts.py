@@ -12,15 +12,17 @@ from dynexit.errors import DynexitError
 from dynexit.model.crossing import Parcel
 from dynexit.model.draft_tokens import DraftTokens
 from dynexit.model.drafting import Drafted
-from dynexit.model.drafting_rule import Child, DraftingRule, Growth
+from dynexit.model.drafting_rule import DraftingRule, Growth
 from dynexit.model.interface import Cache, Model, Span
 from dynexit.model.readings import Readings, numbers_of
+
+MOST_ROWS = 64  # of a tree beside row 0
 
 
 class ByParts:
     """See `interface.Model`."""
 
-    branching = True
+    most_children = MOST_ROWS
     draft_tokens = DraftTokens()
 
     def draft_by(self, chosen: DraftTokens) -> None:
@@ -51,16 +53,33 @@ class ByParts:
         growth = Growth(rule)
         rows: list[Tensor] = []
         left: list[Tensor] = []
-        while rule.finish or not growth.over:
+        for last in growth.levels():
             taken: list[Tensor] | None = [] if states else None
             hidden = self.embed(tokens_of(growth, token))
             placed = self.rows([span_of(growth, rule, cache, start)])
             hidden = self.run_layers(hidden, placed, 0, rule.exit_layer, taken)
             rows.append(hidden)
             left += [torch.stack(taken, 1)] if taken else []
-            if growth.over or not growth.grow(_children(self, growth, hidden, rule)):
-                break
+            if not last:
+                growth.follow(self.candidates(open_of(growth, hidden), rule.ranks, rule.limit))
         return Drafted(torch.cat(rows), torch.cat(left) if left else None, lambda: growth.nodes)
+
+    def candidates(
+        self: Model, hidden: Tensor, count: int, limit: int | None
+    ) -> list[list[tuple[int, float]]]:
+        """See `interface.Model`."""
+        if count == 1:
+            found = self.read(hidden, limit)
+            if isinstance(found, Tensor):
+                found = Readings.of(Parcel(numbers_of(found)).open())
+            said = zip(found.tokens.tolist(), found.confidence.tolist(), strict=True)
+            return [[one] for one in said]
+        logits = self.unembed(hidden, limit)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        best, tokens = logits.topk(min(count, logits.shape[-1]))  # of what is no number, any
+        likely = (best - logits.logsumexp(-1, keepdim=True)).exp().tolist()
+        pairs = zip(tokens.tolist(), likely, strict=True)
+        return [list(zip(*pair, strict=True)) for pair in pairs]
 
     def copy_for_drafts(self, layers: int, tokens: int) -> Model:
         """See `interface.Model`."""
@@ -84,24 +103,3 @@ def open_of(growth: Growth, hidden: Tensor) -> Tensor:
     """Of the states [n, D] of the last level's rows, those of rows that may have children."""
     rows = [row - growth.fresh.start for row in growth.open]
     return hidden if len(rows) == len(hidden) else hidden[rows]
-
-
-def _children(model: Model, growth: Growth, hidden: Tensor, rule: DraftingRule) -> list[Child]:
-    """The most likely tokens after the open rows: candidates of the next level."""
-    hidden = open_of(growth, hidden)
-    if rule.ranks == 1:
-        found = model.read(hidden, rule.limit)
-        if isinstance(found, Tensor):
-            found = Readings.of(Parcel(numbers_of(found)).open())
-        sure = float(found.confidence[0])
-        return [Child(growth.open[0], 0, int(found.tokens[0]), sure, sure)]
-    logits = model.unembed(hidden, rule.limit)
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    best, tokens = logits.topk(min(rule.ranks, logits.shape[-1]))  # of what is no number, any
-    likely = (best - logits.logsumexp(-1, keepdim=True)).exp().tolist()
-    return [
-        Child(row, rank, token, chance, chances[0])
-        for row, chances, chosen in zip(growth.open, likely, tokens.tolist(), strict=True)
-        for rank, (chance, token) in enumerate(zip(chances, chosen, strict=True))
-        if chance != 0
-    ]

@@ -17,9 +17,8 @@ from torch import Tensor
 
 from dynexit.decoding.costs import Costs
 from dynexit.errors import DynexitError
-from dynexit.model.drafting import Drafted
-from dynexit.model.drafting_rule import Child, DraftingRule, Growth
-from dynexit.model.interface import Cache, Span
+from dynexit.model.drafting_rule import homes
+from dynexit.model.interface import Span
 from dynexit.model.parts import ByParts
 from dynexit.model.readings import Readings
 from dynexit.replay.trace import TracedText, TraceInfo
@@ -29,12 +28,17 @@ TOO_EARLY = "a position was read before the first one that the trace holds."
 
 @dataclass
 class TraceCache:
-    """Which positions hold the recorded text's own tokens: all before `on_text`."""
+    """Which positions hold the recorded text's own tokens: all before `on_text`.
+
+    Attributes:
+        tree: of the rows of the last tree or chain, where each stands: see `TraceModel`.
+    """
 
     max_positions: int
     length: int = 0
     bytes: int = 0
     on_text: int = 0
+    tree: list[int] = field(default_factory=list)
 
     def move(self, slot: int, position: int) -> None:
         """An accepted row comes home: it is the text's own, else nobody would move it."""
@@ -109,14 +113,14 @@ class TraceModel(ByParts):
             )
         self.seconds += self._cost(start, stop, span)
         if states is not None:
-            self.seconds += self.costs.analysis
+            self.seconds += self.costs.analysis if stop == self.info.num_layers else 0.0
             states += self._after(hidden[-(keep or span.length) :], start + 1, stop).unbind()
         return self._after(hidden, stop, stop)[0]
 
     def _cost(self, start: int, stop: int, span: Span) -> float:
         depth = self.info.num_layers
-        if start == 0 and stop < depth and span.length == 1:
-            return self._draft_cost(stop, span.stop, 1)
+        if start == 0 and stop < depth and (span.length == 1 or span.parents is not None):
+            return self._draft_cost(stop, span.stop, span.length)
         self.drafting = False
         around = self.costs.round if stop == depth else 0.0
         return around + self.costs.layers(stop - start, span.length, span.stop)
@@ -141,21 +145,21 @@ class TraceModel(ByParts):
 
     def _placed(self, tokens: Sequence[int], span: Span) -> list[int]:
         """Places of a span's tokens: where a row is at home, the cache holds it from now on."""
-        cache, parents = cast(TraceCache, span.cache), span.parents
-        places, home, followed = [0] * len(tokens), {0}, set()
-        for row, token in enumerate(tokens):
-            parent = row - 1 if parents is None or not row else parents[row - 1]
+        cache = cast(TraceCache, span.cache)
+        parents = range(span.length - 1) if span.parents is None else span.parents
+        known = parents[: span.first + span.length - 1]
+        home = homes(known)
+        del cache.tree[span.first :]
+        for row, token in enumerate(tokens, span.first):
             if not row:
                 on, position = span.start <= cache.on_text, span.start
             else:
-                on, position = places[parent] >= 0, _position(places[parent]) + 1
-                if parent in home and parent not in followed:
-                    home.add(row)
-                    followed.add(parent)
-            places[row] = self._place(position, token, on)
-            if row in home and position <= cache.on_text:
-                cache.on_text = position + (places[row] >= 0)
-        return places
+                place = cache.tree[known[row - 1]]
+                on, position = place >= 0, _position(place) + 1
+            cache.tree.append(self._place(position, token, on))
+            if home[row] and position <= cache.on_text:
+                cache.on_text = position + (cache.tree[row] >= 0)
+        return cache.tree[span.first :]
 
     def _place(self, position: int, token: int, follows: bool) -> int:
         """Where a token stands: `position`, or where it or what it follows is off the recorded
@@ -164,53 +168,16 @@ class TraceModel(ByParts):
         known = follows and position < len(self.text.tokens)
         return position if known and self.text.tokens[position] == token else -1 - position
 
-    def draft(
-        self, cache: Cache, start: int, token: int, rule: DraftingRule, states: bool
-    ) -> Drafted:
-        """See `interface.Model`. What stands off the text is never accepted; its children are taken
-        for those at the same position of the text.
-        """
-        growth, layer = Growth(rule), rule.exit_layer
-        held = cast(TraceCache, cache)
-        places = [self._place(start, token, start <= held.on_text)]
-        while not (last := growth.over) or rule.finish:
-            level = growth.fresh
-            stop = _position(places[level[-1]]) + 1
-            self.seconds += self._draft_cost(layer, stop, len(level))
-            if last or not growth.grow(self._children(growth, places, rule)):
-                break
-            nodes = growth.nodes
-            for row in growth.fresh:
-                place = places[nodes.parents[row - 1]]
-                position = _position(place) + 1
-                places.append(self._place(position, nodes.tokens[row - 1], place >= 0))
-        nodes = growth.nodes
-        span = Span(held, start, len(places), nodes.parents, rule.slot(start))
-        hidden = torch.tensor(
-            [[place, layer] for place in self._placed([token, *nodes.tokens], span)]
-        )
-        left = self._after(hidden, 1, layer).transpose(0, 1) if states else None
-        return Drafted(hidden, left, lambda: nodes)
-
-    def _children(self, growth: Growth, places: list[int], rule: DraftingRule) -> list[Child]:
-        """Candidates of a draft's next level."""
-        self.seconds += self._unembed(len(growth.open), rule.limit)
-        found = []
-        for row in growth.open:
-            at = self._recorded_at(np.array([places[row]]))[0]
-            tokens, chances = self._recorded(rule.exit_layer - 1, at, rule.limit)
-            on = places[row] >= 0
-            found += [
-                Child(
-                    row,
-                    rank,
-                    int(tokens[rank]) if on else -1,
-                    float(chances[rank]),
-                    float(chances[0]),
-                )
-                for rank in range(min(rule.ranks, len(tokens)))
-            ]
-        return found
+    def candidates(
+        self, hidden: Tensor, count: int, limit: int | None
+    ) -> list[list[tuple[int, float]]]:
+        """See `interface.Model`. What follows a row off the text is off it, too."""
+        self.seconds += self._unembed(len(hidden), limit)
+        places, layers = hidden.numpy().T
+        tokens, chances = self._recorded(layers - 1, self._recorded_at(places), limit)
+        tokens = np.where(places[:, None] < 0, -1, tokens)
+        pairs = zip(tokens[:, :count].tolist(), chances[:, :count].tolist(), strict=True)
+        return [list(zip(*pair, strict=True)) for pair in pairs]
 
     @staticmethod
     def _after(rows: Tensor, first: int, last: int) -> Tensor:

@@ -13,6 +13,7 @@ from dynexit.decoding.limits import Limits
 from dynexit.decoding.loop import finish
 from dynexit.decoding.records import Statistics
 from dynexit.decoding.sequence import Decoding
+from dynexit.decoding.successors import SuccessorTable
 from dynexit.errors import DynexitError
 from dynexit.methods import make_controller
 from dynexit.rates import mean_acceptance_length, tokens_per_second
@@ -35,38 +36,50 @@ class Replayed:
         return asdict(self)
 
 
-def facts_of(trace: Trace, controller: Controller, costs: Costs) -> Facts:
+@dataclass(frozen=True)
+class Replaying:
+    """A trace, what passes are taken to cost, and what was learned of the traced model, if anything
+    was.
+    """
+
+    trace: Trace
+    costs: Costs
+    table: SuccessorTable | None
+
+
+def facts_of(given: Replaying, controller: Controller) -> Facts:
     """What a controller is told of a traced model, as of a real one."""
-    info = trace.info
+    info = given.trace.info
     default = info.draft_vocabulary if controller.reads_costs else None
-    return Facts(info.num_layers, costs, trace.sample, controller.draft_vocabulary or default)
+    tokens = controller.draft_vocabulary or default
+    return Facts(info.num_layers, given.costs, given.trace.sample, tokens, given.table)
 
 
-def replay(trace: Trace, text: TracedText, controller: Controller, costs: Costs) -> Statistics:
-    """The statistics of one of a trace's texts; seconds are those of `costs`.
+def replay(given: Replaying, text: TracedText, controller: Controller) -> Statistics:
+    """The statistics of one of a trace's texts; seconds are those of the costs.
 
     Raises:
         DynexitError: a method that reads what a trace does not hold.
     """
-    info, prompt = trace.info, text.tokens[: text.prompt_length].tolist()
-    model = TraceModel(info, text, costs)
+    info, prompt = given.trace.info, text.tokens[: text.prompt_length].tolist()
+    model = TraceModel(info, text, given.costs)
     limits = Limits(text.generated, info.max_positions, frozenset(info.eos))
     job = Job(prompt, limits, clock=model.clock)
-    sequence = Decoding(model, controller, facts_of(trace, controller, costs), job)
+    sequence = Decoding(model, controller, facts_of(given, controller), job)
     finish(sequence)
     if sequence.tokens != text.tokens[: len(sequence.tokens)].tolist():
         raise DynexitError(f"{text.name}: replay left the recorded text: the trace is damaged.")
     return sequence.stats
 
 
-def replay_all(trace: Trace, method: str, costs: Costs) -> Replayed:
+def replay_all(given: Replaying, method: str) -> Replayed:
     """One method over every text, with one controller, as a benchmark runs it."""
     controller = make_controller(method)
     tokens: dict[str, int] = defaultdict(int)
     seconds: dict[str, float] = defaultdict(float)
     rounds, accepted, began = 0, 0, perf_counter()
-    for text in trace.texts:
-        stats = replay(trace, text, controller, costs)
+    for text in given.trace.texts:
+        stats = replay(given, text, controller)
         tokens[text.task] += stats.tokens
         seconds[text.task] += stats.decode_seconds
         rounds += len(stats.rounds)

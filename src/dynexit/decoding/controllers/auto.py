@@ -61,6 +61,7 @@ class Auto(Controller):
         self._least = 0 if promising else TUNING.enough
         self._estimates = Estimates(self._layers, facts.sample)
         self._offer: Offer | None = None
+        self._offerer: Offer | None = None  # who made the last one, which may be the next text's
         self._odds: list[float] = []
         self._rounds, self._batch_size = 0, 1
         self._unread: list[Round] = []
@@ -90,6 +91,9 @@ class Auto(Controller):
 
     def consider(self, offer: Offer) -> None:
         """What proposers have at hand for the next round."""
+        if offer is not self._offerer:
+            self._learn_offers()
+            self._offerer = offer
         self._offer = offer
 
     def plan(self) -> Plan:
@@ -103,8 +107,7 @@ class Auto(Controller):
 
     def _settle(self) -> Standing:
         """Hold to what is best by what is known now."""
-        rows = self._prices.rows()
-        plain = 1.0 - rows[1]
+        plain = 1.0 - self._prices.pace.rate * self._prices.plain()
         least = plain + (TUNING.waiting if self._batch_size > 1 else 0.0)
         best = Option(least, True, NO_DRAFT)
         if self._layers:
@@ -113,7 +116,7 @@ class Auto(Controller):
             known = self._estimates.exits.seen(self._layer) >= self._least
             if known and option.pays and option.worth > best.worth:
                 best = option
-        self._standing = Standing(best, rows, least, self._estimates.ease)
+        self._standing = Standing(best, self._prices, least, self._estimates.ease)
         return self._standing
 
     def _best_exit(self, plain: float) -> Option:
@@ -161,6 +164,7 @@ class Auto(Controller):
 
     def _learn(self) -> None:
         """From all rounds since the last time."""
+        self._learn_offers()
         self._estimates.learn(self._unread, TUNING.memory)
         for finished in self._unread:
             self._prices.observe(finished)
@@ -168,6 +172,11 @@ class Auto(Controller):
         if first and self._layer == self._nearest(TUNING.first_depth):
             self._layer = self._nearest(TUNING.depth)
         self._unread, self._standing, self._odds = [], None, []
+
+    def _learn_offers(self) -> None:
+        """What the text has said of them since the last time."""
+        if (offer := self._offerer) is not None:
+            self._estimates.offers(offer.priors).observe(offer.evidence())
 
 
 METHODS = {"auto": Auto}

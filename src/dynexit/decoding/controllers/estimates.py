@@ -12,7 +12,7 @@ from operator import add, mul
 import numpy as np
 
 from dynexit.decoding.controllers.imagining import Chances
-from dynexit.decoding.records import Round, ShadowTokens
+from dynexit.decoding.records import Evidence, Round, ShadowTokens
 
 # Before anything is seen: how often a token is accepted whose confidence lies in a tenth of 0 to 1.
 # Rounded from traces of the bundled model.
@@ -158,20 +158,17 @@ class OfferEstimates:
     priors: tuple[tuple[float, ...], ...]
     _hits: list[list[float]] = field(init=False)
     _seen: list[list[float]] = field(init=False)
-    _kinds: list[tuple[int, int]] = field(init=False)  # proposer, and kind of its evidence
 
     def __post_init__(self) -> None:
         self._hits = [[0.0] * len(each) for each in self.priors]
         self._seen = [[0.0] * len(each) for each in self.priors]
-        self._kinds = [(i, kind) for i, each in enumerate(self.priors) for kind in range(len(each))]
 
-    def observe(self, judged: Sequence[int]) -> None:
-        """Count what became of an offer, used or not: see `records.Offer.judge`."""
-        for told in judged:
-            proposer, kind = self._kinds[told if told >= 0 else ~told]
-            self._seen[proposer][kind] += 1.0
-            if told >= 0:
-                self._hits[proposer][kind] += 1.0
+    def observe(self, evidence: Evidence) -> None:
+        """Count what became of offers, used or not."""
+        right, seen = iter(evidence.right), iter(evidence.seen)
+        for hits, times in zip(self._hits, self._seen, strict=True):
+            hits[:] = map(add, hits, right)
+            times[:] = map(add, times, seen)
 
     @property
     def odds(self) -> list[float]:
@@ -225,13 +222,12 @@ class Estimates:
         return self._offers
 
     def learn(self, rounds: Sequence[Round], memory: float) -> None:
-        """From what was drafted, offered and analysed; of exits that were drafted with, `memory`
+        """From what was drafted and analysed; of exits that were drafted with, `memory`
         of what was counted before stays.
         """
         for layer in {one.plan.exit_layer for one in rounds if one.drafted} - {0}:
             self.exits.fade(layer, memory)
         for finished in rounds:
-            self._offers.observe(finished.offer)
             if finished.plan.exit_layer:
                 self._observe_draft(finished)
             if shadow := finished.shadow:

@@ -4,6 +4,7 @@ Numbers in, numbers out; nothing here knows of costs or plans.
 """
 
 from bisect import bisect
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -41,25 +42,23 @@ class Chances(NamedTuple):
     def imagine(self, pricing: Pricing) -> Imagined:
         """Drafts that grow as `model.drafting_rule` says, with confidences as they fell so far."""
         parts = list(zip(*pricing.odds, strict=True))  # of each tenth, its children's odds
-        last, most = len(parts) - 1, len(pricing.rows)
+        last, rows, floors = len(parts) - 1, (*pricing.rows, inf), (*pricing.levels, 0.0)
         tokens, accepted, levels = 0, 0.0, 0
         for drawn in DRAWN:
             draws, chances, count = iter(drawn), [1.0], 0
-            for floor in (*pricing.levels, 0.0):
+            for floor in floors:
                 levels += 1
-                children = sorted(
-                    (
-                        chance * odds
-                        for chance, draw in zip(chances, draws, strict=False)
-                        for odds in parts[min(bisect(self.ends, draw), last)]
-                    ),
-                    reverse=True,
-                )
+                children = [
+                    child
+                    for chance, draw in zip(chances, draws, strict=False)
+                    for odds in parts[min(bisect(self.ends, draw), last)]
+                    if (child := chance * odds) >= rows[count]
+                ]
                 chances = []
-                for chance in children:
-                    if count == most or chance < pricing.rows[count]:
+                for child in sorted(children, reverse=True):
+                    if child < rows[count]:
                         break
-                    chances.append(chance)
+                    chances.append(child)
                     count += 1
                 total = sum(chances)
                 accepted += total

@@ -8,8 +8,6 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
-import numpy as np
-
 from dynexit.decoding.controllers.base import LONGEST
 from dynexit.decoding.controllers.imagining import Chances
 from dynexit.decoding.controllers.tuning import TUNING
@@ -110,15 +108,19 @@ class RowCalibration:
     memory: float = 0.95
     belief: float = 2.0
     few: float = 0.3  # what those rows take, of a plain step
-    _sums: tuple[float, ...] = (0.0,) * 5  # first^2, first * more, more^2, first * t, more * t
+    _sums: tuple[float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0)
 
     def observe(self, actual: float, first: float, more: float) -> None:
         """Count a round; one that was held up by something else counts no more than fourfold."""
         base, rows = self.scales(first)
-        actual = min(actual, 4.0 * (base * first + rows * more))
-        new = first * first, first * more, more * more, first * actual, more * actual
-        self._sums = tuple(
-            self.memory * old + one for old, one in zip(self._sums, new, strict=True)
+        actual, keep = min(actual, 4.0 * (base * first + rows * more)), self.memory
+        xx, xy, yy, xt, yt = self._sums
+        self._sums = (
+            keep * xx + first * first,
+            keep * xy + first * more,
+            keep * yy + more * more,
+            keep * xt + first * actual,
+            keep * yt + more * actual,
         )
 
     def scales(self, first: float) -> tuple[float, float]:
@@ -185,8 +187,16 @@ class Prices:
         """Tokens that the time of verifying 0, 1, 2, ... rows would bring."""
         seconds = self._costs.verify(self._depth)[: TUNING.tokens + 2]
         base, late = self._verifying.scales(seconds[1])
-        around, rate = (base - late) * seconds[1], self.pace.rate
-        return [0.0, *(rate * (around + late * each) for each in seconds[1:])]
+        rate = self.pace.rate
+        around, more = rate * (base - late) * seconds[1], rate * late
+        return [0.0, *[around + more * each for each in seconds[1:]]]
+
+    def floors(self) -> list[float]:
+        """Tokens that the time of the first, second, ... row after a plain step's would bring, none
+        fewer than the one before.
+        """
+        more = self.pace.rate * self._verifying.scales(self._costs.verify(self._depth)[1])[1]
+        return [more * each for each in row_seconds(self._costs, self._depth)]
 
     def draft(self, layer: int, copies: bool, chances: Chances, others: tuple[Odds, ...]) -> Option:
         """Drafting with a layer as it is, or with its copy where that is worth more.
@@ -215,7 +225,9 @@ class Prices:
         drafts = chances.imagine(pricing)
         more = max(drafts.tokens - drafts.levels, 0.0) * beside
         seconds = slow * (drafts.levels * token + ends + more)
-        through_rows = float(np.interp(drafts.tokens + 1.0, range(len(verify)), verify))
+        whole_rows = int(drafts.tokens) + 1
+        through_rows, after = verify[whole_rows : whole_rows + 2]
+        through_rows += (drafts.tokens + 1.0 - whole_rows) * (after - through_rows)
         seconds += base * verify[1] + late * (through_rows - verify[1])
         tokens = 1.0 + drafts.accepted
         plan = Plan(layer, LONGEST, None, drafter, pricing, shadow=())

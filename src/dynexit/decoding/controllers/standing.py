@@ -1,10 +1,7 @@
 """What `auto` holds to until it has learned more, and how an offer compares with it."""
 
-from itertools import pairwise
-
 from dynexit.decoding.controllers.estimates import Ease
-from dynexit.decoding.controllers.pricing import NO_DRAFT, Option, proposed
-from dynexit.decoding.costs import rising
+from dynexit.decoding.controllers.pricing import NO_DRAFT, Option, Prices, proposed
 from dynexit.decoding.records import Offer, Plan
 
 
@@ -13,14 +10,14 @@ class Standing:
 
     Args:
         best: that round.
-        rows: tokens that the time of verifying 0, 1, 2, ... rows would bring.
+        prices: of rows.
         least: what a draft must be worth more than: a plain step, and the waiting of others.
         ease: how much longer an exit's drafts are than on average.
     """
 
-    def __init__(self, best: Option, rows: list[float], least: float, ease: Ease) -> None:
-        self.best, self._rows, self._least, self._ease = best, rows, least, ease
-        self._floors = rising(after - now for now, after in pairwise(rows[1:]))
+    def __init__(self, best: Option, prices: Prices, least: float, ease: Ease) -> None:
+        self.best, self._least, self._ease = best, least, ease
+        self._rows, self._floors = prices.rows(), prices.floors()
         self._drafted: tuple[float, float] | None = None  # with an exit: offered and expected
 
     def plan(self, offer: Offer | None, odds: list[float]) -> Plan:

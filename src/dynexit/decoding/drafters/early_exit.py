@@ -1,7 +1,5 @@
 """Drafts by the target's own first layers (LayerSkip, section 4.3)."""
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -28,7 +26,7 @@ class EarlyExitDrafter(Drafter):
 
     def __init__(self, quantised: bool = False) -> None:
         self._quantised = quantised
-        self._rule: tuple[Plan, bool, bool, DraftingRule] | None = None  # plan, branching, reused
+        self._rule: tuple[Plan, int, bool, DraftingRule] | None = None  # plan, children, reused
 
     def draft(self, text: Text, plan: Plan) -> Steps[Draft]:
         """In one call where tokens are the likeliest and no other sequence could join in the
@@ -58,49 +56,39 @@ class EarlyExitDrafter(Drafter):
         drafted: Drafted = yield Drafting(text.cache, start, newest, rule, watched, model)
         draft = Draft(layer=plan.exit_layer, hidden=drafted.hidden, states=drafted.states)
         draft.slot, draft.tell = rule.slot(start), lambda: drafted.nodes
-        if model.branching:  # its shape must be known before verification is asked for
+        if rule.ranks > 1:  # its shape must be known before verification is asked for
             draft.arrive()
         return draft
 
     def _rule_of(self, text: Text, plan: Plan, reused: bool) -> DraftingRule:
         """A plan as the model knows it; plans come again."""
-        branching = text.model.branching and not text.shadowed
-        key = plan, branching, reused
+        children = 1 if text.shadowed else text.model.most_children
+        key = plan, children, reused
         if self._rule is None or self._rule[0] is not plan or self._rule[1:3] != key[1:]:
-            rule = (plan if branching else _without_branches(plan)).rule(
+            rule = plan.with_children(children).rule(
                 eos=text.limits.eos, limit=text.draft_vocabulary, finish=reused
             )
             self._rule = *key, rule
         return self._rule[3]
 
 
-def _without_branches(plan: Plan) -> Plan:
-    """The same for a chain."""
-    if plan.pricing is None:
-        return plan
-    return replace(plan, pricing=plan.pricing._replace(odds=plan.pricing.odds[:1]))
-
-
 def _draft_by_level(text: Text, plan: Plan, model: Model) -> Steps[Draft]:
     """Run layers 1..E on the newest token, unembed, choose; again with what was chosen."""
     speculative = text.sampler.sampling.speculative
-    whole = model.branching and not (text.shadowed or speculative)
-    proposal = Proposal(text, plan if whole else _without_branches(plan))
+    children = 1 if text.shadowed or speculative else model.most_children
+    proposal = Proposal(text, plan.with_children(children))
     limit = text.draft_vocabulary
     rows: list[Tensor] = []
     left: list[Tensor] = []
-    while True:
+    for last in proposal.levels():
         states: list[Tensor] | None = [] if text.shadowed else None
         hidden = model.embed(proposal.tokens(text.tokens[-1]))
         span = proposal.span(text)
         hidden = yield Segment(hidden, span, 0, plan.exit_layer, states, model=model)
         rows.append(hidden)
         left += [torch.stack(states, 1)] if states else []
-        if proposal.over:
-            break
-        logits = yield Unembed(proposal.open(hidden), proposal.best_only, limit, model)
-        if not proposal.add(logits):  # all tokens have run
-            break
+        if not last:
+            proposal.add((yield Unembed(proposal.open(hidden), proposal.best_only, limit, model)))
     draft = proposal.draft
     draft.hidden, draft.states = torch.cat(rows), torch.cat(left) if left else None
     return draft

@@ -29,13 +29,14 @@ class SecondModelDrafter(Drafter):
     def draft(self, text: Text, plan: Plan) -> Steps[Draft]:
         """Catch up with the text, then write on, a token a pass."""
         self._forget_rejected(text.tokens)
-        proposal, pending = Proposal(text, plan), text.tokens[len(self._read) :]
+        proposal, pending = Proposal(text, plan, finish=False), text.tokens[len(self._read) :]
         room = self._model.config.max_positions - len(text.tokens)
-        while not proposal.over and len(proposal.draft.tokens) <= room:
+        for _ in proposal.levels():
+            if len(proposal.draft.tokens) > room:
+                break
             hidden = yield from self._run(pending)
             logits = yield Unembed(hidden[-1:], text.sampler.best_only, model=self._model)
-            if not proposal.add(logits):
-                break
+            proposal.add(logits)
             pending = proposal.draft.tokens[-1:]
         proposal.draft.layer = 0
         return proposal.draft

@@ -17,7 +17,6 @@ class SourcesDrafter(Drafter):
     def __init__(self, given: Given) -> None:
         self._proposers = make_proposers(given.proposers, given.facts)
         self._given = given
-        self._offer: Offer | None = None
         self._panel: Panel | NativePanel | None = None
 
     def prefill(self, text: Text) -> Steps[None]:
@@ -26,21 +25,19 @@ class SourcesDrafter(Drafter):
         if self._proposers:
             self._panel = NativePanel.of(names, table, ends) or Panel(self._proposers, ends)
             self._panel.begin(text.tokens)
+        self._branches = text.model.most_children > 1 and not text.sampler.sampling.speculative
         yield from ()
 
     def offer(self, text: Text) -> Offer | None:
         """What they have at hand; None where there are none."""
-        self._offer = None
-        if self._panel is not None:
-            speculative = text.sampler.sampling.speculative
-            whole = text.model.branching and text.alone and not speculative
-            self._offer = self._panel.offer(chain=not whole)
-        return self._offer
+        if self._panel is None:
+            return None
+        return self._panel.offer(chain=not (self._branches and text.alone))
 
     def draft(self, text: Text, plan: Plan) -> Steps[Draft]:
         """The tree as the controller has let it grow."""
         yield from ()
-        draft = Draft() if self._offer is None else self._offer.draft(plan.speculation_length)
+        draft = Draft() if self._panel is None else self._panel.draft(plan.speculation_length)
         if (token := max(draft.tokens, default=0)) >= text.model.vocabulary_size:
             raise DynexitError(f"a proposer named token {token}, which this vocabulary has not.")
         draft.slot = text.cache.length + len(draft.tokens) + 1

@@ -71,7 +71,7 @@ class Adapter(ByParts):
 
     runtime_name = "transformers' layers"
     rows_independent = False
-    branching = False
+    most_children = 1
 
     def __init__(self, model: Any) -> None:
         text = model.config.get_text_config()

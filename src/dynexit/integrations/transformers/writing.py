@@ -68,7 +68,9 @@ class Writing:
         before = [*processing.padding, *prompt]
         ending = Ending(before, row.criteria, self.streamer, processing.device)
         job = Job(prompt, limits, row.sampling, ending, self.second)
-        text = open_decoding(self.runtime, make_controller(self.method), job, lambda: prompt)
+        # no table: whether one is of these weights, a model in memory does not say
+        controller = make_controller(self.method)
+        text = open_decoding(self.runtime, controller, job, lambda: prompt, table=None)
         text.sampler = ProcessorsChooser(row.sampling, text.tokens, processing, ending)
         return text
 

@@ -31,7 +31,7 @@ class RecordedTransformer(Weighed):
 
     runtime_name = "graphs"
     rows_independent = False
-    branching = False
+    most_children = 1
 
     def __init__(self, eager: Transformer, record: Recorder, attend: Attend) -> None:
         self.eager, self.config = eager, eager.config

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Sequence
-from ctypes import POINTER, Structure, byref, c_double, c_int32, c_int64
+from ctypes import POINTER, Array, Structure, addressof, byref, c_double, c_int32, c_int64
 from ctypes import c_void_p as pointer
 from functools import cache
 from typing import Any, NamedTuple
@@ -16,7 +16,6 @@ from dynexit.errors import DynexitError
 from dynexit.model.native.binding import Uncopied, library
 
 MOST = 64  # tokens of a tree
-EVIDENCE = 1_024  # judged of one round at most
 
 
 class _Successors(Structure):
@@ -40,7 +39,9 @@ class _Growing(Structure):
     ]
 
 
-class _Grown(Structure):
+class Grown(Structure):
+    """Of a tree: see `dx_grown`."""
+
     _fields_ = [
         ("tokens", POINTER(c_int64)),
         ("parents", POINTER(c_int32)),
@@ -64,11 +65,11 @@ def functions() -> Any:
     """The library, whose functions know what they take; None where there is none."""
     loaded = library()
     if loaded is not None:
-        arrays = POINTER(c_int64), c_int32
+        read = pointer, pointer, c_int32
         loaded.dx_proposing_new.argtypes = [c_int32, POINTER(_Successors), POINTER(pointer)]
         loaded.dx_proposing_free.argtypes = [pointer]
-        loaded.dx_propose.argtypes = [pointer, *arrays, POINTER(_Growing), POINTER(_Grown)]
-        loaded.dx_judge.argtypes = [pointer, *arrays, c_int32, POINTER(c_int32)]
+        loaded.dx_propose.argtypes = [*read, POINTER(_Growing), POINTER(Grown)]
+        loaded.dx_evidence.argtypes = [*read, POINTER(c_int32), POINTER(c_int32)]
     return loaded
 
 
@@ -79,12 +80,12 @@ class NativeProposing(Uncopied):
         lookup: whether what the text holds already is proposed.
         table: successors to propose; None is none.
         ends: tokens that nothing follows.
-
-    Attributes:
-        size, depth: of the last tree: its tokens, and those of its longest path.
+        kinds: of evidence.
     """
 
-    def __init__(self, lookup: bool, table: Successors | None, ends: frozenset[int]) -> None:
+    def __init__(
+        self, lookup: bool, table: Successors | None, ends: frozenset[int], kinds: int
+    ) -> None:
         self._library, self._handle, self._table = functions(), pointer(), table
         given = None
         if table is not None:
@@ -92,69 +93,69 @@ class NativeProposing(Uncopied):
             given = byref(_Successors(*held, len(table.keys), table.tokens.shape[1]))
         self._check(self._library.dx_proposing_new(int(lookup), given, byref(self._handle)))
         self._ends = (c_int64 * len(ends))(*ends)
-        self._how = _Growing()
+        self._how = _Growing(ends=self._ends, num_ends=len(ends))
         self._odds: Sequence[float] | None = None
         self._floors: Sequence[float] | None = None
-        self._how.ends, self._how.num_ends = self._ends, len(ends)
         self._tokens, self._parents = (c_int64 * MOST)(), (c_int32 * MOST)()
         self._sources = (c_int32 * MOST)()
-        self._kinds, self._text = (c_int32 * EVIDENCE)(), (c_int64 * (MOST + 1))()
-        self._to = _Grown(self._tokens, self._parents, self._sources)
+        self._to = Grown(self._tokens, self._parents, self._sources)
+        self._right, self._seen = (c_int32 * kinds)(), (c_int32 * kinds)()
+        self._new: Array[Any] = (c_int64 * MOST)()
+        self._text, self._read = list[int](), 0
+        # as the library is given them: each round asks it once, where Python runs cold
+        self._propose, self._given = self._library.dx_propose, addressof(self._new)
+        self._growing = byref(self._how), byref(self._to)
 
     def __del__(self) -> None:
         if self._handle:
             self._library.dx_proposing_free(self._handle)
+
+    def begin(self, tokens: list[int]) -> None:
+        """A text begins with its prompt; the list grows with it."""
+        text = (c_int64 * len(tokens))(*tokens)
+        given = addressof(text), len(tokens)
+        self._check(self._library.dx_propose(self._handle, *given, None, None))
+        self._text, self._read = tokens, len(tokens)
 
     @staticmethod
     def _check(result: int) -> None:
         if result:
             raise DynexitError("no memory left for what a text proposes: generate fewer tokens.")
 
-    def read(self, tokens: Sequence[int]) -> None:
-        """Tokens that the text has gained."""
-        self._check(self._library.dx_propose(self._handle, *self._given(tokens), None, None))
+    def _take(self) -> tuple[int, int]:
+        """Where the text's new tokens are for the library, and how many."""
+        new = self._text[self._read :]
+        self._read += (count := len(new))
+        if count > len(self._new):
+            self._new = (c_int64 * count)()
+            self._given = addressof(self._new)
+        self._new[:count] = new
+        return self._given, count
 
-    def _given(self, tokens: Sequence[int]) -> tuple[Any, int]:
-        """Tokens as the library reads them; a round's go where those of the last were."""
-        count = len(tokens)
-        if count > len(self._text):
-            return (c_int64 * count)(*tokens), count
-        self._text[:count] = [*tokens]
-        return self._text, count
+    def grow(self, odds: Sequence[float], floors: Sequence[float], chain: bool) -> Grown:
+        """A tree after the text; there is one until the next.
 
-    def grow(self, odds: Sequence[float], floors: Sequence[float], chain: bool) -> float:
-        """A tree after the text: how many of its tokens are expected to be accepted.
-
-        The same lists come again until more is learned.
+        The same lists of odds and floors come again until more is learned.
         """
+        how = self._how
         if odds is not self._odds:
-            self._odds, self._how.odds = odds, (c_double * len(odds))(*odds)
+            self._odds, how.odds = odds, (c_double * len(odds))(*odds)
         if floors is not self._floors:
-            self._floors, self._how.floors = floors, (c_double * len(floors))(*floors)
-            self._how.most = min(len(floors), MOST)
-        self._how.chain = chain
-        given = self._handle, None, 0, byref(self._how), byref(self._to)
-        self._check(self._library.dx_propose(*given))
-        return float(self._to.expected)
-
-    @property
-    def size(self) -> int:
-        """Tokens of the last tree."""
-        return int(self._to.nodes)
-
-    @property
-    def depth(self) -> int:
-        """Tokens of its longest path."""
-        return int(self._to.depth)
+            self._floors, how.floors = floors, (c_double * len(floors))(*floors)
+            how.most = min(len(floors), MOST)
+        how.chain = chain
+        self._check(self._propose(self._handle, *self._take(), *self._growing))
+        return self._to
 
     def tree(self) -> tuple[list[int], list[int], list[int]]:
-        """Its tokens, their parents' rows, and whether each was looked up (0) or in a table (1)."""
+        """The last one's tokens, their parents' rows, and whether each was looked up (0) or in a
+        table (1).
+        """
         n = self._to.nodes
         return self._tokens[:n], self._parents[:n], self._sources[:n]
 
-    def judge(self, text: Sequence[int]) -> list[int]:
-        """Kinds of evidence that was right, and complements of those that was wrong, as far as the
-        text went on in the tree.
-        """
-        given = *self._given(text), EVIDENCE, self._kinds
-        return self._kinds[: self._library.dx_judge(self._handle, *given)]
+    def evidence(self) -> tuple[list[int], list[int]]:
+        """Of each kind, how often it was right and how often seen since this was last asked."""
+        told = self._right, self._seen
+        self._check(self._library.dx_evidence(self._handle, *self._take(), *told))
+        return self._right[:], self._seen[:]
