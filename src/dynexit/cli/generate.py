@@ -21,6 +21,7 @@ COLOURS = {  # as on the page that `serve` shows
     "accepted": "green",
     "lookup": "yellow",
     "table": "cyan",
+    "grammar": "bright_black",
     "recovered": "magenta",
     "bonus": "blue",
     "target": "default",
@@ -29,6 +30,7 @@ LEGEND = {
     "accepted": "accepted draft",
     "lookup": "looked up",
     "table": "from a table",
+    "grammar": "by the grammar",
     "recovered": "recovered",
     "bonus": "bonus",
 }

@@ -13,6 +13,7 @@ from torch import Tensor
 from dynexit.decoding.acceptance import accept
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.drafters import Drafter, Given, make_drafters
+from dynexit.decoding.drafters.grammar import GRAMMAR, GrammarDrafter, within_grammar
 from dynexit.decoding.facts import Facts
 from dynexit.decoding.job import Job
 from dynexit.decoding.laps import Laps
@@ -75,10 +76,13 @@ class Decoding:
         self.tokens = list(job.prompt)
         self.prompt_length = len(job.prompt)
         self.cache = model.new_cache()
-        self.sampler = Sampler(job.sampling, self.tokens, *self.limits.forbidden)
+        self.sampler = Sampler(job.sampling, self.tokens, *self.limits.forbidden, job.guide)
         self.drafters = make_drafters(
             controller.drafters, Given(controller.proposers, facts, job.second)
         )
+        self._grammar: GrammarDrafter | None = None
+        if job.guide is not None and controller.drafts:
+            self.drafters[GRAMMAR] = self._grammar = GrammarDrafter(job.guide)
         self.finish_reason: FinishReason | None = None
         self.stats = Statistics(self.depth)
         self.chunks: list[Chunk] = []
@@ -126,7 +130,7 @@ class Decoding:
             return self._read_only(began)
         logits = yield Unembed(hidden[-1:], self._best_only)
         if (token := self.sampler.judge(logits)[0]) == NO_TOKEN:
-            raise NotNumbersError
+            raise NotNumbersError(self.sampler.restricted)
         if states and len(states[0]) > 1:
             self.controller.observe_prompt((yield from self._prompt_shadow(states)))
         for drafter in self.drafters.values():
@@ -144,9 +148,9 @@ class Decoding:
     def round(self) -> Steps[list[Chunk]]:
         """Plan, draft, verify, accept, observe. Returns the tokens that the text gained."""
         laps = Laps(self._job.clock)
-        offer = self._consider()
-        self.controller.share(self.batch_size)
-        plan = self._fit(self.controller.plan())
+        certain = self._grammar and self._grammar.plan(self)
+        offer = None if certain else self._consider()
+        plan = self._fit(certain or self._planned())
         self.shadowed = self._all_read if plan.shadow is None else plan.shadow
         control_seconds = laps.lap()
         draft = yield from self._draft(plan)
@@ -184,12 +188,18 @@ class Decoding:
             text_seconds=laps.lap(),
         )
         try:
-            self.controller.observe(finished)
+            if not certain:  # such a round is no controller's
+                self.controller.observe(finished)
         finally:  # the text has the round already
             finished.control_seconds += laps.lap()
             self.stats.rounds.append(finished.bare())
             self.stats.decode_seconds += laps.total
         return chunks
+
+    def _planned(self) -> Plan:
+        """What the controller wants."""
+        self.controller.share(self.batch_size)
+        return self.controller.plan()
 
     def _consider(self) -> Offer | None:
         """Tell the controller what a drafter has at hand."""
@@ -223,7 +233,11 @@ class Decoding:
         """What the planned drafter proposes."""
         if not plan.speculation_length:
             return Draft()
-        return (yield from self._drafter(plan).draft(self, plan))
+        draft = yield from self._drafter(plan).draft(self, plan)
+        if self.sampler.guide is not None and draft.hidden is None:
+            draft.arrive()
+            draft = within_grammar(draft, self.sampler.guide, self.new_tokens)
+        return draft
 
     def _drafter(self, plan: Plan) -> Drafter:
         """The one that a plan names.
@@ -336,6 +350,8 @@ class Decoding:
 
     def _finished(self) -> FinishReason | None:
         if self.text.stopped:
+            return "stop"
+        if self.sampler.guide is not None and self.sampler.guide.over(self.new_tokens):
             return "stop"
         if self.generated >= self.limits.max_new_tokens:
             return "length"

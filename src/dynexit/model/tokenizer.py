@@ -76,6 +76,18 @@ class CheckpointTokenizer:
             )
         return ids
 
+    def bare(self, text: str) -> tuple[int, ...]:
+        """Token ids of a piece of text, with nothing before it.
+
+        Raises:
+            DynexitError: the tokenizer makes none of it.
+        """
+        with _told("the tokenizer cannot encode this text"):
+            ids = tuple(self.backend.encode(text, add_special_tokens=False).ids)
+        if not ids:
+            raise DynexitError(f"the tokenizer makes no tokens of {text[:40]!r}.")
+        return ids
+
     def render_chat(
         self,
         messages: Sequence[Mapping[str, Any]],
