@@ -19,12 +19,13 @@ from dynexit.errors import DynexitError
 if TYPE_CHECKING:
     from llguidance import LLTokenizer
 
-Kind = Literal["json", "regex", "choice", "grammar"]
+Kind = Literal["json", "regex", "choice", "grammar", "tools"]
 KINDS: dict[Kind, str] = {
     "json": "the JSON schema",
     "regex": "the regular expression",
     "choice": "the choice",
     "grammar": "the grammar",
+    "tools": "a tool's parameters",
 }
 # Space in JSON stands where Python's `json.dumps` puts it, so that much of a text is certain.
 LAYOUT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
@@ -34,6 +35,7 @@ COMPILED = 64  # constraints that are kept, each for the texts that ask for it a
 @dataclass(frozen=True)
 class Constraint:
     """A shape that every text under it has, made by `json`, `regex`, `choice` or `grammar`.
+    Of kind "tools" is a grammar in Lark alone.
 
     Whether it can be followed is known once it meets a model's tokenizer.
     """
@@ -169,6 +171,7 @@ def _grammar_of(llguidance: Any, constraint: Constraint) -> str:
         "regex": lambda: matcher.grammar_from_regex(source),
         "choice": lambda: llguidance.grammar_from("choice", source),
         "grammar": lambda: llguidance.grammar_from("grammar", source),
+        "tools": lambda: matcher.grammar_from_lark(source),
     }
     return readers[constraint.kind]()
 

@@ -79,7 +79,7 @@ class Processors:
         )
 
     def _context(self, drafts: Sequence[int], row: int) -> list[int]:
-        """The text's tokens, without the prompt's, that row `row` follows: `row` drafts among them."""
+        """The text's tokens, without the prompt's, and the first `row` drafts."""
         return [*self._tokens[self._prompt_length :], *drafts[:row]]
 
     def _without_banned(self, logits: Tensor, drafts: Sequence[int], first: int) -> Tensor:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-Ended = Literal["stop", "length"]
+Ended = Literal["stop", "length", "tool_calls"]
 
 
 class Usage(BaseModel):
@@ -117,12 +117,44 @@ class ChatLogprobs(BaseModel):
     refusal: None = None
 
 
+class MessageCalled(BaseModel):
+    """A function that is called; `arguments` is JSON."""
+
+    name: str
+    arguments: str
+
+
+class MessageCall(BaseModel):
+    """A tool call in a message."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: MessageCalled
+
+
 class ChatMessage(BaseModel):
-    """The assistant's turn."""
+    """The assistant's turn; a turn of calls alone has no content."""
 
     role: Literal["assistant"] = "assistant"
-    content: str
+    content: str | None
     refusal: None = None
+    tool_calls: list[MessageCall] | None = None
+
+
+class CalledDelta(BaseModel):
+    """A function's name, once, and a piece of its arguments."""
+
+    name: str | None = None
+    arguments: str
+
+
+class CallDelta(BaseModel):
+    """What a round added to a call."""
+
+    index: int
+    id: str | None = None
+    type: Literal["function"] | None = None
+    function: CalledDelta
 
 
 class ChatDelta(BaseModel):
@@ -130,6 +162,7 @@ class ChatDelta(BaseModel):
 
     role: Literal["assistant"] | None = None
     content: str | None = None
+    tool_calls: list[CallDelta] | None = None
 
 
 class ChatChoice(BaseModel):
