@@ -135,7 +135,9 @@ class Grammars:
         try:
             grammar = _grammar_of(llguidance, constraint)
             matcher = llguidance.LLMatcher(self._tokens, grammar, log_level=0)
-        except ValueError as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a panic of the library is no `Exception`
             raise DynexitError(f"{what} cannot be followed: {_line(error)}.") from error
         if matcher.is_error():
             raise DynexitError(f"{what} cannot be followed: {_line(matcher.get_error())}.")

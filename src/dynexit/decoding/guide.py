@@ -35,7 +35,7 @@ class Guide:
     ) -> None:
         self._whole, self._names, self._vocabulary = matcher, names, vocabulary
         self._matcher = matcher.deep_copy()
-        known = set(names.eos_tokens)
+        self._ends, known = ends, set(names.eos_tokens)
         self._more_ends = [token for token in ends - known if token < vocabulary]
         self._no_ends = [token for token in known - ends if token < vocabulary]
         self._read: list[int] = []  # what the matcher has taken
@@ -44,7 +44,7 @@ class Guide:
 
     def refused(self, tokens: Sequence[int], path: Sequence[int] = ()) -> Tensor:
         """Tokens [V] that may not follow the text and then a draft's path; all of them, where the
-        path itself breaks the grammar.
+        path itself breaks the grammar; none, where it ends the text: nothing follows.
 
         Raises:
             DynexitError: the grammar has become too complex to be followed.
@@ -52,9 +52,11 @@ class Guide:
         if len(tokens) != self._length:
             self._length, self._masks = len(tokens), {}
         key = tuple(path)
+        if path and path[-1] in self._ends:
+            return torch.zeros(self._vocabulary, dtype=torch.bool)
         if key not in self._masks:
             followed = self._go([*tokens, *path], len(tokens))
-            self._masks[key] = self._refused() if followed else self._all()
+            self._masks[key] = self._refused(tokens, path) if followed else self._all()
         return self._masks[key]
 
     def over(self, tokens: Sequence[int]) -> bool:
@@ -99,15 +101,21 @@ class Guide:
             raise DynexitError("the grammar does not allow a token that is in the text already.")
         return len(self._read) == len(wanted)
 
-    def _start_again(self, text: Sequence[int]) -> None:
-        """From the grammar's beginning, after a draft that it could not follow to its end."""
-        told = self._matcher.get_error()
+    def _start_again(self, text: Sequence[int]) -> str:
+        """From the grammar's beginning, after what it could not follow; returns why that was."""
+        told = self._matcher.get_error().partition("\n")[0][:200]
         self._matcher, self._read = self._whole.deep_copy(), list(text)
         if self._matcher.try_consume_tokens(self._read) < len(text) or self._matcher.is_error():
-            raise DynexitError(f"the grammar cannot be followed further: {told[:200]}")
+            raise DynexitError(f"the grammar cannot be followed further: {told}")
+        return told
 
-    def _refused(self) -> Tensor:
+    def _refused(self, tokens: Sequence[int], path: Sequence[int]) -> Tensor:
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        if self._matcher.is_error():
+            told = self._start_again(tokens)
+            if path:
+                return self._all()
+            raise DynexitError(f"the grammar cannot be followed further: {told}")
         allowed = np.zeros(self._vocabulary, np.uint8)
         known = np.unpackbits(bits, count=min(len(bits) * 8, self._vocabulary), bitorder="little")
         allowed[: len(known)] = known
