@@ -243,7 +243,7 @@ def test_a_limit_inside_json_is_told(write, tokenizer, method):
 
 @pytest.mark.parametrize("method", LOSSLESS)
 def test_the_end_comes_only_where_the_grammar_allows_it(lm, opening, method):
-    """A model that would end at once writes on; one that would not ends where nothing can follow."""
+    """A model that would end at once writes on; one that would not is ended."""
     eager = Sampling(logit_bias={0: 90.0})
     whole = lm.generate(opening, method, constraint=SHAPES["schema"], sampling=eager)
     assert list(json.loads(whole.text)) == FIELDS["required"]
@@ -358,18 +358,20 @@ def test_without_the_package_the_extra_is_named(model, tokenizer, opening, monke
         lm.generate(opening, constraint=SHAPES["regex"])
 
 
-def test_a_grammar_that_becomes_too_complex_is_one_sentence(tokenizer, lm, opening):
+def test_a_grammar_that_becomes_too_complex_is_one_sentence(tokenizer):
     limits = llguidance.LLParserLimits(max_items_in_row=20)
     names = llguidance.LLTokenizer(tokenizer.backend.to_str(), eos_token=[0])
     grammar = llguidance.grammar_from("lark", 'start: x\nx: x x | "a" | "b" x | x "b"')
     matcher = llguidance.LLMatcher(names, grammar, log_level=0, limits=limits)
-    guide, text = Guide(matcher, names, frozenset({0}), tokenizer.size), []
-    a = tokenizer.encode("a")[0]
+    guide, a = Guide(matcher, names, frozenset({0}), tokenizer.size), tokenizer.encode("a")[0]
     with pytest.raises(DynexitError, match="the grammar cannot be followed further"):
-        for _ in range(40):
-            guide.refused(text, [a, a])
-            guide.refused(text)
-            text.append(a)
+        ask_along(guide, [a] * 40)
+
+
+def ask_along(guide, text):
+    for at in range(len(text)):
+        guide.refused(text[:at], text[:2])
+        guide.refused(text[:at])
 
 
 def test_nothing_left_to_choose_is_one_sentence(lm, opening, tokenizer):

@@ -2,9 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 Ended = Literal["stop", "length", "tool_calls"]
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class Usage(BaseModel):
@@ -144,16 +148,16 @@ class ChatMessage(BaseModel):
 class CalledDelta(BaseModel):
     """A function's name, once, and a piece of its arguments."""
 
-    name: str | None = None
+    name: str | None = Field(default=None, exclude_if=_is_none)
     arguments: str
 
 
 class CallDelta(BaseModel):
-    """What a round added to a call."""
+    """What a round added to a call; `id`, `type` and the name are there once, and never null."""
 
     index: int
-    id: str | None = None
-    type: Literal["function"] | None = None
+    id: str | None = Field(default=None, exclude_if=_is_none)
+    type: Literal["function"] | None = Field(default=None, exclude_if=_is_none)
     function: CalledDelta
 
 

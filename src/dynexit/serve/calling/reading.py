@@ -141,6 +141,7 @@ class CallReader:
             return
         if after and self._held.startswith(after):
             self._held, self._calling = self._held[len(after) :], False
+            self._spoken = False  # space after a call is no text, either
         elif self._held.startswith("{"):
             self._object = _Call(self.count, self._family.id_length)
         else:
