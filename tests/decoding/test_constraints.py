@@ -174,13 +174,13 @@ def test_foreseen_tokens_begin_with_those_that_have_no_rival(write, grammars, mo
     text, size = write(shape).new_tokens, model.vocabulary_size
     guide = grammars.guide(SHAPES[shape], frozenset({0}), size)
     for at in range(len(text)):
-        chain = guide.foreseen(text[:at])
+        chain, certain = guide.foreseen(text[:at])
         alone = int(fresh_mask(grammars, SHAPES[shape], text[:at], size).sum()) == 1
-        assert bool(chain) == alone
-        for known in range(1, len(chain)):
-            if int(fresh_mask(grammars, SHAPES[shape], text[:at] + chain[:known], size).sum()) > 1:
-                break
-            assert text[at + known : at + known + 1] in ([], [chain[known]])
+        assert bool(chain) == alone == bool(certain)
+        assert text[at : at + certain] == chain[: len(text[at : at + certain])]
+        for known in range(certain):
+            mask = fresh_mask(grammars, SHAPES[shape], text[:at] + chain[:known], size)
+            assert torch.nonzero(mask)[:, 0].tolist() == [chain[known]]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -213,6 +213,26 @@ def test_a_mask_depends_on_the_tokens_alone(grammars, shape, model):
         if token == 0:
             break
         text.append(token)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_readings_settle_is_what_masked_logits_say(write, grammars, model, shape):
+    """For every token that could be the likeliest of all, wherever the text stands."""
+    text, size = write(shape).new_tokens, model.vocabulary_size
+    guide = grammars.guide(SHAPES[shape], frozenset({0, 7}), size)
+    guide_without_end = grammars.guide(SHAPES[shape], frozenset(), size)
+    for at in range(len(text)):
+        for one in (guide, guide_without_end):
+            allowed = ~one.refused(text[:at])
+            for best in range(size):
+                found = one.settled(text[:at], (), best)
+                if int(allowed.sum()) == 1:
+                    assert found in (None, int(allowed.nonzero()))
+                else:
+                    assert found in ((None, best) if allowed[best] else (None,))
+            likely = torch.nonzero(allowed)[:, 0].tolist()
+            settled = [one.settled(text[:at], (), best) for best in likely if best not in (0, 7)]
+            assert None not in settled
 
 
 def test_a_tree_keeps_what_the_grammar_allows(grammars, model, tokenizer):

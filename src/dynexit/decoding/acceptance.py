@@ -29,6 +29,7 @@ def accept(
     Raises:
         NotNumbersError: a row that matters is no numbers, or where rows are not independent, any;
             or nothing may be chosen there.
+        UnsettledError: what was read off the logits does not tell; they are needed.
     """
     if draft.tokens and not independent and not _are_numbers(target_logits):
         raise NotNumbersError  # before anything is drawn or told: it will be judged again
@@ -39,6 +40,9 @@ def accept(
         verdict = _accept_equal(
             draft, lambda row, path: sampler.choose(rows[row], path, len(path)).tokens[0]
         )
+    elif isinstance(target_logits, Readings) and sampler.by_path:
+        readings = target_logits
+        verdict = _accept_equal(draft, lambda row, path: sampler.settle(readings, row, path))
     else:
         chosen = sampler.judge(target_logits, draft.tokens)
         verdict = _accept_equal(draft, lambda row, path: chosen[row])

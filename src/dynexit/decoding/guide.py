@@ -59,6 +59,22 @@ class Guide:
             self._masks[key] = self._refused(tokens, path) if followed else self._all()
         return self._masks[key]
 
+    def settled(self, tokens: Sequence[int], path: Sequence[int], best: int | None) -> int | None:
+        """The likeliest token that may follow, where `best` is the likeliest of all: without a
+        mask, which costs many times as much. None where logits must tell.
+
+        Args:
+            best: None where that is not known.
+        """
+        if (path and path[-1] in self._ends) or not self._go([*tokens, *path], len(tokens)):
+            return None
+        if certain := self._matcher.compute_ff_tokens():
+            return certain[0]
+        doubtful = best is None or best in self._more_ends or best in self._no_ends
+        if doubtful or self._matcher.validate_tokens([best]) == 0:
+            return None
+        return best
+
     def over(self, tokens: Sequence[int]) -> bool:
         """Whether nothing can follow the text any more."""
         self._go(tokens, len(tokens))
@@ -69,19 +85,18 @@ class Guide:
         self._go(tokens, len(tokens))
         return self._matcher.validate_tokens(list(path))
 
-    def foreseen(self, tokens: Sequence[int]) -> list[int]:
+    def foreseen(self, tokens: Sequence[int]) -> tuple[list[int], int]:
         """Tokens that come next as the grammar leaves no other, if there is one: all whose masks
         have one token, and after them those of the bytes which must follow, were they alone.
+        Returns how many are certain, too.
         """
         self._go(tokens, len(tokens))
-        if self._matcher.is_stopped():
-            return []
-        certain = self._matcher.compute_ff_tokens()
+        certain = [] if self._matcher.is_stopped() else self._matcher.compute_ff_tokens()
         if not certain:
-            return []
+            return [], 0
         likely = self._names.tokenize_bytes(self._matcher.compute_ff_bytes())
         chain = likely if likely[: len(certain)] == certain else certain
-        return chain[: self._matcher.validate_tokens(chain)]
+        return chain[: self._matcher.validate_tokens(chain)], len(certain)
 
     def _go(self, wanted: Sequence[int], committed: int) -> bool:
         """Bring the matcher to where `wanted` ends, or as far as the grammar goes along.

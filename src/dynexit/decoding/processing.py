@@ -40,10 +40,14 @@ class Processors:
     @property
     def idle(self) -> bool:
         """Whether the best token is that of the logits as they are."""
+        return self._guide is None and self.only_guided
+
+    @property
+    def only_guided(self) -> bool:
+        """Whether it is, of tokens that the grammar allows."""
         rule = self._sampling
         as_it_is = rule.greedy and rule.repetition_penalty == 1.0 and not rule.counting
-        free = self._guide is None and not (rule.logit_bias or rule.banned)
-        return as_it_is and free and not self._too_early
+        return as_it_is and not (rule.logit_bias or rule.banned or self._too_early)
 
     @property
     def _too_early(self) -> bool:
@@ -95,14 +99,11 @@ class Processors:
     def _guided(self, logits: Tensor, drafts: Sequence[int], first: int) -> Tensor:
         """Nothing that the grammar refuses; a prompt's rows are as they were."""
         assert self._guide is not None
-        text, free = self._tokens[self._prompt_length :], min(max(-first, 0), logits.shape[-2])
-        refused = [
-            self._guide.refused(text, drafts[: first + index])
-            for index in range(free, logits.shape[-2])
-        ]
-        none = torch.zeros(free, logits.shape[-1], dtype=torch.bool)
-        mask = torch.cat([none, *(row[None, : logits.shape[-1]] for row in refused)])
-        return logits.masked_fill(mask.to(logits.device), -math.inf)
+        text, left = self._tokens[self._prompt_length :], logits.clone()
+        for index in range(max(-first, 0), logits.shape[-2]):
+            refused = self._guide.refused(text, drafts[: first + index])
+            left[..., index, :].masked_fill_(refused.to(logits.device), -math.inf)
+        return left
 
     def _penalise(self, logits: Tensor, drafts: Sequence[int], first: int) -> Tensor:
         rows, vocabulary = logits.shape[-2:]

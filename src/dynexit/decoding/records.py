@@ -79,6 +79,9 @@ class Draft:
     `parents[i]`, where row 0 is the newest committed token and row i + 1 is token i, and keys and
     values of rows that are not at home (`model.interface.Span`) are kept from slot `slot` on.
 
+    The first `certain` tokens are all that the grammar allows where they stand: the target need not
+    be asked what it would choose there.
+
     Where `tell` is given, tokens are unknown until the draft has arrived. Verification is asked for
     before that, so that the device has something to do.
     """
@@ -93,6 +96,7 @@ class Draft:
     logits: "list[Tensor]" = field(default_factory=list)  # processed, [1, V]; speculative only
     slot: int = 0
     sources: list[Source] | None = None  # of each token; None is "accepted"
+    certain: int = 0
     tell: Callable[[], Nodes] | None = None
 
     def arrive(self) -> None:

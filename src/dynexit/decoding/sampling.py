@@ -37,6 +37,10 @@ class NotNumbersError(DynexitError):
         super().__init__(NOTHING_LEFT if restricted else NOT_NUMBERS)
 
 
+class UnsettledError(Exception):
+    """What was read off logits does not tell what to choose: they are needed themselves."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """Tokens chosen for n rows; confidences and processed logits only where asked for.
@@ -70,6 +74,7 @@ class Sampler:
         guide: Guide | None = None,
     ) -> None:
         self.sampling, self._tokens, self.guide = sampling, tokens, guide
+        self._prompt_length = len(tokens)
         self._processors = Processors(sampling, tokens, Ends(ends, min_new_tokens), guide)
         self.seed = secrets.randbits(31) if sampling.seed is None else int(sampling.seed)
         self._noise: dict[int, Tensor] = {}
@@ -90,6 +95,24 @@ class Sampler:
     def restricted(self) -> bool:
         """Whether some tokens can never be chosen."""
         return self.by_path or bool(self.sampling.banned)
+
+    @property
+    def settles(self) -> bool:
+        """Whether a row's best token mostly tells what the grammar leaves to choose."""
+        return self.guide is not None and self._processors.only_guided
+
+    def settle(self, readings: Readings, row: int, path: list[int]) -> int:
+        """The choice of a row after accepted drafts.
+
+        Raises:
+            UnsettledError: only logits can tell.
+        """
+        assert self.guide is not None
+        best = int(readings.tokens[row]) if readings.log_sum[row] > -math.inf else None
+        token = self.guide.settled(self._tokens[self._prompt_length :], path, best)
+        if token is None:
+            raise UnsettledError
+        return token
 
     def choose(
         self,

@@ -5,6 +5,7 @@ scheduler drives and may interleave with those of other sequences.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -30,12 +31,12 @@ from dynexit.decoding.records import (
     Verdict,
 )
 from dynexit.decoding.requests import Segment, Steps, Unembed, Verifying
-from dynexit.decoding.sampling import NO_TOKEN, NotNumbersError, Sampler
+from dynexit.decoding.sampling import NO_TOKEN, NotNumbersError, Sampler, UnsettledError
 from dynexit.decoding.shadow import gather_states, shadow_tokens
 from dynexit.errors import DynexitError
 from dynexit.model.drafting_rule import homes
 from dynexit.model.interface import Model, Span
-from dynexit.model.readings import Readings
+from dynexit.model.readings import Readings, after_unread
 
 PREFILL_ROWS = 256  # more are somewhat faster, but their activations take as much more memory
 COURTEOUS = 12  # tokens of a draft while others wait: each of them is a pass
@@ -51,6 +52,16 @@ class Chunk(NamedTuple):
     token_ids: list[int]
     source: Source
     logprobs: TokenLogprobs | None = None  # where the sequence was asked for them
+
+
+class Verified(NamedTuple):
+    """What a verification brings: the target's logits [d + 1, V], or what was read off them, the
+    states that left the layers above the draft's, and those [d + 1, D] that left the last one.
+    """
+
+    logits: Tensor | Readings
+    states: Sequence[Tensor] = ()
+    left: Tensor | None = None
 
 
 class Decoding:
@@ -155,16 +166,16 @@ class Decoding:
         control_seconds = laps.lap()
         draft = yield from self._draft(plan)
         draft_seconds = laps.lap()
-        logits, states = yield from self._verify(draft)
+        logits, states, left = yield from self._verify(draft)
         draft.arrive()
         try:
-            verdict = accept(draft, logits, self.sampler, self.model.rows_independent)
+            verdict, logits = yield from self._accept(draft, logits, left)
         except NotNumbersError:
             if self.model.rows_independent or not draft.tokens:
                 raise
             draft = Draft()  # rows beside it have spoilt the newest token's: a plain step instead
-            logits, states = yield from self._verify(draft)
-            verdict = accept(draft, logits, self.sampler)
+            logits, states, left = yield from self._verify(draft)
+            verdict, logits = yield from self._accept(draft, logits, left)
         verify_seconds = laps.lap()
         shadow = (yield from self._shadow(draft, states, logits, verdict)) if states else None
         control_seconds += laps.lap()
@@ -251,8 +262,8 @@ class Decoding:
             )
         return self.drafters[plan.drafter]
 
-    def _verify(self, draft: Draft) -> Steps[tuple[Tensor | Readings, list[Tensor]]]:
-        """Target logits [d + 1, V], and the states that left the layers above the draft's.
+    def _verify(self, draft: Draft) -> Steps[Verified]:
+        """Run the target over a draft.
 
         Rows that the draft has run through its layers are continued, never computed again.
         """
@@ -261,12 +272,26 @@ class Decoding:
             given = [self.tokens[-1], *draft.tokens]
         span = Span(self.cache, self.cache.length, len(given), draft.parents, draft.slot)
         if self.alone and self._best_only and not self.shadowed:
-            return (yield Verifying(given, span, draft.layer, self.depth)), []
+            return Verified((yield Verifying(given, span, draft.layer, self.depth)))
         hidden = given if isinstance(given, Tensor) else self.model.embed(given)
         late: list[Tensor] | None = [] if self.shadowed else None
         hidden = yield Segment(hidden, span, draft.layer, self.depth, late)
-        logits = yield Unembed(hidden, self._best_only)
-        return logits, late or []
+        settles = self.sampler.settles and self._job.logprobs is None
+        known = draft.certain if settles else 0
+        logits = yield Unembed(hidden[known:], self._best_only or settles)
+        return Verified(after_unread(logits, known), late or [], hidden)
+
+    def _accept(
+        self, draft: Draft, logits: Tensor | Readings, left: Tensor | None
+    ) -> Steps[tuple[Verdict, Tensor | Readings]]:
+        """What stays, by logits or what was read off them; and those that told it."""
+        independent = self.model.rows_independent
+        try:
+            return accept(draft, logits, self.sampler, independent), logits
+        except UnsettledError:
+            assert left is not None
+            logits = yield Unembed(left)
+            return accept(draft, logits, self.sampler, independent), logits
 
     def _bring_home(
         self, draft: Draft, logits: Tensor | Readings, verdict: Verdict
@@ -281,7 +306,7 @@ class Decoding:
         return logits[[0, *verdict.path]] if isinstance(logits, Tensor) else logits
 
     def _shadow(
-        self, draft: Draft, states: list[Tensor], logits: Tensor | Readings, verdict: Verdict
+        self, draft: Draft, states: Sequence[Tensor], logits: Tensor | Readings, verdict: Verdict
     ) -> Steps[ShadowTokens]:
         """Shadow tokens of the positions that this verdict commits."""
         accepted = draft.tokens[: verdict.accepted]

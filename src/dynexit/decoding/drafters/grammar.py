@@ -18,10 +18,11 @@ class GrammarDrafter(Drafter):
     def __init__(self, guide: Guide) -> None:
         self._guide = guide
         self._chain: list[int] = []
+        self._certain = 0  # of these
 
     def plan(self, text: Text) -> Plan | None:
         """The round, where the grammar leaves one token alone; None where there is a choice."""
-        self._chain = self._guide.foreseen(text.tokens[text.prompt_length :])
+        self._chain, self._certain = self._guide.foreseen(text.tokens[text.prompt_length :])
         if not self._chain:
             return None
         return Plan(0, len(self._chain), drafter=GRAMMAR, shadow=())
@@ -31,6 +32,7 @@ class GrammarDrafter(Drafter):
         yield from ()
         tokens = self._chain[: plan.speculation_length]
         draft = Draft(tokens, sources=["grammar"] * len(tokens))
+        draft.certain = min(self._certain, len(tokens))
         if text.sampler.sampling.speculative:
             draft.logits = certain_logits(tokens, text.model)
         return draft
