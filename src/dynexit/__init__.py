@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dynexit.decoding.constraint import Constraint
     from dynexit.decoding.controllers.base import Controller
     from dynexit.decoding.facts import Facts
     from dynexit.decoding.records import Plan, Round, ShadowTokens, Statistics
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Chunk",
+    "Constraint",
     "Controller",
     "DynexitError",
     "Facts",
@@ -41,6 +43,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "decoding.constraint": ("Constraint",),
     "decoding.controllers.base": ("Controller",),
     "decoding.facts": ("Facts",),
     "decoding.records": ("Plan", "Round", "ShadowTokens", "Statistics"),

@@ -64,17 +64,26 @@ def stop_strings(stop: object) -> list[str]:
     Raises:
         DynexitError: what is no text.
     """
-    stops = [stop] if isinstance(stop, str) else stop
-    if stops is None:
-        return []
-    if not isinstance(stops, Sequence) or isinstance(stops, bytes):
-        raise DynexitError(f"stop is {_shown(stop)}: give a text or a list of texts.")
+    stops = [] if stop is None else texts_of(stop, "stop")
     for one in stops:
-        if not isinstance(one, str):
-            raise DynexitError(f"stop holds {_shown(one)}: give a text or a list of texts.")
         check_stop(one)
         check_text(one, "a stop string")
-    return list(stops)
+    return stops
+
+
+def texts_of(given: object, what: str) -> list[str]:
+    """Texts as a list; one may be given as it is.
+
+    Raises:
+        DynexitError: what is no text.
+    """
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, Sequence) or isinstance(texts, bytes):
+        raise DynexitError(f"{what} is {_shown(given)}: give a text or a list of texts.")
+    for one in texts:
+        if not isinstance(one, str):
+            raise DynexitError(f"{what} holds {_shown(one)}: give a text or a list of texts.")
+    return list(texts)
 
 
 def check_whole(name: str, value: object, least: int) -> None:

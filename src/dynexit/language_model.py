@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
@@ -11,10 +11,20 @@ from typing import Any
 import torch
 
 from dynexit.agreement import ADVICE, SAMPLE, WITHOUT_EXITS, why_none_pays
-from dynexit.asking import check_text, check_whole, meant, one_rule, stop_strings, token_ids
+from dynexit.asking import (
+    check_text,
+    check_whole,
+    meant,
+    one_rule,
+    stop_strings,
+    texts_of,
+    token_ids,
+)
 from dynexit.costs.store import costs_of
+from dynexit.decoding.constraint import Constraint, Grammars
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.costs import Costs
+from dynexit.decoding.guide import Guide
 from dynexit.decoding.job import Job
 from dynexit.decoding.limits import Limits
 from dynexit.decoding.loop import finish, generate
@@ -193,6 +203,8 @@ class LanguageModel:
         draft_model: "LanguageModel | None" = None,
         logprobs: int | None = None,
         prompt_logprobs: bool = False,
+        constraint: Constraint | None = None,
+        bad_words: Sequence[str] = (),
         **options: Any,
     ) -> Decoding:
         """A text of which nothing is decoded yet, for a scheduler to run.
@@ -209,12 +221,14 @@ class LanguageModel:
             chat: the prompt is a user's message, put through the checkpoint's chat template.
             trust_messages: special tokens that the message spells are control tokens, not text.
             sampling: how tokens are chosen; or give its fields (temperature, top_k, top_p, min_p,
-                repetition_penalty, presence_penalty, frequency_penalty, seed, acceptance) as
-                options.
+                repetition_penalty, presence_penalty, frequency_penalty, seed, acceptance,
+                logit_bias, banned) as options.
             draft_model: a smaller model of the same vocabulary, for methods that draft with one.
             logprobs: give each chunk its token's log-probability under the target, and so many of
                 the likeliest tokens in its place.
             prompt_logprobs: give them for the prompt, too, as `prompt_logprobs` of the sequence.
+            constraint: the text has this shape, be it in as many tokens as it may have.
+            bad_words: no text has these, in the tokens that the tokenizer makes of each.
             options: fields of `Sampling`, and settings of the method (such as exit_layer).
 
         Raises:
@@ -233,6 +247,10 @@ class LanguageModel:
         ends = frozenset(self._checked(stop_token_ids)) | (frozenset() if ignore_eos else self.eos)
         limits = Limits(max_new_tokens, self.model.config.max_positions, ends, min_new_tokens)
         limits.check(len(tokens), self.model.vocabulary_size)
+        if bad_words:
+            rule = replace(rule, banned=(*rule.banned, *self._banned(bad_words)))
+        self._checked([*(rule.logit_bias or {}), *(one for words in rule.banned for one in words)])
+        guide = None if constraint is None else self._guide(constraint, limits, ignore_eos)
         stops = stop_strings(stop)
         if stops and self.tokenizer is None:
             raise DynexitError("stop strings need a tokenizer, and this checkpoint has none.")
@@ -240,8 +258,33 @@ class LanguageModel:
         if self.tokenizer is not None:
             text = TextStream(self.tokenizer.backend, tokens, stops, min_new_tokens)
         second = None if draft_model is None else self._second(draft_model)
-        job = Job(tokens, limits, rule, text, second, logprobs, prompt_logprobs)
+        job = Job(tokens, limits, rule, text, second, logprobs, prompt_logprobs, guide=guide)
         return open_decoding(self.model, controller, job, self._sample_text, self.table)
+
+    def _guide(self, constraint: Constraint, limits: Limits, ignore_eos: bool) -> Guide:
+        """What leads a text along a constraint.
+
+        Raises:
+            DynexitError: it cannot be followed here.
+        """
+        if self.grammars is None:
+            raise DynexitError("a constraint needs a tokenizer, and this checkpoint has none.")
+        if ignore_eos or limits.min_new_tokens:
+            name = "ignore_eos" if ignore_eos else "min_new_tokens"
+            raise DynexitError(f"{name} does not go with a constraint, which says where texts end.")
+        return self.grammars.guide(constraint, limits.eos, self.model.vocabulary_size)
+
+    @cached_property
+    def grammars(self) -> Grammars | None:
+        """Constraints that were compiled for this model's tokenizer."""
+        return None if self.tokenizer is None else Grammars(self.tokenizer.backend, self.eos)
+
+    def _banned(self, words: Sequence[str]) -> list[tuple[int, ...]]:
+        """Tokens of words, each as it begins a text and as it stands after a space."""
+        if self.tokenizer is None:
+            raise DynexitError("bad_words need a tokenizer, and this checkpoint has none.")
+        words = texts_of(words, "bad_words")
+        return [self.tokenizer.bare(form) for word in words for form in (word, f" {word}")]
 
     def _second(self, other: "LanguageModel") -> Configured:
         """The model that drafts for this one.

@@ -10,6 +10,7 @@ from dynexit import Chunk, Controller, Facts, LanguageModel, Plan, Sampling
 from dynexit import methods as methods_module
 from dynexit.decoding.controllers import methods
 from dynexit.decoding.costs import Costs
+from dynexit.decoding.guide import Guide
 from dynexit.decoding.job import Job
 from dynexit.decoding.limits import Limits
 from dynexit.decoding.loop import generate
@@ -215,6 +216,7 @@ def decode(
     second: Transformer | None = None,
     logprobs: int | None = None,
     costs: Costs = CHEAP_DRAFTS,
+    guide: Guide | None = None,
     **settings,
 ) -> tuple[Decoding, list[Chunk]]:
     """A finished sequence, whose inside tests may read, and its chunks.
@@ -230,7 +232,9 @@ def decode(
         model = Priced(model, costs)
         clock = model.clock
     rule = sampling or Sampling()
-    job = Job(list(prompt), limits, rule, second=second, logprobs=logprobs, clock=clock)
+    job = Job(
+        list(prompt), limits, rule, second=second, logprobs=logprobs, clock=clock, guide=guide
+    )
     sequence = Decoding(model, controller, facts, job)
     return sequence, list(generate(sequence))
 

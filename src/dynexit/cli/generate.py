@@ -11,6 +11,7 @@ from rich.text import Text
 from dynexit.cli import compare
 from dynexit.cli.options import AsJson, DraftModel, Loading, Model, noted_warnings
 from dynexit.cli.printing import is_coloured, notes, print_json, write
+from dynexit.cli.shape import Shape
 from dynexit.cli.spreading import spread
 from dynexit.errors import INTERRUPTED, DynexitError, reason
 
@@ -21,6 +22,7 @@ COLOURS = {  # as on the page that `serve` shows
     "accepted": "green",
     "lookup": "yellow",
     "table": "cyan",
+    "grammar": "bright_black",
     "recovered": "magenta",
     "bonus": "blue",
     "target": "default",
@@ -29,6 +31,7 @@ LEGEND = {
     "accepted": "accepted draft",
     "lookup": "looked up",
     "table": "from a table",
+    "grammar": "by the grammar",
     "recovered": "recovered",
     "bonus": "bonus",
 }
@@ -104,7 +107,8 @@ class Writing:
         check_new_tokens(self.max_new_tokens)
         for text in self.stop or []:
             check_stop(text)
-        Sampling(**{name: getattr(self, name) for name in Sampling.__dataclass_fields__})
+        fields = Sampling.__dataclass_fields__
+        Sampling(**{name: value for name, value in vars(self).items() if name in fields})
 
 
 def register(app: typer.Typer) -> None:
@@ -125,6 +129,7 @@ def generate(
     own: Own,
     draft_model: DraftModel = None,
     writing: Writing,
+    shape: Shape,
     how: Loading,
     as_json: AsJson = False,
     compare_methods: Annotated[
@@ -138,6 +143,7 @@ def generate(
     if len(methods) > 1 and not compare_methods:
         raise DynexitError("several methods need --compare.")
     writing.check()
+    constraint = shape.constraint
     chosen = methods[0] if methods else DEFAULT_METHOD
     if compare_methods:
         controllers = compare.choose(methods, settings, second)
@@ -148,7 +154,7 @@ def generate(
     if not (text or writing.chat):
         raise DynexitError("the prompt is empty: give at least one token of text.")
     lm, second_lm = how.load_both(model, draft_model)
-    options = {**writing.options, "draft_model": second_lm}
+    options = {**writing.options, "constraint": constraint, "draft_model": second_lm}
     if compare_methods:
         compare.run(lm, text, controllers, options, as_json)
         return

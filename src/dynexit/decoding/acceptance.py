@@ -27,22 +27,27 @@ def accept(
             follows the accepted drafts.
 
     Raises:
-        NotNumbersError: a row that matters is no numbers, or where rows are not independent, any.
+        NotNumbersError: a row that matters is no numbers, or where rows are not independent, any;
+            or nothing may be chosen there.
+        UnsettledError: what was read off the logits does not tell; they are needed.
     """
     if draft.tokens and not independent and not _are_numbers(target_logits):
         raise NotNumbersError  # before anything is drawn or told: it will be judged again
     if isinstance(target_logits, Tensor) and sampler.sampling.speculative:
         verdict = _accept_speculative(draft, target_logits, sampler)
-    elif isinstance(target_logits, Tensor) and draft.parents is not None:
+    elif isinstance(target_logits, Tensor) and (draft.parents is not None or sampler.by_path):
         rows = target_logits.split(1)  # a choice depends on the path, so only the path is asked
         verdict = _accept_equal(
             draft, lambda row, path: sampler.choose(rows[row], path, len(path)).tokens[0]
         )
+    elif isinstance(target_logits, Readings) and sampler.by_path:
+        readings = target_logits
+        verdict = _accept_equal(draft, lambda row, path: sampler.settle(readings, row, path))
     else:
         chosen = sampler.judge(target_logits, draft.tokens)
         verdict = _accept_equal(draft, lambda row, path: chosen[row])
     if verdict.token == NO_TOKEN:
-        raise NotNumbersError
+        raise NotNumbersError(sampler.restricted)
     return verdict
 
 

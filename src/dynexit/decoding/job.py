@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
 
+from dynexit.decoding.guide import Guide
 from dynexit.decoding.limits import Limits
 from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.text import NoText, TextSink
@@ -20,6 +21,7 @@ class Job:
         second: a smaller model of the same vocabulary, for methods that draft with one.
         logprobs: give every token its log-probability, and so many of the likeliest in its place.
         prompt_logprobs: the prompt's tokens, too, but for the first.
+        guide: leads the text along a grammar; it serves this text alone.
         clock: seconds.
     """
 
@@ -30,4 +32,5 @@ class Job:
     second: Model | None = None
     logprobs: int | None = None
     prompt_logprobs: bool = False
+    guide: Guide | None = None
     clock: Callable[[], float] = perf_counter

@@ -8,8 +8,9 @@ The words, used everywhere and nowhere in another sense:
 - tree: a draft's tokens; each is a node, a child of the token that it follows. Row 0 of a round is
   the newest committed token, row i the i-th node. A chain is a tree without branches.
 - accepted: a drafted token that the target agrees with; lookup: one of them that was looked up in
-  the text; table: one that a table of likely next tokens named. Rejected: the first one it does
-  not; nothing after it counts. Recovered: the target's own token in the place of rejected ones.
+  the text; table: one that a table of likely next tokens named; grammar: one that the text's
+  grammar left no choice about. Rejected: the first one it does not; nothing after it counts.
+  Recovered: the target's own token in the place of rejected ones.
   Bonus: the target's token after a path that was accepted to its end. Target: a token of a plain
   step.
 - shadow token: what a layer would have predicted at a position that is computed anyway.
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SECONDS = ("draft_seconds", "verify_seconds", "control_seconds", "text_seconds")
-Source = Literal["accepted", "lookup", "table", "recovered", "bonus", "target"]
+Source = Literal["accepted", "lookup", "table", "grammar", "recovered", "bonus", "target"]
 FinishReason = Literal["stop", "length", "context"]
 
 
@@ -84,6 +85,9 @@ class Draft:
     `parents[i]`, where row 0 is the newest committed token and row i + 1 is token i, and keys and
     values of rows that are not at home (`model.interface.Span`) are kept from slot `slot` on.
 
+    The first `certain` tokens are all that the grammar allows where they stand: the target need not
+    be asked what it would choose there.
+
     Where `tell` is given, tokens are unknown until the draft has arrived. Verification is asked for
     before that, so that the device has something to do.
     """
@@ -98,6 +102,7 @@ class Draft:
     logits: "list[Tensor]" = field(default_factory=list)  # processed, [1, V]; speculative only
     slot: int = 0
     sources: list[Source] | None = None  # of each token; None is "accepted"
+    certain: int = 0
     tell: Callable[[], Nodes] | None = None
 
     def arrive(self) -> None:

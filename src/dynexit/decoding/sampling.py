@@ -1,4 +1,4 @@
-"""From logits to a token: processors in transformers' order, and noise keyed by position.
+"""From logits to a token: processors (`processing.py`), and noise keyed by position.
 
 A token is the argmax of processed logits plus Gumbel noise that depends on nothing but the seed
 and the token's position. So the text is a function of target and seed: whatever was drafted, a
@@ -16,28 +16,36 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dynexit.decoding.guide import Guide
+from dynexit.decoding.processing import Ends, Processors, exact_logits
 from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.errors import DynexitError
 from dynexit.model.readings import Readings
 
-NO_TOKEN = -1  # what is chosen where logits are not numbers
+NO_TOKEN = -1  # what is chosen where logits are not numbers, or nothing may be chosen
+NOT_NUMBERS = (
+    "the model's logits are not numbers (NaN): its weights are damaged, or this dtype is too "
+    "narrow for it; try --dtype fp32."
+)
+NOTHING_LEFT = "bad_words and the constraint leave no token that could be written next."
 
 
 class NotNumbersError(DynexitError):
-    """The target's own logits are NaN: there is nothing to choose from."""
+    """The target's own logits are NaN, or all is refused: there is nothing to choose from."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "the model's logits are not numbers (NaN): its weights are damaged, or this dtype is "
-            "too narrow for it; try --dtype fp32."
-        )
+    def __init__(self, restricted: bool = False) -> None:
+        super().__init__(NOTHING_LEFT if restricted else NOT_NUMBERS)
+
+
+class UnsettledError(Exception):
+    """What was read off logits does not tell what to choose: they are needed themselves."""
 
 
 @dataclass(frozen=True)
 class Choice:
     """Tokens chosen for n rows; confidences and processed logits only where asked for.
 
-    A row whose logits are not numbers has `NO_TOKEN`: a draft's row may never be needed.
+    A row where nothing can be chosen has `NO_TOKEN`: a draft's row may never be needed.
     """
 
     tokens: list[int]
@@ -54,6 +62,7 @@ class Sampler:
 
     Args:
         ends: tokens that cannot be chosen before the text has `min_new_tokens`.
+        guide: leads the text along a grammar.
     """
 
     def __init__(
@@ -62,10 +71,11 @@ class Sampler:
         tokens: Sequence[int],
         ends: frozenset[int] = frozenset(),
         min_new_tokens: int = 0,
+        guide: Guide | None = None,
     ) -> None:
-        self.sampling, self._tokens, self._prompt_length = sampling, tokens, len(tokens)
-        self._ends = sorted(ends)
-        self._may_end = len(tokens) + min_new_tokens  # the first position where one may stand
+        self.sampling, self._tokens, self.guide = sampling, tokens, guide
+        self._prompt_length = len(tokens)
+        self._processors = Processors(sampling, tokens, Ends(ends, min_new_tokens), guide)
         self.seed = secrets.randbits(31) if sampling.seed is None else int(sampling.seed)
         self._noise: dict[int, Tensor] = {}
         self._noise_base = len(tokens)
@@ -74,14 +84,35 @@ class Sampler:
     @property
     def best_only(self) -> bool:
         """Whether it is enough to know every row's best token, and how likely it is."""
-        rule = self.sampling
-        plain = rule.greedy and rule.repetition_penalty == 1.0 and not rule.counting
-        return plain and not self._too_early
+        return self._processors.idle
 
     @property
-    def _too_early(self) -> bool:
-        """Whether the next token cannot be every token."""
-        return bool(self._ends) and len(self._tokens) < self._may_end
+    def by_path(self) -> bool:
+        """Whether a row's choice is worth asking for only where the row is reached."""
+        return self.guide is not None
+
+    @property
+    def restricted(self) -> bool:
+        """Whether some tokens can never be chosen."""
+        return self.by_path or bool(self.sampling.banned)
+
+    @property
+    def settles(self) -> bool:
+        """Whether a row's best token mostly tells what the grammar leaves to choose."""
+        return self.guide is not None and self._processors.only_guided
+
+    def settle(self, readings: Readings, row: int, path: list[int]) -> int:
+        """The choice of a row after accepted drafts.
+
+        Raises:
+            UnsettledError: only logits can tell.
+        """
+        assert self.guide is not None
+        best = int(readings.tokens[row]) if readings.log_sum[row] > -math.inf else None
+        token = self.guide.settled(self._tokens[self._prompt_length :], path, best)
+        if token is None:
+            raise UnsettledError
+        return token
 
     def choose(
         self,
@@ -133,7 +164,11 @@ class Sampler:
 
     def judged(self, logits: Tensor, drafts: Sequence[int]) -> Iterator[Tensor]:
         """The target's processed logits [V] after each draft; read on only while drafts stay."""
-        yield from self.process(logits, drafts)
+        if not self.by_path:
+            yield from self.process(logits, drafts)
+            return
+        for row in range(len(logits)):
+            yield self.process(logits[row : row + 1], drafts, row)[0]
 
     def shadow(
         self, logits: Tensor | Readings, layers: int, drafts: Sequence[int], first: int
@@ -149,53 +184,13 @@ class Sampler:
     @staticmethod
     def confidence(processed: Tensor, index: Tensor) -> Tensor:
         """Probability of the chosen tokens under processed logits [..., V]."""
-        exact = _exact(processed)
+        exact = exact_logits(processed)
         chosen = exact.gather(-1, index[..., None])[..., 0]
         return (chosen - exact.logsumexp(-1)).exp()
 
     def process(self, logits: Tensor, drafts: Sequence[int] = (), first: int = 0) -> Tensor:
-        """Penalties, ends, temperature, top-k, top-p, min-p: [..., n, V], in this order."""
-        if self.sampling.repetition_penalty != 1.0:
-            logits = self._penalise(_exact(logits), drafts, first)
-        if self.sampling.counting:
-            logits = self._lower_repeated(_exact(logits), drafts, first)
-        if self._too_early:
-            logits = self._without_ends(logits, first)
-        if self.sampling.greedy:
-            return logits
-        exact = _exact(logits)
-        exact = exact - exact.amax(-1, keepdim=True)  # so that no temperature overflows the best
-        return _filter(exact / self.sampling.temperature, self.sampling)
-
-    def _penalise(self, logits: Tensor, drafts: Sequence[int], first: int) -> Tensor:
-        rows, vocabulary = logits.shape[-2:]
-        seen = torch.zeros(rows, vocabulary, dtype=torch.bool, device=logits.device)
-        seen[:, [token for token in set(self._tokens) if token < vocabulary]] = True
-        for index, token in enumerate(drafts):  # a draft is seen by the rows after it
-            seen[max(index + 1 - first, 0) :, token] = True
-        penalty = self.sampling.repetition_penalty
-        penalised = torch.where(logits < 0, logits * penalty, logits / penalty)
-        return torch.where(seen, penalised, logits)
-
-    def _lower_repeated(self, logits: Tensor, drafts: Sequence[int], first: int) -> Tensor:
-        """Presence and frequency penalty: by how often each row's text holds a token."""
-        rows, vocabulary = logits.shape[-2:]
-        text = torch.tensor(self._tokens[self._prompt_length :], dtype=torch.long)
-        counts = text.bincount(minlength=vocabulary)[:vocabulary].repeat(rows, 1)
-        for index, token in enumerate(drafts):  # a draft is counted by the rows after it
-            counts[max(index + 1 - first, 0) :, token] += 1
-        counts = counts.to(logits)
-        rule = self.sampling
-        return logits - rule.frequency_penalty * counts - rule.presence_penalty * (counts > 0)
-
-    def _without_ends(self, logits: Tensor, first: int) -> Tensor:
-        """Nothing that ends the text, in the rows of positions where it cannot end yet."""
-        rows, vocabulary = logits.shape[-2:]
-        start = len(self._tokens) + first
-        early = slice(max(self._prompt_length - start, 0), min(max(self._may_end - start, 0), rows))
-        left = logits.clone()
-        left[..., early, [token for token in self._ends if token < vocabulary]] = -math.inf
-        return left
+        """What tokens are chosen from, [..., n, V]: see `Processors`."""
+        return self._processors.process(logits, drafts, first)
 
     def noise(self, like: Tensor, first: int) -> Tensor:
         """Gumbel noise [n, V] of the positions of n rows, drawn once per position."""
@@ -240,11 +235,11 @@ class Sampler:
 
 
 def _numbers(tokens: list[int], values: list[float]) -> list[int]:
-    """The tokens of rows that are numbers."""
-    if not any(map(math.isnan, values)):
-        return tokens
-    pairs = zip(tokens, values, strict=True)
-    return [NO_TOKEN if math.isnan(value) else token for token, value in pairs]
+    """The tokens of rows in which one can be chosen: `values` are their best."""
+    return [
+        token if value > -math.inf else NO_TOKEN
+        for token, value in zip(tokens, values, strict=True)
+    ]
 
 
 def argmax(scores: Tensor) -> Tensor:
@@ -254,31 +249,9 @@ def argmax(scores: Tensor) -> Tensor:
     return scores.argmax(-1)
 
 
-def _exact(logits: Tensor) -> Tensor:
-    """At least fp32: probabilities are never computed in 16 bits."""
-    return logits.float() if logits.dtype.itemsize < 4 else logits
-
-
 def _mix(seed: int, position: int) -> int:
     """A 63-bit key of (seed, position): neighbours differ widely (splitmix64's finaliser)."""
     z = (seed * 0x9E3779B97F4A7C15 + (position + 2) * 0xD1B54A32D192ED03) & 0xFFFFFFFFFFFFFFFF
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
     return (z ^ (z >> 31)) >> 1
-
-
-def _filter(logits: Tensor, sampling: Sampling) -> Tensor:
-    """Remove (set to -inf) what top-k, then top-p, then min-p leave out; always keep one token."""
-    if 0 < sampling.top_k < logits.shape[-1]:
-        lowest = logits.topk(sampling.top_k).values[..., -1:]
-        logits = logits.masked_fill(logits < lowest, -math.inf)
-    if sampling.top_p < 1.0:
-        ordered, order = logits.sort(descending=False, stable=True)
-        unlikely = ordered.softmax(-1).cumsum(-1) <= 1 - sampling.top_p
-        unlikely[..., -1] = False
-        logits = logits.masked_fill(unlikely.scatter(-1, order, unlikely), -math.inf)
-    if sampling.min_p > 0.0:
-        probabilities = logits.softmax(-1)
-        floor = sampling.min_p * probabilities.amax(-1, keepdim=True)
-        logits = logits.masked_fill(probabilities < floor, -math.inf)
-    return logits

@@ -4,6 +4,7 @@ Not responsible for choosing by them (`sampling.py`). Nothing here imports PyTor
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Literal
@@ -34,6 +35,11 @@ class Sampling:
     presence penalty is taken from those of what stands in the text, the frequency penalty as often
     as it stands there.
 
+    Args:
+        logit_bias: what is added to a token's logit, by token.
+        banned: sequences of tokens that must not stand in the text: where it holds all of one but
+            the last, that one cannot be chosen.
+
     Raises:
         DynexitError: a value outside its range.
     """
@@ -47,6 +53,8 @@ class Sampling:
     acceptance: Acceptance = "shared-noise"
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] | None = None
+    banned: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         for name, kind in {"top_k": Integral, "seed": Integral | None}.items():
@@ -57,6 +65,13 @@ class Sampling:
                 raise DynexitError(f"{name} is {value!r}: it must be a number.")
             if not math.isfinite(value):
                 raise DynexitError(f"{name} is {value!r}: it must be finite.")
+        for token, value in (self.logit_bias or {}).items():
+            if not (_is(token, Integral) and _is(value, Real) and math.isfinite(value)):
+                raise DynexitError(
+                    f"logit_bias has {token!r}: {value!r}: it must be a token id with a number."
+                )
+        if not all(self.banned):
+            raise DynexitError("banned holds an empty sequence: give at least one token.")
         self._check_ranges()
 
     def _check_ranges(self) -> None:

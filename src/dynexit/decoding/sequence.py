@@ -5,6 +5,7 @@ scheduler drives and may interleave with those of other sequences.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from dynexit.decoding.acceptance import accept
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.drafters import Drafter, Given, make_drafters
+from dynexit.decoding.drafters.grammar import GRAMMAR, GrammarDrafter, within_grammar
 from dynexit.decoding.facts import Facts
 from dynexit.decoding.job import Job
 from dynexit.decoding.laps import Laps
@@ -28,12 +30,12 @@ from dynexit.decoding.records import (
     Verdict,
 )
 from dynexit.decoding.requests import Segment, Steps, Unembed, Verifying
-from dynexit.decoding.sampling import NO_TOKEN, NotNumbersError, Sampler
+from dynexit.decoding.sampling import NO_TOKEN, NotNumbersError, Sampler, UnsettledError
 from dynexit.decoding.shadow import gather_states, shadow_tokens
 from dynexit.errors import DynexitError
 from dynexit.model.drafting_rule import homes
 from dynexit.model.interface import Model, Span
-from dynexit.model.readings import Readings
+from dynexit.model.readings import Readings, after_unread
 
 PREFILL_ROWS = 256  # more are somewhat faster, but their activations take as much more memory
 COURTEOUS = 12  # tokens of a draft while others wait: each of them is a pass
@@ -49,6 +51,16 @@ class Chunk(NamedTuple):
     token_ids: list[int]
     source: Source
     logprobs: TokenLogprobs | None = None  # where the sequence was asked for them
+
+
+class Verified(NamedTuple):
+    """What a verification brings: the target's logits [d + 1, V], or what was read off them, the
+    states that left the layers above the draft's, and those [d + 1, D] that left the last one.
+    """
+
+    logits: Tensor | Readings
+    states: Sequence[Tensor] = ()
+    left: Tensor | None = None
 
 
 class Decoding:
@@ -74,10 +86,13 @@ class Decoding:
         self.tokens = list(job.prompt)
         self.prompt_length = len(job.prompt)
         self.cache = model.new_cache()
-        self.sampler = Sampler(job.sampling, self.tokens, *self.limits.forbidden)
+        self.sampler = Sampler(job.sampling, self.tokens, *self.limits.forbidden, job.guide)
         self.drafters = make_drafters(
             controller.drafters, Given(controller.proposers, facts, job.second)
         )
+        self._grammar: GrammarDrafter | None = None
+        if job.guide is not None and controller.drafts:
+            self.drafters[GRAMMAR] = self._grammar = GrammarDrafter(job.guide)
         self.finish_reason: FinishReason | None = None
         self.stats = Statistics(self.depth)
         self.chunks: list[Chunk] = []
@@ -125,7 +140,7 @@ class Decoding:
             return self._read_only(began)
         logits = yield Unembed(hidden[-1:], self._best_only)
         if (token := self.sampler.judge(logits)[0]) == NO_TOKEN:
-            raise NotNumbersError
+            raise NotNumbersError(self.sampler.restricted)
         if states and len(states[0]) > 1:
             self.controller.observe_prompt((yield from self._prompt_shadow(states)))
         for drafter in self.drafters.values():
@@ -143,23 +158,24 @@ class Decoding:
     def round(self) -> Steps[list[Chunk]]:
         """Plan, draft, verify, accept, observe. Returns the tokens that the text gained."""
         laps = Laps(self._job.clock)
-        self._consider()
-        self.controller.share(self.batch_size)
-        plan = self._fit(self.controller.plan())
+        certain = self._grammar and self._grammar.plan(self)
+        if not certain:
+            self._consider()
+        plan = self._fit(certain or self._planned())
         self.shadowed = self._all_read if plan.shadow is None else plan.shadow
         control_seconds = laps.lap()
         draft = yield from self._draft(plan)
         draft_seconds = laps.lap()
-        logits, states = yield from self._verify(draft)
+        logits, states, left = yield from self._verify(draft)
         draft.arrive()
         try:
-            verdict = accept(draft, logits, self.sampler, self.model.rows_independent)
+            verdict, logits = yield from self._accept(draft, logits, left)
         except NotNumbersError:
             if self.model.rows_independent or not draft.tokens:
                 raise
             draft = Draft()  # rows beside it have spoilt the newest token's: a plain step instead
-            logits, states = yield from self._verify(draft)
-            verdict = accept(draft, logits, self.sampler)
+            logits, states, left = yield from self._verify(draft)
+            verdict, logits = yield from self._accept(draft, logits, left)
         verify_seconds = laps.lap()
         shadow = (yield from self._shadow(draft, states, logits, verdict)) if states else None
         control_seconds += laps.lap()
@@ -182,12 +198,18 @@ class Decoding:
             text_seconds=laps.lap(),
         )
         try:
-            self.controller.observe(finished)
+            if not certain:  # such a round is no controller's
+                self.controller.observe(finished)
         finally:  # the text has the round already
             finished.control_seconds += laps.lap()
             self.stats.rounds.append(finished.bare())
             self.stats.decode_seconds += laps.total
         return chunks
+
+    def _planned(self) -> Plan:
+        """What the controller wants."""
+        self.controller.share(self.batch_size)
+        return self.controller.plan()
 
     def _consider(self) -> None:
         """Tell the controller what a drafter has at hand."""
@@ -220,7 +242,11 @@ class Decoding:
         """What the planned drafter proposes."""
         if not plan.speculation_length:
             return Draft()
-        return (yield from self._drafter(plan).draft(self, plan))
+        draft = yield from self._drafter(plan).draft(self, plan)
+        if self.sampler.guide is not None and draft.hidden is None:
+            draft.arrive()
+            draft = within_grammar(draft, self.sampler.guide, self.new_tokens)
+        return draft
 
     def _drafter(self, plan: Plan) -> Drafter:
         """The one that a plan names.
@@ -234,8 +260,8 @@ class Decoding:
             )
         return self.drafters[plan.drafter]
 
-    def _verify(self, draft: Draft) -> Steps[tuple[Tensor | Readings, list[Tensor]]]:
-        """Target logits [d + 1, V], and the states that left the layers above the draft's.
+    def _verify(self, draft: Draft) -> Steps[Verified]:
+        """Run the target over a draft.
 
         Rows that the draft has run through its layers are continued, never computed again.
         """
@@ -244,12 +270,26 @@ class Decoding:
             given = [self.tokens[-1], *draft.tokens]
         span = Span(self.cache, self.cache.length, len(given), draft.parents, draft.slot)
         if self.alone and self._best_only and not self.shadowed:
-            return (yield Verifying(given, span, draft.layer, self.depth)), []
+            return Verified((yield Verifying(given, span, draft.layer, self.depth)))
         hidden = given if isinstance(given, Tensor) else self.model.embed(given)
         late: list[Tensor] | None = [] if self.shadowed else None
         hidden = yield Segment(hidden, span, draft.layer, self.depth, late)
-        logits = yield Unembed(hidden, self._best_only)
-        return logits, late or []
+        settles = self.sampler.settles and self._job.logprobs is None
+        known = draft.certain if settles else 0
+        logits = yield Unembed(hidden[known:], self._best_only or settles)
+        return Verified(after_unread(logits, known), late or [], hidden)
+
+    def _accept(
+        self, draft: Draft, logits: Tensor | Readings, left: Tensor | None
+    ) -> Steps[tuple[Verdict, Tensor | Readings]]:
+        """What stays, by logits or what was read off them; and those that told it."""
+        independent = self.model.rows_independent
+        try:
+            return accept(draft, logits, self.sampler, independent), logits
+        except UnsettledError:
+            assert left is not None
+            logits = yield Unembed(left)
+            return accept(draft, logits, self.sampler, independent), logits
 
     def _bring_home(
         self, draft: Draft, logits: Tensor | Readings, verdict: Verdict
@@ -264,7 +304,7 @@ class Decoding:
         return logits[[0, *verdict.path]] if isinstance(logits, Tensor) else logits
 
     def _shadow(
-        self, draft: Draft, states: list[Tensor], logits: Tensor | Readings, verdict: Verdict
+        self, draft: Draft, states: Sequence[Tensor], logits: Tensor | Readings, verdict: Verdict
     ) -> Steps[ShadowTokens]:
         """Shadow tokens of the positions that this verdict commits."""
         accepted = draft.tokens[: verdict.accepted]
@@ -333,6 +373,8 @@ class Decoding:
 
     def _finished(self) -> FinishReason | None:
         if self.text.stopped:
+            return "stop"
+        if self.sampler.guide is not None and self.sampler.guide.over(self.new_tokens):
             return "stop"
         if self.generated >= self.limits.max_new_tokens:
             return "length"

@@ -33,8 +33,11 @@ class InertText:
         self._name = re.compile(any_name)
         self._after_first = re.compile(f"(?<=(?={any_name}).)", re.DOTALL)
 
-    def broken(self, value: Any) -> Any:
+    def broken(self, value: Any, own_words: Sequence[str] = OWN_WORDS) -> Any:
         """A message, or what is in one, with every special token broken up.
+
+        Args:
+            own_words: names of values that are left as they are.
 
         Raises:
             DynexitError: the character that breaks them up is in it.
@@ -46,10 +49,12 @@ class InertText:
             return BREAK + text if self._ends_a_name(text) else text
         if isinstance(value, Mapping):
             return {
-                self.broken(name): one if name in OWN_WORDS else self.broken(one)
+                self.broken(name): one if name in own_words else self.broken(one, own_words)
                 for name, one in value.items()
             }
-        return [self.broken(one) for one in value] if isinstance(value, list | tuple) else value
+        if isinstance(value, list | tuple):
+            return [self.broken(one, own_words) for one in value]
+        return value
 
     def _ends_a_name(self, text: str) -> bool:
         """Whether a text begins as a name ends: what stands before it may begin as that does."""

@@ -42,6 +42,20 @@ class Readings:
         return np.exp(self.top - self.log_sum)
 
 
+def after_unread(found: Tensor | Readings, rows: int) -> Tensor | Readings:
+    """Logits or readings after so many rows of which nothing is known: zeros, and NaN."""
+    if not rows:
+        return found
+    if isinstance(found, Tensor):
+        return torch.nn.functional.pad(found, (0, 0, rows, 0))
+    unknown = np.full(rows, np.nan, np.float32)
+    return Readings(
+        np.concatenate((np.zeros(rows, np.int64), found.tokens)),
+        np.concatenate((unknown, found.top)),
+        np.concatenate((unknown, found.log_sum)),
+    )
+
+
 def numbers_of(logits: Tensor) -> Tensor:
     """Logits [n, V] -> [3, n] on their device: tokens (the first of equals), `top`, `log_sum`.
 

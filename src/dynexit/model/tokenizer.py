@@ -76,12 +76,25 @@ class CheckpointTokenizer:
             )
         return ids
 
+    def bare(self, text: str) -> tuple[int, ...]:
+        """Token ids of a piece of text, with nothing before it.
+
+        Raises:
+            DynexitError: the tokenizer makes none of it.
+        """
+        with _told("the tokenizer cannot encode this text"):
+            ids = tuple(self.backend.encode(text, add_special_tokens=False).ids)
+        if not ids:
+            raise DynexitError(f"the tokenizer makes no tokens of {text[:40]!r}.")
+        return ids
+
     def render_chat(
         self,
         messages: Sequence[Mapping[str, Any]],
         add_generation_prompt: bool = True,
         continue_final_message: bool | None = None,
         settings: Mapping[str, Any] | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
     ) -> str:
         """A conversation as the text that the model was trained on.
 
@@ -90,6 +103,7 @@ class CheckpointTokenizer:
             continue_final_message: the last message is open, to be continued; None is where no
                 answer begins.
             settings: variables of the template.
+            tools: functions that the answer may call, as OpenAI's clients describe them.
 
         Raises:
             DynexitError: there is no template, it fails on these messages, or a setting has a name
@@ -111,6 +125,7 @@ class CheckpointTokenizer:
                 add_generation_prompt=add_generation_prompt,
                 continue_final_message=continue_final_message,
                 tokenize=False,
+                tools=tools,
                 **settings,
             )
         except Exception as error:  # templates are programs, and raise what they like
@@ -126,6 +141,7 @@ class CheckpointTokenizer:
         continue_final_message: bool | None = None,
         settings: Mapping[str, Any] | None = None,
         trust_messages: bool = False,
+        tools: Sequence[Mapping[str, Any]] | None = None,
     ) -> list[int]:
         """Token ids of a conversation; arguments as in `render_chat`.
 
@@ -134,11 +150,12 @@ class CheckpointTokenizer:
         """
         how = (add_generation_prompt, continue_final_message)
         if trust_messages:
-            text = self.render_chat(messages, *how, settings)
+            text = self.render_chat(messages, *how, settings, tools)
             ids: list[int] = self.loaded(text, add_special_tokens=False, verbose=False)["input_ids"]
             return ids
         broken = self._inert.broken(list(messages)), self._inert.broken(settings or {})
-        return self._inert.encode(self.render_chat(broken[0], *how, broken[1]))
+        described = None if tools is None else self._inert.broken(list(tools), own_words=())
+        return self._inert.encode(self.render_chat(broken[0], *how, broken[1], described))
 
     @cached_property
     def _inert(self) -> InertText:

@@ -139,7 +139,8 @@ def _of_schema(errors: Sequence[Any], content_type: str | None) -> ApiError:
     where = ".".join(str(part) for part in error["loc"] if part != "body" and not _is_type(part))
     field = where.split(".")[0] or None
     subject = where or "the body"
-    if error["type"] == "extra_forbidden" or field in IDLE:
+    empty = error.get("ctx", {}).get("max_length") == 0  # all that may be there is nothing
+    if error["type"] == "extra_forbidden" or field in IDLE or empty:
         return ApiError(400, f"{subject} is not supported here: leave it out.", param=field)
     if error["type"] == "json_invalid":
         return ApiError(400, "the body is not valid JSON.")

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from dynexit.decoding.logprobs import TokenLogprobs
 from dynexit.decoding.sequence import Chunk, Decoding
 from dynexit.serve import replies
+from dynexit.serve.calling.telling import Caller, call_deltas, calls, said
 from dynexit.serve.counts import counts_of, usage_of
 from dynexit.serve.echo import Echo
 from dynexit.serve.replies import Counts, Ended, Trace, Usage
@@ -32,6 +33,11 @@ def said_of(chunks: Sequence[Chunk]) -> list[tuple[Chunk, TokenLogprobs]]:
     return [(chunk, chunk.logprobs) for chunk in chunks if chunk.logprobs is not None]
 
 
+def speak(chunks: Sequence[Chunk]) -> bool:
+    """Whether chunks say anything."""
+    return any(chunk.text or chunk.logprobs for chunk in chunks)
+
+
 class Form(Protocol):
     """How replies to one route look."""
 
@@ -43,8 +49,10 @@ class Form(Protocol):
 
     def chunk(
         self, index: int, chunks: Sequence[Chunk], reason: Ended | None, more: Counts | Trace | None
-    ) -> BaseModel:
-        """What a round added to text `index`, or how it ended."""
+    ) -> BaseModel | None:
+        """What a round added to text `index`, or how it ended; None where there is nothing to
+        tell.
+        """
 
     def counted(self, usage: Usage) -> BaseModel:
         """A stream's last chunk, for who wants usage."""
@@ -88,8 +96,10 @@ class CompletionForm:
 
     def chunk(
         self, index: int, chunks: Sequence[Chunk], reason: Ended | None, more: Counts | Trace | None
-    ) -> BaseModel:
+    ) -> BaseModel | None:
         """See `Form`."""
+        if reason is None and more is None and not speak(chunks):
+            return None
         choice = self._choice(index, chunks, reason)
         return replies.Completion(**self._head, choices=[choice], dynexit=more)
 
@@ -149,9 +159,21 @@ def joined(
 
 
 class ChatForm:
-    """/v1/chat/completions."""
+    """/v1/chat/completions.
 
-    def __init__(self, ongoing: Ongoing, asked: ChatRequest, model: str, names: TokenNames) -> None:
+    Args:
+        caller: reads tool calls; None where there are none to be called.
+    """
+
+    def __init__(
+        self,
+        ongoing: Ongoing,
+        asked: ChatRequest,
+        model: str,
+        names: TokenNames,
+        caller: Caller | None = None,
+    ) -> None:
+        self._caller = caller
         self._head: dict[str, Any] = {
             "id": f"chatcmpl-{ongoing.id}", "created": int(time()), "model": model
         }  # fmt: skip
@@ -162,9 +184,9 @@ class ChatForm:
         listed = [
             replies.ChatChoice(
                 index=index,
-                message=replies.ChatMessage(content=text_of(sequence.chunks)),
+                message=self._message(index, sequence.chunks),
                 logprobs=self._logprobs(sequence.chunks),
-                finish_reason=ended(sequence),
+                finish_reason=self._reason(index, ended(sequence)),
             )
             for index, sequence in enumerate(ongoing.sequences)
         ]
@@ -178,15 +200,35 @@ class ChatForm:
 
     def chunk(
         self, index: int, chunks: Sequence[Chunk], reason: Ended | None, more: Counts | Trace | None
-    ) -> BaseModel:
+    ) -> BaseModel | None:
         """See `Form`."""
+        delta = self._delta(index, chunks, reason is not None)
+        told = delta.content or delta.tool_calls or any(chunk.logprobs for chunk in chunks)
+        if reason is None and more is None and not told:
+            return None
         choice = replies.ChatChunkChoice(
             index=index,
-            delta=replies.ChatDelta(content=text_of(chunks) if chunks else None),
+            delta=delta,
             logprobs=self._logprobs(chunks),
-            finish_reason=reason,
+            finish_reason=None if reason is None else self._reason(index, reason),
         )
         return self._chunk(choice, more)
+
+    def _message(self, index: int, chunks: Sequence[Chunk]) -> replies.ChatMessage:
+        if self._caller is None:
+            return replies.ChatMessage(content=text_of(chunks))
+        pieces = self._caller.feed(index, chunks, ends=True)
+        found, text = calls(pieces), said(pieces)
+        return replies.ChatMessage(content=text if found else text or "", tool_calls=found)
+
+    def _delta(self, index: int, chunks: Sequence[Chunk], ends: bool) -> replies.ChatDelta:
+        if self._caller is None:
+            return replies.ChatDelta(content=text_of(chunks) if chunks else None)
+        pieces = self._caller.feed(index, chunks, ends)
+        return replies.ChatDelta(content=said(pieces), tool_calls=call_deltas(pieces))
+
+    def _reason(self, index: int, reason: Ended) -> Ended:
+        return reason if self._caller is None else self._caller.reason(index, reason)
 
     def counted(self, usage: Usage) -> BaseModel:
         """See `Form`."""

@@ -15,22 +15,11 @@ NoNames = Annotated[dict[str, Any], Field(max_length=0)] | None
 Ignored = Annotated[Utf8 | None, Field(description="Ignored.")]
 
 
-class PlainText(Strict):
-    """A reply without a shape."""
-
-    type: Literal["text"]
-
-
 class Idle(Strict):
     """Fields with the values that change nothing."""
 
-    tools: Nothing = None
-    tool_choice: Literal["none", "auto"] | None = None
-    parallel_tool_calls: bool | None = None
     functions: Nothing = None
     function_call: Literal["none", "auto"] | None = None
-    response_format: PlainText | None = None
-    logit_bias: NoNames = None
     suffix: Literal[""] | None = None
     best_of: Literal[1] | None = None
     modalities: list[Literal["text"]] | None = None

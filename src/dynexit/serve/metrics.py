@@ -12,6 +12,11 @@ from dynexit.decoding.records import Round
 from dynexit.decoding.sequence import Chunk
 
 FIRST_TOKEN = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+THEIRS = {
+    "drafts": "Drafts that were verified.",
+    "draft_tokens": "Drafted tokens.",
+    "accepted_tokens": "Accepted tokens.",
+}
 BETWEEN_TOKENS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 
@@ -44,15 +49,11 @@ class Metrics:
             "dynexit_accepted_tokens", "Accepted tokens by position in their draft.",
             ("position",), registry=registry,
         )  # fmt: skip
-        named = {"labelnames": ("model_name",), "registry": registry}
-        self._theirs = [
-            Counter(f"vllm:spec_decode_num_{kind}", f"{text}.", **named).labels(model)
-            for kind, text in (
-                ("drafts", "Drafts that were verified"),
-                ("draft_tokens", "Drafted tokens"),
-                ("accepted_tokens", "Accepted tokens"),
-            )
+        counters = [
+            Counter(f"vllm:spec_decode_num_{kind}", text, ("model_name",), registry=registry)
+            for kind, text in THEIRS.items()
         ]
+        self._drafts, drafted, accepted = (counter.labels(model) for counter in counters)
         per_position = Counter(
             "vllm:spec_decode_num_accepted_tokens_per_pos",
             "Accepted tokens by position in their draft, from 0.",
@@ -61,8 +62,8 @@ class Metrics:
         # looked up once for each position: labels are dear
         self._at = cache(
             lambda at: (
-                (self._drafted.labels(at + 1), self._theirs[1]),
-                (self._accepted.labels(at + 1), self._theirs[2], per_position.labels(model, at)),
+                (self._drafted.labels(at + 1), drafted),
+                (self._accepted.labels(at + 1), accepted, per_position.labels(model, at)),
             )
         )
         self._first = Histogram(
@@ -100,7 +101,7 @@ class Metrics:
         for _ in range(tokens):
             self._between.observe(seconds / tokens)
         self._rounds.inc()
-        self._theirs[0].inc(finished.drafted > 0)
+        self._drafts.inc(finished.drafted > 0)
         for position in range(finished.drafted):
             drafted, accepted = self._at(position)
             for counter in drafted:

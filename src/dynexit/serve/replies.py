@@ -2,9 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-Ended = Literal["stop", "length"]
+Ended = Literal["stop", "length", "tool_calls"]
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class Usage(BaseModel):
@@ -117,12 +121,44 @@ class ChatLogprobs(BaseModel):
     refusal: None = None
 
 
+class MessageCalled(BaseModel):
+    """A function that is called; `arguments` is JSON."""
+
+    name: str
+    arguments: str
+
+
+class MessageCall(BaseModel):
+    """A tool call in a message."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: MessageCalled
+
+
 class ChatMessage(BaseModel):
-    """The assistant's turn."""
+    """The assistant's turn; a turn of calls alone has no content."""
 
     role: Literal["assistant"] = "assistant"
-    content: str
+    content: str | None
     refusal: None = None
+    tool_calls: list[MessageCall] | None = None
+
+
+class CalledDelta(BaseModel):
+    """A function's name, once, and a piece of its arguments."""
+
+    name: str | None = Field(default=None, exclude_if=_is_none)
+    arguments: str
+
+
+class CallDelta(BaseModel):
+    """What a round added to a call; `id`, `type` and the name are there once, and never null."""
+
+    index: int
+    id: str | None = Field(default=None, exclude_if=_is_none)
+    type: Literal["function"] | None = Field(default=None, exclude_if=_is_none)
+    function: CalledDelta
 
 
 class ChatDelta(BaseModel):
@@ -130,6 +166,7 @@ class ChatDelta(BaseModel):
 
     role: Literal["assistant"] | None = None
     content: str | None = None
+    tool_calls: list[CallDelta] | None = None
 
 
 class ChatChoice(BaseModel):

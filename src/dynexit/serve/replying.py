@@ -83,16 +83,16 @@ async def _chunks(
         if isinstance(event, Finished):
             left -= 1
             counts = None if left else counts_of(ongoing)
-            yield form.chunk(index, [], ended(sequence), counts)
+            if (last := form.chunk(index, [], ended(sequence), counts)) is not None:
+                yield last
             continue
         trace = None
         if asked.own.trace:
             prompt = None if rounds[index] else sequence.tokens[: sequence.prompt_length]
             trace = trace_of(event, rounds[index], piece, prompt)
         rounds[index] += 1
-        spoken = any(chunk.text or chunk.logprobs for chunk in event.chunks)
-        if spoken or trace:
-            yield form.chunk(index, event.chunks, None, trace)
+        if (chunk := form.chunk(index, event.chunks, None, trace)) is not None:
+            yield chunk
 
 
 def _event(chunk: BaseModel) -> str:

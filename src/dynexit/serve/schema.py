@@ -3,16 +3,21 @@
 A field that is not here is refused by name, and so is one whose value asks for what is not served.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
 from dynexit.errors import DynexitError
+from dynexit.serve.calling.asking import Calling
 from dynexit.serve.fields import AT_LEAST_1, Strict, Utf8, is_unicode
-from dynexit.serve.idle import Idle
+from dynexit.serve.idle import Idle, Nothing
 from dynexit.serve.messages import Message
+from dynexit.serve.shapes import Shaped
 
 TokenId = Annotated[int, Field(ge=0)]
+TokenKey = Annotated[str, Field(pattern="^[0-9]{1,9}$")]
+Bias = Annotated[float, Field(ge=-100, le=100)]
+BadWord = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(is_unicode)]
 Stop = Annotated[str, Field(max_length=200), AfterValidator(is_unicode)]
 
 
@@ -36,7 +41,7 @@ class OwnOptions(Strict):
     ] = None
 
 
-class Asked(Idle):
+class Asked(Idle, Shaped):
     """What both kinds of request have in common."""
 
     model: Utf8
@@ -55,6 +60,8 @@ class Asked(Idle):
     top_k: Annotated[int, Field(ge=0)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0)] | None = None
+    logit_bias: Annotated[dict[TokenKey, Bias] | None, Field(max_length=1024)] = None
+    bad_words: Annotated[list[BadWord] | None, Field(max_length=256)] = None
     return_tokens_as_token_ids: bool | None = None
     dynexit: OwnOptions | None = None
 
@@ -72,6 +79,12 @@ class Asked(Idle):
     def stops(self) -> list[str]:
         """Stop strings."""
         return [self.stop] if isinstance(self.stop, str) else self.stop or []
+
+    @property
+    def biases(self) -> dict[int, float] | None:
+        """`logit_bias` by token."""
+        given = self.logit_bias
+        return None if given is None else {int(token): bias for token, bias in given.items()}
 
     @property
     def wants_usage(self) -> bool:
@@ -100,6 +113,10 @@ class Asked(Idle):
 
 class CompletionRequest(Asked):
     """POST /v1/completions."""
+
+    tools: Nothing = None
+    tool_choice: Literal["none", "auto"] | None = None
+    parallel_tool_calls: bool | None = None
 
     prompt: (
         Utf8
@@ -136,7 +153,7 @@ class CompletionRequest(Asked):
         return self.logprobs
 
 
-class ChatRequest(Asked):
+class ChatRequest(Asked, Calling):
     """POST /v1/chat/completions."""
 
     messages: Annotated[list[Message], AT_LEAST_1]
@@ -161,8 +178,11 @@ class ChatRequest(Asked):
             raise DynexitError(
                 "continue_final_message leaves no place for add_generation_prompt: set one of them."
             )
+        if self.calls and self.constraint is not None:
+            raise DynexitError("a text has either a shape or tools to call: leave one of them out.")
         begins = self.add_generation_prompt
         return {
+            "tools": self.as_template_input,
             "add_generation_prompt": not self.continue_final_message if begins is None else begins,
             "continue_final_message": bool(self.continue_final_message),
             "settings": self.chat_template_kwargs,

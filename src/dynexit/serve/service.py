@@ -3,15 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from functools import cached_property
 from time import time
 from typing import Any
 
+from dynexit.decoding.constraint import Constraint
 from dynexit.decoding.controllers import methods
+from dynexit.decoding.detokenizing import special_tokens
 from dynexit.decoding.predictions import Predictions, layer_predictions
 from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.sequence import Decoding
 from dynexit.language_model import LanguageModel, Prompt
 from dynexit.methods import is_allowed, lossless_methods, split_name
+from dynexit.serve.calling.asking import NamedTool
+from dynexit.serve.calling.families import constraint_of, family_of
+from dynexit.serve.calling.telling import Caller
 from dynexit.serve.chats import Chats
 from dynexit.serve.defaults import OPENAI, load_sampling
 from dynexit.serve.echo import Echo
@@ -219,7 +225,8 @@ class Service:
             message = f"min_tokens is {least}, above the {wanted} tokens that a text may have."
             raise ApiError(400, message, param="min_tokens")
         given = {name: value for name in RULES if (value := getattr(asked, name)) is not None}
-        rules = {**self._defaults, **given}
+        rules = {**self._defaults, **given, "logit_bias": asked.biases}
+        constraint = self._constraint(asked)
         return [
             self.lm.sequence(
                 prompt,
@@ -233,10 +240,33 @@ class Service:
                 draft_model=self.draft_model,
                 logprobs=asked.alternatives,
                 prompt_logprobs=asked.scores_prompt,
+                constraint=constraint,
+                bad_words=asked.bad_words or (),
             )
             for prompt in prompts
             for index in range(asked.choices)
         ]
+
+    def _constraint(self, asked: Asked) -> Constraint | None:
+        """What the text must look like: calls of tools, or the shape that was asked for."""
+        if not isinstance(asked, ChatRequest) or not (functions := asked.must_call):
+            return asked.constraint
+        family = family_of(self.chats.template)
+        sign = next((token for token, text in self._special.items() if text == family.sign), None)
+        return constraint_of(family, functions, not asked.one_call, sign)
+
+    @cached_property
+    def _special(self) -> dict[int, str]:
+        return special_tokens(self.lm.tokenizer.backend) if self.lm.tokenizer else {}
+
+    def caller(self, asked: ChatRequest) -> Caller | None:
+        """What reads tool calls out of the texts of a request, where tools may be called."""
+        if not asked.calls:
+            return None
+        family = family_of(self.chats.template)
+        signs = {token: text for token, text in self._special.items() if text == family.sign}
+        named = isinstance(asked.tool_choice, NamedTool)
+        return Caller(family, asked.choices, signs, asked.one_call, named)
 
     async def encode_chat(self, asked: ChatRequest) -> list[int]:
         """Token ids of a conversation.
@@ -251,6 +281,8 @@ class Service:
                 "/v1/completions.",
                 code="no_chat_template",
             )
+        if asked.calls:
+            family_of(self.chats.template)
         messages = [message.as_template_input for message in asked.messages]
         how = {**asked.rendering, "trust_messages": self.settings.trust_messages}
         return await self.chats.encode(messages, self.settings.deadline, **how)

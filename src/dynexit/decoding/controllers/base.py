@@ -27,6 +27,7 @@ class Controller:
     shadow_layers: tuple[int, ...] | None = None  # these layers'; None is of all but the last
     prompt_positions: int = 0  # of the prompt whose shadow tokens `observe_prompt` gets
     lossless: ClassVar[bool] = True
+    drafts: ClassVar[bool] = True  # whether a round may have a draft at all
     drafters: tuple[str, ...] = ("early-exit",)  # those that its plans may name
     proposers: tuple[str, ...] = ()  # those that the drafter "sources" asks
     int8: bool = False  # whether it drafts with a copy of the first layers in int8

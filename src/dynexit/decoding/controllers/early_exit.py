@@ -11,6 +11,7 @@ class EarlyExit(FixedExit):
     """The exit layer is taken for the last one; nothing verifies it (CALM, LayerSkip 4.2)."""
 
     lossless: ClassVar[bool] = False
+    drafts: ClassVar[bool] = False
 
     def target_layer(self) -> int:
         """The exit layer."""

@@ -1,6 +1,7 @@
 """Drafts what proposers have at hand: a tree that took no pass."""
 
 import torch
+from torch import Tensor
 
 from dynexit.decoding.drafters import Drafter, Given, Text
 from dynexit.decoding.native_offer import NativePanel
@@ -9,6 +10,7 @@ from dynexit.decoding.proposers import make_proposers
 from dynexit.decoding.records import Draft, Offer, Plan
 from dynexit.decoding.requests import Steps
 from dynexit.errors import DynexitError
+from dynexit.model.interface import Model
 
 
 class SourcesDrafter(Drafter):
@@ -42,10 +44,15 @@ class SourcesDrafter(Drafter):
             raise DynexitError(f"a proposer named token {token}, which this vocabulary has not.")
         draft.slot = text.cache.length + len(draft.tokens) + 1
         if text.sampler.sampling.speculative:
-            certain = torch.full((len(draft.tokens), text.model.vocabulary_size), -torch.inf)
-            certain[range(len(draft.tokens)), draft.tokens] = 0.0
-            draft.logits = list(certain.to(text.model.device).split(1))
+            draft.logits = certain_logits(draft.tokens, text.model)
         return draft
+
+
+def certain_logits(tokens: list[int], model: Model) -> list[Tensor]:
+    """Of tokens that were drafted without a doubt, [1, V] each."""
+    certain = torch.full((len(tokens), model.vocabulary_size), -torch.inf)
+    certain[range(len(tokens)), tokens] = 0.0
+    return list(certain.to(model.device).split(1))
 
 
 DRAFTERS = {"sources": SourcesDrafter}

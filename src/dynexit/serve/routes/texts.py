@@ -38,5 +38,5 @@ async def chat_completions(request: Request, asked: ChatRequest, service: TheSer
     service.check_model(asked.model)
     prompt = await service.encode_chat(asked)
     ongoing = request.state.ongoing = await service.start(asked, [prompt], request.state.request_id)
-    form = ChatForm(ongoing, asked, service.name, service.names)
+    form = ChatForm(ongoing, asked, service.name, service.names, service.caller(asked))
     return await reply(request, asked, ongoing, form, service.names.text)
