@@ -58,7 +58,8 @@ def test_sampled_text_is_vanillas_with_the_same_seed(
 def test_exits_are_worth_drafting_with(lm: dynexit.LanguageModel) -> None:
     out = lm.generate(PROMPTS["word problems"], "layerskip:speculation_length=1", max_new_tokens=64)
     assert out.stats.acceptance_rate > 0.6
-    agreement = read_exits(lm.model, lm.text_tokens(PROMPTS["word problems"])).agreement
+    texts = [token for prompt in PROMPTS.values() for token in lm.text_tokens(prompt)]
+    agreement = read_exits(lm.model, texts).agreement
     quarters = [agreement[lm.num_layers * part // 4 - 1] for part in (1, 2, 3, 4)]
     assert quarters == sorted(quarters)
 

@@ -21,9 +21,10 @@ from dynexit.asking import (
     token_ids,
 )
 from dynexit.costs.store import costs_of
-from dynexit.decoding.constraint import Constraint, Grammars
+from dynexit.decoding.constraint import Constraint
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.costs import Costs
+from dynexit.decoding.grammars import Grammars
 from dynexit.decoding.guide import Guide
 from dynexit.decoding.job import Job
 from dynexit.decoding.limits import Limits

@@ -12,7 +12,7 @@ import torch
 from tiny import DRAFTING, LLAMA, LOSSLESS, by_recomputing, decode, random_model
 
 from dynexit import Constraint, DynexitError, LanguageModel, Sampling
-from dynexit.decoding.constraint import Grammars
+from dynexit.decoding.grammars import Grammars
 from dynexit.decoding.guide import Guide
 from dynexit.decoding.sampling import Sampler
 from dynexit.model.native.transformer import NativeTransformer

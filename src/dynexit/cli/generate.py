@@ -48,7 +48,8 @@ class Own:
     exit_layer: Annotated[int | None, typer.Option(help="Layers that a draft runs.")] = None
     speculation_length: Annotated[int | None, typer.Option(help="Tokens a draft has.")] = None
     draft_vocabulary: Annotated[
-        int | None, typer.Option(help="Exits choose among the first so many tokens [default: all].")
+        int | None,
+        typer.Option(help="Exits choose among so many tokens, frequent ones [default: all]."),
     ] = None
     cap: Annotated[str | None, typer.Option(help="del: threshold (published) or planned.")] = None
     option: Annotated[

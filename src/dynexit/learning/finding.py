@@ -49,7 +49,7 @@ def find_learned(model: Path, vocabulary_size: int) -> Learned | None:
         try:
             return given_learned(folder, model, vocabulary_size)
         except DynexitError as error:
-            warnings.warn(f"{error} It is left out.", stacklevel=3)
+            warnings.warn(f"{error} It is left out.", stacklevel=4)
     return None
 
 
