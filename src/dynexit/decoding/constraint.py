@@ -1,7 +1,7 @@
 """What a text must look like: JSON, a regular expression, one of several texts, or a grammar.
 
-Not responsible for compiling it (`grammars.py`) or following it along a text (`guide.py`): a command
-looks at one before anything is loaded.
+Not responsible for compiling it (`grammars.py`) or following it along a text (`guide.py`), so that
+a command can look at one before anything is loaded.
 """
 
 import json
