@@ -137,7 +137,7 @@ def _print(record: dict[str, Any]) -> None:
         say(f"no native runtime: {record['native_obstacle']}")
     title = f"agreement over {record['positions_read']} positions"
     if record["draft_vocabulary"] < record["vocab_size"]:
-        title += f", exits choosing among the first {record['draft_vocabulary']} tokens"
+        title += f", exits choosing among {record['draft_vocabulary']} tokens"
     table = Table("exit layer", title=title, title_style="")
     table.add_column("with the last", justify="right")
     longest = max(5, min(30, output_width() - BESIDE_BARS))

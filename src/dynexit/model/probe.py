@@ -37,7 +37,7 @@ def read_layers(model: Model, tokens: Tensor, limit: int | None = None) -> Layer
     """Run `tokens` [T] through the model once and read every layer's prediction of the next.
 
     Args:
-        limit: exits, not the last layer, choose among the first so many tokens; None is all.
+        limit: exits, not the last layer, choose among so many draft tokens; None is all.
     """
     states: list[Tensor] = []
     rows = model.rows([Span(model.new_cache(), 0, len(tokens) - 1)])
@@ -56,6 +56,7 @@ def _read(
     predictions, nats = [], 0.0
     for rows, tokens in zip(hidden.split(POSITIONS), following.split(POSITIONS), strict=True):
         logits = model.unembed(rows).float()
-        predictions.append(logits[:, :limit].argmax(-1))
+        chosen = logits if limit is None else model.unembed(rows, limit)
+        predictions.append(chosen.argmax(-1))
         nats += float(F.cross_entropy(logits, tokens, reduction="sum"))
     return torch.cat(predictions), nats
