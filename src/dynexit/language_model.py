@@ -116,7 +116,7 @@ class LanguageModel:
         self._seconds: list[LanguageModel] = []  # found to share our vocabulary
         if tokenizer is not None:
             model.vocabulary_size = min(model.vocabulary_size, tokenizer.size)
-        if self.learned is not None:
+        if self.learned is not None and self.learned.frequent:
             model.draft_by(self.learned.draft_tokens)
 
     @property
@@ -428,8 +428,6 @@ def load(
         folder,
         learned,
     )
-    if isinstance(learned, Path):
-        _ = loaded.learned  # where it is damaged, it is told now
     reason = why_none_pays(loaded.model, loaded.sample) if check else None
     if reason is not None:
         advice = ADVICE if loaded.learned is None else WITHOUT_EXITS

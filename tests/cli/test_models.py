@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dynexit.model.gguf import writing
+from dynexit.model.inventory import inventory
 
 
 @pytest.fixture
@@ -53,6 +54,18 @@ def test_all_that_is_at_hand_is_listed_with_what_it_is(home: Path) -> None:
     assert [row[4] for row in rows] == ["yes", "", "yes", "yes"]
     assert [row[5] for row in rows] == ["yes", "", "", ""]
     assert "mine/broken.gguf does not run" in said.stderr
+
+
+def test_a_folder_without_a_card_is_not_looked_for_on_the_hub(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*given: object, **named: object) -> None:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr("huggingface_hub.repocard.hf_hub_download", asked)
+    monkeypatch.chdir(home / "mine")
+    Path("early", "README.md").unlink()
+    assert "early" in [entry.name for entry in inventory(Path())]
 
 
 def test_a_folder_that_is_not_there(home: Path) -> None:

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from dynexit.serve.logs import Logs
     from dynexit.serve.settings import Settings
 
-Host = Annotated[str, typer.Option(help="Address to listen on.")]
-Port = Annotated[int, typer.Option(help="0 is any that is free.")]
-
 
 @dataclass(frozen=True)
 class Limits:

@@ -37,6 +37,12 @@ class DraftTokens:
         enough = (count for count, share in sorted(covered.items()) if share >= COVERED)
         return cls(frequent[:most], min(next(enough, most), most))
 
+    def on(self, device: torch.device) -> "DraftTokens":
+        """The same, for logits on a device: no pass has to bring the tokens there."""
+        moved = DraftTokens((), self._usual)
+        moved.tokens = self.tokens.to(device)
+        return moved
+
     def usual(self, vocabulary_size: int) -> int:
         """How many tokens drafts read where nobody says."""
         return trimmed_vocabulary(vocabulary_size) if self._usual is None else self._usual
@@ -48,12 +54,14 @@ class DraftTokens:
         return self.tokens[:limit]
 
     def spread(self, logits: Tensor, limit: int | None, vocabulary_size: int) -> Tensor:
-        """Logits [N, n] of the first `limit` tokens -> [N, V], -inf for the others."""
+        """Logits [N, n] of the first `limit` tokens, on the device of these -> [N, V], -inf for the
+        others.
+        """
         named = self.named(limit)
         if named is None:
             return F.pad(logits, (0, vocabulary_size - logits.shape[-1]), value=-torch.inf)
         every = logits.new_full((len(logits), vocabulary_size), -torch.inf)
-        return every.index_copy_(1, named.to(logits.device), logits)
+        return every.index_copy_(1, named, logits)
 
 
 def trimmed_vocabulary(vocabulary: int) -> int:

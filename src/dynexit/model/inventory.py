@@ -9,7 +9,7 @@ from pathlib import Path
 
 from huggingface_hub import CacheNotFound, ModelCard, scan_cache_dir
 
-from dynexit.errors import DynexitError
+from dynexit.errors import DynexitError, reason
 from dynexit.model.gguf.files import PART, SUFFIX, is_gguf, parts_of
 from dynexit.model.loading import load_shape
 from dynexit.model.places import BUNDLED
@@ -42,11 +42,18 @@ class Entry:
 
 
 def inventory(folder: Path) -> Iterator[Entry]:
-    """The bundled model, then those in `folder` and one level below it, then the hub's."""
+    """The bundled model, then those in `folder` and one level below it, then the hub's.
+
+    Raises:
+        DynexitError: the folder cannot be looked into.
+    """
     yield _entry(BUNDLED.name, BUNDLED)
-    if folder.is_dir():
-        for place in (folder, *sorted(one for one in folder.iterdir() if one.is_dir())):
-            yield from _in_folder(place)
+    try:
+        below = sorted(one for one in folder.iterdir() if one.is_dir())
+    except OSError as error:
+        raise DynexitError(f"{folder} cannot be looked into: {reason(error)}.") from error
+    for place in (folder, *below):
+        yield from _in_folder(place)
     try:
         repos = scan_cache_dir().repos
     except CacheNotFound:
@@ -86,9 +93,10 @@ def _entry(name: str, where: Path) -> Entry:
 
 def _tags(folder: Path) -> set[str]:
     """Of its card, where it has one that can be read."""
+    card = folder / "README.md"
+    if not card.is_file():  # the library would ask the hub for it
+        return set()
     try:
-        return set(
-            ModelCard.load(folder / "README.md", ignore_metadata_errors=True).data.tags or ()
-        )
+        return set(ModelCard.load(card, ignore_metadata_errors=True).data.tags or ())
     except (OSError, ValueError, TypeError):
         return set()

@@ -198,8 +198,8 @@ class Transformer(Weighed, nn.Module):
 
     def draft_by(self, chosen: DraftTokens) -> None:
         """See `interface.Model`."""
-        self.draft_tokens = chosen
-        self._draft_head = self.head.weight.detach()[chosen.tokens.to(self.device)]
+        self.draft_tokens = chosen.on(self.device)
+        self._draft_head = self.head.weight.detach()[self.draft_tokens.tokens]
 
     def unembed(self, hidden: Tensor, limit: int | None = None) -> Tensor:
         """See `interface.Model`."""
@@ -209,7 +209,7 @@ class Transformer(Weighed, nn.Module):
         """What `read` brings to the host, [3, N] on the device: see `numbers_of`."""
         numbers, named = numbers_of(self._logits(hidden, limit)), self.draft_tokens.named(limit)
         if named is not None:
-            numbers[0] = named.to(numbers)[numbers[0].long()]
+            numbers[0] = named[numbers[0].long()]
         return numbers
 
     def read(self, hidden: Tensor, limit: int | None = None) -> Tensor | Readings:

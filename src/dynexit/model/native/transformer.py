@@ -331,7 +331,8 @@ class NativeTransformer(ByParts, Uncopied):
         count = self._limited(limit)
         logits = torch.empty(hidden.shape[0], count)
         self._unembed(hidden, limit, logits.data_ptr(), None, None, None)
-        return self.draft_tokens.spread(logits, limit and count, self.vocabulary_size)
+        read = None if limit is None else count
+        return self.draft_tokens.spread(logits, read, self.vocabulary_size)
 
     def read(self, hidden: Tensor, limit: int | None = None) -> Readings:
         """What the logits of `hidden` [N, D] say, without writing them."""
