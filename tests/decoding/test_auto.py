@@ -126,7 +126,7 @@ def test_exits_that_do_not_pay_by_a_sample_wait_for_the_text_to_speak_for_them()
             shape = len(plan.shadow), 1
             shadow = ShadowTokens(np.ones(shape, bool), np.full(shape, 0.95), plan.shadow)
         controller.observe(Round(plan, 0, 0, 1, shadow=shadow, verify_seconds=20.6))
-    assert number == TUNING.compare  # rounds, after which the others are looked at
+    assert number == TUNING.enough * TUNING.lesson  # rounds, of which every 16th is analysed
 
 
 def test_exits_that_always_agree_are_used():
@@ -202,7 +202,7 @@ def test_a_session_keeps_what_it_learned(keeps):
 def exits_of(**known):
     """Exit layers of the first rounds of 20 layers, whose drafts are accepted."""
     controller, layers = started(Auto(lookup=False), 20, **known), []
-    for _ in range(2 * TUNING.first_lesson):
+    for _ in range(2 * TUNING.first_lessons[-1]):
         plan = controller.plan()
         layers.append(plan.exit_layer)
         drafted = min(plan.speculation_length, 1)
@@ -213,7 +213,10 @@ def exits_of(**known):
 
 
 def test_first_drafts_are_shallow():
-    assert exits_of(costs=CHEAP_DRAFTS) == [3] * TUNING.first_lesson + [5] * TUNING.first_lesson
+    assert (
+        exits_of(costs=CHEAP_DRAFTS)
+        == [3] * TUNING.first_lessons[-1] + [5] * TUNING.first_lessons[-1]
+    )
 
 
 def sample(depth, good_from):
@@ -227,25 +230,42 @@ def sample(depth, good_from):
 @pytest.mark.parametrize("good_from", [1, 7, 20])
 def test_an_exit_whose_sample_is_useless_gives_way_to_one_that_is_not(good_from):
     first, then = {1: (3, 5), 7: (7, 7), 20: (0, 0)}[good_from]
-    expected = [first] * TUNING.first_lesson + [then] * TUNING.first_lesson
+    expected = [first] * TUNING.first_lessons[-1] + [then] * TUNING.first_lessons[-1]
     assert exits_of(sample=sample(20, good_from)) == expected
 
 
-@pytest.mark.parametrize("positions", [1, 3, 6])
-def test_others_are_analysed_until_they_are_known(positions):
+def test_others_are_analysed_all_over_a_text():
     controller = begun(DEAR_DRAFTS, 20)
     analysed = []
-    for number in range(6 * TUNING.compare):
+    for number in range(4 * TUNING.compare):
         plan = controller.plan()
         shadow = None
         if plan.shadow:
-            analysed.append(number)
-            shape = len(plan.shadow), positions
+            analysed.append(number + 1)
+            shape = len(plan.shadow), 4
             shadow = ShadowTokens(np.ones(shape, bool), np.ones(shape, np.float32), plan.shadow)
         controller.observe(Round(plan, 0, 0, 1, shadow=shadow))
-    turns = range(-(-TUNING.enough // positions))
-    once = [TUNING.compare - TUNING.looks + turn for turn in turns]
-    assert analysed == [2 * again * TUNING.compare + at for again in range(3) for at in once]
+    lessons, compared = TUNING.well // 4 * TUNING.lesson, TUNING.compare
+    often = range(TUNING.lesson, lessons + 1, TUNING.lesson)
+    rarely = range(compared, 4 * compared + 1, compared)
+    assert analysed == sorted({*often, *rarely})
+
+
+def test_an_exit_seen_at_a_few_places_does_not_take_the_place_of_one_that_is_known():
+    """Eight positions in a row, each of which every exit gets right, say nothing of hard ones."""
+    controller, taken = started(Auto(lookup=False), 20, costs=CHEAP_DRAFTS), []
+    for number in range(TUNING.compare + 8):
+        plan = controller.plan()
+        taken.append(plan.exit_layer)
+        right = number % 4 > 0
+        shadow = None
+        if plan.shadow:
+            shape = len(plan.shadow), 2
+            shadow = ShadowTokens(np.ones(shape, bool), np.full(shape, 0.95), plan.shadow)
+        draft = Draft([7], [0.95])
+        did = {"draft": draft, "path": [1] * right, "verify_seconds": 20.0, "shadow": shadow}
+        controller.observe(Round(plan, 1, int(right), 1 + right, **did))
+    assert set(taken[TUNING.first_lessons[-1] :]) == {5}
 
 
 def test_a_session_needs_a_method_that_learns():

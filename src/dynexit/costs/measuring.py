@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from itertools import accumulate, chain, product, repeat
+from itertools import chain, product, repeat
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from dynexit.decoding.controllers.base import Controller
-from dynexit.decoding.costs import ROUGH, Costs
+from dynexit.decoding.costs import ROUGH, Costs, rising
 from dynexit.decoding.facts import Facts
 from dynexit.decoding.job import Job
 from dynexit.decoding.limits import Limits
@@ -25,8 +25,8 @@ FEW = 64  # tokens of the head: next to none
 LEVEL = 4  # rows of a level of a draft that branches
 DRAFTS = 1, 5  # tokens of a short draft and of a long one
 PASS = 0.02  # seconds that one timing may take: of a larger model, some layers stand for all
-REPEATS, BUDGET = 21, 1.5  # at most so often, and no more once so many seconds are over
-LEAST = 5  # however slow the model; on CUDA the first time, passes are recorded
+REPEATS, BUDGET = 21, 3.0  # at most so often, and no more once so many seconds are over
+LEAST = 9  # however slow the model; on CUDA the first time, passes are recorded
 
 
 @torch.inference_mode()
@@ -94,8 +94,13 @@ class _Bench:
             self._rounds("analysed rounds", _Watching())
 
     def _pass(self, name: str, width: int, position: int | None = None) -> None:
-        """All layers and the head, as one verification; of a larger model, some layers."""
+        """All layers and the head, as one verification; of a larger model, some layers.
+
+        Of a small one the second of two: a round follows one like it, and some layers stay in a
+        cache.
+        """
         if self.small:
+            self._verify(f"cold {name}", width, self.depth, position)
             self._verify(name, width, self.depth, position)
         else:
             self._layers(name, width, position)
@@ -159,17 +164,19 @@ class _Bench:
     def costs(self) -> Costs:
         """The table. More rows are never cheaper: what disturbs one timing does not disturb all."""
         took = {name: median(values) for name, values in self.seconds.items()}
-        head = _rising([took[f"head {width}"] for width in WIDTHS])
-        passes = _rising([took[f"pass {width}"] for width in WIDTHS])
+        head = rising(took[f"head {width}"] for width in WIDTHS)
+        passes = rising(took[f"pass {width}"] for width in WIDTHS)
         among = head if self.small else [0.0] * len(WIDTHS)  # of what a pass took
-        layer = _rising([max(p - h, 0.0) / self.layers for p, h in zip(passes, among, strict=True)])
+        layer = rising(max(p - h, 0.0) / self.layers for p, h in zip(passes, among, strict=True))
         call = [min(took[f"call {w}"], most) for w, most in zip(WIDTHS, head, strict=True)]
         distance = max(self.far - self.near, 1)
         few, many = self.exits[0], self.exits[-1]
         here, there = (self._per_layer(took, "draft", each, call[0]) for each in (few, many))
         deeper = max(there - here, 0.0) / max(many - few, 1)
         short = few * (layer[0] + here) + call[0]  # passes of a draft of one token
+        position = max((took["far"] - passes[0]) / self.layers / distance, 0.0)
         around = took.get("rounds", 0.0)
+        further = self.depth * position * self.near  # those rounds had next to no context
         return Costs(
             widths=WIDTHS,
             layer=tuple(layer),
@@ -179,8 +186,8 @@ class _Bench:
             draft_depth=deeper,
             draft_row=max(took[f"level {LEVEL}"] - took["level 1"], 0.0) / (LEVEL - 1) / few,
             draft_call=max(took[f"draft {few} {DRAFTS[0]}"] - short, 0.0),
-            position=max((took["far"] - passes[0]) / self.layers / distance, 0.0),
-            round=max(around - self.depth * layer[0] - head[0], 0.0),
+            position=position,
+            round=max(around + further - self.depth * layer[0] - head[0], 0.0),
             analysis=max(took.get("analysed rounds", 0.0) - around - call[0], 0.0),
             vocabulary=self.model.vocabulary_size,
             context=self.near,
@@ -202,8 +209,3 @@ class _Watching(Controller):
     reads_shadow = True
     shadow_layers = (1,)
     draft_vocabulary = FEW
-
-
-def _rising(seconds: list[float]) -> list[float]:
-    """No number is above one that follows."""
-    return list(accumulate(reversed(seconds), min))[::-1]

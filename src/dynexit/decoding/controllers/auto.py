@@ -102,8 +102,8 @@ class Auto(Controller):
         if self._offer is not None and not self._odds:
             self._odds = self._estimates.offers(self._offer.priors).odds
         plan = standing.plan(self._offer, self._odds)
-        near = 0 < TUNING.compare - self._rounds % (2 * TUNING.compare) <= TUNING.looks
-        return self._analysing(plan) if near else plan
+        last = self._rounds % TUNING.lesson == TUNING.lesson - 1
+        return self._analysing(plan) if last else plan
 
     def _settle(self) -> Standing:
         """Hold to what is best by what is known now."""
@@ -120,36 +120,42 @@ class Auto(Controller):
         return self._standing
 
     def _best_exit(self, plain: float) -> Option:
-        """Drafting with the exit layer that is worth most; the present one unless by far.
+        """Drafting with the exit layer that is worth most; the present one unless by more than what
+        was seen of the other could be off.
 
         Others count once they are known; where the present one is worth no more than a `plain`
         step, any does.
         """
-        kept = self._with_layer(self._layer)
+        kept = best = self._with_layer(self._layer)
         if self._rounds % TUNING.compare:
             return kept
+        exits, most = self._estimates.exits, kept.worth
         least = self._least if kept.worth <= plain else TUNING.enough
-        others = [one for one in self._layers if self._estimates.exits.seen(one) >= least]
-        options = (self._with_layer(layer) for layer in others if layer != self._layer)
-        best = max(options, key=lambda option: option.worth, default=kept)
-        return best if best.worth - kept.worth > TUNING.loyalty else kept
+        for layer in self._layers:
+            if layer == self._layer or exits.seen(layer) < least:
+                continue
+            option = self._with_layer(layer)
+            sure = option.worth - exits.doubt(layer)
+            if sure > most:
+                best, most = option, sure
+        return best
 
     def _with_layer(self, layer: int) -> Option:
         """Drafts branch where one text is alone, and something is known of it."""
-        branches = self.tree and self._batch_size == 1 and self._rounds >= TUNING.first_lesson
+        branches = self.tree and self._batch_size == 1 and self._rounds >= TUNING.first_lessons[-1]
         others = self._estimates.others.odds(self._estimates.exits.trust(layer)) if branches else ()
         return self._prices.draft(layer, self.int8, self._estimates.exits.chances(layer), others)
 
     def _analysing(self, plan: Plan) -> Plan:
-        """The round, with shadow tokens of the layers that it does not draft with, if alone, until
-        there are enough.
+        """The round, with shadow tokens of the layers that it does not draft with, if alone; those
+        that are known well rarely.
         """
         if not self.shadow or self._batch_size > 1 or plan.drafter == "sources":
             return plan
-        known = (one.shadow.matched.shape[1] for one in self._unread if one.shadow is not None)
-        if sum(known) >= TUNING.enough:
-            return plan
         others = tuple(layer for layer in self._layers if layer != plan.exit_layer)
+        seen = min(map(self._estimates.exits.seen, others), default=0.0)
+        if seen >= TUNING.well and (self._rounds + 1) % TUNING.compare:
+            return plan
         return replace(plan, shadow=others)
 
     def observe(self, finished: Round) -> None:
@@ -159,7 +165,7 @@ class Auto(Controller):
         self._unread.append(finished)
         if self._standing is not None and finished.drafted:
             self._standing.observe(finished.accepted)
-        if self._rounds == TUNING.first_lesson or not self._rounds % TUNING.lesson:
+        if self._rounds in TUNING.first_lessons or not self._rounds % TUNING.lesson:
             self._learn()
 
     def _learn(self) -> None:
@@ -168,7 +174,7 @@ class Auto(Controller):
         self._estimates.learn(self._unread, TUNING.memory)
         for finished in self._unread:
             self._prices.observe(finished)
-        first = self._rounds == TUNING.first_lesson
+        first = self._rounds == TUNING.first_lessons[-1]
         if first and self._layer == self._nearest(TUNING.first_depth):
             self._layer = self._nearest(TUNING.depth)
         self._unread, self._standing, self._odds = [], None, []

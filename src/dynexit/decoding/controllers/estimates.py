@@ -7,6 +7,7 @@ from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import InitVar, dataclass, field
 from itertools import accumulate
+from math import sqrt
 from operator import add, mul
 
 import numpy as np
@@ -86,6 +87,12 @@ class ExitEstimates:
     def seen(self, layer: int) -> float:
         """Positions counted of a layer."""
         return sum(self._seen[layer])
+
+    def doubt(self, layer: int) -> float:
+        """By how much the share of its tokens that are accepted may be off, by what was seen of
+        them: a standard error, at most.
+        """
+        return 0.5 / sqrt(seen) if (seen := self.seen(layer)) else 0.0
 
     def odds(self, layer: int) -> tuple[float, ...]:
         """How often this layer's tokens are accepted, by tenths of confidence."""

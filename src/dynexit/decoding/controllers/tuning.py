@@ -15,15 +15,16 @@ class Tuning:
 
     tokens: int = 24  # tokens of a draft, by an exit or looked up; chosen, not measured
     levels: int = 16  # levels of a draft that must each be worth it; chosen, not measured
-    first_lesson: int = 8  # rounds before it, which do not branch; chosen, not measured
-    lesson: int = 16  # rounds between two lessons; chosen, not measured
+    first_lessons: tuple[int, ...] = (2, 4, 8)  # rounds before them; until the last, drafts do not
+    # branch; chosen, not measured
+    lesson: int = 16  # rounds between two lessons, the last of which analyses the other exits, so
+    # that they are seen all over the text: hard and easy places come in runs; chosen, not measured
     first_depth: float = 0.15  # of the layers: exit until the first lesson; chosen, not measured
     depth: float = 0.25  # of the layers: exit after it; chosen, not measured
     memory: float = 0.9  # of an exit's counts, at each lesson on it; chosen, not measured
-    compare: int = 64  # rounds between two looks at the other exits; chosen, not measured
-    looks: int = 8  # rounds before every second look that analyse them; chosen, not measured
+    compare: int = 64  # rounds between two comparisons of exits; chosen, not measured
     enough: int = 6  # positions after which an exit is known; chosen, not measured
-    loyalty: float = 0.05  # tokens a round that another exit must add; chosen, not measured
+    well: int = 24  # and well known: analysed before comparisons only; chosen, not measured
     candidates: int = 8  # exits at most; chosen, not measured
     waiting: float = 0.3  # tokens that a draft must add where others wait; chosen, not measured
     hope: float = 1.3  # of plain decoding's pace: the pace at first; chosen, not measured
