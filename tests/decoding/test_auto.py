@@ -257,7 +257,7 @@ def test_an_exit_seen_at_a_few_places_does_not_take_the_place_of_one_that_is_kno
     for number in range(TUNING.compare + 8):
         plan = controller.plan()
         taken.append(plan.exit_layer)
-        right = number % 4 > 0
+        right = number % 16 > 0
         shadow = None
         if plan.shadow:
             shape = len(plan.shadow), 2
