@@ -202,7 +202,7 @@ def test_a_session_keeps_what_it_learned(keeps):
 def exits_of(**known):
     """Exit layers of the first rounds of 20 layers, whose drafts are accepted."""
     controller, layers = started(Auto(lookup=False), 20, **known), []
-    for _ in range(2 * TUNING.first_lessons[-1]):
+    for _ in range(2 * TUNING.shallow):
         plan = controller.plan()
         layers.append(plan.exit_layer)
         drafted = min(plan.speculation_length, 1)
@@ -213,10 +213,7 @@ def exits_of(**known):
 
 
 def test_first_drafts_are_shallow():
-    assert (
-        exits_of(costs=CHEAP_DRAFTS)
-        == [3] * TUNING.first_lessons[-1] + [5] * TUNING.first_lessons[-1]
-    )
+    assert exits_of(costs=CHEAP_DRAFTS) == [3] * TUNING.shallow + [5] * TUNING.shallow
 
 
 def sample(depth, good_from):
@@ -230,7 +227,7 @@ def sample(depth, good_from):
 @pytest.mark.parametrize("good_from", [1, 7, 20])
 def test_an_exit_whose_sample_is_useless_gives_way_to_one_that_is_not(good_from):
     first, then = {1: (3, 5), 7: (7, 7), 20: (0, 0)}[good_from]
-    expected = [first] * TUNING.first_lessons[-1] + [then] * TUNING.first_lessons[-1]
+    expected = [first] * TUNING.shallow + [then] * TUNING.shallow
     assert exits_of(sample=sample(20, good_from)) == expected
 
 
@@ -265,7 +262,7 @@ def test_an_exit_seen_at_a_few_places_does_not_take_the_place_of_one_that_is_kno
         draft = Draft([7], [0.95])
         did = {"draft": draft, "path": [1] * right, "verify_seconds": 20.0, "shadow": shadow}
         controller.observe(Round(plan, 1, int(right), 1 + right, **did))
-    assert set(taken[TUNING.first_lessons[-1] :]) == {5}
+    assert set(taken[TUNING.shallow :]) == {5}
 
 
 def test_a_session_needs_a_method_that_learns():

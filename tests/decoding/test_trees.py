@@ -165,7 +165,7 @@ def test_other_choices_are_learned_by_rank_and_confidence():
 )
 def test_auto_branches_where_rows_are_cheap(costs, branches):
     auto = started(Auto(lookup=False), costs=costs)
-    auto._rounds = TUNING.first_lessons[-1]
+    auto._rounds = TUNING.shallow
     pricing = auto._with_layer(2).plan.pricing
     assert (len(pricing.odds) > 1) == branches
     auto.share(2)

@@ -142,7 +142,7 @@ class Auto(Controller):
 
     def _with_layer(self, layer: int) -> Option:
         """Drafts branch where one text is alone, and something is known of it."""
-        branches = self.tree and self._batch_size == 1 and self._rounds >= TUNING.first_lessons[-1]
+        branches = self.tree and self._batch_size == 1 and self._rounds >= TUNING.shallow
         others = self._estimates.others.odds(self._estimates.exits.trust(layer)) if branches else ()
         return self._prices.draft(layer, self.int8, self._estimates.exits.chances(layer), others)
 
@@ -174,8 +174,7 @@ class Auto(Controller):
         self._estimates.learn(self._unread, TUNING.memory)
         for finished in self._unread:
             self._prices.observe(finished)
-        first = self._rounds == TUNING.first_lessons[-1]
-        if first and self._layer == self._nearest(TUNING.first_depth):
+        if self._rounds == TUNING.shallow and self._layer == self._nearest(TUNING.first_depth):
             self._layer = self._nearest(TUNING.depth)
         self._unread, self._standing, self._odds = [], None, []
 

@@ -9,8 +9,10 @@ from dataclasses import InitVar, dataclass, field
 from itertools import accumulate
 from math import sqrt
 from operator import add, mul
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dynexit.decoding.controllers.imagining import Chances
 from dynexit.decoding.records import Evidence, Round, ShadowTokens
@@ -22,6 +24,7 @@ OTHERS = (  # its second choice instead, its third
     (0.19, 0.19, 0.18, 0.18, 0.15, 0.09, 0.07, 0.05, 0.03, 0.01),
     (0.10, 0.10, 0.09, 0.07, 0.05, 0.04, 0.03, 0.02, 0.01, 0.00),
 )
+IntArray = npt.NDArray[np.int64]
 WEIGHT = 8.0  # observations that the above count as
 ELSEWHERE = 0.25  # of a token of another text
 BELIEF = 4.0  # expected tokens that trust in a layer counts as, and in all of them
@@ -57,12 +60,14 @@ class ExitEstimates:
             self._begin_with(sample)
 
     def _begin_with(self, sample: ShadowTokens) -> None:
-        confidence = np.nan_to_num(sample.confidence)  # what is no number, decoding refuses
-        for layer, sure, matched in zip(sample.layers, confidence, sample.matched, strict=True):
+        parts, agreed = sample_tenths(sample.confidence), sample.matched.sum(axis=1)
+        expected = np.take(CONFIDENT, parts).sum(axis=1)
+        for layer, tenths, right, hoped in zip(
+            sample.layers, parts, agreed.tolist(), expected.tolist(), strict=True
+        ):
             if layer in self._agreed:
-                self._expected[layer] = ELSEWHERE * sum(CONFIDENT[tenth(c)] for c in sure)
-                self._agreed[layer] = ELSEWHERE * float(matched.sum())
-                self._usual[layer] = _mixed([tenth(c) for c in sure])
+                self._agreed[layer], self._expected[layer] = ELSEWHERE * right, ELSEWHERE * hoped
+                self._usual[layer] = _mixed(tenths)
 
     def observe(self, layer: int, confidences: Sequence[float], matched: Sequence[bool]) -> None:
         """Count positions of one layer."""
@@ -114,11 +119,17 @@ class ExitEstimates:
         return Chances(self.odds(layer), [part / whole for part in accumulate(counts)])
 
 
-def _mixed(tenths: Sequence[int]) -> list[float]:
+def _mixed(tenths: IntArray) -> list[float]:
     """Half of what is usual spread as a sample's confidences are, and half evenly."""
     shares = np.bincount(tenths, minlength=len(CONFIDENT)) / len(tenths)
     mixed: list[float] = (SPREAD * (1.0 + len(CONFIDENT) * shares) / 2).tolist()
     return mixed
+
+
+def sample_tenths(confidence: npt.NDArray[np.floating[Any]]) -> IntArray:
+    """`tenth` of each; what is no number, which decoding refuses, counts as unsure."""
+    parts = (np.nan_to_num(confidence) * len(CONFIDENT)).astype(np.int64)
+    return parts.clip(0, len(CONFIDENT) - 1)
 
 
 def tenth(confidence: float) -> int:

@@ -15,12 +15,13 @@ class Tuning:
 
     tokens: int = 24  # tokens of a draft, by an exit or looked up; chosen, not measured
     levels: int = 16  # levels of a draft that must each be worth it; chosen, not measured
-    first_lessons: tuple[int, ...] = (2, 4, 8)  # rounds before them; until the last, drafts do not
-    # branch; chosen, not measured
-    lesson: int = 16  # rounds between two lessons, the last of which analyses the other exits, so
-    # that they are seen all over the text: hard and easy places come in runs; chosen, not measured
-    first_depth: float = 0.15  # of the layers: exit until the first lesson; chosen, not measured
-    depth: float = 0.25  # of the layers: exit after it; chosen, not measured
+    shallow: int = 8  # rounds at first, whose drafts do not branch; chosen, not measured
+    first_lessons: tuple[int, ...] = (2, 4, 8, 16)  # rounds before them; chosen, not measured
+    lesson: int = 32  # rounds between two lessons after them, the last of which analyses the other
+    # exits, so that they are seen all over the text: hard and easy places come in runs; by replay
+    # no worse than 16, at half the time; chosen, not measured
+    first_depth: float = 0.15  # of the layers: exit of those rounds; chosen, not measured
+    depth: float = 0.25  # of the layers: exit after them; chosen, not measured
     memory: float = 0.9  # of an exit's counts, at each lesson on it; chosen, not measured
     compare: int = 64  # rounds between two comparisons of exits; chosen, not measured
     enough: int = 6  # positions after which an exit is known; chosen, not measured
