@@ -93,8 +93,9 @@ typedef struct {
 // type, all but the last have a multiple of 32 outputs. Hidden states and logits are fp32. A copy that `convert`
 // has filled reads its original's embeddings, and must not outlive it. Drafts, and `unembed` with `drafts`, read the
 // first of the tokens that `set_draft_tokens` has named, where these are as many as are asked for: logits are in that
-// order, best ids are tokens. `multiplied` is the dtype of products by
-// such weights; a `tuned` runtime has vectors of this machine's own, not those that any of its kind has.
+// order, best ids are tokens. A block is the keys and values of 32 positions in all layers, in a form that is the same
+// for all instruction sets: `cache_save` copies one to memory of `cache_block_bytes`, and `cache_restore` back.
+// `multiplied` is the dtype of products by such weights; a `tuned` runtime has vectors of this machine's own, not those that any of its kind has.
 typedef struct {
     const char* name;
     const char* (*problem)(void);
@@ -113,6 +114,9 @@ typedef struct {
     void (*cache_free)(void*);
     int64_t (*cache_bytes)(const void*);
     int (*cache_move)(void*, int from, int to);
+    int64_t (*cache_block_bytes)(const void*);
+    int (*cache_save)(const void*, int block, void* to);
+    int (*cache_restore)(void*, int block, const void* from);
     int (*gather)(const void*, const int64_t* tokens, int rows, float* hidden);
     int (*run)(void*, const dx_span* spans, int count, float* hidden, int first, int last,
                const dx_angles*, float* states, int keep);

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig
+from dynexit.model.interface import BLOCK as SAVED
 
 BLOCK = 256
 
@@ -89,6 +90,30 @@ class KVCache:
         """Put the keys and values of a slot at `position`, in all layers."""
         for store in (*self._keys, *self._values):
             store[:, position] = store[:, slot]
+
+    @property
+    def block_bytes(self) -> int:
+        """See `interface.Cache`."""
+        store, c = self._keys[0], self._config
+        numbers = 2 * len(self._keys) * c.num_kv_heads * SAVED * c.head_dim
+        return numbers * store.element_size()
+
+    def save(self, block: int) -> Tensor:
+        """See `interface.Cache`: keys, then values of each layer [2L, num_kv_heads, BLOCK,
+        head_dim].
+        """
+        start, stop = block * SAVED, (block + 1) * SAVED
+        stores = (*self._keys, *self._values)
+        return torch.stack([store[:, start:stop].cpu() for store in stores])
+
+    def restore(self, blocks: Sequence[Tensor]) -> None:
+        """See `interface.Cache`."""
+        stop = len(blocks) * SAVED
+        for layer, held in enumerate(self._keys):
+            if stop > held.shape[1]:
+                self._grow(layer, stop)
+        for index, store in enumerate((*self._keys, *self._values)):
+            store[:, :stop] = torch.cat([block[index] for block in blocks], 1)
 
     def _grow(self, layer: int, stop: int, beyond: bool = False) -> None:
         """`beyond`: a tree's slots may lie past the context."""
