@@ -47,8 +47,10 @@ ROOMS = {
     "asking": "decoding errors",
     "agreement": "costs decoding model",
     "preparing": "agreement costs decoding model errors",
-    "language_model": "agreement preparing asking costs decoding learning.finding learning.learned "
-    "methods model errors",
+    "generation": "decoding",
+    "sessions": "generation decoding",
+    "language_model": "agreement preparing asking costs decoding generation learning.finding "
+    "learning.learned methods model sessions errors",
     "comparing": "decoding language_model",
     "perplexity": "language_model model errors",
     "__main__": "cli errors",

@@ -62,6 +62,13 @@ class Limits:
             help="Whether texts share passes [default: where that changes no bit].",
         ),
     ] = None
+    cache_memory: Annotated[
+        str | None,
+        typer.Option(
+            help="For what texts have read, so that others need not read it again; 0 is none "
+            "[default: 1GB where that changes no bit]."
+        ),
+    ] = None
     generation_config: Annotated[
         bool,
         typer.Option("--generation-config", help="Sample by default as the checkpoint says."),

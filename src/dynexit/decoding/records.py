@@ -280,12 +280,16 @@ class Round:
 
 @dataclass
 class Statistics:
-    """Raw counters of one generation; every rate is derived. The prefill's token is in none."""
+    """Raw counters of one generation; every rate is derived. The prefill's token is in none.
+
+    `cached_tokens` are those of the prompt that were read before, by another text.
+    """
 
     num_layers: int
     rounds: list[Round] = field(default_factory=list)
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
+    cached_tokens: int = 0
 
     @property
     def drafted(self) -> int:
@@ -343,6 +347,7 @@ class Statistics:
             "acceptance_rate": self.acceptance_rate,
             "mean_acceptance_length": self.mean_acceptance_length,
             "etpl": self.etpl,
+            "cached_tokens": self.cached_tokens,
             "prefill_seconds": self.prefill_seconds,
             "decode_seconds": self.decode_seconds,
             "tokens_per_second": self.tokens_per_second,

@@ -46,11 +46,12 @@ class SavedCache(Cache, Protocol):
 
     def save(self, block: int) -> Tensor:
         """A copy of the keys and values of positions [block * BLOCK, (block + 1) * BLOCK), which
-        all layers have computed: on the host, and laid out as its runtime does.
+        all layers have computed: [block_bytes] bytes on the host, laid out as its runtime does.
         """
 
     def restore(self, blocks: Sequence[Tensor]) -> None:
-        """Put blocks that caches of this model have saved at positions from 0 on.
+        """Put blocks that caches of this model have saved at positions from 0 on, which may grow
+        the cache and does not change `length`.
 
         Raises:
             DynexitError: there is no memory for them.

@@ -57,6 +57,11 @@ class Ongoing:
         return sum(sequence.prompt_length for sequence in self.sequences[:: self.choices])
 
     @property
+    def cached_tokens(self) -> int:
+        """How many of these were read before."""
+        return sum(sequence.stats.cached_tokens for sequence in self.sequences[:: self.choices])
+
+    @property
     def tokens(self) -> int:
         """Tokens of all texts so far."""
         return sum(sequence.generated for sequence in self.sequences)
@@ -101,7 +106,8 @@ class Service:
         self.lm, self.settings, self.draft_model = lm, settings, draft_model
         self.name = settings.name or lm.name
         self.created = int(time())
-        self.metrics = Metrics(self.name)
+        self.prefixes = lm.prefix_cache(settings.cache_memory)
+        self.metrics = Metrics(self.name, self.prefixes)
         self.engine = Engine(lm.model, settings, self.metrics)
         self.chats = Chats(lm.tokenizer)
         self._make_ready()
@@ -242,6 +248,8 @@ class Service:
                 prompt_logprobs=asked.scores_prompt,
                 constraint=constraint,
                 bad_words=asked.bad_words or (),
+                prefixes=self.prefixes,
+                salt=asked.cache_salt or "",
             )
             for prompt in prompts
             for index in range(asked.choices)

@@ -65,16 +65,16 @@ class NativeCache(Uncopied):
 
     @property
     def block_bytes(self) -> int:
-        """See `interface.Cache`."""
+        """See `interface.SavedCache`."""
         return self._model.runtime.cache_block_bytes(self.handle)
 
     def save(self, block: int) -> Tensor:
-        """See `interface.Cache`: [block_bytes] bytes."""
+        """See `interface.SavedCache`."""
         saved = torch.empty(self.block_bytes, dtype=torch.uint8)
         self._model.call("cache_save", self.handle, block, saved.data_ptr())
         return saved
 
     def restore(self, blocks: Sequence[Tensor]) -> None:
-        """See `interface.Cache`."""
+        """See `interface.SavedCache`."""
         for block in reversed(range(len(blocks))):  # the last first: memory grows once
             self._model.call("cache_restore", self.handle, block, blocks[block].data_ptr())
