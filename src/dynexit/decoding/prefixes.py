@@ -34,7 +34,8 @@ def memory_of(given: int | str) -> int:
     """
     if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
         return given
-    told = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMGT]?B?)", str(given).strip().upper())
+    text = given.strip().upper() if isinstance(given, str) else ""
+    told = re.fullmatch(r"(\d+(?:\.\d+)?) *([A-Z]*)", text)
     if told is None or told[2] not in UNITS:
         raise DynexitError(
             f"cache_memory is {given!r}: give bytes, such as 500000000, 500MB or 0.5GB; 0 is none."

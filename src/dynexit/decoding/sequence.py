@@ -416,9 +416,9 @@ def _layers_read(controller: Controller, depth: int) -> tuple[int, ...]:
     return tuple(range(1, depth)) if layers is None else layers
 
 
-def _chunk_ends(start: int, length: int) -> range:
-    """Ends of prefill's passes from `start` on; the last pass is a full one, since its states seed
-    controllers.
+def _chunk_ends(start: int, length: int) -> list[int]:
+    """Ends of prefill's passes from `start` on, which are as many rows each: none is so short that
+    it would run beside others' rounds, and the last has those whose states seed controllers.
     """
-    first = start + (length - start - 1) % PREFILL_ROWS + 1
-    return range(first, length + 1, PREFILL_ROWS)
+    passes = -(-(length - start) // PREFILL_ROWS)
+    return [start + (length - start) * (index + 1) // passes for index in range(passes)]
