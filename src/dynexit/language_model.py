@@ -30,8 +30,9 @@ from dynexit.decoding.guide import Guide
 from dynexit.decoding.job import Job
 from dynexit.decoding.limits import Limits
 from dynexit.decoding.loop import finish
+from dynexit.decoding.memory import DEFAULT, memory_of
 from dynexit.decoding.prefix_files import Origin
-from dynexit.decoding.prefixes import DEFAULT, PrefixCache, memory_of
+from dynexit.decoding.prefixes import PrefixCache
 from dynexit.decoding.records import ShadowTokens
 from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.sequence import Decoding

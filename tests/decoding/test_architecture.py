@@ -54,7 +54,7 @@ ROOMS = {
     "comparing": "decoding language_model",
     "perplexity": "language_model model errors",
     "__main__": "cli errors",
-    "dynexit": "decoding integrations language_model learning errors",
+    "dynexit": "decoding generation integrations language_model learning sessions errors",
 }
 HEAVY = (
     "fastapi",

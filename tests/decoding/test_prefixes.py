@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
+from dynexit.decoding.memory import memory_of
 from dynexit.decoding.prefix_files import Origin
-from dynexit.decoding.prefixes import KEY, SALT, PrefixCache, memory_of
+from dynexit.decoding.prefixes import KEY, SALT, PrefixCache
 from dynexit.errors import DynexitError
 from dynexit.model.interface import BLOCK
 
@@ -217,8 +218,14 @@ def test_what_is_loaded_makes_room_for_itself_and_keeps_the_order_of_use(saved):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"fingerprint": "beef"}, "holds keys and values of a model, which is not this model: read"),
-        ({"runtime": "native, avx2"}, "was saved by native, plain in float32 of dynexit 1, and here"),
+        (
+            {"fingerprint": "beef"},
+            "holds keys and values of a model, which is not this model: read",
+        ),
+        (
+            {"runtime": "native, avx2"},
+            "was saved by native, plain in float32 of dynexit 1, and here",
+        ),
         ({"dtype": "bfloat16"}, "which rounds otherwise: read the text here and save it again."),
         ({"version": "2"}, "which rounds otherwise"),
         ({"limit": room(2)}, "bytes of keys and values, and this cache may hold"),
@@ -236,7 +243,13 @@ def test_damaged_files_are_refused_and_change_nothing(saved, tmp_path):
     whole = saved.read_bytes()
     start = 8 + int.from_bytes(whole[:8], "little")
     looped = whole[:start] + (7).to_bytes(4, "little") + whole[start + 4 :]
-    for content in (b"", whole[:-1], whole[:20], whole.replace(b"prefixes 1", b"prefixes 2"), looped):
+    for content in (
+        b"",
+        whole[:-1],
+        whole[:20],
+        whole.replace(b"prefixes 1", b"prefixes 2"),
+        looped,
+    ):
         saved.write_bytes(content)
         cache = PrefixCache(room(9), SIZE, lambda: ORIGIN)
         with pytest.raises(DynexitError, match="cannot be read as a prefix cache"):

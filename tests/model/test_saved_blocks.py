@@ -17,7 +17,9 @@ from dynexit.model.native.blocks import load_blocks
 
 LENGTH = 600  # past a block of attention, which has 512 positions
 BROAD = {
-    **{"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 2},
+    "hidden_size": 256,
+    "intermediate_size": 256,
+    "num_hidden_layers": 2,
     "max_position_embeddings": LENGTH,
 }
 EACH_ISA = pytest.mark.parametrize("isa", sorted(runtimes()))

@@ -6,7 +6,6 @@ them: those of different salts share nothing.
 """
 
 import hashlib
-import re
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -20,27 +19,8 @@ from dynexit.decoding.prefix_files import Origin, Stored, read_blocks, write_blo
 from dynexit.errors import DynexitError
 from dynexit.model.interface import BLOCK, SavedCache
 
-DEFAULT = "1GB"  # of memory, where nothing is said
-UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 KEY = BLOCK * array("i").itemsize  # bytes of a block's tokens
 SALT = hashlib.sha256().digest_size  # which come before the first block's
-
-
-def memory_of(given: int | str) -> int:
-    """Bytes that are meant: a number of them, or such as "512MB" and "1.5 GB".
-
-    Raises:
-        DynexitError: neither.
-    """
-    if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
-        return given
-    text = given.strip().upper() if isinstance(given, str) else ""
-    told = re.fullmatch(r"(\d+(?:\.\d+)?) *([A-Z]*)", text)
-    if told is None or told[2] not in UNITS:
-        raise DynexitError(
-            f"cache_memory is {given!r}: give bytes, such as 500000000, 500MB or 0.5GB; 0 is none."
-        )
-    return int(float(told[1]) * UNITS[told[2]])
 
 
 @dataclass(eq=False)

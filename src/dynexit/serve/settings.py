@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from math import isfinite
 
-from dynexit.decoding.prefixes import memory_of
+from dynexit.decoding.memory import memory_of
 from dynexit.errors import DynexitError
 from dynexit.methods import DEFAULT_METHOD
 
