@@ -166,8 +166,11 @@ def test_a_bound_below_one_block_is_refused(limit):
 
 @pytest.mark.parametrize(
     ("given_", "bytes_"),
-    [(0, 0), (5_000, 5_000), ("0", 0), ("512MB", 512 * 10**6), ("1.5 gb", 15 * 10**8), ("2K", None)]
-    + [("-1GB", None), (-1, None), (True, None), (1.5, None), ("much", None), ("", None)],
+    [
+        *((0, 0), (5_000, 5_000), ("0", 0), ("512MB", 512 * 10**6), ("1.5 gb", 15 * 10**8)),
+        *(("2K", None), ("-1GB", None), (-1, None), (True, None), (1.5, None), ("much", None)),
+        ("", None),
+    ],
 )
 def test_memory_is_given_as_people_say_it(given_, bytes_):
     if bytes_ is not None:
@@ -188,8 +191,10 @@ def saved(tmp_path):
     return tmp_path / "saved.safetensors"
 
 
-def loading(file, limit=room(9), **changes):
-    cache = PrefixCache(limit, changes.pop("size", SIZE), lambda: Origin(**vars(ORIGIN) | changes))
+def loading(file, blocks=9, **changes):
+    cache = PrefixCache(
+        room(blocks), changes.pop("size", SIZE), lambda: Origin(**vars(ORIGIN) | changes)
+    )
     return cache, cache.load(file)
 
 
@@ -228,7 +233,7 @@ def test_what_is_loaded_makes_room_for_itself_and_keeps_the_order_of_use(saved):
         ),
         ({"dtype": "bfloat16"}, "which rounds otherwise: read the text here and save it again."),
         ({"version": "2"}, "which rounds otherwise"),
-        ({"limit": room(2)}, "bytes of keys and values, and this cache may hold"),
+        ({"blocks": 2}, "bytes of keys and values, and this cache may hold"),
         ({"size": 2 * SIZE}, "cannot be read as a prefix cache: its tensors are"),
     ],
 )
