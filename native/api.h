@@ -139,10 +139,10 @@ typedef struct {
     int32_t width;
 } dx_successors;
 
-enum dx_source { DX_LOOKUP = 0, DX_TABLE = 1 };
+enum dx_source { DX_LOOKUP = 0, DX_TABLE = 1, DX_EARLIER = 2 };
 
 // How far a tree of proposals grows: its n-th token is kept where its chance is at least `floors[n - 1]`, of `most`.
-// `odds` are those of kinds of evidence: of lookup, by length of match, then of a table, by tokens of context and tenths
+// `odds` are those of kinds of evidence: of lookup, by length of match, then of earlier texts, then of a table, by tokens of context and tenths
 // of chance. Nothing follows one of `ends`; a chain does not branch.
 typedef struct {
     const double *odds, *floors;
@@ -158,9 +158,20 @@ typedef struct {
     int32_t nodes, depth;
 } dx_grown;
 
-// What is known of one text without a pass. `table` may be null; its arrays must outlive this. Functions that return int
-// give a `dx_result`.
-__attribute__((visibility("default"))) int dx_proposing_new(int lookup, const dx_successors* table, void** proposing);
+// Texts that were written before, in a window of 2^bits tokens, for any thread. `dx_earlier_find` tells what followed the
+// longest match of the last of some tokens, three at least: up to four tokens and how often each followed there, how often
+// anything did, and the length of the match. It returns how many tokens it tells.
+__attribute__((visibility("default"))) int dx_earlier_new(int bits, void** earlier);
+__attribute__((visibility("default"))) void dx_earlier_free(void* earlier);
+__attribute__((visibility("default"))) void dx_earlier_add(void* earlier, const int64_t* tokens, int count);
+__attribute__((visibility("default"))) int dx_earlier_find(const void* earlier, const int64_t* tokens, int count,
+                                                           int64_t* following, int32_t* counts, int32_t* total,
+                                                           int32_t* length);
+
+// What is known of one text without a pass. `earlier` and `table` may be null; they, and the table's arrays, must outlive
+// this. Functions that return int give a `dx_result`.
+__attribute__((visibility("default"))) int dx_proposing_new(int lookup, const void* earlier, const dx_successors* table,
+                                                            void** proposing);
 __attribute__((visibility("default"))) void dx_proposing_free(void* proposing);
 // Reads tokens that the text has gained, then grows a tree after it, unless `how` is null. There must be a token.
 __attribute__((visibility("default"))) int dx_propose(void* proposing, const int64_t* tokens, int count,

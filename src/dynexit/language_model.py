@@ -25,6 +25,7 @@ from dynexit.costs.store import costs_of
 from dynexit.decoding.constraint import Constraint
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.costs import Costs
+from dynexit.decoding.earlier import EarlierTexts
 from dynexit.decoding.grammars import Grammars
 from dynexit.decoding.guide import Guide
 from dynexit.decoding.job import Job
@@ -48,6 +49,7 @@ from dynexit.model.fingerprint import checkpoint_fingerprint
 from dynexit.model.forking import prepare_forks
 from dynexit.model.interface import Configured
 from dynexit.model.loading import load_eos, load_shape
+from dynexit.model.native.earlier import NativeEarlier
 from dynexit.model.places import BUNDLED, find_checkpoint
 from dynexit.model.runtimes import load_into
 from dynexit.model.threads import use_threads
@@ -152,7 +154,7 @@ class LanguageModel:
             DynexitError: a method without it, or another setting that it does not take.
         """
         controller = make_controller(method, carry=True, **settings)
-        return Session(self, controller, self.prefix_cache(cache_memory))
+        return Session(self, controller, self.prefix_cache(cache_memory), EarlierTexts().of())
 
     def chat(
         self,
@@ -184,7 +186,8 @@ class LanguageModel:
             )
         carry = {"carry": True} if has_setting(method, "carry") else {}
         controller = make_controller(method, **(carry | settings))
-        session = Session(self, controller, self.prefix_cache(cache_memory))
+        cache, earlier = self.prefix_cache(cache_memory), EarlierTexts().of()
+        session = Session(self, controller, cache, earlier)
         encode = partial(self.tokenizer.encode_chat, trust_messages=trust_messages)
         return Chat(session, encode, system, messages)
 
@@ -238,6 +241,7 @@ class LanguageModel:
         bad_words: Sequence[str] = (),
         prefixes: PrefixCache | None = None,
         salt: str = "",
+        earlier: NativeEarlier | None = None,
         **options: Any,
     ) -> Decoding:
         """A text of which nothing is decoded yet, for a scheduler to run.
@@ -265,6 +269,7 @@ class LanguageModel:
             prefixes: this model's `prefix_cache`: what is known of the prompt is not read again,
                 unless its log-probabilities are wanted, and this text is kept for others.
             salt: texts share what they have read with those of the same salt alone.
+            earlier: texts that this one may be drafted from, of `EarlierTexts`; it joins them.
             options: fields of `Sampling`, and settings of the method (such as exit_layer).
 
         Raises:
@@ -297,7 +302,7 @@ class LanguageModel:
         job = Job(
             *(tokens, limits, rule, text, second, logprobs, prompt_logprobs, guide, prefixes, salt)
         )
-        return open_decoding(self.model, controller, job, self._sample_text, self.table)
+        return open_decoding(self.model, controller, job, self._sample_text, self.table, earlier)
 
     def _guide(self, constraint: Constraint, limits: Limits, ignore_eos: bool) -> Guide:
         """What leads a text along a constraint.

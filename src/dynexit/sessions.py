@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.prefixes import PrefixCache
 from dynexit.generation import Generation, Prompt, Stream
+from dynexit.model.native.earlier import NativeEarlier
 
 Message = Mapping[str, Any]
 
@@ -28,19 +29,26 @@ class Session:
 
     Attributes:
         cache: keys and values of what was read; None where there is none.
+        earlier: texts that were written, from which later ones are drafted; None where there is no
+            native library.
     """
 
     lm: Writer
     controller: Controller
     cache: PrefixCache | None = None
+    earlier: NativeEarlier | None = None
 
     def generate(self, prompt: Prompt, **options: Any) -> Generation:
         """As `LanguageModel.generate`, without a method and its settings."""
-        return self.lm.generate(prompt, self.controller, prefixes=self.cache, **options)
+        return self.lm.generate(prompt, self.controller, **self._known, **options)
 
     def stream(self, prompt: Prompt, **options: Any) -> Stream:
         """As `LanguageModel.stream`, likewise."""
-        return self.lm.stream(prompt, self.controller, prefixes=self.cache, **options)
+        return self.lm.stream(prompt, self.controller, **self._known, **options)
+
+    @property
+    def _known(self) -> dict[str, Any]:
+        return {"prefixes": self.cache, "earlier": self.earlier}
 
 
 class Chat:

@@ -48,7 +48,7 @@ ROOMS = {
     "agreement": "costs decoding model",
     "preparing": "agreement costs decoding model errors",
     "generation": "decoding",
-    "sessions": "generation decoding",
+    "sessions": "generation decoding model",
     "language_model": "agreement preparing asking costs decoding generation learning.finding "
     "learning.learned methods model sessions errors",
     "comparing": "decoding language_model",

@@ -69,6 +69,9 @@ class Limits:
             "[default: 1GB where that changes no bit]."
         ),
     ] = None
+    earlier_texts: Annotated[
+        str, typer.Option(help="Draft from earlier texts of a client's own key, of all, or none.")
+    ] = "own"
     generation_config: Annotated[
         bool,
         typer.Option("--generation-config", help="Sample by default as the checkpoint says."),

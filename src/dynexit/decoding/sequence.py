@@ -15,6 +15,7 @@ from dynexit.decoding.acceptance import accept
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.drafters import Drafter, Given, make_drafters
 from dynexit.decoding.drafters.grammar import GRAMMAR, GrammarDrafter, within_grammar
+from dynexit.decoding.earlier import added
 from dynexit.decoding.facts import Facts
 from dynexit.decoding.job import Job
 from dynexit.decoding.laps import Laps
@@ -78,6 +79,7 @@ class Decoding:
         self._job, self.batch_size, self.awaited = job, 1, False
         self.prompt_logprobs: list[TokenLogprobs] = []
         self.end_logprobs: TokenLogprobs | None = None  # of the token that ended the text
+        self._earlier = facts.earlier
         controller.start(facts)
         self.draft_vocabulary = facts.draft_vocabulary
         self.depth = controller.target_layer()
@@ -164,6 +166,8 @@ class Decoding:
 
     def _remember(self) -> None:
         """Let others have what this text has read and written so far."""
+        if self.finish_reason and self._earlier is not None:
+            self._earlier.add(added(self.tokens, self.prompt_length))
         if self._job.prefixes is not None and self._whole:
             cache = cast(SavedCache, self.cache)
             self._job.prefixes.keep(cache, self.tokens, self._job.salt)
