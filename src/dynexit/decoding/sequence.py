@@ -166,7 +166,7 @@ class Decoding:
 
     def _remember(self) -> None:
         """Let others have what this text has read and written so far."""
-        if self.finish_reason and self._earlier is not None:
+        if self.finish_reason and self.generated and self._earlier is not None:
             self._earlier.add(added(self.tokens, self.prompt_length))
         if self._job.prefixes is not None and self._whole:
             cache = cast(SavedCache, self.cache)
