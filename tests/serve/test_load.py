@@ -243,7 +243,7 @@ class Broken(dynexit.Controller):
 
 
 def test_a_fault_of_ours_is_500_without_details(lm, server, caplog, monkeypatch):
-    def make(asked, prompts, method):
+    def make(*_):
         del asked, method
         return [lm.sequence(prompts[0], Broken(), max_new_tokens=9)]
 
