@@ -93,8 +93,9 @@ typedef struct {
 // type, all but the last have a multiple of 32 outputs. Hidden states and logits are fp32. A copy that `convert`
 // has filled reads its original's embeddings, and must not outlive it. Drafts, and `unembed` with `drafts`, read the
 // first of the tokens that `set_draft_tokens` has named, where these are as many as are asked for: logits are in that
-// order, best ids are tokens. `multiplied` is the dtype of products by
-// such weights; a `tuned` runtime has vectors of this machine's own, not those that any of its kind has.
+// order, best ids are tokens. A block is the keys and values of 32 positions in all layers, in a form that is the same
+// for all instruction sets: `cache_save` copies one to memory of `cache_block_bytes`, and `cache_restore` back.
+// `multiplied` is the dtype of products by such weights; a `tuned` runtime has vectors of this machine's own, not those that any of its kind has.
 typedef struct {
     const char* name;
     const char* (*problem)(void);
@@ -113,6 +114,9 @@ typedef struct {
     void (*cache_free)(void*);
     int64_t (*cache_bytes)(const void*);
     int (*cache_move)(void*, int from, int to);
+    int64_t (*cache_block_bytes)(const void*);
+    int (*cache_save)(const void*, int block, void* to);
+    int (*cache_restore)(void*, int block, const void* from);
     int (*gather)(const void*, const int64_t* tokens, int rows, float* hidden);
     int (*run)(void*, const dx_span* spans, int count, float* hidden, int first, int last,
                const dx_angles*, float* states, int keep);
@@ -135,10 +139,10 @@ typedef struct {
     int32_t width;
 } dx_successors;
 
-enum dx_source { DX_LOOKUP = 0, DX_TABLE = 1 };
+enum dx_source { DX_LOOKUP = 0, DX_TABLE = 1, DX_EARLIER = 2 };
 
 // How far a tree of proposals grows: its n-th token is kept where its chance is at least `floors[n - 1]`, of `most`.
-// `odds` are those of kinds of evidence: of lookup, by length of match, then of a table, by tokens of context and tenths
+// `odds` are those of kinds of evidence: of lookup, by length of match, then of earlier texts, then of a table, by tokens of context and tenths
 // of chance. Nothing follows one of `ends`; a chain does not branch.
 typedef struct {
     const double *odds, *floors;
@@ -154,9 +158,20 @@ typedef struct {
     int32_t nodes, depth;
 } dx_grown;
 
-// What is known of one text without a pass. `table` may be null; its arrays must outlive this. Functions that return int
-// give a `dx_result`.
-__attribute__((visibility("default"))) int dx_proposing_new(int lookup, const dx_successors* table, void** proposing);
+// Texts that were written before, in a window of 2^bits tokens, for any thread. `dx_earlier_find` tells what followed the
+// longest match of the last of some tokens, three at least: up to four tokens and how often each followed there, how often
+// anything did, and the length of the match. It returns how many tokens it tells.
+__attribute__((visibility("default"))) int dx_earlier_new(int bits, void** earlier);
+__attribute__((visibility("default"))) void dx_earlier_free(void* earlier);
+__attribute__((visibility("default"))) void dx_earlier_add(void* earlier, const int64_t* tokens, int count);
+__attribute__((visibility("default"))) int dx_earlier_find(const void* earlier, const int64_t* tokens, int count,
+                                                           int64_t* following, int32_t* counts, int32_t* total,
+                                                           int32_t* length);
+
+// What is known of one text without a pass. `earlier` and `table` may be null; they, and the table's arrays, must outlive
+// this. Functions that return int give a `dx_result`.
+__attribute__((visibility("default"))) int dx_proposing_new(int lookup, const void* earlier, const dx_successors* table,
+                                                            void** proposing);
 __attribute__((visibility("default"))) void dx_proposing_free(void* proposing);
 // Reads tokens that the text has gained, then grows a tree after it, unless `how` is null. There must be a token.
 __attribute__((visibility("default"))) int dx_propose(void* proposing, const int64_t* tokens, int count,

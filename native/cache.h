@@ -65,7 +65,41 @@ class Cache {
             for (int head = 0; head < shape_.kv_heads; ++head) exchange(layer, head, from, to);
     }
 
+    // Bytes of a block: the keys and values of kGroup positions in all layers.
+    size_t block_bytes() const {
+        const Matrix key = view({}, 0, kGroup, shape_.head_dim), value = view({}, 0, shape_.head_dim, kGroup);
+        return (key.bytes() + value.bytes()) * shape_.kv_heads * shape_.layers;
+    }
+
+    // A block goes to `to` as it lies here, layer after layer.
+    void save(int block, char* to) const {
+        each_piece(block, [&](const char* piece, size_t bytes) {
+            std::memcpy(to, piece, bytes);
+            to += bytes;
+        });
+    }
+
+    // One that `save` has written comes back.
+    void restore(int block, const char* from) const {
+        each_piece(block, [&](char* piece, size_t bytes) {
+            std::memcpy(piece, from, bytes);
+            from += bytes;
+        });
+    }
+
   private:
+    // What of a block lies together: the keys of a head, and its values, a group of dimensions at a time.
+    template <class Work>
+    void each_piece(int block, Work&& work) const {
+        for (int layer = 0; layer < shape_.layers; ++layer)
+            for (int head = 0; head < shape_.kv_heads; ++head) {
+                const Matrix key = keys(layer, head), value = values(layer, head);
+                work(key.weights + key.group_bytes() * block, key.group_bytes());
+                for (int g = 0; g < value.groups(); ++g)
+                    work(value.at(g * kGroup, block * kGroup), value.pair_bytes() * (kGroup / 2));
+            }
+    }
+
     // Where the numbers of one slot lie: a row of the keys, a column of the values.
     template <class Format>
     struct Slot {

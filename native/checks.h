@@ -120,6 +120,11 @@ inline void check_tokens(const Model& m, const int64_t* tokens, int count) {
                 vocabulary, " tokens.");
 }
 
+// A block of a cache that has so many.
+inline void check_block(int block, int blocks) {
+    require(block >= 0 && block < blocks, "block ", block, " of a cache is not among ", blocks, ".");
+}
+
 // Positions [start, stop), and slots up to `end`.
 inline void check_place(const Model& m, const void* cache, int64_t start, int64_t stop, int64_t end,
                         const dx_angles& angles) {

@@ -1,5 +1,5 @@
 // What is known without a pass, grown into a tree, best first: tokens that followed the longest match of the text's
-// last ones in the text itself, and those that a table of successors holds. The same rules in Python, for any
+// last ones in the text itself or in earlier ones, and those that a table of successors holds. The same rules in Python, for any
 // proposers, are in `src/dynexit/decoding/offer.py`; tests/decoding/test_offers.py holds both to the same answers.
 #include <algorithm>
 #include <cstring>
@@ -8,11 +8,14 @@
 #include <vector>
 
 #include "api.h"
+#include "earlier.h"
 
 namespace {
 
 constexpr int kLongest = 32;        // a longer match says no more: `LONGEST` of suffixes.py
 constexpr int kMatched = 13;        // kinds of evidence by length of match: as many as `MATCHED` of lookup.py
+constexpr int kOften = 5;           // kinds by how often it followed: as many as `OFTEN` of proposers/earlier.py
+constexpr int kLengths = 4;         // and of lengths of match there
 constexpr int kParts = 10;          // of 0 to 1, by which a table's chances are told apart: `PARTS` of table.py
 constexpr double kFull = 255.0;     // what a chance of 1 is stored as: `FULL` of successors.py
 constexpr uint64_t kFactors[] = {0x9E3779B97F4A7C15, 0xD1B54A32D192ED03, 0x8CB92BA72F3D8DD7}, kOrder = 0xA24BAED4963EE407;
@@ -52,9 +55,9 @@ struct Node {
 
 class Proposing {
   public:
-    Proposing(bool lookup, const dx_successors* table) : lookup_(lookup) {
+    Proposing(bool lookup, const Earlier* earlier, const dx_successors* table) : lookup_(lookup), earlier_(earlier) {
         if (table) table_ = *table;
-        right_.resize((lookup ? kMatched : 0) + (table ? 3 * kParts : 0));
+        right_.resize((lookup ? kMatched : 0) + (earlier ? kLengths * kOften : 0) + (table ? 3 * kParts : 0));
         seen_.resize(right_.size());
     }
 
@@ -141,8 +144,15 @@ class Proposing {
             const Match next{place + 1, match.length + 1, match.begin};
             name(right, 1.0, text_[place], std::min(match.length, kMatched) - 1, DX_LOOKUP, next, how);
         }
+        int first = lookup_ ? kMatched : 0;
+        if (earlier_) {
+            const double wrong = 1.0 - right;
+            const Following found = following(row);
+            for (int i = 0; i < found.count; ++i)
+                name(right, wrong, found.tokens[i], first + kind(found, i), DX_EARLIER, {0, 0, 0}, how);
+            first += kLengths * kOften;
+        }
         const double wrong = 1.0 - right;
-        const int first = lookup_ ? kMatched : 0;
         if (const int64_t at = table_.contexts ? context(row) : -1; at >= 0) {
             const uint32_t* tokens = table_.tokens + at * table_.width;
             const uint8_t* chances = table_.chances + at * table_.width;
@@ -170,6 +180,22 @@ class Proposing {
             named_.push_back({token, more, source, match});
         else
             same->likely += more;
+    }
+
+    // What followed a row's path in earlier texts.
+    Following following(int row) const {
+        int64_t path[Earlier::kLongest];
+        int at = Earlier::kLongest;
+        for (; nodes_[row].depth && at; row = nodes_[row].parent) path[--at] = nodes_[row].token;
+        for (int i = int(text_.size()); i && at;) path[--at] = text_[--i];
+        return earlier_->find(path + at, Earlier::kLongest - at);
+    }
+
+    // Evidence for the i-th token, by length of match (3, 4 to 7, 8 to 15, more), and in how many of four parts of all
+    // places it followed; one place alone is a kind of its own.
+    static int kind(const Following& found, int i) {
+        const int length = found.length < 4 ? 0 : found.length < 8 ? 1 : found.length < 16 ? 2 : 3;
+        return length * kOften + (found.total == 1 ? 4 : std::min(4 * found.counts[i] / found.total, 3));
     }
 
     // Where the table holds the longest context that a row's path ends in, else -1; `order_` says of how many tokens.
@@ -208,6 +234,7 @@ class Proposing {
     }
 
     const bool lookup_;
+    const Earlier* const earlier_;
     dx_successors table_{};
     std::vector<int64_t> text_;
     std::vector<int> before_;  // of each token, where it stood last before
@@ -234,8 +261,25 @@ int guarded(Work&& work) {
 
 extern "C" {
 
-int dx_proposing_new(int lookup, const dx_successors* table, void** made) {
-    return guarded([&] { *made = new Proposing(lookup, table); });
+int dx_earlier_new(int bits, void** made) {
+    return guarded([&] { *made = new Earlier(uint32_t(1) << bits); });
+}
+void dx_earlier_free(void* earlier) { delete static_cast<Earlier*>(earlier); }
+
+void dx_earlier_add(void* earlier, const int64_t* tokens, int count) { static_cast<Earlier*>(earlier)->add(tokens, count); }
+
+int dx_earlier_find(const void* earlier, const int64_t* tokens, int count, int64_t* following, int32_t* counts,
+                    int32_t* total, int32_t* length) {
+    const Following found = static_cast<const Earlier*>(earlier)->find(tokens, count);
+    std::copy_n(found.tokens, found.count, following);
+    std::copy_n(found.counts, found.count, counts);
+    *total = found.total;
+    *length = found.length;
+    return found.count;
+}
+
+int dx_proposing_new(int lookup, const void* earlier, const dx_successors* table, void** made) {
+    return guarded([&] { *made = new Proposing(lookup, static_cast<const Earlier*>(earlier), table); });
 }
 void dx_proposing_free(void* proposing) { delete static_cast<Proposing*>(proposing); }
 

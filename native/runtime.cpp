@@ -119,6 +119,24 @@ int cache_move(void* cache, int from, int to) {
 
 int64_t cache_bytes(const void* cache) { return int64_t(static_cast<const Cache*>(cache)->bytes()); }
 
+int64_t cache_block_bytes(const void* cache) { return int64_t(static_cast<const Cache*>(cache)->block_bytes()); }
+
+int cache_save(const void* cache, int block, void* to) {
+    return guarded([&] {
+        const Cache& from = *static_cast<const Cache*>(cache);
+        check_block(block, from.capacity() / kGroup);
+        from.save(block, static_cast<char*>(to));
+    });
+}
+
+int cache_restore(void* cache, int block, const void* from) {
+    return guarded([&] {
+        check_block(block, kMost / kGroup);
+        cache_of(cache).reserve((block + 1) * kGroup);
+        cache_of(cache).restore(block, static_cast<const char*>(from));
+    });
+}
+
 // Takes over a layer of another model of the same shape, or where `layer` is negative, its ends with
 // the head's first `tokens`, in this model's own form.
 int convert(void* model, const void* original, int layer, int tokens) {
@@ -254,7 +272,8 @@ int multiplied(int weights) {
 extern const dx_runtime runtime = {
     DYNEXIT_TEXT(DYNEXIT_ISA), problem, model_new, model_free, model_bytes, set_matrix, has_format, set_blocks,
     set_vector, set_embedding, set_draft_tokens, convert,
-    cache_new, cache_free, cache_bytes, cache_move, gather, run, draft, unembed, verify, read,
+    cache_new, cache_free, cache_bytes, cache_move, cache_block_bytes, cache_save, cache_restore, gather, run, draft,
+    unembed, verify, read,
     multiplied, kTuned,
 };
 

@@ -14,14 +14,17 @@ if TYPE_CHECKING:
     from dynexit.decoding.sampling_parameters import Sampling
     from dynexit.decoding.sequence import Chunk
     from dynexit.errors import DynexitError
+    from dynexit.generation import Generation, Stream
     from dynexit.integrations.transformers import accelerate, generate_hf
-    from dynexit.language_model import Generation, LanguageModel, Stream, load
+    from dynexit.language_model import LanguageModel, load
     from dynexit.learning.learn import learn
     from dynexit.learning.learned import Learned
+    from dynexit.sessions import Chat, Session
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Chat",
     "Chunk",
     "Constraint",
     "Controller",
@@ -33,6 +36,7 @@ __all__ = [
     "Plan",
     "Round",
     "Sampling",
+    "Session",
     "ShadowTokens",
     "Statistics",
     "Stream",
@@ -51,9 +55,11 @@ _HOMES = {
     "decoding.sequence": ("Chunk",),
     "errors": ("DynexitError",),
     "integrations.transformers": ("accelerate", "generate_hf"),
-    "language_model": ("Generation", "LanguageModel", "Stream", "load"),
+    "generation": ("Generation", "Stream"),
+    "language_model": ("LanguageModel", "load"),
     "learning.learn": ("learn",),
     "learning.learned": ("Learned",),
+    "sessions": ("Chat", "Session"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -1,9 +1,10 @@
 """What users hold: a loaded model that generates text."""
 
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+from importlib.metadata import version
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -24,75 +25,39 @@ from dynexit.costs.store import costs_of
 from dynexit.decoding.constraint import Constraint
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.costs import Costs
+from dynexit.decoding.earlier import EarlierTexts
 from dynexit.decoding.grammars import Grammars
 from dynexit.decoding.guide import Guide
 from dynexit.decoding.job import Job
 from dynexit.decoding.limits import Limits
-from dynexit.decoding.loop import finish, generate
-from dynexit.decoding.records import FinishReason, ShadowTokens, Statistics
+from dynexit.decoding.loop import finish
+from dynexit.decoding.memory import DEFAULT, memory_of
+from dynexit.decoding.prefix_files import Origin
+from dynexit.decoding.prefixes import PrefixCache
+from dynexit.decoding.records import ShadowTokens
 from dynexit.decoding.sampling_parameters import Sampling
-from dynexit.decoding.sequence import Chunk, Decoding
+from dynexit.decoding.sequence import Decoding
 from dynexit.decoding.successors import SuccessorTable
 from dynexit.decoding.text import NoText, TextSink, TextStream
 from dynexit.errors import DynexitError
+from dynexit.generation import Generation, Prompt, Stream
 from dynexit.learning.finding import check_learned, find_learned, given_learned
 from dynexit.learning.learned import Learned
-from dynexit.methods import DEFAULT_METHOD, UnknownSettingError, make_controller
+from dynexit.methods import DEFAULT_METHOD, UnknownSettingError, has_setting, make_controller
 from dynexit.model.dtypes import parse_devices
+from dynexit.model.fingerprint import checkpoint_fingerprint
 from dynexit.model.forking import prepare_forks
 from dynexit.model.interface import Configured
 from dynexit.model.loading import load_eos, load_shape
+from dynexit.model.native.earlier import NativeEarlier
 from dynexit.model.places import BUNDLED, find_checkpoint
 from dynexit.model.runtimes import load_into
 from dynexit.model.threads import use_threads
 from dynexit.model.tokenizer import CheckpointTokenizer, load_tokenizer
 from dynexit.preparing import facts_of, open_decoding, sample_of
+from dynexit.sessions import Chat, Session
 
-Prompt = str | Sequence[int]
-
-
-@dataclass(frozen=True)
-class Generation:
-    """A finished text.
-
-    `token_ids` are the new tokens, without the prompt and without the EOS that ended them. With a
-    stop string, they go up to the token that completed it, while `text` ends before it.
-    """
-
-    text: str
-    token_ids: list[int]
-    stats: Statistics
-    finish_reason: FinishReason | None
-    seed: int
-
-    @classmethod
-    def of(cls, decoding: Decoding) -> "Generation":
-        """What there is of a text."""
-        return cls(
-            "".join(chunk.text for chunk in decoding.chunks),
-            decoding.new_tokens,
-            decoding.stats,
-            decoding.finish_reason,
-            decoding.sampler.seed,
-        )
-
-
-class Stream:
-    """An iterator over a text's chunks; `output` is what there is of it, also after a break."""
-
-    def __init__(self, decoding: Decoding) -> None:
-        self._decoding, self._chunks = decoding, generate(decoding)
-
-    def __iter__(self) -> Iterator[Chunk]:
-        return self
-
-    def __next__(self) -> Chunk:
-        return next(self._chunks)
-
-    @property
-    def output(self) -> Generation:
-        """The text so far."""
-        return Generation.of(self._decoding)
+__all__ = ["Generation", "LanguageModel", "Prompt", "Stream", "load"]
 
 
 class LanguageModel:
@@ -171,16 +136,84 @@ class LanguageModel:
         finish(decoding)
         return Generation.of(decoding)
 
-    def session(self, method: str = DEFAULT_METHOD, **settings: Any) -> "Session":
-        """Texts that follow one another: what a method learns of one helps with the next.
+    def session(
+        self,
+        method: str = DEFAULT_METHOD,
+        *,
+        cache_memory: int | str | None = None,
+        **settings: Any,
+    ) -> Session:
+        """Texts that follow one another: what a method learns of one helps with the next, and what
+        one has read or written the next one need not read again.
 
         Args:
             method: one with the setting `carry`.
+            cache_memory: as for `prefix_cache`.
 
         Raises:
             DynexitError: a method without it, or another setting that it does not take.
         """
-        return Session(self, make_controller(method, carry=True, **settings))
+        controller = make_controller(method, carry=True, **settings)
+        return Session(self, controller, self.prefix_cache(cache_memory), EarlierTexts().of())
+
+    def chat(
+        self,
+        system: str | None = None,
+        method: str = DEFAULT_METHOD,
+        *,
+        messages: Sequence[Mapping[str, Any]] = (),
+        trust_messages: bool = False,
+        cache_memory: int | str | None = None,
+        **settings: Any,
+    ) -> Chat:
+        """A conversation through the checkpoint's chat template, of which each turn reads only what
+        is new.
+
+        Args:
+            system: what the model is told before anything else.
+            method: what a method learns of a turn helps with the next where it can `carry` it.
+            messages: turns that went before, with `role` and `content`.
+            trust_messages: as for `sequence`.
+            cache_memory: as for `prefix_cache`.
+
+        Raises:
+            DynexitError: no chat template, a method or a setting that there is not.
+        """
+        if self.tokenizer is None or not self.tokenizer.loaded.chat_template:
+            raise DynexitError(
+                f"{self.name} has no chat template: it was not trained on conversations; use "
+                "`session()` and write the prompt as text."
+            )
+        carry = {"carry": True} if has_setting(method, "carry") else {}
+        controller = make_controller(method, **(carry | settings))
+        cache, earlier = self.prefix_cache(cache_memory), EarlierTexts().of()
+        session = Session(self, controller, cache, earlier)
+        encode = partial(self.tokenizer.encode_chat, trust_messages=trust_messages)
+        return Chat(session, encode, system, messages)
+
+    def prefix_cache(self, memory: int | str | None = None) -> PrefixCache | None:
+        """Room for what texts have read and written, for other texts that begin alike: give it to
+        them as `prefixes`.
+
+        Args:
+            memory: bytes, such as 500_000_000 or "500MB"; 0 is none. None is 1 GB in a runtime in
+                which that changes no bit of any text (native), and none elsewhere.
+
+        Raises:
+            DynexitError: it is no amount of memory, or too little for this model.
+        """
+        if memory is None:
+            memory = DEFAULT if self.model.rows_independent else 0
+        if not (limit := memory_of(memory)):
+            return None
+        origin = None if self.folder is None else self._origin
+        return PrefixCache(limit, self.model.new_cache().block_bytes, origin)
+
+    def _origin(self) -> Origin:
+        assert self.folder is not None
+        runtime, dtype = self.model.runtime_name, str(self.model.dtype).removeprefix("torch.")
+        fingerprint = checkpoint_fingerprint(self.folder)
+        return Origin(fingerprint, self.name, runtime, dtype, version("dynexit"))
 
     def stream(
         self, prompt: Prompt, method: str | Controller = DEFAULT_METHOD, **options: Any
@@ -206,6 +239,9 @@ class LanguageModel:
         prompt_logprobs: bool = False,
         constraint: Constraint | None = None,
         bad_words: Sequence[str] = (),
+        prefixes: PrefixCache | None = None,
+        salt: str = "",
+        earlier: NativeEarlier | None = None,
         **options: Any,
     ) -> Decoding:
         """A text of which nothing is decoded yet, for a scheduler to run.
@@ -230,6 +266,10 @@ class LanguageModel:
             prompt_logprobs: give them for the prompt, too, as `prompt_logprobs` of the sequence.
             constraint: the text has this shape, be it in as many tokens as it may have.
             bad_words: no text has these, in the tokens that the tokenizer makes of each.
+            prefixes: this model's `prefix_cache`: what is known of the prompt is not read again,
+                unless its log-probabilities are wanted, and this text is kept for others.
+            salt: texts share what they have read with those of the same salt alone.
+            earlier: texts that this one may be drafted from, of `EarlierTexts`; it joins them.
             options: fields of `Sampling`, and settings of the method (such as exit_layer).
 
         Raises:
@@ -259,8 +299,10 @@ class LanguageModel:
         if self.tokenizer is not None:
             text = TextStream(self.tokenizer.backend, tokens, stops, min_new_tokens)
         second = None if draft_model is None else self._second(draft_model)
-        job = Job(tokens, limits, rule, text, second, logprobs, prompt_logprobs, guide=guide)
-        return open_decoding(self.model, controller, job, self._sample_text, self.table)
+        job = Job(
+            *(tokens, limits, rule, text, second, logprobs, prompt_logprobs, guide, prefixes, salt)
+        )
+        return open_decoding(self.model, controller, job, self._sample_text, self.table, earlier)
 
     def _guide(self, constraint: Constraint, limits: Limits, ignore_eos: bool) -> Guide:
         """What leads a text along a constraint.
@@ -366,22 +408,6 @@ def _controller(method: str | Controller, settings: dict[str, Any]) -> Controlle
         raise DynexitError(
             f"there is no argument {error.name!r} (is {found} meant?), and {error}"
         ) from error
-
-
-@dataclass(frozen=True)
-class Session:
-    """A model with a controller that keeps what it has learned. For one text at a time."""
-
-    lm: LanguageModel
-    controller: Controller
-
-    def generate(self, prompt: Prompt, **options: Any) -> Generation:
-        """As `LanguageModel.generate`, without a method and its settings."""
-        return self.lm.generate(prompt, self.controller, **options)
-
-    def stream(self, prompt: Prompt, **options: Any) -> Stream:
-        """As `LanguageModel.stream`, likewise."""
-        return self.lm.stream(prompt, self.controller, **options)
 
 
 def load(

@@ -133,6 +133,12 @@ def settings_of(factory: Factory) -> list[str]:
     return [*inspect.signature(factory).parameters, COMMON]
 
 
+def has_setting(method: str, name: str) -> bool:
+    """Whether a method of the package takes a setting."""
+    factory = methods().get(split_name(method))
+    return factory is not None and name in settings_of(factory)
+
+
 def split_method(method: str) -> tuple[str, dict[str, Any]]:
     """The name and the settings of `NAME:setting=value,setting=value`."""
     name = split_name(method)

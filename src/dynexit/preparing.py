@@ -17,6 +17,7 @@ from dynexit.decoding.records import ShadowTokens
 from dynexit.decoding.sequence import Decoding
 from dynexit.decoding.successors import SuccessorTable
 from dynexit.model.interface import Model
+from dynexit.model.native.earlier import NativeEarlier
 
 _making = Lock()  # of what a model has one of
 _samples: WeakKeyDictionary[Model, ShadowTokens] = WeakKeyDictionary()
@@ -32,13 +33,18 @@ def sample_of(model: Model, text: Text) -> ShadowTokens:
 
 
 def facts_of(
-    controller: Controller, model: Model, text: Text, table: SuccessorTable | None
+    controller: Controller,
+    model: Model,
+    text: Text,
+    table: SuccessorTable | None,
+    earlier: NativeEarlier | None = None,
 ) -> Facts:
     """What a controller asks for of the model that it will decode with.
 
     Args:
         text: gives tokens for `sample_of`.
         table: what the model's own text taught of next tokens, if there is one.
+        earlier: texts that this one may be drafted from, and which it joins.
 
     Raises:
         DynexitError: a copy in int8 of a model that cannot make one.
@@ -50,11 +56,17 @@ def facts_of(
         costs = costs_of(model, controller.int8) if controller.reads_costs else None
         sample = sample_of(model, text) if controller.reads_sample else None
     default = tokens if controller.reads_costs else None
-    return Facts(layers, costs, sample, controller.draft_vocabulary or default, table)
+    read = controller.draft_vocabulary or default
+    return Facts(layers, costs, sample, read, table, earlier)
 
 
 def open_decoding(
-    model: Model, controller: Controller, job: Job, text: Text, table: SuccessorTable | None
+    model: Model,
+    controller: Controller,
+    job: Job,
+    text: Text,
+    table: SuccessorTable | None,
+    earlier: NativeEarlier | None = None,
 ) -> Decoding:
-    """A text of which nothing is decoded yet; `text`, `table` and errors as in `facts_of`."""
-    return Decoding(model, controller, facts_of(controller, model, text, table), job)
+    """A text of which nothing is decoded yet; further arguments and errors as in `facts_of`."""
+    return Decoding(model, controller, facts_of(controller, model, text, table, earlier), job)

@@ -134,6 +134,7 @@ def refused(tmp_path_factory, taken):
         (["serve", "--method", "nothing"], "method 'nothing' is not known"),
         (["serve", "--method", "two-model"], "give --draft-model"),
         (["serve", "--running", "0"], "running is 0"),
+        (["serve", "--cache-memory", "much"], "cache_memory is 'much': give bytes, such as"),
         (["serve", "--log-level", "loud"], "log level 'loud'"),
         (["demo", "--port", str(taken)], f"cannot listen on 127.0.0.1:{taken}"),
         (["synth", str(folder)], "is not empty"),

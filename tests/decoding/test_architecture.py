@@ -47,12 +47,14 @@ ROOMS = {
     "asking": "decoding errors",
     "agreement": "costs decoding model",
     "preparing": "agreement costs decoding model errors",
-    "language_model": "agreement preparing asking costs decoding learning.finding learning.learned "
-    "methods model errors",
+    "generation": "decoding",
+    "sessions": "generation decoding model",
+    "language_model": "agreement preparing asking costs decoding generation learning.finding "
+    "learning.learned methods model sessions errors",
     "comparing": "decoding language_model",
     "perplexity": "language_model model errors",
     "__main__": "cli errors",
-    "dynexit": "decoding integrations language_model learning errors",
+    "dynexit": "decoding generation integrations language_model learning sessions errors",
 }
 HEAVY = (
     "fastapi",

@@ -16,7 +16,7 @@ from dynexit.decoding.proposers.table import Table
 from dynexit.decoding.successors import SuccessorTable
 from dynexit.model.native.proposing import functions
 
-FACTS = Facts(5, None, None, None, TABLE)
+FACTS = Facts(5, None, None, None, TABLE, None)
 
 
 class Says(Proposer):
@@ -151,9 +151,9 @@ def test_a_table_goes_by_the_longest_context_it_knows():
 
 
 def test_proposers_are_found_by_name_and_those_with_nothing_to_say_are_left_out():
-    assert set(proposers()) == {"lookup", "table"}
+    assert set(proposers()) == {"lookup", "earlier", "table"}
     assert len(make_proposers(("lookup", "table"), FACTS)) == 2
-    assert len(make_proposers(("lookup", "table"), Facts(5, None, None, None, None))) == 1
+    assert len(make_proposers(("lookup", "table"), Facts(5, None, None, None, None, None))) == 1
     with pytest.raises(DynexitError, match="the proposer 'tabel', and there is none"):
         make_proposers(("tabel",), FACTS)
 
@@ -174,8 +174,8 @@ def test_the_library_grows_the_same_trees(data):
     known = {c: sorted(f, key=lambda each: -each[1]) for c, f in data.draw(CONTEXTS).items()}
     table, names = SuccessorTable.of(known), data.draw(st.sampled_from(NAMES))
     ends, tokens = frozenset(data.draw(st.sets(SMALL, max_size=2))), [data.draw(SMALL)]
-    proposers = make_proposers(names, Facts(5, None, None, None, table))
-    both = Panel(proposers, ends), NativePanel.of(names, table, ends)
+    facts = Facts(5, None, None, None, table, None)
+    both = Panel(make_proposers(names, facts), ends), NativePanel.of(names, facts, ends)
     assert both[0].priors == both[1].priors
     for panel in both:
         panel.begin(tokens)

@@ -110,13 +110,13 @@ def test_a_layers_own_drafts_match_as_often_as_they_were_accepted(exit_layer):
         assert row.tolist() == expected
 
 
-@pytest.mark.parametrize("rows", [2048, 36])  # in one pass of prefill, or in two
-@pytest.mark.parametrize("length", [2, 3, 20, 32, 33, 34, 40])
+@pytest.mark.parametrize("rows", [2048, 66])  # in one pass of prefill, or in two
+@pytest.mark.parametrize("length", [2, 3, 20, 32, 33, 34, 40, 67])
 def test_the_prompt_seeds_are_the_last_32_positions_before_the_last_token(
     length, rows, monkeypatch
 ):
     monkeypatch.setattr(sequence_module, "PREFILL_ROWS", rows)
-    model, prompt = random_model(depth_gain=0.7), LONG[:length]
+    model, prompt = random_model(depth_gain=0.7), (LONG * 2)[:length]
     controller = Watched()
     decode(model, prompt, controller, max_new_tokens=1)
     positions = range(max(length - 33, 0), length - 1)

@@ -227,7 +227,7 @@ def decode(
     controller, clock = make_controller(method, **settings), perf_counter
     given = costs if controller.reads_costs else None
     table = TABLE if model.vocabulary_size >= LLAMA.vocab_size else None
-    facts = Facts(model.config.num_layers, given, None, controller.draft_vocabulary, table)
+    facts = Facts(model.config.num_layers, given, None, controller.draft_vocabulary, table, None)
     if given is not None:
         model = Priced(model, costs)
         clock = model.clock

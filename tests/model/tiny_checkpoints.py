@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from dynexit.errors import DynexitError
-from dynexit.model.interface import Span
+from dynexit.model.interface import BLOCK, Span
 from dynexit.model.loading import load_model, load_shape
 from dynexit.model.transformer import Transformer
 
@@ -113,6 +113,30 @@ def prefilled(model, start):
     cache = model.new_cache()
     forward(model, tokens_for(start), cache)
     return cache
+
+
+def check_saved_blocks(model, length: int) -> None:
+    """Keys and values are the same to the bit however many positions are read at once, and whoever
+    takes them over goes on as if it had read them itself.
+    """
+    tokens, vocabulary = tokens_for(length), model.config.vocab_size
+    tokens %= vocabulary
+    count = length // BLOCK
+    cache = model.new_cache()
+    whole = forward(model, tokens, cache)
+    blocks = [cache.save(index) for index in range(count)]
+    assert {block.nbytes for block in blocks} == {cache.block_bytes}
+    for size in (length - 1, 256, 23):
+        other = model.new_cache()
+        for start in range(0, length, size):
+            forward(model, tokens[start : start + size], other, start)
+        assert all(torch.equal(other.save(index), blocks[index]) for index in range(count))
+    for kept in (1, count - 1):
+        fresh = model.new_cache()
+        fresh.restore(blocks[:kept])
+        start = kept * BLOCK
+        assert torch.equal(forward(model, tokens[start:], fresh, start), whole[start:])
+        assert torch.equal(fresh.save(count - 1), blocks[-1])
 
 
 def states_of(model, given, span, layers=None):

@@ -243,8 +243,8 @@ class Broken(dynexit.Controller):
 
 
 def test_a_fault_of_ours_is_500_without_details(lm, server, caplog, monkeypatch):
-    def make(asked, prompts, method):
-        del asked, method
+    def make(asked, prompts, *rest):
+        del asked, rest
         return [lm.sequence(prompts[0], Broken(), max_new_tokens=9)]
 
     monkeypatch.setattr(server.service, "_sequences", make)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 COLOURS = {  # as on the page that `serve` shows
     "accepted": "green",
     "lookup": "yellow",
+    "earlier": "bright_yellow",
     "table": "cyan",
     "grammar": "bright_black",
     "recovered": "magenta",
@@ -30,6 +31,7 @@ COLOURS = {  # as on the page that `serve` shows
 LEGEND = {
     "accepted": "accepted draft",
     "lookup": "looked up",
+    "earlier": "from an earlier text",
     "table": "from a table",
     "grammar": "by the grammar",
     "recovered": "recovered",

@@ -62,6 +62,16 @@ class Limits:
             help="Whether texts share passes [default: where that changes no bit].",
         ),
     ] = None
+    cache_memory: Annotated[
+        str | None,
+        typer.Option(
+            help="For what texts have read, so that others need not read it again; 0 is none "
+            "[default: 1GB where that changes no bit]."
+        ),
+    ] = None
+    earlier_texts: Annotated[
+        str, typer.Option(help="Draft from earlier texts of a client's own key, of all, or none.")
+    ] = "own"
     generation_config: Annotated[
         bool,
         typer.Option("--generation-config", help="Sample by default as the checkpoint says."),

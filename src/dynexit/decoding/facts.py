@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from dynexit.decoding.costs import Costs
 from dynexit.decoding.records import ShadowTokens
 from dynexit.decoding.successors import SuccessorTable
+from dynexit.model.native.earlier import NativeEarlier
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Facts:
         sample: what its exits say of another text, for one that `reads_sample`.
         draft_vocabulary: tokens of the head that exits read; None is all.
         table: likely next tokens, as the model's own text taught them, if there is one.
+        earlier: texts that were written before, if there are any that this one may be drafted from.
     """
 
     num_layers: int
@@ -24,3 +26,4 @@ class Facts:
     sample: ShadowTokens | None
     draft_vocabulary: int | None
     table: SuccessorTable | None
+    earlier: NativeEarlier | None

@@ -9,7 +9,7 @@ from dynexit.decoding.proposers import Proposer
 from dynexit.decoding.records import Draft, Evidence, Source
 from dynexit.model.drafting_rule import depths
 
-CONTEXT = 3  # tokens that a proposer sees before those that it proposes
+CONTEXT = 32  # tokens that a proposer sees before those that it proposes
 
 Places = tuple[Any, ...]  # of a token, one for each proposer
 # A token that may join the tree: its chance, negated, so that the likeliest comes first; a number,

@@ -8,8 +8,9 @@ The words, used everywhere and nowhere in another sense:
 - tree: a draft's tokens; each is a node, a child of the token that it follows. Row 0 of a round is
   the newest committed token, row i the i-th node. A chain is a tree without branches.
 - accepted: a drafted token that the target agrees with; lookup: one of them that was looked up in
-  the text; table: one that a table of likely next tokens named; grammar: one that the text's
-  grammar left no choice about. Rejected: the first one it does not; nothing after it counts.
+  the text; earlier: one that followed in an earlier text; table: one that a table of likely next
+  tokens named; grammar: one that the text's grammar left no choice about.
+  Rejected: the first one it does not; nothing after it counts.
   Recovered: the target's own token in the place of rejected ones.
   Bonus: the target's token after a path that was accepted to its end. Target: a token of a plain
   step.
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SECONDS = ("draft_seconds", "verify_seconds", "control_seconds", "text_seconds")
-Source = Literal["accepted", "lookup", "table", "grammar", "recovered", "bonus", "target"]
+Source = Literal[
+    "accepted", "lookup", "earlier", "table", "grammar", "recovered", "bonus", "target"
+]
 FinishReason = Literal["stop", "length", "context"]
 
 
@@ -280,12 +283,16 @@ class Round:
 
 @dataclass
 class Statistics:
-    """Raw counters of one generation; every rate is derived. The prefill's token is in none."""
+    """Raw counters of one generation; every rate is derived. The prefill's token is in none.
+
+    `cached_tokens` are those of the prompt that were read before, by another text.
+    """
 
     num_layers: int
     rounds: list[Round] = field(default_factory=list)
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
+    cached_tokens: int = 0
 
     @property
     def drafted(self) -> int:
@@ -343,6 +350,7 @@ class Statistics:
             "acceptance_rate": self.acceptance_rate,
             "mean_acceptance_length": self.mean_acceptance_length,
             "etpl": self.etpl,
+            "cached_tokens": self.cached_tokens,
             "prefill_seconds": self.prefill_seconds,
             "decode_seconds": self.decode_seconds,
             "tokens_per_second": self.tokens_per_second,

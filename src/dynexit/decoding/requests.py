@@ -75,14 +75,25 @@ class Verifying:
     model: Model | None = None
 
 
-Request = Segment | Unembed | Drafting | Verifying
-Answer = Tensor | Readings | Drafted
+@dataclass
+class Turn:
+    """Wait until this prompt is the next to be read: what others have read by then need not be
+    read again. Answered with None.
+    """
+
+    model: Model | None = None
+
+
+Request = Segment | Unembed | Drafting | Verifying | Turn
+Answer = Tensor | Readings | Drafted | None
 Steps = Generator[Request, Any, T]  # what is sent is an Answer
 
 
 def serve(model: Model, request: Request) -> Answer:
     """Answer one request; `model` is the one that a request which names none is meant for."""
     model = request.model or model
+    if isinstance(request, Turn):
+        return None
     if isinstance(request, Drafting):
         given = (request.cache, request.start, request.token, request.rule, request.states)
         return model.draft(*given)

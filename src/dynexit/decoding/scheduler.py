@@ -17,8 +17,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from dynexit.decoding.requests import Request, Segment, Steps, Unembed, serve
-from dynexit.model.drafting import Drafted
+from dynexit.decoding.requests import Request, Segment, Steps, Turn, Unembed, serve
 from dynexit.model.interface import Model
 from dynexit.model.readings import Readings
 
@@ -108,17 +107,30 @@ class Scheduler:
             self._serve_alone(task)
 
     def _advance_together(self, going: list[Task[Any]]) -> None:
-        waiting = [task for task in going if not _is_segment(task)]
+        waiting = [task for task in going if not (_is_segment(task) or _awaits_turn(task))]
         for key, group in _grouped(waiting, _unembedding):
             self._serve_group(group, _unembed if key else None)
-        travelling = [task for task in going if _is_segment(task) and not task.done]
-        prompts = [task for task in travelling if _rows(task) > LONG]
-        short = [task for task in travelling if _rows(task) <= LONG]
+        short = [task for task in going if _is_segment(task) and _rows(task) <= LONG]
+        short += self._read_prompts([task for task in going if task not in short])
         drafts = [task for task in short if self._is_draft(task)]
-        for task in prompts[:1]:  # one of them a tick: rounds go on beside a queue of prompts
-            self._serve_alone(task)
         for _, group in _grouped(drafts or short, _model_of):
             self._serve_group(group, _run)
+
+    def _read_prompts(self, going: list[Task[Any]]) -> list[Task[Any]]:
+        """Run a piece of the first long prompt: rounds go on beside a queue of them. Returns those
+        before it whose turn has come and that are short, or have little left to read.
+        """
+        short = []
+        for task in going:
+            turn = _awaits_turn(task)
+            if turn:
+                self._serve_alone(task)
+            if _is_segment(task) and _rows(task) > LONG:
+                self._serve_alone(task)
+                break
+            if turn and _is_segment(task):
+                short.append(task)
+        return short
 
     def _is_draft(self, task: Task[Any]) -> bool:
         segment = task.request
@@ -165,6 +177,10 @@ def _is_segment(task: Task[Any]) -> bool:
     return isinstance(task.request, Segment)
 
 
+def _awaits_turn(task: Task[Any]) -> bool:
+    return isinstance(task.request, Turn)
+
+
 def _rows(task: Task[Any]) -> int:
     assert isinstance(task.request, Segment)
     return task.request.span.length
@@ -198,7 +214,7 @@ def _unembed(model: Model, requests: Sequence[Unembed]) -> list[Tensor | Reading
     sizes = [request.hidden.shape[0] for request in requests]
     hidden = torch.cat([request.hidden for request in requests])
     answer = serve(model, Unembed(hidden, first.best_only, first.limit, first.model))
-    assert not isinstance(answer, Drafted)
+    assert isinstance(answer, Tensor | Readings)
     return list(answer.split(sizes))
 
 

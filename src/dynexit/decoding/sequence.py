@@ -6,7 +6,7 @@ scheduler drives and may interleave with those of other sequences.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from dynexit.decoding.acceptance import accept
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.drafters import Drafter, Given, make_drafters
 from dynexit.decoding.drafters.grammar import GRAMMAR, GrammarDrafter, within_grammar
+from dynexit.decoding.earlier import added
 from dynexit.decoding.facts import Facts
 from dynexit.decoding.job import Job
 from dynexit.decoding.laps import Laps
@@ -29,12 +30,12 @@ from dynexit.decoding.records import (
     Statistics,
     Verdict,
 )
-from dynexit.decoding.requests import Segment, Steps, Unembed, Verifying
+from dynexit.decoding.requests import Segment, Steps, Turn, Unembed, Verifying
 from dynexit.decoding.sampling import NO_TOKEN, NotNumbersError, Sampler, UnsettledError
 from dynexit.decoding.shadow import gather_states, shadow_tokens
 from dynexit.errors import DynexitError
 from dynexit.model.drafting_rule import homes
-from dynexit.model.interface import Model, Span
+from dynexit.model.interface import BLOCK, Model, SavedCache, Span
 from dynexit.model.readings import Readings, after_unread
 
 PREFILL_ROWS = 256  # more are somewhat faster, but their activations take as much more memory
@@ -78,6 +79,7 @@ class Decoding:
         self._job, self.batch_size, self.awaited = job, 1, False
         self.prompt_logprobs: list[TokenLogprobs] = []
         self.end_logprobs: TokenLogprobs | None = None  # of the token that ended the text
+        self._earlier = facts.earlier
         controller.start(facts)
         self.draft_vocabulary = facts.draft_vocabulary
         self.depth = controller.target_layer()
@@ -125,8 +127,8 @@ class Decoding:
         began = self._job.clock()
         states: list[Tensor] = []
         wanted = self.controller.prompt_positions if self._all_read else 0
-        start = 0
-        for stop in _chunk_ends(len(self.tokens)):
+        start = yield from self._recall(wanted)
+        for stop in _chunk_ends(start, len(self.tokens)):
             hidden = self.model.embed(self.tokens[start:stop])
             span, last = Span(self.cache, start, stop - start), stop == len(self.tokens)
             taps = states if wanted and last else None
@@ -146,12 +148,39 @@ class Decoding:
         for drafter in self.drafters.values():
             yield from drafter.prefill(self)
         chunks = self._commit([], token, ["target"], logits)
+        self._remember()
         self.stats.prefill_seconds = self._job.clock() - began
         return chunks
+
+    def _recall(self, wanted: int) -> Steps[int]:
+        """Take over what was read before of the prompt, but for its last token and those before
+        that whose states are wanted. Returns how many positions these are.
+        """
+        known, fresh = self._job.prefixes, len(self.tokens) - 1 - wanted
+        if known is None or self._job.prompt_logprobs or not self._whole or fresh < BLOCK:
+            return 0
+        yield Turn()
+        found = known.restore(cast(SavedCache, self.cache), self.tokens[:fresh], self._job.salt)
+        self.stats.cached_tokens = found
+        return found
+
+    def _remember(self) -> None:
+        """Let others have what this text has read and written so far."""
+        if self.finish_reason and self.generated and self._earlier is not None:
+            self._earlier.add(added(self.tokens, self.prompt_length))
+        if self._job.prefixes is not None and self._whole:
+            cache = cast(SavedCache, self.cache)
+            self._job.prefixes.keep(cache, self.tokens, self._job.salt)
+
+    @property
+    def _whole(self) -> bool:
+        """Whether all layers have keys and values of this text."""
+        return self.depth == self.model.config.num_layers
 
     def _read_only(self, began: float) -> list[Chunk]:
         """The end of a text that has its prompt only."""
         self.cache.length, self.finish_reason = len(self.tokens) - 1, "length"
+        self._remember()
         self.stats.prefill_seconds = self._job.clock() - began
         return []
 
@@ -184,6 +213,8 @@ class Decoding:
             logits = self._bring_home(draft, logits, verdict)
         origins = [draft.source_of(row) for row in verdict.path]
         chunks = self._commit(stays, verdict.token, [*origins, verdict.source], logits)
+        if self.finish_reason:
+            self._remember()
         finished = Round(
             plan=plan,
             drafted=verdict.drafted,
@@ -389,7 +420,9 @@ def _layers_read(controller: Controller, depth: int) -> tuple[int, ...]:
     return tuple(range(1, depth)) if layers is None else layers
 
 
-def _chunk_ends(length: int) -> range:
-    """Ends of prefill's passes; the last pass is a full one, since its states seed controllers."""
-    first = (length - 1) % PREFILL_ROWS + 1
-    return range(first, length + 1, PREFILL_ROWS)
+def _chunk_ends(start: int, length: int) -> list[int]:
+    """Ends of prefill's passes from `start` on, which are as many rows each: none is so short that
+    it would run beside others' rounds, and the last has those whose states seed controllers.
+    """
+    passes = -(-(length - start) // PREFILL_ROWS)
+    return [start + (length - start) * (index + 1) // passes for index in range(passes)]

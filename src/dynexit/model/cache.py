@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dynexit.errors import DynexitError
 from dynexit.model.config import ModelConfig
+from dynexit.model.interface import BLOCK as SAVED
 
 BLOCK = 256
 
@@ -89,6 +90,32 @@ class KVCache:
         """Put the keys and values of a slot at `position`, in all layers."""
         for store in (*self._keys, *self._values):
             store[:, position] = store[:, slot]
+
+    @property
+    def block_bytes(self) -> int:
+        """See `interface.SavedCache`."""
+        store, c = self._keys[0], self._config
+        numbers = 2 * len(self._keys) * c.num_kv_heads * SAVED * c.head_dim
+        return numbers * store.element_size()
+
+    def save(self, block: int) -> Tensor:
+        """See `interface.SavedCache`: each layer's keys, then each layer's values."""
+        start, stop = block * SAVED, (block + 1) * SAVED
+        stores = (*self._keys, *self._values)
+        saved = torch.stack([store[:, start:stop].cpu() for store in stores])
+        return saved.flatten().view(torch.uint8)
+
+    def restore(self, blocks: Sequence[Tensor]) -> None:
+        """See `interface.SavedCache`."""
+        stop, c = len(blocks) * SAVED, self._config
+        for layer, held in enumerate(self._keys):
+            if stop > held.shape[1]:
+                self._grow(layer, stop)
+        stores = (*self._keys, *self._values)
+        shape = len(stores), c.num_kv_heads, SAVED, c.head_dim
+        saved = [block.view(stores[0].dtype).view(shape) for block in blocks]
+        for index, store in enumerate(stores):
+            store[:, :stop] = torch.cat([block[index] for block in saved], 1)
 
     def _grow(self, layer: int, stop: int, beyond: bool = False) -> None:
         """`beyond`: a tree's slots may lie past the context."""

@@ -30,6 +30,14 @@ def weights_fingerprint(model: Path) -> str:
     return found.hexdigest()[:16]
 
 
+def checkpoint_fingerprint(model: Path) -> str:
+    """As `weights_fingerprint`, and of the configuration beside the weights."""
+    found = hashlib.sha256(weights_fingerprint(model).encode())
+    if model.is_dir():
+        found.update((model / "config.json").read_bytes())
+    return found.hexdigest()[:16]
+
+
 def _sample(file: Path, found: "hashlib._Hash") -> None:
     """The whole of a small file, pieces of a large one."""
     size = file.stat().st_size

@@ -12,6 +12,8 @@ from dynexit.model.drafting import Drafted
 from dynexit.model.drafting_rule import DraftingRule, depths, homes
 from dynexit.model.readings import Readings
 
+BLOCK = 32  # positions that are saved together
+
 
 class Cache(Protocol):
     """Keys and values of one sequence, in its runtime's own form.
@@ -24,8 +26,8 @@ class Cache(Protocol):
     length: int
 
     def move(self, slot: int, position: int) -> None:
-        """Put the keys and values of a row that is not at home where its position is. This is all
-        that is ever copied.
+        """Put the keys and values of a row that is not at home where its position is. Within a
+        cache this is all that is ever copied.
         """
 
     @property
@@ -35,6 +37,29 @@ class Cache(Protocol):
     @property
     def bytes(self) -> int:
         """Memory held now."""
+
+
+class SavedCache(Cache, Protocol):
+    """A cache whose contents may be copied, a block of positions at a time: of models of
+    checkpoints.
+    """
+
+    def save(self, block: int) -> Tensor:
+        """A copy of the keys and values of positions [block * BLOCK, (block + 1) * BLOCK), which
+        all layers have computed: [block_bytes] bytes on the host, laid out as its runtime does.
+        """
+
+    def restore(self, blocks: Sequence[Tensor]) -> None:
+        """Put blocks that caches of this model have saved at positions from 0 on, which may grow
+        the cache and does not change `length`.
+
+        Raises:
+            DynexitError: there is no memory for them.
+        """
+
+    @property
+    def block_bytes(self) -> int:
+        """Size of a saved block."""
 
 
 class Span(NamedTuple):
@@ -236,6 +261,9 @@ class Configured(Model, Protocol):
     @property
     def config(self) -> ModelConfig:
         """Its sizes and all that its family says of it."""
+
+    def new_cache(self) -> SavedCache:
+        """See `Model`."""
 
     @property
     def layer_bytes(self) -> int:

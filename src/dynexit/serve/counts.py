@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from dynexit.decoding.records import Draft, Statistics
-from dynexit.serve.replies import Counts, RejectedToken, Trace, TracedToken, Usage
+from dynexit.serve.replies import Counts, PromptDetails, RejectedToken, Trace, TracedToken, Usage
 from dynexit.serve.service import Ongoing
 from dynexit.serve.work import Progress
 
@@ -13,7 +13,12 @@ Piece = Callable[[int], str]
 def usage_of(ongoing: Ongoing) -> Usage:
     """Tokens of every prompt and of every text."""
     prompts, texts = ongoing.prompt_tokens, ongoing.tokens
-    return Usage(prompt_tokens=prompts, completion_tokens=texts, total_tokens=prompts + texts)
+    return Usage(
+        prompt_tokens=prompts,
+        completion_tokens=texts,
+        total_tokens=prompts + texts,
+        prompt_tokens_details=PromptDetails(cached_tokens=ongoing.cached_tokens),
+    )
 
 
 def counts_of(ongoing: Ongoing) -> Counts:

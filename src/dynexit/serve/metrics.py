@@ -3,11 +3,14 @@
 Drafts are counted under vLLM's names, too, so that its dashboards read them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
+from dynexit.decoding.prefixes import PrefixCache
 from dynexit.decoding.records import Round
 from dynexit.decoding.sequence import Chunk
 
@@ -20,14 +23,35 @@ THEIRS = {
 BETWEEN_TOKENS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 
+class _PrefixCounts(Collector):
+    """What a prefix cache counts itself, read whenever somebody asks."""
+
+    def __init__(self, prefixes: PrefixCache) -> None:
+        self._prefixes = prefixes
+
+    def collect(self) -> Iterable[Metric]:
+        """As Prometheus wants it."""
+        cache, name = self._prefixes, "dynexit_prefix_cache"
+        for kind, text, value in (
+            ("queries", "Prompts that looked for their beginning.", cache.asked),
+            ("hits", "Prompts that found some of it.", cache.hits),
+            ("found_tokens", "Tokens of prompts that were not read again.", cache.found),
+            ("evicted_blocks", "Blocks that made room for others.", cache.dropped),
+        ):
+            yield CounterMetricFamily(f"{name}_{kind}", text, value)
+        yield GaugeMetricFamily(f"{name}_bytes", "Bytes that it holds.", cache.bytes)
+        yield GaugeMetricFamily(f"{name}_limit_bytes", "Bytes that it may hold.", cache.limit)
+
+
 class Metrics:
     """What is counted; every method may be called from any thread.
 
     Args:
         model: the name of the model that is served.
+        prefixes: what was read before, if it is kept.
     """
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, prefixes: PrefixCache | None = None) -> None:
         self._registry = registry = CollectorRegistry()
         self._requests = Counter(
             "dynexit_requests", "Requests by route and status.", ("route", "status"),
@@ -74,6 +98,9 @@ class Metrics:
             "dynexit_inter_token_seconds", "A round's seconds, shared among its tokens.",
             buckets=BETWEEN_TOKENS, registry=registry,
         )  # fmt: skip
+
+        if prefixes is not None:
+            registry.register(_PrefixCounts(prefixes))
 
     def watch(self, running: Callable[[], int], waiting: Callable[[], int]) -> None:
         """Read these two whenever somebody asks."""

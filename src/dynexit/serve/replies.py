@@ -11,12 +11,19 @@ def _is_none(value: object) -> bool:
     return value is None
 
 
+class PromptDetails(BaseModel):
+    """How many of the prompts' tokens had been read before."""
+
+    cached_tokens: int
+
+
 class Usage(BaseModel):
     """Tokens of all prompts and of all texts."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptDetails
 
 
 class Counts(BaseModel):

@@ -63,6 +63,7 @@ class Asked(Idle, Shaped):
     logit_bias: Annotated[dict[TokenKey, Bias] | None, Field(max_length=1024)] = None
     bad_words: Annotated[list[BadWord] | None, Field(max_length=256)] = None
     return_tokens_as_token_ids: bool | None = None
+    cache_salt: Annotated[Utf8 | None, Field(min_length=1, max_length=1024)] = None
     dynexit: OwnOptions | None = None
 
     @property

@@ -1,6 +1,7 @@
 """From a request to texts on their way: prompts become sequences, and the engine runs them."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from functools import cached_property
@@ -10,11 +11,13 @@ from typing import Any
 from dynexit.decoding.constraint import Constraint
 from dynexit.decoding.controllers import methods
 from dynexit.decoding.detokenizing import special_tokens
+from dynexit.decoding.earlier import EarlierTexts
 from dynexit.decoding.predictions import Predictions, layer_predictions
 from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.sequence import Decoding
 from dynexit.language_model import LanguageModel, Prompt
 from dynexit.methods import is_allowed, lossless_methods, split_name
+from dynexit.model.native.earlier import NativeEarlier
 from dynexit.serve.calling.asking import NamedTool
 from dynexit.serve.calling.families import constraint_of, family_of
 from dynexit.serve.calling.telling import Caller
@@ -55,6 +58,11 @@ class Ongoing:
     def prompt_tokens(self) -> int:
         """Tokens of every prompt, counted once for all of its texts."""
         return sum(sequence.prompt_length for sequence in self.sequences[:: self.choices])
+
+    @property
+    def cached_tokens(self) -> int:
+        """How many of these were read before."""
+        return sum(sequence.stats.cached_tokens for sequence in self.sequences[:: self.choices])
 
     @property
     def tokens(self) -> int:
@@ -101,7 +109,9 @@ class Service:
         self.lm, self.settings, self.draft_model = lm, settings, draft_model
         self.name = settings.name or lm.name
         self.created = int(time())
-        self.metrics = Metrics(self.name)
+        self.prefixes = lm.prefix_cache(settings.cache_memory)
+        self.earlier = EarlierTexts()
+        self.metrics = Metrics(self.name, self.prefixes)
         self.engine = Engine(lm.model, settings, self.metrics)
         self.chats = Chats(lm.tokenizer)
         self._make_ready()
@@ -126,10 +136,13 @@ class Service:
         known = lossless_methods(self.lm.num_layers, self.draft_model is not None)
         return known if allowed is None else [name for name in allowed if split_name(name) in known]
 
-    async def start(self, asked: Asked, prompts: list[Prompt], request_id: str) -> Ongoing:
+    async def start(
+        self, asked: Asked, prompts: list[Prompt], request_id: str, client: str = ""
+    ) -> Ongoing:
         """Put a request's texts into the queue.
 
         Args:
+            client: whose texts these are: the API key that came with the request.
             request_id: also in the log, and in the reply.
 
         Raises:
@@ -144,7 +157,7 @@ class Service:
                 f"request: ask for at most {self.settings.max_choices}.",
                 param="n",
             )
-        sequences = await asyncio.to_thread(self._sequences, asked, prompts, method)
+        sequences = await asyncio.to_thread(self._sequences, asked, prompts, method, client)
         ongoing = Ongoing(method, sequences, asked.choices, request_id)
         most = self.settings.deadline
         seconds = min(asked.own.deadline_seconds or most, most)
@@ -213,7 +226,17 @@ class Service:
         second = self.draft_model is not None
         return make is not None and (second or "second-model" not in make().drafters)
 
-    def _sequences(self, asked: Asked, prompts: list[Prompt], method: str) -> list[Decoding]:
+    def _earlier(self, asked: Asked, client: str) -> NativeEarlier | None:
+        """Texts that a request's texts may be drafted from."""
+        whose = self.settings.earlier_texts
+        if whose == "none":
+            return None
+        group = f"{asked.cache_salt or ''} {client if whose == 'own' else ''}"
+        return self.earlier.of(hashlib.sha256(group.encode()).hexdigest())
+
+    def _sequences(
+        self, asked: Asked, prompts: list[Prompt], method: str, client: str
+    ) -> list[Decoding]:
         most = self.settings.max_new_tokens
         wanted = most if asked.token_limit is None else asked.token_limit
         if wanted > most:
@@ -226,7 +249,7 @@ class Service:
             raise ApiError(400, message, param="min_tokens")
         given = {name: value for name in RULES if (value := getattr(asked, name)) is not None}
         rules = {**self._defaults, **given, "logit_bias": asked.biases}
-        constraint = self._constraint(asked)
+        constraint, earlier = self._constraint(asked), self._earlier(asked, client)
         return [
             self.lm.sequence(
                 prompt,
@@ -242,6 +265,9 @@ class Service:
                 prompt_logprobs=asked.scores_prompt,
                 constraint=constraint,
                 bad_words=asked.bad_words or (),
+                prefixes=self.prefixes,
+                salt=asked.cache_salt or "",
+                earlier=earlier,
             )
             for prompt in prompts
             for index in range(asked.choices)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from math import isfinite
 
+from dynexit.decoding.memory import memory_of
 from dynexit.errors import DynexitError
 from dynexit.methods import DEFAULT_METHOD
 
@@ -10,6 +11,8 @@ ABOVE_0 = (
     *("running", "max_new_tokens", "max_choices", "max_body"),
     *("connections", "patience", "deadline"),
 )
+
+WHOSE = "own", "all", "none"
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,10 @@ class Settings:
         deadline: seconds after which a request is given up, waiting and decoding together.
         grace: seconds that running texts have to finish when the server is told to stop.
         batched: whether texts share passes; None is where that changes no bit of any text.
+        cache_memory: for keys and values of what was read before, as `LanguageModel.prefix_cache`
+            takes it.
+        earlier_texts: whose earlier texts drafts may come from: of the client's "own" API key, of
+            "all" clients, or of "none".
         generation_config: whether requests that leave out temperature, top_p and the like get
             those of the checkpoint's generation_config.json, not OpenAI's.
         trust_messages: whether a special token that a message spells is that token, not text.
@@ -57,6 +64,8 @@ class Settings:
     deadline: float = 600.0
     grace: float = 20.0
     batched: bool | None = None
+    cache_memory: int | str | None = None
+    earlier_texts: str = "own"
     generation_config: bool = False
     trust_messages: bool = False
     cors: list[str] | None = None
@@ -71,6 +80,12 @@ class Settings:
         for name in ("queue", "grace"):
             if not getattr(self, name) >= 0:
                 raise DynexitError(f"{name} is {getattr(self, name)}: it must be at least 0.")
+        if self.earlier_texts not in WHOSE:
+            raise DynexitError(
+                f"earlier_texts is {self.earlier_texts!r}: it must be {', '.join(WHOSE)}."
+            )
+        if self.cache_memory is not None:
+            memory_of(self.cache_memory)
         if self.api_key == "":
             raise DynexitError("the API key is empty: give one, or leave the option out.")
         if (key := self.api_key or "") != key.strip() or not (key.isprintable()):

@@ -34,6 +34,7 @@ class Auto(Controller):
 
     exits: bool = True  # draft with exit layers
     lookup: bool = True  # draft with what the text holds already
+    earlier: bool = True  # draft with what earlier texts held, where there are any
     table: bool = True  # draft with what was learned of the model's own text, where there is any
     shadow: bool = True  # analyse exit layers that are not in use
     int8: bool = False  # draft with a copy of the first layers in int8 where that is faster
@@ -43,9 +44,10 @@ class Auto(Controller):
 
     def __post_init__(self) -> None:
         self._started = False
-        self.proposers = tuple(compress(("lookup", "table"), (self.lookup, self.table)))
-        wanted = self.exits, self.exits and self.int8, self.proposers
-        self.drafters = tuple(compress(("early-exit", COPY, "sources"), wanted))
+        wanted = self.lookup, self.earlier, self.table
+        self.proposers = tuple(compress(("lookup", "earlier", "table"), wanted))
+        drafts = self.exits, self.exits and self.int8, self.proposers
+        self.drafters = tuple(compress(("early-exit", COPY, "sources"), drafts))
 
     def start(self, facts: Facts) -> None:
         """Forget the last prompt, unless what was learned is carried."""

@@ -23,9 +23,9 @@ class SourcesDrafter(Drafter):
 
     def prefill(self, text: Text) -> Steps[None]:
         """Tell them of the prompt."""
-        names, table, ends = self._given.proposers, self._given.facts.table, text.limits.eos
+        names, facts, ends = self._given.proposers, self._given.facts, text.limits.eos
         if self._proposers:
-            self._panel = NativePanel.of(names, table, ends) or Panel(self._proposers, ends)
+            self._panel = NativePanel.of(names, facts, ends) or Panel(self._proposers, ends)
             self._panel.begin(text.tokens)
         self._branches = text.model.most_children > 1 and not text.sampler.sampling.speculative
         yield from ()

@@ -158,6 +158,9 @@ class Runtime(Structure):
         ("cache_free", CFUNCTYPE(None, pointer)),
         ("cache_bytes", CFUNCTYPE(c_int64, pointer)),
         ("cache_move", CFUNCTYPE(c_int, pointer, c_int, c_int)),
+        ("cache_block_bytes", CFUNCTYPE(c_int64, pointer)),
+        ("cache_save", CFUNCTYPE(c_int, pointer, c_int, pointer)),
+        ("cache_restore", CFUNCTYPE(c_int, pointer, c_int, pointer)),
         ("gather", CFUNCTYPE(c_int, pointer, pointer, c_int, pointer)),
         (
             "run",

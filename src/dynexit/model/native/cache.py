@@ -1,6 +1,10 @@
 """Keys and values of one sequence, in the library's memory."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
+
+import torch
+from torch import Tensor
 
 from dynexit.model.config import ModelConfig
 from dynexit.model.native.binding import Held, Uncopied
@@ -58,3 +62,19 @@ class NativeCache(Uncopied):
     def move(self, slot: int, position: int) -> None:
         """Put the keys and values of a leaf's slot at `position`."""
         self._model.call("cache_move", self.handle, slot, position)
+
+    @property
+    def block_bytes(self) -> int:
+        """See `interface.SavedCache`."""
+        return self._model.runtime.cache_block_bytes(self.handle)
+
+    def save(self, block: int) -> Tensor:
+        """See `interface.SavedCache`."""
+        saved = torch.empty(self.block_bytes, dtype=torch.uint8)
+        self._model.call("cache_save", self.handle, block, saved.data_ptr())
+        return saved
+
+    def restore(self, blocks: Sequence[Tensor]) -> None:
+        """See `interface.SavedCache`."""
+        for block in reversed(range(len(blocks))):  # the last first: memory grows once
+            self._model.call("cache_restore", self.handle, block, blocks[block].data_ptr())

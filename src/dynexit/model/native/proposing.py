@@ -66,8 +66,14 @@ def functions() -> Any:
     loaded = library()
     if loaded is not None:
         read = pointer, pointer, c_int32
-        loaded.dx_proposing_new.argtypes = [c_int32, POINTER(_Successors), POINTER(pointer)]
+        loaded.dx_proposing_new.argtypes = [
+            *(c_int32, pointer, POINTER(_Successors), POINTER(pointer)),
+        ]
         loaded.dx_proposing_free.argtypes = [pointer]
+        loaded.dx_earlier_new.argtypes = [c_int32, POINTER(pointer)]
+        loaded.dx_earlier_free.argtypes = [pointer]
+        loaded.dx_earlier_add.argtypes, loaded.dx_earlier_add.restype = read, None
+        loaded.dx_earlier_find.argtypes = [*read, pointer, pointer, pointer, pointer]
         loaded.dx_propose.argtypes = [*read, POINTER(_Growing), POINTER(Grown)]
         loaded.dx_evidence.argtypes = [*read, POINTER(c_int32), POINTER(c_int32)]
     return loaded
@@ -78,20 +84,28 @@ class NativeProposing(Uncopied):
 
     Args:
         lookup: whether what the text holds already is proposed.
+        earlier: texts of which what followed is proposed (a `NativeEarlier`); None is none.
         table: successors to propose; None is none.
         ends: tokens that nothing follows.
         kinds: of evidence.
     """
 
     def __init__(
-        self, lookup: bool, table: Successors | None, ends: frozenset[int], kinds: int
+        self,
+        lookup: bool,
+        earlier: Any,
+        table: Successors | None,
+        ends: frozenset[int],
+        kinds: int,
     ) -> None:
-        self._library, self._handle, self._table = functions(), pointer(), table
+        self._library, self._handle = functions(), pointer()
+        self._table, self._earlier = table, earlier  # which the library reads
+        texts = None if earlier is None else earlier.handle
         given = None
         if table is not None:
             held = [each.ctypes.data for each in table]
             given = byref(_Successors(*held, len(table.keys), table.tokens.shape[1]))
-        self._check(self._library.dx_proposing_new(int(lookup), given, byref(self._handle)))
+        self._check(self._library.dx_proposing_new(int(lookup), texts, given, byref(self._handle)))
         self._ends = (c_int64 * len(ends))(*ends)
         self._how = _Growing(ends=self._ends, num_ends=len(ends))
         self._odds: Sequence[float] | None = None
@@ -148,8 +162,8 @@ class NativeProposing(Uncopied):
         return self._to
 
     def tree(self) -> tuple[list[int], list[int], list[int]]:
-        """The last one's tokens, their parents' rows, and whether each was looked up (0) or in a
-        table (1).
+        """The last one's tokens, their parents' rows, and whether each was looked up (0), in a
+        table (1) or in an earlier text (2).
         """
         n = self._to.nodes
         return self._tokens[:n], self._parents[:n], self._sources[:n]

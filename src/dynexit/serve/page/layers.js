@@ -4,7 +4,7 @@ import { at, make, quoted, visible } from "./dom.js";
 
 const WAYS = matchMedia("(hover: none)").matches ? "Tap a token" : "Point at a token, or walk through them with the arrow keys,";
 const NOTHING = `${WAYS} to see what every layer would have written in its place.`;
-const SOURCES = { accepted: "an accepted draft", lookup: "found in the text before", table: "likely by a table that was learned", grammar: "the only one that the grammar allows", recovered: "the target's own, in the place of a rejected draft", bonus: "the target's own, after a draft that was accepted whole", target: "the target's own, in a plain step" };
+const SOURCES = { accepted: "an accepted draft", lookup: "found in the text before", earlier: "found in an earlier text", table: "likely by a table that was learned", grammar: "the only one that the grammar allows", recovered: "the target's own, in the place of a rejected draft", bonus: "the target's own, after a draft that was accepted whole", target: "the target's own, in a plain step" };
 const WINDOW = 16;  // tokens whose layers are asked for at once
 let lane = null, pinned = null, wanted = 0, quiet = Promise.resolve();
 

@@ -22,11 +22,16 @@ def _documented(whole: type, chunk: type) -> dict[int | str, dict[str, Any]]:
     return {**REFUSALS, 200: {"model": whole, "content": stream}}
 
 
+def _from(request: Request) -> tuple[str, str]:
+    """A request's id, and the key that it came with."""
+    return request.state.request_id, request.headers.get("authorization", "")
+
+
 @router.post("/completions", responses=_documented(replies.Completion, replies.Completion))
 async def completions(request: Request, asked: CompletionRequest, service: TheService) -> Response:
     """Continue prompts."""
     prompts: list[Prompt] = list(asked.prompts)
-    ongoing = request.state.ongoing = await service.start(asked, prompts, request.state.request_id)
+    ongoing = request.state.ongoing = await service.start(asked, prompts, *_from(request))
     echoes = await asyncio.to_thread(service.echoes, prompts, ongoing) if asked.echo else []
     form = CompletionForm(ongoing, asked, service.name, service.names, echoes)
     return await reply(request, asked, ongoing, form, service.names.text)
@@ -37,6 +42,6 @@ async def chat_completions(request: Request, asked: ChatRequest, service: TheSer
     """Answer in a conversation."""
     service.check_model(asked.model)
     prompt = await service.encode_chat(asked)
-    ongoing = request.state.ongoing = await service.start(asked, [prompt], request.state.request_id)
+    ongoing = request.state.ongoing = await service.start(asked, [prompt], *_from(request))
     form = ChatForm(ongoing, asked, service.name, service.names, service.caller(asked))
     return await reply(request, asked, ongoing, form, service.names.text)

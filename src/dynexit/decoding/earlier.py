@@ -1,0 +1,45 @@
+"""Earlier texts, from which later ones are drafted: by whose they are, within bounds.
+
+Not responsible for whose texts a text may be drafted from: whoever opens it says the group.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from threading import Lock
+
+from dynexit.model.native.earlier import NativeEarlier
+from dynexit.model.native.proposing import functions
+
+BITS = 18  # of the number of tokens that are kept of a group's texts, the newest
+BYTES = 12  # that a token takes
+GROUPS = 16  # that are kept, the last used
+BEFORE = 32  # tokens of the prompt that are kept before a text: its beginning follows them
+
+
+class EarlierTexts:
+    """The texts of some groups, apart. For any thread; it takes 3 MB a group, 50 MB at most."""
+
+    def __init__(self) -> None:
+        self._groups: OrderedDict[str, NativeEarlier] = OrderedDict()
+        self._lock = Lock()
+
+    def of(self, group: str = "") -> NativeEarlier | None:
+        """Those of a group; None where there is no native library, which keeps them."""
+        if functions() is None:
+            return None
+        with self._lock:
+            found = self._groups.pop(group, None) or NativeEarlier(BITS)
+            self._groups[group] = found
+            while len(self._groups) > GROUPS:
+                self._groups.popitem(last=False)
+            return found
+
+    @property
+    def bytes(self) -> int:
+        """Memory that is held."""
+        return len(self._groups) * BYTES * 2**BITS
+
+
+def added(tokens: Sequence[int], prompt_length: int) -> Sequence[int]:
+    """What of a text is kept: what it wrote, and the end of its prompt."""
+    return tokens[max(prompt_length - BEFORE, 0) :]

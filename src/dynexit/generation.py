@@ -1,0 +1,54 @@
+"""What a text is to users: finished, or on its way."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from dynexit.decoding.loop import generate
+from dynexit.decoding.records import FinishReason, Statistics
+from dynexit.decoding.sequence import Chunk, Decoding
+
+Prompt = str | Sequence[int]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A finished text.
+
+    `token_ids` are the new tokens, without the prompt and without the EOS that ended them. With a
+    stop string, they go up to the token that completed it, while `text` ends before it.
+    """
+
+    text: str
+    token_ids: list[int]
+    stats: Statistics
+    finish_reason: FinishReason | None
+    seed: int
+
+    @classmethod
+    def of(cls, decoding: Decoding) -> "Generation":
+        """What there is of a text."""
+        return cls(
+            "".join(chunk.text for chunk in decoding.chunks),
+            decoding.new_tokens,
+            decoding.stats,
+            decoding.finish_reason,
+            decoding.sampler.seed,
+        )
+
+
+class Stream:
+    """An iterator over a text's chunks; `output` is what there is of it, also after a break."""
+
+    def __init__(self, decoding: Decoding) -> None:
+        self._decoding, self._chunks = decoding, generate(decoding)
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return self
+
+    def __next__(self) -> Chunk:
+        return next(self._chunks)
+
+    @property
+    def output(self) -> Generation:
+        """The text so far."""
+        return Generation.of(self._decoding)

@@ -1,0 +1,108 @@
+"""Texts that follow one another, and conversations: the model learns and remembers between them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from dynexit.decoding.controllers.base import Controller
+from dynexit.decoding.prefixes import PrefixCache
+from dynexit.generation import Generation, Prompt, Stream
+from dynexit.model.native.earlier import NativeEarlier
+
+Message = Mapping[str, Any]
+
+
+class Writer(Protocol):
+    """What writes: a `LanguageModel`."""
+
+    def generate(self, prompt: Prompt, method: Controller, **options: Any) -> Generation:
+        """A whole text."""
+
+    def stream(self, prompt: Prompt, method: Controller, **options: Any) -> Stream:
+        """A text chunk by chunk."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A model with a controller that keeps what it has learned, and with what its texts have read.
+    For one text at a time.
+
+    Attributes:
+        cache: keys and values of what was read; None where there is none.
+        earlier: texts that were written, from which later ones are drafted; None where there is no
+            native library.
+    """
+
+    lm: Writer
+    controller: Controller
+    cache: PrefixCache | None = None
+    earlier: NativeEarlier | None = None
+
+    def generate(self, prompt: Prompt, **options: Any) -> Generation:
+        """As `LanguageModel.generate`, without a method and its settings."""
+        return self.lm.generate(prompt, self.controller, **self._known, **options)
+
+    def stream(self, prompt: Prompt, **options: Any) -> Stream:
+        """As `LanguageModel.stream`, likewise."""
+        return self.lm.stream(prompt, self.controller, **self._known, **options)
+
+    @property
+    def _known(self) -> dict[str, Any]:
+        return {"prefixes": self.cache, "earlier": self.earlier}
+
+
+class Chat:
+    """A conversation, one turn after the other.
+
+    Args:
+        encode: gives the token ids of messages, up to where the next answer begins.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        encode: Callable[[Sequence[Message]], list[int]],
+        system: str | None = None,
+        messages: Sequence[Message] = (),
+    ) -> None:
+        self._session, self._encode = session, encode
+        told = [] if system is None else [{"role": "system", "content": system}]
+        self._messages: list[Message] = [*told, *messages]
+        self._answer: Stream | None = None
+
+    @property
+    def cache(self) -> PrefixCache | None:
+        """Keys and values of what was read; None where there is none."""
+        return self._session.cache
+
+    @property
+    def messages(self) -> list[Message]:
+        """The conversation so far, with `role` and `content`."""
+        if self._answer is None:
+            return list(self._messages)
+        return [*self._messages, _said("assistant", self._answer.output.text)]
+
+    def send(self, text: str, **options: Any) -> Generation:
+        """Say something, and get the answer.
+
+        Args:
+            options: as for `LanguageModel.generate`, without a method and its settings.
+
+        Raises:
+            DynexitError: as there; the conversation is then as it was.
+        """
+        messages = [*self.messages, _said("user", text)]
+        answer = self._session.generate(self._encode(messages), **options)
+        self._messages, self._answer = [*messages, _said("assistant", answer.text)], None
+        return answer
+
+    def stream(self, text: str, **options: Any) -> Stream:
+        """As `send`, chunk by chunk. What was written of an answer by the next turn stays."""
+        messages = [*self.messages, _said("user", text)]
+        answer = self._session.stream(self._encode(messages), **options)
+        self._messages, self._answer = messages, answer
+        return answer
+
+
+def _said(role: str, content: str) -> Message:
+    return {"role": role, "content": content}
