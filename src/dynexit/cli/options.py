@@ -153,12 +153,12 @@ class Loading:
             return load(model, *where, learned=self.learned_in)
 
     def load_both(
-        self, model: str | None, second: str | None
+        self, model: str | None, second: str | None, check: bool = True
     ) -> "tuple[LanguageModel, LanguageModel | None]":
-        """A model, and the one that drafts, where one is named."""
+        """A model, and the one that drafts, where one is named. `check` as for `load`."""
         check_checkpoint(second)
         lone = dataclasses.replace(self, learned="none")  # what drafts for another
-        return self.load(model), None if second is None else lone.load(second)
+        return self.load(model, check), None if second is None else lone.load(second)
 
 
 @dataclass(frozen=True)
