@@ -18,6 +18,7 @@ from dynexit.methods import is_allowed, lossless_methods, split_name
 from dynexit.serve.calling.asking import NamedTool
 from dynexit.serve.calling.families import constraint_of, family_of
 from dynexit.serve.calling.telling import Caller
+from dynexit.serve.card import About
 from dynexit.serve.chats import Chats
 from dynexit.serve.defaults import OPENAI, load_sampling
 from dynexit.serve.echo import Echo
@@ -105,6 +106,7 @@ class Service:
         self.engine = Engine(lm.model, settings, self.metrics)
         self.chats = Chats(lm.tokenizer)
         self._make_ready()
+        self.about = About.of(lm)
         self.names = TokenNames(lm.tokenizer)
         own = lm.folder if settings.generation_config else None
         self._defaults = load_sampling(own) if own else OPENAI
