@@ -55,7 +55,12 @@ const again = turn => busily(async signal => {  // with settings as they are now
   await write(addTurn(turn.question, turn.text.path, body, actions), signal);
 });
 
-const raceOf = turn => busily(async signal => { show(turn); await race(turn.text, signal); });
+const raceOf = turn => busily(async signal => { show(turn); await raced(turn, signal); });
+
+async function raced(turn, signal) {
+  document.body.classList.add("inside");  // on a phone, over the text
+  await race(turn.text, signal);
+}
 
 function request(question, turn) {
   const options = { model: card.id, ...chosen() };
@@ -72,7 +77,7 @@ async function write(turn, signal) {
     throw error;
   }
   drawRounds(text, card.num_layers, true);
-  if (at("racing").checked) await race(text, signal);
+  if (at("racing").checked) await raced(turn, signal);
 }
 
 function refused(turn) {  // nothing of it stays, but the words
@@ -102,7 +107,7 @@ function actions(turn) {
     button.addEventListener("click", () => { if (!running) run(turn()); });
     return button;
   };
-  const races = action("Race plain decoding", one => { document.body.classList.add("inside"); raceOf(one); });
+  const races = action("Race plain decoding", raceOf);
   if (!card.chat) return [races];
   const regenerate = action("Regenerate", one => { if (one === latest()) again(one); });
   regenerate.classList.add("last-only");
