@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from dynexit.agreement import best_exit
 from dynexit.language_model import LanguageModel
 from dynexit.model.loading import parameters
+from dynexit.model.names import DTYPES
 from dynexit.model.quantised import stored_weights, types_of
 
 
@@ -42,4 +43,7 @@ class About:
 def _weights(lm: LanguageModel) -> str:
     native = lm.model.runtime_name.startswith("native")  # others run them dequantised
     stored = stored_weights(lm.folder) if lm.folder and native else None
-    return types_of(stored) if stored else str(lm.model.dtype).removeprefix("torch.")
+    if stored:
+        return types_of(stored)
+    dtype = str(lm.model.dtype).removeprefix("torch.")
+    return next(short for short, name in DTYPES.items() if name == dtype)

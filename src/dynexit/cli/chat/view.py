@@ -16,6 +16,7 @@ from rich.text import Text
 
 from dynexit.cli.chat.conversation import Part
 from dynexit.cli.generate import COLOURS, LEGEND
+from dynexit.cli.printing import screen
 
 SECONDS = 0.1  # between two drawings
 CONTROLS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
@@ -28,7 +29,7 @@ class View:
 
     def __init__(self, console: Console | None = None) -> None:
         self.coloured = False
-        self._console = console or Console(highlight=False, markup=False, emoji=False)
+        self._console = console or screen()
         self._parts: list[Part] = []
         self._live: Live | None = None
 
