@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dynexit.errors import DynexitError
+from dynexit.language_model import Generation, LanguageModel, Session, Stream
 from dynexit.methods import UnknownSettingError, usable_controller
 
 if TYPE_CHECKING:
     from dynexit.decoding.controllers import Controller
     from dynexit.decoding.records import Source
-    from dynexit.language_model import Generation, LanguageModel, Stream
 
 Message = dict[str, str]
 Part = tuple[str, "Source"]  # a piece of an answer, and where it came from
@@ -27,7 +27,7 @@ class Turn:
     question: str
     parts: list[Part]
     method: str
-    output: "Generation"
+    output: Generation
     stopped: bool  # by the user, before its end
 
     @property
@@ -64,7 +64,7 @@ class Conversation:
         DynexitError: the model was not trained on conversations.
     """
 
-    def __init__(self, lm: "LanguageModel", options: Mapping[str, Any], system: str | None) -> None:
+    def __init__(self, lm: LanguageModel, options: Mapping[str, Any], system: str | None) -> None:
         if lm.tokenizer is None or not lm.tokenizer.loaded.chat_template:
             raise DynexitError(
                 f"{lm.name} has no chat template: it was not trained on conversations; name a "
@@ -100,9 +100,14 @@ class Conversation:
         second = self.options.get("draft_model") is not None
         controller = lasting(method, second, settings or {})
         self.lm.prepare(controller)
-        self.method, self.controller = method, controller
+        self.method, self._session = method, Session(self.lm, controller)
 
-    def ask(self, question: str) -> "Stream":
+    @property
+    def controller(self) -> "Controller":
+        """What plans the rounds of the next answers."""
+        return self._session.controller
+
+    def ask(self, question: str) -> Stream:
         """The answer, of which nothing is decoded yet.
 
         Raises:
@@ -117,9 +122,9 @@ class Conversation:
                 f"{self.room}: shorten the message, or /save the conversation and /reset it."
             )
         self._asked = len(tokens)
-        return self.lm.stream(tokens, self.controller, **self.options)
+        return self._session.stream(tokens, **self.options)
 
-    def keep(self, question: str, parts: list[Part], output: "Generation", stopped: bool) -> Turn:
+    def keep(self, question: str, parts: list[Part], output: Generation, stopped: bool) -> Turn:
         """Make a turn of an answer, whole or stopped."""
         turn = Turn(question, parts, self.method, output, stopped)
         self.turns.append(turn)
