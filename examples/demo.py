@@ -22,9 +22,9 @@ from dynexit.comparing import (
     shown_speedup,
 )
 from dynexit.errors import DynexitError
+from dynexit.model.places import CHAT_MODEL, find_chat_model
 from dynexit.rates import speedup, tokens_per_second
 
-CHAT_MODEL = Path(__file__).parents[1] / ".cache" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 CHATS = {
     "question": "Why is the sky blue?",
     "program": "Write a Python function that returns the n-th Fibonacci number, then call it.",
@@ -50,19 +50,19 @@ NEW_TOKENS = {"chat": 160, "toy": 96}
 
 
 def main() -> None:
-    if CHAT_MODEL.is_file():
-        _chat()
+    if (file := find_chat_model()) is not None:
+        _chat(file)
     else:
         say(
-            f"{CHAT_MODEL.name} could not be fetched, so there is no chat model to show: "
+            f"{CHAT_MODEL} could not be fetched, so there is no chat model to show: "
             "the bundled model alone.\n"
         )
     _toy()
 
 
-def _chat() -> None:
-    say(Text(CHAT_MODEL.stem, "bold"), ", a chat model as people run it: 4 bits a weight.")
-    lm = dynexit.load(CHAT_MODEL, check=False)
+def _chat(file: Path) -> None:
+    say(Text(file.stem, "bold"), ", a chat model as people run it: 4 bits a weight.")
+    lm = dynexit.load(file, check=False)
     drafted = (LEGEND[name] for name in ("lookup", "table"))
     colours = zip(drafted, ("lookup", "table"), strict=True)
     say(

@@ -53,25 +53,30 @@ def sample_exits(model: Model, ids: Sequence[int]) -> ShadowTokens:
     return ShadowTokens(tokens[:-1] == tokens[-1], confidence[:-1], layers)
 
 
-def why_none_pays(model: Configured, sample: ShadowTokens) -> str | None:
-    """A sentence on a model of which no exit pays, without an end; None where one does.
+def best_exit(model: Configured, sample: ShadowTokens) -> tuple[Promise, str]:
+    """What the best exit promises, and by what.
 
     By what passes cost here, where that has been measured: measuring takes longer than loading a
     small model. Else by the sizes of a layer and of the head.
     """
-    agreement = sample.matched.mean(axis=1).tolist()
     costs, by = kept_costs(model), "what passes cost on this machine"
     if costs is None:
         config, by = model.config, "the sizes of its layers and its head"
         costs = rough_costs(config.head_parameters / config.layer_parameters, model.vocabulary_size)
-    best = promise(model, agreement, costs)
+    return promise(model, sample.matched.mean(axis=1).tolist(), costs), by
+
+
+def why_none_pays(model: Configured, sample: ShadowTokens) -> str | None:
+    """A sentence on a model of which no exit pays, without an end; None where one does."""
+    best, by = best_exit(model, sample)
     if best.pays:
         return None
-    if not agreement:
+    if not len(sample.matched):
         return "a model of one layer has no early exits to draft with"
+    agreement = sample.matched[best.exit_layer - 1].mean()
     return (
         f"none of its early exits pays. The best, of {best.exit_layer} layers, agrees with the "
-        f"last layer {agreement[best.exit_layer - 1]:.0%} of the time, and drafting with it "
+        f"last layer {agreement:.0%} of the time, and drafting with it "
         f"promises {best.speedup:.3f}x plain decoding's speed, below the {MARGIN:.2f}x that it "
         f"must promise, by {by}"
     )

@@ -1,5 +1,6 @@
 """Servers for tests, on the model that comes along."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -45,3 +46,28 @@ def server(serving) -> Iterator[Running]:
 @pytest.fixture(scope="session")
 def client(server) -> openai.OpenAI:
     return server.client()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    names = ("chromium", "chromium-browser", "chrome")
+    with sync_api.sync_playwright() as playwright:
+        try:
+            launched = playwright.chromium.launch(
+                executable_path=next(filter(None, map(shutil.which, names)), None),
+                args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+            )
+        except sync_api.Error as error:
+            pytest.skip(f"there is no Chromium here: {error.message.splitlines()[0]}")
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def bare(browser):
+    """A page where requests may fail."""
+    opened = browser.new_page()
+    yield opened
+    opened.close()

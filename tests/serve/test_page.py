@@ -3,65 +3,31 @@
 import json
 import random
 import re
-import shutil
 import time
 import urllib.error
 import urllib.request
 from statistics import median
 
 import pytest
+from browsing import adjust, visit, watched
 
 from dynexit import comparing
 
-sync_api = pytest.importorskip("playwright.sync_api")
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
 COUNT = 16
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        try:
-            launched = playwright.chromium.launch(
-                executable_path=BROWSER,
-                args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-            )
-        except sync_api.Error as error:
-            pytest.skip(f"there is no Chromium here: {error.message.splitlines()[0]}")
-        yield launched
-        launched.close()
 
 
 @pytest.fixture
 def page(browser, server):
     opened = browser.new_page()
-    problems = []
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
-    opened.on("request", lambda r: None if r.url.startswith(server.url) else problems.append(r.url))
+    problems = watched(opened, server)
     visit(opened, server)
     yield opened
     opened.close()
     assert problems == []
 
 
-@pytest.fixture
-def bare(browser):
-    """A page where requests may fail."""
-    opened = browser.new_page()
-    yield opened
-    opened.close()
-
-
-def visit(page, server):
-    page.goto(server.url)
-    page.wait_for_selector("#method option", state="attached")
-
-
 def run(page, method=None, count=COUNT):
-    if method:
-        page.select_option("#method", method)
-    page.fill("#count", str(count))
+    adjust(page, count=count, **({"method": method} if method else {}))
     page.click("#run")
     finish(page)
 
@@ -84,11 +50,11 @@ def refuse(page):
 def test_the_text_is_the_librarys_coloured_by_origin(page, lm):
     run(page)
     expected = lm.generate(prompt_of(page), "vanilla", max_new_tokens=COUNT)
-    for lane in ("own", "vanilla"):
-        tokens = page.locator(f"#{lane} .token").all_text_contents()
+    for lane in (".answer", "#vanilla"):
+        tokens = page.locator(f"{lane} .token").all_text_contents()
         assert "".join(tokens) == expected.text
-    assert page.locator("#own .accepted").count() > 0
-    assert page.locator("#own .recovered, #own .bonus").count() > 0
+    assert page.locator(".answer .accepted").count() > 0
+    assert page.locator(".answer .recovered, .answer .bonus").count() > 0
     assert page.locator("#vanilla .accepted").count() == 0
     assert "The same text, token for token." in page.text_content("#verdict")
     assert re.search(r"\d\.\d\d times as fast as plain decoding", page.text_content("#verdict"))
@@ -104,7 +70,7 @@ def test_every_round_has_its_column(page, lm):
 
 def test_a_token_shows_what_every_layer_predicted(page, lm):
     run(page)
-    token = page.locator("#own .token").nth(4)
+    token = page.locator(".answer .token").nth(4)
     token.hover()
     page.wait_for_selector("#layers li")
     layers = page.locator("#layers b").all_text_contents()
@@ -115,22 +81,22 @@ def test_a_token_shows_what_every_layer_predicted(page, lm):
 
 
 def test_the_keyboard_is_enough(page):
-    page.fill("#count", "8")
+    adjust(page, count=8)
     page.focus("#prompt")
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("#verdict:not(:empty)", timeout=60_000)
-    page.focus("#own")
+    page.focus(".answer .text")
     for key, expected in (("ArrowRight", 0), ("ArrowRight", 1), ("ArrowLeft", 0)):
         page.keyboard.press(key)
-        token = page.locator("#own .token").nth(expected)
+        token = page.locator(".answer .token").nth(expected)
         assert "chosen" in token.get_attribute("class")
     page.wait_for_selector("#layers li")
 
 
 def test_stop_ends_the_work(page, server):
-    page.fill("#count", "1000")
+    adjust(page, count=1000)
     page.click("#run")
-    page.wait_for_selector("#own .token")
+    page.wait_for_selector(".answer .token")
     page.click("#run")
     page.wait_for_selector("#run:text('Run')")
     end = time.monotonic() + 60
@@ -140,9 +106,9 @@ def test_stop_ends_the_work(page, server):
 
 
 def test_stop_works_whatever_the_form_holds(page):
-    page.fill("#count", "1000")
+    adjust(page, count=1000)
     page.click("#run")
-    page.wait_for_selector("#own .token")
+    page.wait_for_selector(".answer .token")
     page.fill("#prompt", "")
     page.click("#run")
     page.wait_for_selector("#run:text('Run')")
@@ -152,13 +118,14 @@ def test_stop_works_whatever_the_form_holds(page):
 def test_a_refusal_is_one_sentence_and_leaves_nothing_of_the_text_before(bare, server):
     visit(bare, server)
     run(bare)
-    bare.locator("#own .token").nth(4).hover()
+    bare.locator(".answer .token").nth(4).hover()
     bare.wait_for_selector("#layers li")
     refuse(bare)
     assert "shorten the prompt" in bare.text_content("#error")
     assert bare.text_content("#error")[0].isupper()
     assert bare.evaluate("document.getElementById('own-bar').getBoundingClientRect().width") == 0
-    for emptied in ("own", "own-counts", "vanilla", "verdict", "timing", "layers", "round-count"):
+    assert bare.locator(".answer").count() == 0
+    for emptied in ("own-counts", "vanilla", "verdict", "timing", "layers", "round-count"):
         assert bare.text_content(f"#{emptied}") == ""
     assert bare.is_hidden("#rounds")
 
@@ -166,10 +133,10 @@ def test_a_refusal_is_one_sentence_and_leaves_nothing_of_the_text_before(bare, s
 def test_a_new_run_forgets_the_token_that_was_pointed_at(page):
     at_first = page.text_content("#token-about")
     run(page)
-    page.locator("#own .token").nth(4).hover()
+    page.locator(".answer .token").nth(4).hover()
     page.wait_for_selector("#layers li")
     assert page.text_content("#token-about") != at_first
-    page.fill("#count", "8")
+    adjust(page, count=8)
     page.focus("#prompt")
     page.mouse.move(0, 0)
     page.keyboard.press("Control+Enter")
@@ -180,8 +147,7 @@ def test_a_new_run_forgets_the_token_that_was_pointed_at(page):
 
 
 def test_a_fresh_page_says_what_to_do(page):
-    shown = "getComputedStyle(document.getElementById('own'), '::before').content"
-    assert "Press Run" in page.evaluate(shown)
+    assert "Every token has the colour of where it came from" in page.inner_text("#welcome")
     assert page.is_hidden("#rounds")
     assert "Point at a token" in page.text_content("#token-about")
 
@@ -208,7 +174,7 @@ def test_rounds_that_look_up_are_told_in_words(bare, serving, tmp_path):
         visit(bare, server)
         bare.fill("#prompt", "one two three four five six seven eight nine ten\n" * 6)
         run(bare, count=40)
-        bare.locator("#own .token.lookup").first.hover()
+        bare.locator(".answer .token.lookup").first.hover()
         assert "Proposed without a pass," in bare.text_content("#token-about")
         assert re.fullmatch("(mostly )?(no exit|plain)", bare.text_content("#exit-now"))
         drawn = {rect.get_attribute("fill") for rect in bare.locator("#exits rect").all()}
@@ -225,23 +191,26 @@ def test_the_last_number_of_speed_is_of_the_whole_run(page):
     [
         ("prompt", "", "The prompt is empty: write some text to go on from."),
         ("temperature", "-1", "Temperature must be a number from 0 to 2."),
-        ("count", "0", "Tokens must be a whole number from 1 to 1000."),
+        ("count", "0", "Tokens must be a whole number from 1 to 4096."),
     ],
 )
 def test_a_field_that_is_wrong_is_told_in_words(page, field, value, sentence):
-    page.fill(f"#{field}", value)
+    if field == "prompt":
+        page.fill("#prompt", value)
+    else:
+        adjust(page, **{field: value})
     page.click("#run")
     page.wait_for_selector("#error:not(:empty)")
     assert page.text_content("#error") == sentence
 
 
 def test_any_temperature_is_taken(page, lm):
-    page.fill("#temperature", "0.85")
+    adjust(page, temperature=0.85)
     run(page, "del")
     expected = lm.generate(
         prompt_of(page), "vanilla", max_new_tokens=COUNT, temperature=0.85, seed=1
     )
-    assert "".join(page.locator("#own .token").all_text_contents()) == expected.text
+    assert "".join(page.locator(".answer .token").all_text_contents()) == expected.text
     assert "The same text" in page.text_content("#verdict")
 
 
@@ -302,11 +271,11 @@ def test_short_texts_are_judged_with_care(page, count, said):
 def test_plain_decoding_is_asked_what_the_method_was_asked(page):
     asked = []
     page.on("request", lambda r: asked.append(json.loads(r.post_data)) if r.post_data else None)
-    page.fill("#count", str(COUNT))
+    adjust(page, count=COUNT)
     page.click("#run")
-    page.wait_for_selector("#own .token")
+    page.wait_for_selector(".answer .token")
     page.fill("#prompt", "Something else")
-    page.fill("#temperature", "1.5")
+    adjust(page, temperature=1.5)
     finish(page)
     written = [one for one in asked if "prompt" in one]
     assert len(written) == 2 + 2 * comparing.REPEATS
@@ -315,14 +284,14 @@ def test_plain_decoding_is_asked_what_the_method_was_asked(page):
 
 def test_a_connection_that_breaks_is_told_in_words(bare, server):
     visit(bare, server)
-    bare.fill("#count", "1000")
+    adjust(bare, count=1000)
     bare.click("#run")
-    bare.wait_for_selector("#own .token")
+    bare.wait_for_selector(".answer .token")
     bare.context.set_offline(True)
     bare.wait_for_selector("#error:not(:empty)")
     words = "The server cannot be reached: is it still running?"
     assert bare.text_content("#error") == words
-    bare.fill("#count", "8")
+    adjust(bare, count=8)
     bare.click("#run")
     bare.wait_for_selector("#run:text('Run')")
     assert bare.text_content("#error") == words

@@ -39,6 +39,10 @@ ROWS = {
         {"translation": {"de": f"Ein Satz Nummer {n} .", "en": f"A sentence number {n} ."}}
         for n in range(6)
     ],
+    "speed_bench": [
+        {"question_id": f"q{n}", "category": "qa" if n % 2 else "math", "turns": [f"What is {n}?"]}
+        for n in range(6)
+    ],
 }
 PROMPTS = [{"prompt": f"Say {n}:", "reference": str(n)} for n in range(6)]
 

@@ -38,6 +38,7 @@ class Record:
         prompt: `Example.content`, so that a record belongs to what was asked and not to its place.
         checkpoint: `fingerprint` of the weights.
         gone: the task no longer has this prompt. An older record of it does not count.
+        category: the example's, within its task.
     """
 
     model: str
@@ -59,6 +60,7 @@ class Record:
     prompt: str = ""
     checkpoint: str = ""
     gone: bool = False
+    category: str = ""
 
     @property
     def key(self) -> Key:

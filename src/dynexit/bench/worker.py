@@ -1,7 +1,7 @@
 """Runs a shard in this process: loads its model once, times every method on every example."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dynexit.bench.options import Options, Shard
@@ -12,11 +12,12 @@ from dynexit.decoding.records import Statistics
 from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.environment import PeakMemory, environment
 from dynexit.errors import DynexitError
-from dynexit.language_model import Generation, LanguageModel, load
+from dynexit.language_model import Generation, LanguageModel, Prompt, load
 from dynexit.methods import make_controller
 from dynexit.model.fingerprint import fingerprint
 from dynexit.model.loading import parameters
 from dynexit.model.threads import use_threads
+from dynexit.model.tokenizer import CheckpointTokenizer
 from dynexit.rates import tokens_per_second
 from dynexit.tasks import make_task
 from dynexit.tasks.base import Example
@@ -50,6 +51,7 @@ class Worker:
     _controllers: dict[str, Controller] = field(default_factory=dict, repr=False)
     _peers: dict[str, Peer] = field(default_factory=dict, repr=False)
     _warm: set[str] = field(default_factory=set, repr=False)
+    _answers: dict[tuple[str, tuple[str, ...]], str] = field(default_factory=dict, repr=False)
     _checkpoint: str = ""
 
     def run(self, shard: Shard) -> Iterator[Record]:
@@ -78,15 +80,35 @@ class Worker:
             environment=environment(lm.model),
             prompt=example.content,
             checkpoint=self._checkpoint,
+            category=example.category,
         )
         check_conditions(record, shard.conditions)
         try:
-            self._fill(record, lm, example.prompt)
+            self._fill(record, lm, self._prompt(lm, example, record))
+            self._answers[record.method, example.turns] = record.text
         except (DynexitError, RuntimeError, MemoryError) as error:  # CUDA's are RuntimeErrors
             record.error = f"{type(error).__name__}: {error}"
         return record
 
-    def _fill(self, record: Record, lm: LanguageModel, prompt: str) -> None:
+    def _prompt(self, lm: LanguageModel, example: Example, record: Record) -> Prompt:
+        """What the model reads: of a conversation also its own answers so far, by the same method.
+
+        An answer that is in an older record only is written again.
+        """
+        if not example.turns or lm.tokenizer is None:
+            return example.prompt
+        texts = [example.turns[0]]
+        for count, turn in enumerate(example.turns[1:], 1):
+            before = record.method, example.turns[:count]
+            if before not in self._answers:
+                earlier = replace(example, turns=example.turns[:count])
+                scratch = replace(record)
+                self._fill(scratch, lm, self._prompt(lm, earlier, scratch))
+                self._answers[before] = scratch.text
+            texts += [self._answers[before], turn]
+        return chat_tokens(lm.tokenizer, texts)
+
+    def _fill(self, record: Record, lm: LanguageModel, prompt: Prompt) -> None:
         if is_peer(record.method):
             self._fill_from_peer(record, lm, prompt)
         else:
@@ -95,11 +117,11 @@ class Worker:
             task = make_task(record.task, self.options.allow_code_execution)
             record.scores = task.score(record.text, record.reference)
 
-    def _fill_from_peer(self, record: Record, lm: LanguageModel, prompt: str) -> None:
+    def _fill_from_peer(self, record: Record, lm: LanguageModel, prompt: Prompt) -> None:
         """Times and tokens; a peer tells nothing of its rounds."""
         if lm.tokenizer is None:
             raise DynexitError("peers run checkpoints with a tokenizer, and this one has none.")
-        (kind, variant), ids = find_peer(record.method), lm.tokenizer.encode(prompt)
+        (kind, variant), ids = find_peer(record.method), lm.prompt_tokens(prompt)
         if kind.name not in self._peers:
             self._peers[kind.name] = kind.make(lm)
         peer = self._peers[kind.name]
@@ -115,12 +137,12 @@ class Worker:
         record.stats = told.as_dict() | {"tokens": output.decoded, "tokens_per_second": speed}
         record.environment = {**record.environment, **peer.features}
 
-    def _fill_from_method(self, record: Record, lm: LanguageModel, prompt: str) -> None:
+    def _fill_from_method(self, record: Record, lm: LanguageModel, prompt: Prompt) -> None:
         controller = self._controller(lm, record.method)
         peak = PeakMemory(lm.model.devices)
         output = self._generate(lm, prompt, controller, self.options.max_new_tokens)
         record.peak_memory = peak.read()
-        record.prompt_tokens = len(lm.tokenizer.encode(prompt)) if lm.tokenizer else 0
+        record.prompt_tokens = len(lm.prompt_tokens(prompt)) if lm.tokenizer else 0
         record.token_ids, record.text = output.token_ids, output.text
         record.finish_reason, record.stats = output.finish_reason, output.stats.as_dict()
 
@@ -135,7 +157,7 @@ class Worker:
         return self._controllers[method]
 
     def _generate(
-        self, lm: LanguageModel, prompt: str, method: Controller, new_tokens: int
+        self, lm: LanguageModel, prompt: Prompt, method: Controller, new_tokens: int
     ) -> Generation:
         options = self.options
         rule = Sampling(options.temperature, options.top_k, options.top_p, seed=options.seed)
@@ -149,6 +171,7 @@ class Worker:
             self._controllers.clear()
             self._peers.clear()
             self._warm.clear()
+            self._answers.clear()
             use_threads(self.options.threads)
             self._target = (name, self.loading(name, self.options))
         if self.options.draft_model is not None and self._second is None:
@@ -156,6 +179,16 @@ class Worker:
         folders = [one.folder for one in (self._target[1], self._second) if one and one.folder]
         self._checkpoint = fingerprint(folders)
         return self._target[1]
+
+
+def chat_tokens(tokenizer: CheckpointTokenizer, texts: Sequence[str]) -> list[int]:
+    """A conversation that begins and ends with the user; text where there is no chat template."""
+    if not tokenizer.loaded.chat_template:
+        return tokenizer.encode("\n\n".join(texts) + "\n\n")
+    roles = ("user", "assistant")
+    return tokenizer.encode_chat(
+        [{"role": roles[place % 2], "content": text} for place, text in enumerate(texts)]
+    )
 
 
 def check_conditions(record: Record, before: Mapping[str, Any]) -> None:

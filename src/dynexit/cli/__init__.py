@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from dynexit.cli import (
     bench,
+    chat,
     check,
     export_custom_generate,
     generate,
@@ -82,6 +83,7 @@ def root(
 for command in (
     *(
         generate,
+        chat,
         info,
         bench,
         check,

@@ -139,12 +139,12 @@ def make_options(settings: dict[str, Any]) -> "Options":
     """Options of a benchmark from a command's arguments; vanilla is always among the methods."""
     from dynexit.bench.options import Options
     from dynexit.model.places import BUNDLED
-    from dynexit.tasks import task_names
+    from dynexit.tasks import usual_tasks
 
     data_dir = settings["data_dir"]
     named = {
         "models": tuple(settings["model"] or [BUNDLED.name]),
-        "tasks": tuple(settings["task"] or task_names()),
+        "tasks": tuple(settings["task"] or usual_tasks()),
         "methods": tuple(dict.fromkeys(("vanilla", *settings["method"]))),
         "data_dir": None if data_dir is None else str(data_dir),
         "shots": settings["n_shot"],

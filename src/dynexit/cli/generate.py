@@ -68,10 +68,9 @@ class Own:
 
 
 @dataclass(frozen=True)
-class Writing:
-    """How tokens are chosen, and where the text ends, as options."""
+class Choosing:
+    """How tokens are chosen, as options."""
 
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", "-n")] = 128
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0
     top_k: Annotated[int, typer.Option(help="Keep the k likeliest; 0 is off.")] = 0
     top_p: Annotated[float, typer.Option(help="Keep this much probability.")] = 1.0
@@ -81,6 +80,20 @@ class Writing:
     frequency_penalty: Annotated[float, typer.Option(help="0 is off.")] = 0.0
     seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None
     acceptance: Annotated[str, typer.Option(help="shared-noise or speculative.")] = "shared-noise"
+
+    def check(self) -> None:
+        """Raises DynexitError for what no model could write."""
+        from dynexit.decoding.sampling_parameters import Sampling
+
+        fields = Sampling.__dataclass_fields__
+        Sampling(**{name: value for name, value in vars(self).items() if name in fields})
+
+
+@dataclass(frozen=True)
+class Writing(Choosing):
+    """That, and where the text ends."""
+
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", "-n")] = 128
     stop: Annotated[
         list[str] | None, typer.Option(help="End before this text, or this special token.")
     ] = None
@@ -105,13 +118,12 @@ class Writing:
 
     def check(self) -> None:
         """Raises DynexitError for what no model could write."""
-        from dynexit.decoding.sampling_parameters import Sampling, check_new_tokens, check_stop
+        from dynexit.decoding.sampling_parameters import check_new_tokens, check_stop
 
         check_new_tokens(self.max_new_tokens)
         for text in self.stop or []:
             check_stop(text)
-        fields = Sampling.__dataclass_fields__
-        Sampling(**{name: value for name, value in vars(self).items() if name in fields})
+        super().check()
 
 
 def register(app: typer.Typer) -> None:

@@ -54,7 +54,9 @@ Threads = Annotated[
 ]
 Tasks = Annotated[
     list[str] | None,
-    typer.Option("--task", "-t", help="May repeat [default: all]; jsonl:FILE is your own prompts."),
+    typer.Option(
+        "--task", "-t", help="May repeat [default: all that have answers]; jsonl:FILE is yours."
+    ),
 ]
 DataDir = Annotated[
     Path | None, typer.Option(help="Rows as local files, in the hub's field names [default: hub].")
@@ -153,12 +155,12 @@ class Loading:
             return load(model, *where, learned=self.learned_in)
 
     def load_both(
-        self, model: str | None, second: str | None
+        self, model: str | None, second: str | None, check: bool = True
     ) -> "tuple[LanguageModel, LanguageModel | None]":
-        """A model, and the one that drafts, where one is named."""
+        """A model, and the one that drafts, where one is named. `check` as for `load`."""
         check_checkpoint(second)
         lone = dataclasses.replace(self, learned="none")  # what drafts for another
-        return self.load(model), None if second is None else lone.load(second)
+        return self.load(model, check), None if second is None else lone.load(second)
 
 
 @dataclass(frozen=True)
@@ -174,12 +176,12 @@ class Prompts:
 
     def load(self) -> "list[tuple[str, Example]]":
         """(task, example) of all, a task after the other."""
-        from dynexit.tasks import load_examples, task_names
+        from dynexit.tasks import load_examples, usual_tasks
 
         look_for_hub(self.task, self.data_dir)
         return [
             (name, example)
-            for name in self.task or task_names()
+            for name in self.task or usual_tasks()
             for example in load_examples(
                 *(name, self.data_dir, self.num_samples), self.n_shot, self.template, self.seed
             )

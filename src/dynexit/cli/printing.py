@@ -54,6 +54,11 @@ def say(*parts: str | Text) -> None:
         _output.print(*parts, sep="")
 
 
+def screen() -> Console:
+    """A console for what is drawn anew and again; it breaks lines between words."""
+    return Console(highlight=False, markup=False, emoji=False)
+
+
 def print_table(table: Table) -> None:
     """A table on standard output. On a narrow terminal it has no lines, then its cells fold."""
     wide = _output.options.update(max_width=FULL_WIDTH)

@@ -33,6 +33,11 @@ def cache_folder(name: str) -> Path:
     return Path(os.environ.get("DYNEXIT_CACHE") or base / "dynexit") / name
 
 
+def state_folder() -> Path:
+    """Where what a user typed is kept between runs; it may not be there."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "dynexit"
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it, where they are missing.
 

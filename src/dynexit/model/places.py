@@ -3,6 +3,7 @@
 Nothing here imports PyTorch, so that a wrong name is told at once.
 """
 
+import os
 import re
 import socket
 from pathlib import Path
@@ -13,6 +14,7 @@ from dynexit.model.gguf.files import TAGGED, choose, find_on_hub, is_gguf
 from dynexit.model.reading import read_json
 
 BUNDLED = Path(__file__).parents[1] / "bundled"  # the model that comes with dynexit
+CHAT_MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"  # that `make` fetches into the clone's .cache
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 WAYS = "give a checkpoint's folder, a GGUF file or a hub id"
 
@@ -57,6 +59,14 @@ def find_checkpoint(model: str | Path | None) -> Path:
     if (folder / "config.json").exists():
         return folder
     return find_on_hub(name, None, _hub_trouble) or folder
+
+
+def find_chat_model() -> Path | None:
+    """The chat model where it is at hand: $DYNEXIT_SMOLLM2, or in .cache here or of the clone."""
+    named = os.environ.get("DYNEXIT_SMOLLM2")
+    folders = (Path(".cache"), Path(__file__).parents[3] / ".cache")
+    places = [Path(named)] if named else [folder / CHAT_MODEL for folder in folders]
+    return next((place for place in places if place.is_file()), None)
 
 
 def check_checkpoint(model: str | Path | None) -> Path:

@@ -219,7 +219,7 @@ class ChatChunk(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """The model that is served; `dynexit` says what the page needs to know."""
+    """The model that is served; what is not OpenAI's is for the page (`card.About`)."""
 
     id: str
     object: Literal["model"] = "model"
@@ -231,6 +231,11 @@ class ModelCard(BaseModel):
     methods: list[str]
     chat: bool
     runtime: str
+    parameters: int
+    weight_bytes: int
+    weights: str
+    exit_layer: int | None
+    exit_agreement: float | None
 
 
 class ModelList(BaseModel):

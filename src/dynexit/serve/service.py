@@ -21,6 +21,7 @@ from dynexit.model.native.earlier import NativeEarlier
 from dynexit.serve.calling.asking import NamedTool
 from dynexit.serve.calling.families import constraint_of, family_of
 from dynexit.serve.calling.telling import Caller
+from dynexit.serve.card import About
 from dynexit.serve.chats import Chats
 from dynexit.serve.defaults import OPENAI, load_sampling
 from dynexit.serve.echo import Echo
@@ -115,6 +116,7 @@ class Service:
         self.engine = Engine(lm.model, settings, self.metrics)
         self.chats = Chats(lm.tokenizer)
         self._make_ready()
+        self.about = About.of(lm)
         self.names = TokenNames(lm.tokenizer)
         own = lm.folder if settings.generation_config else None
         self._defaults = load_sampling(own) if own else OPENAI

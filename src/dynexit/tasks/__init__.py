@@ -40,6 +40,11 @@ def task_names() -> list[str]:
     return list(_tasks())
 
 
+def usual_tasks() -> list[str]:
+    """Those that run where none is named: all that have answers."""
+    return [name for name, task in _tasks().items() if task.has_answers]
+
+
 def load_examples(
     name: str,
     data_dir: Path | None,
@@ -68,4 +73,4 @@ def _tasks() -> dict[str, type[Task]]:
     return {task.name: task for task in found}
 
 
-__all__ = ["Example", "Task", "Template", "load_examples", "make_task", "task_names"]
+__all__ = ["Example", "Task", "Template", "load_examples", "make_task", "task_names", "usual_tasks"]

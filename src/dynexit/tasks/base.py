@@ -32,16 +32,22 @@ class Example:
         prompt: all that a model is given.
         reference: what `Task.score` compares an answer with, as plain JSON values; None where
             there is none.
+        turns: a conversation's messages up to the one that is asked, whose answers are the model's
+            own; empty where the prompt is all. A model without a chat template reads text.
+        category: of the rows that are looked at together; "" without any.
     """
 
     id: str
     prompt: str
     reference: Any
+    turns: tuple[str, ...] = ()
+    category: str = ""
 
     @property
     def content(self) -> str:
         """Names what is asked and what is expected: ids stay where rows are edited or moved."""
-        told = json.dumps([self.prompt, self.reference], sort_keys=True)
+        asked = [self.prompt, self.reference, *([self.turns] if self.turns else [])]
+        told = json.dumps(asked, sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
@@ -56,6 +62,7 @@ class Task:
         default_shots: worked examples unless the user says otherwise.
         own_shots: worked examples of the task's own, which then are used in place of rows.
         needs_code_execution: whether scoring runs generated programs.
+        has_answers: without them there are no worked examples, and no scores.
     """
 
     name: str
@@ -65,6 +72,7 @@ class Task:
     default_shots: ClassVar[int] = 0
     own_shots: ClassVar[tuple[str, ...]] = ()
     needs_code_execution: ClassVar[bool] = False
+    has_answers: ClassVar[bool] = True
 
     def __init__(self, allow_code_execution: bool = False) -> None:
         self.allow_code_execution = allow_code_execution
@@ -116,6 +124,8 @@ class Task:
             raise DynexitError(f"the number of samples must be 1 or more, not {num_samples}.")
         if shots is not None and shots < 0:
             raise DynexitError(f"the number of shots must be 0 or more, not {shots}.")
+        if shots and not self.has_answers:
+            raise DynexitError(f"{self.name} has no answers for worked examples: use 0 shots.")
         if template not in TEMPLATES:
             raise DynexitError(f"there is no template {template!r}: use {' or '.join(TEMPLATES)}.")
 
@@ -143,7 +153,7 @@ class Task:
         worked, asked = self._split(rows, order, self.default_shots if shots is None else shots)
         chosen = cast(Template, template)
         opening = self.preamble(chosen) + "".join(f"{text}\n\n" for text in worked)
-        found = [self._example(rows, i, opening, chosen) for i in asked[:num_samples]]
+        found = [e for i in asked[:num_samples] for e in self.of_row(rows, i, opening, chosen)]
         self._check_ids(found)
         return found
 
@@ -173,10 +183,11 @@ class Task:
     def _worked(self, row: Row) -> str:
         return self.question(row, "cue") + self.answer(row)
 
-    def _example(self, rows: Rows, index: int, opening: str, template: Template) -> Example:
+    def of_row(self, rows: Rows, index: int, opening: str, template: Template) -> Sequence[Example]:
+        """What is asked of one row, after `opening`: one example, but for conversations."""
         row = self._row(rows, index)
         prompt = opening + self.question(row, template)
-        return Example(self.id_of(row, index), prompt, self.reference(row))
+        return [Example(self.id_of(row, index), prompt, self.reference(row))]
 
     def _row(self, rows: Rows, index: int) -> Row:
         row = rows[index]

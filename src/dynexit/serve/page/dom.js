@@ -15,3 +15,5 @@ export const quoted = text => `“${visible(text)}”`;
 
 // Text on one line, its spaces and line ends to be seen.
 export const visible = text => JSON.stringify(text).slice(1, -1).replaceAll(" ", "·");
+
+export const escaped = text => text.replace(/[&<>"']/g, sign => `&#${sign.charCodeAt(0)};`);

@@ -6,11 +6,11 @@ const WAYS = matchMedia("(hover: none)").matches ? "Tap a token" : "Point at a t
 const NOTHING = `${WAYS} to see what every layer would have written in its place.`;
 const SOURCES = { accepted: "an accepted draft", lookup: "found in the text before", earlier: "found in an earlier text", table: "likely by a table that was learned", grammar: "the only one that the grammar allows", recovered: "the target's own, in the place of a rejected draft", bonus: "the target's own, after a draft that was accepted whole", target: "the target's own, in a plain step" };
 const WINDOW = 16;  // tokens whose layers are asked for at once
-let lane = null, pinned = null, wanted = 0, quiet = Promise.resolve();
+let pinned = null, wanted = 0, quiet = Promise.resolve();
 
-// Tokens of another text are pointed at from now on; null is none.
-export function pointAt(other) {
-  lane = other; pinned = null; wanted += 1;
+// No token is pointed at.
+export function letGo() {
+  chosen(null); pinned = null; wanted += 1;
   at("token-name").textContent = "A token"; at("token-name").className = "";
   at("token-about").textContent = NOTHING;
   at("layers").replaceChildren(); at("layers-key").hidden = true;
@@ -19,18 +19,23 @@ export function pointAt(other) {
 // Ask for nothing until this has ended: it would slow what is timed.
 export function waitFor(promise) { quiet = promise.catch(() => {}); }
 
-async function show(span) {
-  const its = lane, ticket = ++wanted;
-  for (const other of its.spans) other.classList.toggle("chosen", other === span);
-  at("token-name").textContent = quoted(span.token.text); at("token-name").className = "verbatim";
-  at("token-about").textContent = about(span);
+async function show(known) {
+  const ticket = ++wanted;
+  chosen(known);
+  at("token-name").textContent = quoted(known.token.text); at("token-name").className = "verbatim";
+  at("token-about").textContent = about(known);
   at("layers").replaceChildren(); at("layers-key").hidden = true;
   try {
     await quiet;
     if (ticket !== wanted) return;
-    const layers = await layersOf(its, span.index);
-    if (ticket === wanted) list(layers, span.round);
+    const layers = await layersOf(known.text, known.index);
+    if (ticket === wanted) list(layers, known.round);
   } catch (error) { if (ticket === wanted) at("token-about").textContent = error.message; }
+}
+
+function chosen(known) {
+  for (const span of document.querySelectorAll(".token.chosen")) span.classList.remove("chosen");
+  if (known) for (const span of document.querySelectorAll("#turns .token")) if (span.known === known) span.classList.add("chosen");
 }
 
 function about({ round, token }) {
@@ -50,7 +55,7 @@ function drafting(round) {
 async function layersOf(its, index) {
   const page = Math.floor(index / WINDOW), offset = index - page * WINDOW;
   its.layers ??= new Map();
-  const ended = its.counts !== undefined, known = its.layers.get(page);
+  const ended = its.whole, known = its.layers.get(page);
   if (known && known.texts.length > offset) return pick(known, offset);
   const body = { tokens: [...its.prompt, ...its.ids], start: its.prompt.length + page * WINDOW, count: WINDOW };
   const told = await askJson("dynexit/layers", body);
@@ -74,18 +79,17 @@ function list(layers, round) {
   }));
 }
 
-function walk(step) {
-  if (!lane?.spans.length) return;
-  const now = lane.spans.indexOf(pinned);
-  pinned = lane.spans[Math.max(0, Math.min(lane.spans.length - 1, now < 0 && step < 0 ? lane.spans.length - 1 : now + step))];
-  pinned.scrollIntoView({ block: "nearest" });
+function walk(known, step) {
+  const now = known.indexOf(pinned);
+  pinned = known[Math.max(0, Math.min(known.length - 1, now < 0 && step < 0 ? known.length - 1 : now + step))];
   show(pinned);
+  document.querySelector("#turns .token.chosen")?.scrollIntoView({ block: "nearest" });
 }
 
-at("own").addEventListener("mouseover", event => { if (event.target.token && lane) show(event.target); });
-at("own").addEventListener("mouseleave", () => { if (pinned && lane) show(pinned); });
-at("own").addEventListener("click", event => { if (event.target.token && lane) show(pinned = event.target); });
-at("own").addEventListener("keydown", event => {
-  const step = { ArrowRight: 1, ArrowDown: 8, ArrowLeft: -1, ArrowUp: -8 }[event.key];
-  if (step) { event.preventDefault(); walk(step); }
+at("turns").addEventListener("mouseover", event => { if (event.target.known) show(event.target.known); });
+at("turns").addEventListener("mouseleave", () => { if (pinned) show(pinned); });
+at("turns").addEventListener("click", event => { if (event.target.known) show(pinned = event.target.known); });
+at("turns").addEventListener("keydown", event => {
+  const step = { ArrowRight: 1, ArrowDown: 8, ArrowLeft: -1, ArrowUp: -8 }[event.key], known = event.target.walked?.known;
+  if (step && known?.length) { event.preventDefault(); walk(known, step); }
 });

@@ -1,5 +1,7 @@
 """What there is: models, health, metrics, and what layers predict."""
 
+from dataclasses import asdict
+
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -69,4 +71,5 @@ def _card(service: Service) -> ModelCard:
         methods=service.methods,
         chat=bool(tokenizer and tokenizer.loaded.chat_template),
         runtime=lm.model.runtime_name,
+        **asdict(service.about),
     )

@@ -6,7 +6,7 @@ from fastapi import APIRouter, HTTPException
 from fastapi.responses import FileResponse
 
 FOLDER = Path(__file__).parents[1] / "page"
-KINDS = {".css": "text/css", ".html": "text/html", ".js": "text/javascript"}
+KINDS = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".txt": "text/plain"}
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
@@ -24,10 +24,10 @@ async def page() -> FileResponse:
     return await part("page.html")
 
 
-@router.get("/page/{name}")
+@router.get("/page/{name:path}")
 async def part(name: str) -> FileResponse:
     """One of its files."""
-    known = {file.name: file for file in FOLDER.iterdir()}
+    known = {file.relative_to(FOLDER).as_posix(): file for file in FOLDER.rglob("*.*")}
     if name not in known:
         raise HTTPException(404, "there is no such file")
     kind = KINDS[known[name].suffix]

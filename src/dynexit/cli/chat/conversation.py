@@ -1,0 +1,137 @@
+"""A conversation: its turns, and the one place where an answer is decoded.
+
+Not responsible for terminals.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dynexit.errors import DynexitError
+from dynexit.language_model import Generation, LanguageModel, Session, Stream
+from dynexit.methods import UnknownSettingError, usable_controller
+
+if TYPE_CHECKING:
+    from dynexit.decoding.controllers import Controller
+    from dynexit.decoding.records import Source
+
+Message = dict[str, str]
+Part = tuple[str, "Source"]  # a piece of an answer, and where it came from
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A question and its answer, by which method it was written, and how."""
+
+    question: str
+    parts: list[Part]
+    method: str
+    output: Generation
+    stopped: bool  # by the user, before its end
+
+    @property
+    def messages(self) -> list[Message]:
+        """As chat templates know them."""
+        answer = "".join(text for text, _ in self.parts)
+        return [
+            {"role": "user", "content": self.question},
+            {"role": "assistant", "content": answer},
+        ]
+
+
+def lasting(method: str, second: bool, settings: Mapping[str, Any]) -> "Controller":
+    """A controller that keeps what it learns from turn to turn, where its method can.
+
+    Raises:
+        DynexitError: as `usable_controller`.
+    """
+    try:
+        return usable_controller(method, second, **{"carry": True, **settings})
+    except UnknownSettingError as error:
+        if error.name != "carry" or "carry" in settings:
+            raise
+        return usable_controller(method, second, **settings)
+
+
+class Conversation:
+    """Turns with a model that has a chat template.
+
+    Args:
+        options: of `LanguageModel.stream`, for every answer.
+
+    Raises:
+        DynexitError: the model was not trained on conversations.
+    """
+
+    def __init__(self, lm: LanguageModel, options: Mapping[str, Any], system: str | None) -> None:
+        if lm.tokenizer is None or not lm.tokenizer.loaded.chat_template:
+            raise DynexitError(
+                f"{lm.name} has no chat template: it was not trained on conversations; name a "
+                "chat model, or write a text with `dynexit generate`."
+            )
+        self.lm, self.options, self.system = lm, options, system
+        self.turns: list[Turn] = []
+        self.length = 0  # tokens of the context that the turns take
+        self.method = ""
+
+    @property
+    def name(self) -> str:
+        """The model's, without its folder."""
+        return Path(self.lm.name).name
+
+    @property
+    def room(self) -> int:
+        """Tokens that the context holds."""
+        return self.lm.model.config.max_positions
+
+    @property
+    def messages(self) -> list[Message]:
+        """All that was said, the system prompt first."""
+        first = [] if self.system is None else [{"role": "system", "content": self.system}]
+        return [*first, *(message for turn in self.turns for message in turn.messages)]
+
+    def use(self, method: str, settings: Mapping[str, Any] | None = None) -> None:
+        """Write the next answers by this method.
+
+        Raises:
+            DynexitError: it cannot be run here; then the method before it stays.
+        """
+        second = self.options.get("draft_model") is not None
+        controller = lasting(method, second, settings or {})
+        self.lm.prepare(controller)
+        self.method, self._session = method, Session(self.lm, controller)
+
+    @property
+    def controller(self) -> "Controller":
+        """What plans the rounds of the next answers."""
+        return self._session.controller
+
+    def ask(self, question: str) -> Stream:
+        """The answer, of which nothing is decoded yet.
+
+        Raises:
+            DynexitError: the context has no room for it, or the template cannot write it.
+        """
+        assert self.lm.tokenizer is not None
+        asked = [*self.messages, {"role": "user", "content": question}]
+        tokens = self.lm.tokenizer.encode_chat(asked)
+        if len(tokens) >= self.room:
+            raise DynexitError(
+                f"the conversation would have {len(tokens)} tokens, and the context holds "
+                f"{self.room}: shorten the message, or /save the conversation and /reset it."
+            )
+        self._asked = len(tokens)
+        return self._session.stream(tokens, **self.options)
+
+    def keep(self, question: str, parts: list[Part], output: Generation, stopped: bool) -> Turn:
+        """Make a turn of an answer, whole or stopped."""
+        turn = Turn(question, parts, self.method, output, stopped)
+        self.turns.append(turn)
+        self.length = self._asked + len(output.token_ids)
+        return turn
+
+    def reset(self) -> None:
+        """Forget all turns; the system prompt stays."""
+        self.turns.clear()
+        self.length = 0
