@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from test_chat import chatty  # noqa: F401  # a fixture
+from test_talking import chatty  # noqa: F401  # a fixture
 
 from dynexit.model.native.binding import runtimes
 from dynexit.model.places import CHAT_MODEL, find_chat_model

@@ -111,7 +111,15 @@ class Commands:
 def table_of(chat: Conversation) -> Table:
     """One row a turn."""
     table = Table("turn", "method")
-    headings = ("tokens", "first after", "tok/s", "tokens a round", "accepted")
+    headings = (
+        "prompt",
+        "of it kept",
+        "tokens",
+        "first after",
+        "tok/s",
+        "tokens a round",
+        "accepted",
+    )
     for heading in headings:
         table.add_column(heading, justify="right")
     for number, turn in enumerate(chat.turns, 1):
@@ -119,6 +127,8 @@ def table_of(chat: Conversation) -> Table:
         table.add_row(
             str(number),
             Text(turn.method),
+            str(turn.asked),
+            str(stats.cached_tokens),
             str(len(turn.output.token_ids)),
             f"{stats.prefill_seconds:.2f} s",
             f"{stats.tokens_per_second:.1f}",

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dynexit.decoding.earlier import EarlierTexts
 from dynexit.errors import DynexitError
-from dynexit.language_model import Generation, LanguageModel, Session, Stream
+from dynexit.generation import Generation, Stream
+from dynexit.language_model import LanguageModel
 from dynexit.methods import UnknownSettingError, usable_controller
+from dynexit.sessions import Session
 
 if TYPE_CHECKING:
     from dynexit.decoding.controllers import Controller
@@ -22,9 +25,14 @@ Part = tuple[str, "Source"]  # a piece of an answer, and where it came from
 
 @dataclass(frozen=True)
 class Turn:
-    """A question and its answer, by which method it was written, and how."""
+    """A question and its answer, by which method it was written, and how.
+
+    Attributes:
+        asked: tokens of the prompt, which is the whole conversation up to the answer.
+    """
 
     question: str
+    asked: int
     parts: list[Part]
     method: str
     output: Generation
@@ -71,6 +79,7 @@ class Conversation:
                 "chat model, or write a text with `dynexit generate`."
             )
         self.lm, self.options, self.system = lm, options, system
+        self._known = lm.prefix_cache(), EarlierTexts().of()  # read once, by whatever method
         self.turns: list[Turn] = []
         self.length = 0  # tokens of the context that the turns take
         self.method = ""
@@ -100,7 +109,7 @@ class Conversation:
         second = self.options.get("draft_model") is not None
         controller = lasting(method, second, settings or {})
         self.lm.prepare(controller)
-        self.method, self._session = method, Session(self.lm, controller)
+        self.method, self._session = method, Session(self.lm, controller, *self._known)
 
     @property
     def controller(self) -> "Controller":
@@ -126,7 +135,7 @@ class Conversation:
 
     def keep(self, question: str, parts: list[Part], output: Generation, stopped: bool) -> Turn:
         """Make a turn of an answer, whole or stopped."""
-        turn = Turn(question, parts, self.method, output, stopped)
+        turn = Turn(question, self._asked, parts, self.method, output, stopped)
         self.turns.append(turn)
         self.length = self._asked + len(output.token_ids)
         return turn

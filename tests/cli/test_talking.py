@@ -14,6 +14,7 @@ from dynexit.cli.chat.commands import Commands
 from dynexit.cli.chat.conversation import Conversation
 from dynexit.cli.chat.view import View
 from dynexit.errors import DynexitError
+from dynexit.model.interface import BLOCK
 
 TEMPLATE = (
     "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
@@ -96,6 +97,15 @@ def test_what_a_method_learns_stays_from_turn_to_turn(talk: Conversation) -> Non
     answer(talk, "One")
     answer(talk, "Two")
     assert talk.controller is controller
+
+
+def test_a_turn_reads_only_what_is_new_whatever_its_method(talk: Conversation) -> None:
+    answer(talk, "One " * 40)
+    read = talk.length
+    talk.use("vanilla")
+    answer(talk, "Two")
+    turn = talk.turns[-1]
+    assert read - BLOCK <= turn.output.stats.cached_tokens < turn.asked
 
 
 @pytest.mark.parametrize(
