@@ -113,7 +113,7 @@ def table_of(chat: Conversation) -> Table:
     table = Table("turn", "method")
     headings = (
         "prompt",
-        "of it kept",
+        "from cache",
         "tokens",
         "first after",
         "tok/s",
