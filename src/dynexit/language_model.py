@@ -294,7 +294,7 @@ class LanguageModel:
         guide = None if constraint is None else self._guide(constraint, limits, ignore_eos)
         stops = stop_strings(stop)
         if stops and self.tokenizer is None:
-            raise DynexitError("stop strings need a tokenizer, and this checkpoint has none.")
+            raise DynexitError("stop strings need a tokenizer, but this checkpoint has none.")
         text: TextSink = NoText()
         if self.tokenizer is not None:
             text = TextStream(self.tokenizer.backend, tokens, stops, min_new_tokens)
@@ -311,10 +311,12 @@ class LanguageModel:
             DynexitError: it cannot be followed here.
         """
         if self.grammars is None:
-            raise DynexitError("a constraint needs a tokenizer, and this checkpoint has none.")
+            raise DynexitError("a constraint needs a tokenizer, but this checkpoint has none.")
         if ignore_eos or limits.min_new_tokens:
             name = "ignore_eos" if ignore_eos else "min_new_tokens"
-            raise DynexitError(f"{name} does not go with a constraint, which says where texts end.")
+            raise DynexitError(
+                f"{name} cannot be combined with a constraint, which decides where texts end."
+            )
         return self.grammars.guide(constraint, limits.eos, self.model.vocabulary_size)
 
     @cached_property
@@ -325,7 +327,7 @@ class LanguageModel:
     def _banned(self, words: Sequence[str]) -> list[tuple[int, ...]]:
         """Tokens of words, each as it begins a text and as it stands after a space."""
         if self.tokenizer is None:
-            raise DynexitError("bad_words need a tokenizer, and this checkpoint has none.")
+            raise DynexitError("bad_words need a tokenizer, but this checkpoint has none.")
         words = texts_of(words, "bad_words")
         return [self.tokenizer.bare(form) for word in words for form in (word, f" {word}")]
 
@@ -336,18 +338,18 @@ class LanguageModel:
             DynexitError: its token ids mean something else.
         """
         if not isinstance(other, LanguageModel):
-            raise DynexitError("draft_model is no model: give one that dynexit.load has made.")
+            raise DynexitError("draft_model must be a model that dynexit.load returned.")
         if other in self._seconds:
             return other.model
         if other.model.vocabulary_size != self.model.vocabulary_size:
             raise DynexitError(
-                f"{other.name} has {other.model.vocabulary_size} tokens and {self.name} "
+                f"{other.name} has {other.model.vocabulary_size} tokens but {self.name} has "
                 f"{self.model.vocabulary_size}: a draft model needs the same vocabulary."
             )
         if self.tokenizer and other.tokenizer and not self.tokenizer.agrees_with(other.tokenizer):
             raise DynexitError(
-                f"the tokenizers of {other.name} and {self.name} give other ids to the same "
-                "tokens: a draft model needs the same vocabulary."
+                f"the tokenizers of {other.name} and {self.name} give the same tokens different "
+                "ids: a draft model needs the same vocabulary."
             )
         self._seconds.append(other)
         return other.model
@@ -406,7 +408,7 @@ def _controller(method: str | Controller, settings: dict[str, Any]) -> Controlle
         if found is None:
             raise
         raise DynexitError(
-            f"there is no argument {error.name!r} (is {found} meant?), and {error}"
+            f"there is no argument {error.name!r} (did you mean {found}?), and {error}"
         ) from error
 
 

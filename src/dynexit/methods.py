@@ -46,12 +46,12 @@ def make_controller(method: str | Controller, **settings: Any) -> Controller:
     if isinstance(method, Controller):
         if given:
             raise DynexitError(
-                f"{next(iter(given))} is the controller's own setting: set it there."
+                f"{next(iter(given))} is a setting of the controller: set it on the controller."
             )
         _check_made(method)
         return method
     if not isinstance(method, str):
-        raise DynexitError(f"method is {method!r}: give a name or a controller, made of its class.")
+        raise DynexitError(f"method is {method!r}: give a name or a controller object.")
     method, named = split_method(method)
     given = {**named, **given}
     factory = _from_file(method) if ".py:" in method else methods().get(method)
@@ -184,7 +184,7 @@ def _from_file(method: str) -> Factory:
     name, _, class_name = method.rpartition(":")
     path = Path(name)
     if not path.is_file():
-        raise DynexitError(f"no file {name!r} for method {method!r}.")
+        raise DynexitError(f"method {method!r}: file {name!r} does not exist.")
     spec = importlib.util.spec_from_file_location(f"dynexit_user_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise DynexitError(f"{name} is not a Python file.")

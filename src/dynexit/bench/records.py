@@ -100,7 +100,7 @@ def parse_record(line: str, where: str) -> Record:
     try:
         record = build(Record, parse_json(line, "it"), "it")
         if record.token_ids and not 0 <= min(record.token_ids) <= max(record.token_ids) < 2**31:
-            raise DynexitError("token_ids has a number that is no token.")
+            raise DynexitError("token_ids has a number that is not a token id.")
         if record.stats is not None:
             check_statistics(record.stats)
         return record

@@ -40,8 +40,8 @@ def measure(
     model = lm.model
     if max(contexts) + max(rows) > model.config.max_positions:
         raise DynexitError(
-            f"{max(contexts)} positions and {max(rows)} rows are more than the model's context of "
-            f"{model.config.max_positions}."
+            f"{max(contexts)} positions and {max(rows)} rows together exceed the model's context "
+            f"of {model.config.max_positions}."
         )
     before = _limits(model)
     points = []

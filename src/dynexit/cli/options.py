@@ -46,7 +46,7 @@ Runtime = Annotated[
 ]
 LearnedIn = Annotated[
     str | None,
-    typer.Option("--learned", help="Folder made by learn, or none [default: found if any]."),
+    typer.Option("--learned", help="Folder made by learn, or none [default: found by model]."),
 ]
 Threads = Annotated[
     int | None,

@@ -50,9 +50,9 @@ class Constraint:
             given = json.loads(schema) if isinstance(schema, str) else schema
             source = json.dumps(given)
         except (ValueError, TypeError, RecursionError) as error:
-            raise DynexitError(f"the JSON schema is no JSON: {first_line(error)}.") from error
+            raise DynexitError(f"the JSON schema is not JSON: {first_line(error)}.") from error
         if not isinstance(given, Mapping | bool):
-            raise DynexitError("the JSON schema is no JSON object: give {...}.")
+            raise DynexitError("the JSON schema is not a JSON object: give {...}.")
         return cls("json", source)
 
     @classmethod
@@ -68,7 +68,7 @@ class Constraint:
             DynexitError: there is none, or what is there is no text.
         """
         if isinstance(texts, str) or not texts:
-            raise DynexitError("the choice is empty: give a list of one text at least.")
+            raise DynexitError("the choice is empty: give a list of at least one text.")
         return cls("choice", json.dumps([_text(text, "choice") for text in texts]))
 
     @classmethod

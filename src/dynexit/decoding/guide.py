@@ -113,7 +113,7 @@ class Guide:
         if self._matcher.is_error():
             self._start_again(wanted[:committed])
         elif len(self._read) < committed:
-            raise DynexitError("the grammar does not allow a token that is in the text already.")
+            raise DynexitError("the grammar does not allow a token that is already in the text.")
         return len(self._read) == len(wanted)
 
     def _start_again(self, text: Sequence[int]) -> str:

@@ -20,6 +20,7 @@ def memory_of(given: int | str) -> int:
     told = re.fullmatch(r"(\d+(?:\.\d+)?) *([A-Z]*)", text)
     if told is None or told[2] not in UNITS:
         raise DynexitError(
-            f"cache_memory is {given!r}: give bytes, such as 500000000, 500MB or 0.5GB; 0 is none."
+            f"cache_memory is {given!r}: give bytes, such as 500000000, 500MB or 0.5GB, or 0 for "
+            "none."
         )
     return int(float(told[1]) * UNITS[told[2]])

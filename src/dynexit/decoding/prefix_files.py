@@ -86,7 +86,7 @@ def read_blocks(path: Path, origin: Origin, block_bytes: int, key_bytes: int) ->
     """
     check_file(path)
     if not path.is_file():
-        raise DynexitError(f"{path} is no file: a prefix cache's `save` writes one.")
+        raise DynexitError(f"{path} is not a file: make one with a prefix cache's `save`.")
     try:
         file: Any = safe_open(str(path), "pt")
         metadata = file.metadata() or {}
@@ -117,7 +117,7 @@ def _check_origin(path: Path, found: Origin, here: Origin) -> None:
     theirs, ours = (f"{o.runtime} in {o.dtype} of dynexit {o.version}" for o in (found, here))
     if theirs != ours:
         raise DynexitError(
-            f"{path} was saved by {theirs}, and here runs {ours}, which rounds otherwise: read the "
+            f"{path} was saved by {theirs}, but this is {ours}, which rounds differently: read the "
             "text here and save it again."
         )
 

@@ -62,8 +62,8 @@ class PrefixCache:
         self.limit, self._block_bytes, self._origin = limit, block_bytes, origin
         if (least := block_bytes + KEY + SALT) > limit:
             raise DynexitError(
-                f"a prefix cache of {limit} bytes holds no block of this model's, which has "
-                f"{least}: give it more memory, or 0 to have none."
+                f"a prefix cache of {limit} bytes is too small for one block of this model, "
+                f"{least} bytes: give it more memory, or 0 to turn it off."
             )
         self.bytes = self.asked = self.hits = self.found = self.dropped = 0
         self._root = Node()
@@ -140,7 +140,7 @@ class PrefixCache:
         stored = read_blocks(Path(path), self._told(), self._block_bytes, KEY)
         if (needed := len(stored.keys) * (self._block_bytes + KEY)) > self.limit:
             raise DynexitError(
-                f"{path} holds {needed} bytes of keys and values, and this cache may hold "
+                f"{path} holds {needed} bytes of keys and values, but this cache may hold "
                 f"{self.limit}: give it more memory."
             )
         with self._lock:
@@ -158,8 +158,8 @@ class PrefixCache:
     def _told(self) -> Origin:
         if self._origin is None:
             raise DynexitError(
-                "this model was loaded from no checkpoint, so that a file could not say whose keys "
-                "and values it holds: nothing is saved or loaded."
+                "this model was not loaded from a checkpoint, so its prefix cache cannot be saved "
+                "or loaded: a file could not name the model."
             )
         return self._origin()
 

@@ -25,8 +25,8 @@ def check_learned(folder: Path, model: Path | None) -> None:
     about = read_about(folder)
     if model is None or about.fingerprint != weights_fingerprint(model):
         raise DynexitError(
-            f"{folder} was learned of {about.model}, whose weights are not these: run `dynexit "
-            "learn` on this model."
+            f"{folder} was learned from {about.model}, a different model: run `dynexit learn` on "
+            "this model."
         )
 
 

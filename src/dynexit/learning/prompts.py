@@ -62,7 +62,7 @@ def in_turn(only: Sequence[str] = ()) -> Iterator[str]:
     """
     known = _book()["families"]
     if unknown := [name for name in only if name not in known]:
-        raise DynexitError(f"there is no family {unknown[0]!r}: there are {', '.join(known)}.")
+        raise DynexitError(f"family {unknown[0]!r} is not known: use {', '.join(known)}.")
     turns = {name: known[name].get("turns", 1) for name in only or known}
     for turn in range(max(turns.values())):
         yield from (name for name, most in turns.items() if turn < most)

@@ -120,13 +120,15 @@ class KVCache:
     def _grow(self, layer: int, stop: int, beyond: bool = False) -> None:
         """`beyond`: a tree's slots may lie past the context."""
         if stop > self.max_positions and not beyond:
-            raise DynexitError(f"position {stop} is past the context of {self.max_positions}.")
+            raise DynexitError(
+                f"position {stop} is past the model's context of {self.max_positions}."
+            )
         capacity = min(-(-stop // BLOCK) * BLOCK, max(self.max_positions, stop))
         try:
             grown = [_grow(store[layer], capacity) for store in (self._keys, self._values)]
         except RuntimeError as error:  # CUDA's out-of-memory error is one, too
             raise DynexitError(
-                f"no memory for a KV cache of {capacity} positions: shorten the prompt, "
+                f"not enough memory for a KV cache of {capacity} positions: shorten the prompt, "
                 "generate fewer tokens, or use a smaller dtype."
             ) from error
         self._keys[layer], self._values[layer] = grown

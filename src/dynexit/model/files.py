@@ -63,5 +63,5 @@ def append_line(file: FileIO, path: Path, line: bytes) -> None:
     except OSError as error:
         file.truncate(end)
         raise DynexitError(
-            f"cannot write {path}: {reason(error)}; the same command goes on from there."
+            f"cannot write {path}: {reason(error)}; the same command continues from there."
         ) from error

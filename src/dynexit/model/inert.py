@@ -44,7 +44,9 @@ class InertText:
         """
         if isinstance(value, str):
             if BREAK in value:
-                raise DynexitError("a message holds U+FDD0, which is no character: leave it out.")
+                raise DynexitError(
+                    "a message holds U+FDD0, which is not a character: leave it out."
+                )
             text = self._after_first.sub(BREAK, value)
             return BREAK + text if self._ends_a_name(text) else text
         if isinstance(value, Mapping):

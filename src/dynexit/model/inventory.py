@@ -51,7 +51,7 @@ def inventory(folder: Path) -> Iterator[Entry]:
     try:
         below = sorted(one for one in folder.iterdir() if one.is_dir())
     except OSError as error:
-        raise DynexitError(f"{folder} cannot be looked into: {reason(error)}.") from error
+        raise DynexitError(f"folder {folder} cannot be read: {reason(error)}.") from error
     for place in (folder, *below):
         yield from _in_folder(place)
     try:

@@ -38,23 +38,23 @@ def find_checkpoint(model: str | Path | None) -> Path:
     if is_gguf(folder):
         if folder.is_file():
             return folder
-        raise DynexitError(f"no file {name!r}.")
+        raise DynexitError(f"file {name!r} does not exist.")
     if folder.exists():
-        raise DynexitError(f"{name} is a file whose name does not end in .gguf: {WAYS}.")
+        raise DynexitError(f"file {name} does not end in .gguf: {WAYS}.")
     if tagged := TAGGED.match(name):
         if found := find_on_hub(tagged["repo"], tagged["tag"], _hub_trouble):
             return found
         raise DynexitError(f"{tagged['repo']} has no GGUF file.")
     local = folder.is_absolute() or name.startswith((".", "~")) or name.endswith("/")
     if local or name.count("/") > 1:
-        raise DynexitError(f"no folder {name!r}: {WAYS}.")
+        raise DynexitError(f"folder {name!r} does not exist: {WAYS}.")
     from huggingface_hub import snapshot_download
 
     try:
         folder = Path(snapshot_download(name, allow_patterns=HUB_FILES))
     except Exception as error:  # the hub client raises many kinds: network, access, name
         raise DynexitError(
-            f"cannot get {name!r}: it is no local folder, and {_hub_trouble(error)}."
+            f"cannot get {name!r}: it is not a local folder, and {_hub_trouble(error)}."
         ) from error
     if (folder / "config.json").exists():
         return folder

@@ -65,7 +65,7 @@ def shards_of(folder: Path, names: list[str]) -> dict[str, Path]:
             raise DynexitError(f"{folder / INDEX} does not list tensor {missing[0]!r}.")
         if outside := [files[name] for name in names if not SHARD.fullmatch(files[name])]:
             raise DynexitError(
-                f"{folder / INDEX} names a file {shown(outside[0])}: all must lie beside it."
+                f"{folder / INDEX} names a file {shown(outside[0])}: all must be beside it."
             )
         return {name: folder / files[name] for name in names}
     if pickles := [f.name for pattern in PICKLES for f in folder.glob(pattern)]:

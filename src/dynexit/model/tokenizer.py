@@ -85,7 +85,7 @@ class CheckpointTokenizer:
         with _told("the tokenizer cannot encode this text"):
             ids = tuple(self.backend.encode(text, add_special_tokens=False).ids)
         if not ids:
-            raise DynexitError(f"the tokenizer makes no tokens of {text[:40]!r}.")
+            raise DynexitError(f"the tokenizer gives no tokens for {text[:40]!r}.")
         return ids
 
     def render_chat(

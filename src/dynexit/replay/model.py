@@ -212,7 +212,7 @@ class TraceModel(ByParts):
             return text.best[layers, positions], text.confidence[layers, positions]
         if limit != trimmed:
             raise DynexitError(
-                f"the trace holds exits that read the first {trimmed} tokens, not {limit}: record "
+                f"the trace was recorded with --draft-vocabulary {trimmed}, not {limit}: record "
                 f"one with --draft-vocabulary {limit}."
             )
         return text.trimmed[layers, positions], text.trimmed_confidence[layers, positions]

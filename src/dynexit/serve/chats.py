@@ -84,8 +84,8 @@ class Chats:
         if not answer:
             self._end(process)
             raise DynexitError(
-                f"the model's chat template did not end within {self.seconds:g} seconds of "
-                "computing and the memory that it may use: shorten the conversation."
+                f"the model's chat template exceeded its limit of {self.seconds:g} CPU seconds or "
+                "of memory: shorten the conversation."
             )
         told: dict[str, Any] = json.loads(answer)
         return told

@@ -177,10 +177,10 @@ class ChatRequest(Asked, Calling):
         """
         if self.continue_final_message and self.add_generation_prompt:
             raise DynexitError(
-                "continue_final_message leaves no place for add_generation_prompt: set one of them."
+                "continue_final_message and add_generation_prompt exclude each other: set only one."
             )
         if self.calls and self.constraint is not None:
-            raise DynexitError("a text has either a shape or tools to call: leave one of them out.")
+            raise DynexitError("a constraint and tools cannot be combined: leave one of them out.")
         begins = self.add_generation_prompt
         return {
             "tools": self.as_template_input,

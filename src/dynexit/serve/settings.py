@@ -89,4 +89,6 @@ class Settings:
         if self.api_key == "":
             raise DynexitError("the API key is empty: give one, or leave the option out.")
         if (key := self.api_key or "") != key.strip() or not (key.isprintable()):
-            raise DynexitError("the API key has characters that no header carries: give another.")
+            raise DynexitError(
+                "the API key has characters that an HTTP header cannot carry: give another."
+            )

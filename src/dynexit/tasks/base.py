@@ -127,7 +127,9 @@ class Task:
         if shots and not self.has_answers:
             raise DynexitError(f"{self.name} has no answers for worked examples: use 0 shots.")
         if template not in TEMPLATES:
-            raise DynexitError(f"there is no template {template!r}: use {' or '.join(TEMPLATES)}.")
+            raise DynexitError(
+                f"template {template!r} does not exist: use {' or '.join(TEMPLATES)}."
+            )
 
     def examples(
         self,
@@ -175,7 +177,7 @@ class Task:
             raise DynexitError(f"{self.name}: the data has no rows.")
         available = len(self.own_shots) or len(order) - 1
         if shots > available:
-            raise DynexitError(f"{self.name}: {shots} shots are more than the {available} there.")
+            raise DynexitError(f"{self.name}: {shots} shots were asked for: there are {available}.")
         if self.own_shots:
             return self.own_shots[:shots], order
         return [self._worked(self._row(rows, i)) for i in order[:shots]], order[shots:]
@@ -200,7 +202,7 @@ class Task:
         seen: set[str] = set()
         for example in examples:
             if example.id in seen:
-                raise DynexitError(f"{self.name}: the id {example.id!r} stands twice in the data.")
+                raise DynexitError(f"{self.name}: the id {example.id!r} occurs twice in the data.")
             seen.add(example.id)
 
 

@@ -94,8 +94,7 @@ def make_drafters(names: Sequence[str], given: Given) -> dict[str, Drafter]:
     known = drafters()
     if unknown := [name for name in names if name not in known]:
         raise DynexitError(
-            f"the method names the drafter {unknown[0]!r}, and there is none: there are "
-            f"{', '.join(known)}."
+            f"the method names the unknown drafter {unknown[0]!r}: use one of {', '.join(known)}."
         )
     return {name: known[name](given) for name in names}
 

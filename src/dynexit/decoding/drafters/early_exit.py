@@ -46,7 +46,7 @@ class EarlyExitDrafter(Drafter):
     def _copy(model: Model, plan: Plan) -> Model:
         """The copy, or the model itself where the plan exits below the copy's last layer."""
         if (copy := model.draft_copy) is None:
-            raise DynexitError("this model has no copy in int8 to draft with.")
+            raise DynexitError("this model has no int8 copy to draft with.")
         return copy if plan.exit_layer <= copy.kept_layers else model
 
     def _draft_at_once(self, text: Text, plan: Plan, model: Model) -> Steps[Draft]:

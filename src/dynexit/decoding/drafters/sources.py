@@ -41,7 +41,7 @@ class SourcesDrafter(Drafter):
         yield from ()
         draft = Draft() if self._panel is None else self._panel.draft(plan.speculation_length)
         if (token := max(draft.tokens, default=0)) >= text.model.vocabulary_size:
-            raise DynexitError(f"a proposer named token {token}, which this vocabulary has not.")
+            raise DynexitError(f"a proposer named token {token}, which is outside the vocabulary.")
         draft.slot = text.cache.length + len(draft.tokens) + 1
         if text.sampler.sampling.speculative:
             draft.logits = certain_logits(draft.tokens, text.model)

@@ -59,8 +59,7 @@ def make_proposers(names: Sequence[str], facts: Facts) -> list[Proposer]:
     known = proposers()
     if unknown := [name for name in names if name not in known]:
         raise DynexitError(
-            f"the method names the proposer {unknown[0]!r}, and there is none: there are "
-            f"{', '.join(known)}."
+            f"the method names the unknown proposer {unknown[0]!r}: use one of {', '.join(known)}."
         )
     made = (known[name](facts) for name in names)
     return [one for one in made if one is not None]

@@ -31,8 +31,8 @@ def adapted(model: Any) -> Adapter:
         raise DynexitError(f"{name} cannot run in parts ({reason}).") from error
     if not off <= MARGIN * rounding + FLOOR:
         raise DynexitError(
-            f"{name} cannot run in parts: its logits would be {off:.1%} off; its layers keep "
-            "something that exits and rollback do not reach."
+            f"{name} cannot run in parts: its logits would be {off:.1%} off, because its "
+            "layers keep a state that exits and rollback do not reach."
         )
     return adapter
 

@@ -22,7 +22,7 @@ def is_gguf(path: Path) -> bool:
 def check_new(file: Path) -> None:
     """Raises DynexitError where something would be written over."""
     if file.exists():
-        raise DynexitError(f"{file} is there already: give a new name, or remove it.")
+        raise DynexitError(f"{file} already exists: give a new name, or remove it.")
 
 
 def parts_of(file: Path) -> list[Path]:

@@ -134,7 +134,7 @@ class NativeProposing(Uncopied):
     @staticmethod
     def _check(result: int) -> None:
         if result:
-            raise DynexitError("no memory left for what a text proposes: generate fewer tokens.")
+            raise DynexitError("not enough memory to draft by lookup: generate fewer tokens.")
 
     def _take(self) -> tuple[int, int]:
         """Where the text's new tokens are for the library, and how many."""
