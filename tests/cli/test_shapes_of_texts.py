@@ -38,7 +38,7 @@ def test_the_text_fits(dynexit, tmp_path):
         (["--regex", "(a"], "the regular expression cannot be followed: unclosed group"),
         (["--regex", "a", "--grammar", "x"], "--regex and --grammar are two shapes for one text"),
         (["--json-schema", "missing.json"], "cannot read missing.json: "),
-        (["--json-schema", "bad.json"], "the JSON schema is no JSON: "),
+        (["--json-schema", "bad.json"], "the JSON schema is not JSON: "),
         (["--json-schema", "odd.json"], 'cannot be followed: Unimplemented keys: ["uniqueItems"]'),
         (["--grammar", "bad.json"], "the grammar cannot be followed: "),
         (["--regex", "a", "--ignore-eos"], "ignore_eos does not go with a constraint"),

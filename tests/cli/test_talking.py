@@ -136,7 +136,7 @@ def test_what_cannot_be_done_is_one_sentence(piped, chatty: Path, lines: bytes, 
         (("bundled", "-n", 0), "max_new_tokens is 0"),
         (("bundled", "--temperature", -1), "temperature is -1.0"),
         (("bundled", "--method", "nothing"), "method 'nothing' is not known"),
-        ((), "there is no chat model at hand: name one"),
+        ((), "no chat model was found: name one"),
     ],
 )
 def test_what_cannot_be_a_chat_is_told(piped, monkeypatch, arguments, words: str) -> None:

@@ -120,7 +120,7 @@ def test_a_limit_within_json_is_told(client):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"guided_json": "{nope"}, "the JSON schema is no JSON"),
+        ({"guided_json": "{nope"}, "the JSON schema is not JSON"),
         ({"guided_json": {"type": "strin"}}, "the JSON schema cannot be followed: Invalid type"),
         ({"guided_json": {"type": "array", "uniqueItems": True}}, 'Unimplemented keys: \\["unique'),
         ({"guided_json": {"$ref": "http://127.0.0.1:1/x"}}, "the JSON schema cannot be followed"),

@@ -90,7 +90,7 @@ def check_exit_layer(exit_layer: int | None, num_layers: int) -> int:
         return max(1, num_layers // 4)
     if not 1 <= exit_layer <= num_layers - 1:
         raise DynexitError(
-            f"exit layer {exit_layer} is not between 1 and {num_layers - 1}, the last possible exit "
-            "of this model."
+            f"exit layer {exit_layer} is not between 1 and {num_layers - 1}, the last possible "
+            "exit of this model."
         )
     return exit_layer
