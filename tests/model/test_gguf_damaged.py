@@ -134,7 +134,9 @@ def test_each_damage_is_told(tmp_path, case):
 
 def test_a_header_alone_is_no_model(tmp_path):
     (tmp_path / "m.gguf").write_bytes(header())
-    assert "holds a None, which does not run" in refusal(lambda: load_shape(tmp_path / "m.gguf"))
+    assert "holds a None model, which is not supported" in refusal(
+        lambda: load_shape(tmp_path / "m.gguf")
+    )
 
 
 def test_layers_that_are_not_there_take_no_memory(tmp_path):

@@ -151,8 +151,11 @@ def other_merges(backend):
     [
         (words, "it is a WordLevel model, not BPE"),
         (lambda: byte_level(merges=[]), "it has no merges"),
-        (lambda: byte_level(pre_tokenizer=splits.Split(Regex("x"), "isolated")), "splits a text"),
-        (lambda: byte_level(pre_tokenizer=None), "splits a text"),
+        (
+            lambda: byte_level(pre_tokenizer=splits.Split(Regex("x"), "isolated")),
+            "splits text differently",
+        ),
+        (lambda: byte_level(pre_tokenizer=None), "splits text differently"),
         (lambda: byte_level(normalizer=normalizers.Lowercase()), "normalises text by Lowercase"),
         (lambda: byte_level(added=AddedToken("<x>", rstrip=True)), "strips the spaces beside it"),
         (lambda: byte_level(around="<|begin|> the $0"), "tokens other than BOS and EOS"),
