@@ -229,7 +229,7 @@ def test_what_is_loaded_makes_room_for_itself_and_keeps_the_order_of_use(saved):
         ),
         (
             {"runtime": "native, avx2"},
-            "was saved by native, plain in float32 of dynexit 1, and here",
+            "was saved by native, plain in float32 of dynexit 1, but this is",
         ),
         ({"dtype": "bfloat16"}, "which rounds differently: read the text here and save it again."),
         ({"version": "2"}, "which rounds differently"),

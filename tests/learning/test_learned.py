@@ -157,7 +157,7 @@ def test_a_gguf_file_has_a_folder_beside_it(tmp_path):
 @pytest.mark.usefixtures("nothing_packaged")
 def test_what_a_user_names_must_be_of_this_model(model, tmp_path):
     theirs = write(tmp_path / "theirs", "0" * 16)
-    with pytest.raises(DynexitError, match="was learned of a/model, a different model"):
+    with pytest.raises(DynexitError, match="was learned from a/model, a different model"):
         package.load(model, device="cpu", check=False, learned=theirs)
     with pytest.raises(DynexitError, match="there is no such file"):
         package.load(model, device="cpu", check=False, learned=str(tmp_path / "nowhere"))
@@ -229,7 +229,7 @@ def test_commands_take_a_folder_or_none(dynexit, model, tmp_path):
         assert (code, told and told["contexts"]) == (0, contexts)
     code, out, err = dynexit(*base, "--learned", write(tmp_path / "theirs", "0" * 16))
     assert (code, out) == (2, "")
-    assert "was learned of a/model" in err
+    assert "was learned from a/model" in err
 
 
 def test_a_damaged_folder_that_is_named_is_told_when_loading(model, tmp_path):

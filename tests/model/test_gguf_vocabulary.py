@@ -170,7 +170,7 @@ def test_what_cannot_be_said_is_refused(tmp_path, make, why):
 
 
 def test_more_tokens_than_the_model_has(tmp_path):
-    assert "it has 265 tokens and the model 264" in refusal(
+    assert "it has 265 tokens but the model has 264" in refusal(
         lambda: written(tmp_path, byte_level(), padding=-1)
     )
 

@@ -168,8 +168,8 @@ def test_a_quantised_file_is_not_rounded_again(tmp_path, dynexit):
 def test_rows_that_are_no_whole_blocks(tmp_path):
     folder = saved(tmp_path / "folder")
     assert refusal(lambda: write(folder, tmp_path / "m.gguf", "q4_0")) == (
-        "tensor 'blk.0.ffn_down.weight' has rows of 40, no whole blocks of 32 as Q4_0 needs: "
-        "use f16, bf16 or f32."
+        "tensor 'blk.0.ffn_down.weight' has rows of 40, not a multiple of Q4_0's "
+        "block size 32: use f16, bf16 or f32."
     )
 
 
@@ -199,7 +199,7 @@ def test_texts_that_end_in_several_ways(tmp_path):
     change_json(folder / "generation_config.json", eos_token_id=[9, 3, 5])
     assert load_eos(write(folder, tmp_path / "m.gguf")) == {3, 5, 9}
     change_json(folder / "generation_config.json", eos_token_id=[9, 3, 5, 7])
-    assert "4 tokens end this model's texts, and a GGUF file can name 3" in refusal(
+    assert "4 tokens end this model's texts, but a GGUF file can name only 3" in refusal(
         lambda: write(folder, tmp_path / "more.gguf")
     )
 

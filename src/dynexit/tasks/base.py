@@ -46,7 +46,7 @@ class Example:
 
     @property
     def content(self) -> str:
-        """A hash of question and reference. It tells edited rows apart, whose ids may be the same."""
+        """A hash of question and reference: it changes when a row is edited, an id may not."""
         asked = [self.prompt, self.reference, *([self.turns] if self.turns else [])]
         told = json.dumps(asked, sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:16]
