@@ -60,7 +60,7 @@ def test_a_prompt_that_is_none(lm, prompt, sentence):
         ({"max_new_tokens": float("nan")}, "max_new_tokens is nan: it must be a whole number"),
         ({"max_new_tokens": None}, "max_new_tokens is None: it must be a whole number"),
         ({"max_new_tokens": -1}, "max_new_tokens is -1: it must be at least 0"),
-        ({"max_tokens": 5}, r"'max_tokens' \(did you mean max_new_tokens\?\), and method 'auto' has"),
+        ({"max_tokens": 5}, r"'max_tokens' \(did you mean max_new_tokens\?\), and method 'auto'"),
         ({"temprature": 1}, r"no argument 'temprature' \(did you mean temperature\?\)"),
         ({"num_beams": 5}, "no setting 'num_beams'"),
         ({"stop": [1]}, "stop holds 1: give a text"),

@@ -1,4 +1,4 @@
-"""What callers may pass: a prompt, stop strings, numbers, and names of arguments.
+"""Checks arguments of callers: a prompt, stop strings, numbers, and names of arguments.
 
 Not responsible for settings of methods (`setting_types.py`), nor for `Sampling`, which checks
 itself.

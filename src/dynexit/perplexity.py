@@ -1,4 +1,4 @@
-"""How surprised a model is by a text, in windows as llama.cpp's tool has them."""
+"""Perplexity of a text, in windows as llama.cpp's tool computes it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One benchmark from options to records: plan the shards, have them run, write what comes."""
+"""One benchmark from options to records: plan the shards, run them, write their records."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product

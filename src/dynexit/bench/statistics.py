@@ -1,4 +1,4 @@
-"""What `Statistics.as_dict` must be in a record, as far as tables are made of it."""
+"""Checks `Statistics.as_dict` in a record, as far as tables use it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields

@@ -32,7 +32,7 @@ class Grammars:
         self._compiled = lru_cache(maxsize=COMPILED)(self._compile)
 
     def guide(self, constraint: Constraint, ends: frozenset[int], vocabulary: int) -> Guide:
-        """What leads one text, at its beginning.
+        """Make the guide of one new text.
 
         Args:
             ends: tokens that end this text.

@@ -1,6 +1,6 @@
-"""Files of keys and values: safetensors whose metadata says of which model and runtime they are.
+"""Files of keys and values: safetensors whose metadata names their model and runtime.
 
-Written and read block by block: a file of many is never in memory twice.
+They are written and read block by block, so that a file is never in memory twice.
 """
 
 import json
@@ -23,8 +23,8 @@ FORMAT = "dynexit prefixes 1"
 
 @dataclass(frozen=True)
 class Origin:
-    """Where keys and values come from: they are used by the very same alone, since another runtime
-    or version rounds otherwise.
+    """The origin of keys and values. Only the same model, runtime and version may use them, since
+    others round differently.
 
     Attributes:
         fingerprint: of the checkpoint.
@@ -41,7 +41,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Stored:
-    """What a file holds: of each block the number of the one before it, which comes earlier, or -1;
+    """The contents of a file: for each block the number of its parent, which comes earlier, or -1;
     its tokens, and its keys and values.
     """
 
@@ -82,7 +82,7 @@ def read_blocks(path: Path, origin: Origin, block_bytes: int, key_bytes: int) ->
     """Read a file, its blocks as they are asked for.
 
     Raises:
-        DynexitError: it is damaged, or of another origin than `origin`.
+        DynexitError: it is damaged, or its origin is not `origin`.
     """
     check_file(path)
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Where what was learned of a model lies: where the user says, beside it, in the cache, or with
+"""Finds what was learned from a model: where the user says, beside the model, in the cache, or in
 dynexit.
 """
 
@@ -69,7 +69,7 @@ def folder_beside(model: Path) -> Path:
 
 
 def cached_folder(fingerprint: str) -> Path:
-    """Where `learn` puts what it is told no folder for."""
+    """The folder that `learn` writes to by default."""
     return cache_folder("learned") / fingerprint
 
 

@@ -1,6 +1,6 @@
-"""`learn`: a model writes, and what its text teaches becomes a folder.
+"""`learn`: a model writes text, and what is learned from it is saved in a folder.
 
-Not responsible for commands, nor for how what was learned is found again.
+Not responsible for commands or for finding the folder again.
 """
 
 from collections.abc import Callable

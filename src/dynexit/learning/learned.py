@@ -1,6 +1,6 @@
-"""What was learned of a model: a folder of two files and a card, and what is read of it.
+"""The folder of what was learned from a model: two files and a card.
 
-Not responsible for where it lies (`finding.py`).
+Not responsible for finding it (`finding.py`).
 """
 
 import hashlib

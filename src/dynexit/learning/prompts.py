@@ -1,4 +1,4 @@
-"""What a model is asked, so that it writes: by families of templates (`prompts.yaml`), or a user.
+"""Prompts to make a model write: from families of templates (`prompts.yaml`) or from a user.
 
 Not responsible for chat templates, nor for the order in which prompts come.
 """

@@ -1,7 +1,7 @@
 """Keys and values of one sequence.
 
-Not responsible for what has been decided: a sequence rolls back by using a shorter length, and
-whatever lies past it is overwritten by the next pass. Nothing is ever copied to roll back.
+Not responsible for accepting tokens: a sequence rolls back by setting a shorter length, and the
+next pass overwrites everything past it. Nothing is ever copied to roll back.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ BLOCK = 256
 class KVCache:
     """Per layer, keys and values [num_kv_heads, capacity, head_dim], grown in blocks on demand.
 
-    Positions are written by whoever runs a layer. `length` is the number of committed positions:
+    Code that runs a layer writes its positions. `length` is the number of committed positions:
     those that every layer has computed for tokens that stay. It lives on the host.
     """
 

@@ -1,4 +1,4 @@
-"""Which dtype a machine multiplies fast."""
+"""Chooses a dtype that the machine multiplies fast, and parses names of dtypes and devices."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all, and journals, which grow by whole lines."""
+"""Writes files completely or not at all, and journals, which grow by whole lines."""
 
 import os
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
-"""Which checkpoints are at hand: with dynexit, in a folder, in the hub's cache.
+"""Lists the available checkpoints: in dynexit, in a folder and in the hub's cache.
 
-Weights are not opened: what is said of a checkpoint stands in its configuration, header or card.
+Weights are not opened: all information comes from a configuration, header or card.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Where a checkpoint is: with dynexit, in a folder or a GGUF file, or on the hub.
 
-Nothing here imports PyTorch, so that a wrong name is told at once.
+Nothing here imports PyTorch, so that a wrong name is refused at once.
 """
 
 import os

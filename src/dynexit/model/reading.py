@@ -1,4 +1,4 @@
-"""Files of a checkpoint as they come from strangers: whatever lies there, it is one sentence."""
+"""Reads files of untrusted checkpoints: any fault in them becomes a one-sentence error."""
 
 import stat
 from pathlib import Path
@@ -28,7 +28,7 @@ def check_folder(folder: Path) -> None:
 
 
 def check_file(file: Path) -> None:
-    """Look at one of them; one that is missing is left to whoever needs it.
+    """Check one of them; the code that needs a missing file reports it.
 
     Raises:
         DynexitError: as `check_folder`.

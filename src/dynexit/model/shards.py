@@ -43,7 +43,7 @@ def listed(folder: Path) -> dict[str, Path]:
         try:
             with safe_open(folder / SINGLE, framework="pt") as file:
                 return dict.fromkeys(file.keys(), folder / SINGLE)
-        except (SafetensorError, OSError):  # whoever reads a tensor says what is wrong
+        except (SafetensorError, OSError):  # reading a tensor will report the fault
             return {}
     found = read_json(folder / INDEX).get("weight_map") if (folder / INDEX).is_file() else None
     named = found.items() if isinstance(found, dict) else ()

@@ -1,4 +1,4 @@
-"""How many threads compute: more than cores wait for one another, far more stop the machine."""
+"""The number of CPU threads. More threads than cores are slow, and many more stop the machine."""
 
 import os
 

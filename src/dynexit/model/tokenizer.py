@@ -208,7 +208,12 @@ def _loader(folder: Path) -> Any:
     try:
         told = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
         generic = told["tokenizer_class"] in GENERIC and (folder / "tokenizer.json").exists()
-    except (OSError, ValueError, TypeError, KeyError):  # whatever is wrong, it will be told
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+    ):  # the tokenizer's loader will report any fault
         generic = False
     return transformers.PreTrainedTokenizerFast if generic else transformers.AutoTokenizer
 

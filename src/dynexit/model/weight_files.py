@@ -1,4 +1,4 @@
-"""Which file holds each tensor of a checkpoint, and whether files bear out the configuration."""
+"""Finds the file of each tensor of a checkpoint, and checks the files against the configuration."""
 
 from collections.abc import Container, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""What transformers' `generate` calls in the place of its own decoding loop."""
+"""The function that transformers' `generate` calls instead of its own decoding loop."""
 
 import inspect
 import sys

@@ -1,4 +1,4 @@
-"""What `generate` offers and speculation cannot do as asked: refused by name, never ignored."""
+"""Refuses, by name, options of `generate` that speculation cannot follow. None is ignored."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ def refuse_settings(config: Any, assistant: Any) -> None:
 def refuse_arguments(arguments: dict[str, Any]) -> None:
     """Raises DynexitError for inputs of the model that are more than ids and a mask.
 
-    Names change from release to release: what says nothing is let pass under any name.
+    Names change from release to release, so arguments without content pass under any name.
     """
     said = {name for name, v in arguments.items() if v is not None and not is_empty_cache(v)}
     unknown = sorted(said - UNDERSTOOD)

@@ -1,4 +1,4 @@
-"""Whether a model run in parts says what it says when run whole: tried, not assumed."""
+"""Tests whether a model run in parts gives the same logits as when run whole."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a format of quantised matrices is, and whether a matrix's tensors are of it."""
+"""Describes a format of quantised matrices, and checks a matrix's tensors against it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Which format of quantised weights a configuration names."""
+"""Finds the format of quantised weights that a configuration names."""
 
 from dynexit.errors import DynexitError
 from dynexit.model.affine import awq, compressed_tensors, gptq

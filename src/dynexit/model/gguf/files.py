@@ -26,7 +26,7 @@ def check_new(file: Path) -> None:
 
 
 def parts_of(file: Path) -> list[Path]:
-    """All files of a model, in order, whichever of them is named.
+    """All files of a model, in order, given any one of them.
 
     Raises:
         DynexitError: a part is missing.

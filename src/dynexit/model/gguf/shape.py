@@ -1,4 +1,4 @@
-"""What model a GGUF file holds, as a `config.json` would say it, and what ends its texts."""
+"""The model in a GGUF file: its shape, as in a `config.json`, and the tokens that end its texts."""
 
 from collections.abc import Mapping
 from math import inf

@@ -1,4 +1,4 @@
-"""A tokenizer under llama.cpp's own keys. What these cannot say is refused."""
+"""Writes a tokenizer under llama.cpp's own keys. What these cannot express is refused."""
 
 import json
 import re

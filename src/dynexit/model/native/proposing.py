@@ -1,4 +1,4 @@
-"""What is known of a text without a pass, kept and grown into trees by the library: numbers alone.
+"""Lookup, earlier texts and tables, kept and grown into trees by the native library.
 
 `decoding/offer.py` has the same rules for any proposers. `native/api.h` is this file's other half.
 """
