@@ -128,8 +128,14 @@ def test_a_limit_within_json_is_told(client):
         ({"guided_regex": "a", "guided_choice": ["b"]}, "guided_regex and guided_choice are two"),
         ({"guided_grammar": "start: foo"}, "the grammar cannot be followed"),
         ({"guided_choice": []}, "guided_choice must be"),
-        ({"guided_regex": "a", "min_tokens": 3}, "min_new_tokens does not go with a constraint"),
-        ({"guided_regex": "a", "ignore_eos": True}, "ignore_eos does not go with a constraint"),
+        (
+            {"guided_regex": "a", "min_tokens": 3},
+            "min_new_tokens cannot be combined with a constraint",
+        ),
+        (
+            {"guided_regex": "a", "ignore_eos": True},
+            "ignore_eos cannot be combined with a constraint",
+        ),
         ({"response_format": {"type": "xml"}}, "response_format"),
         ({"response_format": {"type": "json_schema"}}, "json_schema is missing"),
         ({"logit_bias": {"x": 1}}, "logit_bias"),

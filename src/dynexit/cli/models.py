@@ -1,4 +1,4 @@
-"""`dynexit models`: which checkpoints are at hand."""
+"""`dynexit models`: lists the checkpoints on this machine."""
 
 from pathlib import Path
 from typing import Annotated

@@ -35,7 +35,7 @@ class Costs:
         round: of everything around the passes of a round.
         analysis: of bringing shadow tokens, beside unembedding their states.
         vocabulary: tokens of the whole head.
-        copied_layer: of a layer of the copy for drafts, likewise; 0 where there is none.
+        copied_layer: of one layer of the copy for drafts; 0 without a copy.
         copied_head: of that copy's head.
     """
 

@@ -73,7 +73,7 @@ class Panel:
         return told
 
     def _judge(self) -> None:
-        """Count what the text has said of the last tree."""
+        """Count how the last tree compared with the text."""
         if self._tree is not None and (text := self._tokens[self._read :]):
             for kind, right in self._tree.judge(text):
                 self._right[kind] += right

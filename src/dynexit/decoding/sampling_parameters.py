@@ -98,7 +98,7 @@ class Sampling:
 
     @property
     def counting(self) -> bool:
-        """Whether penalties depend on the text so far."""
+        """Whether a presence or frequency penalty is set."""
         return self.presence_penalty != 0 or self.frequency_penalty != 0
 
     @property

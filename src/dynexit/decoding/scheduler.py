@@ -29,8 +29,8 @@ LONG = 64  # rows of a segment that gains nothing from a batch: a prompt's
 class Task(Generic[T]):
     """Steps on their way. Once `done`, it holds a `result`, or the `error` that ended it.
 
-    Its request goes then: a request holds a sequence's cache, and whoever looks at what has ended
-    should not keep that.
+    It then drops its request: a request holds a sequence's cache, which an ended task must not keep
+    alive.
     """
 
     steps: Steps[T]

@@ -62,7 +62,7 @@ def find_checkpoint(model: str | Path | None) -> Path:
 
 
 def find_chat_model() -> Path | None:
-    """The chat model where it is at hand: $DYNEXIT_SMOLLM2, or in .cache here or of the clone."""
+    """The chat model if it is here: $DYNEXIT_SMOLLM2, or in .cache of this folder or the clone."""
     named = os.environ.get("DYNEXIT_SMOLLM2")
     folders = (Path(".cache"), Path(__file__).parents[3] / ".cache")
     places = [Path(named)] if named else [folder / CHAT_MODEL for folder in folders]

@@ -1,7 +1,7 @@
-"""Conversations to token ids, away from the event loop and in a process that can be ended.
+"""Renders conversations to token ids, outside the event loop and in a process that can be killed.
 
-Not responsible for what happens there: `chat_worker.py`. One conversation is rendered at a time;
-the others wait, without a thread each.
+Not responsible for that process (`chat_worker.py`). One conversation is rendered at a time; the
+others wait without a thread of their own.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
-"""What clients may ask: OpenAI's fields, as many as are served, and a few of ours.
+"""Fields of requests: the supported ones of OpenAI's, and a few of our own.
 
-A field that is not here is refused by name, and so is one whose value asks for what is not served.
+Other fields, and values that ask for unsupported features, are refused by name.
 """
 
 from typing import Annotated, Any, Literal

@@ -1,4 +1,4 @@
-"""Fields by which a request asks for a text of a certain shape: OpenAI's and vLLM's."""
+"""Fields of requests that constrain a text (structured output): OpenAI's and vLLM's."""
 
 from typing import Annotated, Any, Literal
 

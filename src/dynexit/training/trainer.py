@@ -57,7 +57,7 @@ TOKENIZER_FILES = (
 
 @dataclass(frozen=True)
 class Progress:
-    """What a step tells whoever watches."""
+    """Progress after a step, for the caller's callback."""
 
     step: int
     steps: int

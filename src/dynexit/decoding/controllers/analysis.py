@@ -178,7 +178,7 @@ class BudgetAnalysis(Analysis):
             self._count(rows, shadow.matched, shadow.confidence)
         judged = min(finished.accepted + 1, finished.drafted)
         if judged and (shadow is None or layer not in shadow.layers):
-            row, sure = self._rows[layer], list(finished.confidences)  # none where nobody asked
+            row, sure = self._rows[layer], list(finished.confidences)  # none if not asked for
             self._counts[0, row] += finished.accepted
             self._counts[1, row] += judged - finished.accepted
             self._confidence[0, row] += sum(sure[: finished.accepted])
