@@ -36,7 +36,7 @@ def test_commands_say_so_before_anything_is_loaded(dynexit, monkeypatch, tmp_pat
     monkeypatch.chdir(tmp_path)
     code, out, err = dynexit(*command)
     assert (code, out) == (2, "")
-    assert "9999 threads do not fit this machine" in " ".join(err.split())
+    assert "9999 threads are not possible here" in " ".join(err.split())
 
 
 READ = """

@@ -125,7 +125,10 @@ def test_a_limit_within_json_is_told(client):
         ({"guided_json": {"type": "array", "uniqueItems": True}}, 'Unimplemented keys: \\["unique'),
         ({"guided_json": {"$ref": "http://127.0.0.1:1/x"}}, "the JSON schema cannot be followed"),
         ({"guided_regex": "(a"}, "the regular expression cannot be followed: unclosed group"),
-        ({"guided_regex": "a", "guided_choice": ["b"]}, "guided_regex and guided_choice are two"),
+        (
+            {"guided_regex": "a", "guided_choice": ["b"]},
+            "guided_regex and guided_choice both constrain",
+        ),
         ({"guided_grammar": "start: foo"}, "the grammar cannot be followed"),
         ({"guided_choice": []}, "guided_choice must be"),
         (
