@@ -97,7 +97,7 @@ def test_messages_are_text_unless_they_are_trusted(lm):
 def test_memory_is_chosen_and_may_be_none(lm):
     assert lm.chat(cache_memory=0).cache is None
     assert lm.session(cache_memory="3MB").cache.limit == 3_000_000
-    with pytest.raises(DynexitError, match="holds no block"):
+    with pytest.raises(DynexitError, match="is too small for one block"):
         lm.session(cache_memory="3KB")
     chat = lm.chat(SYSTEM, cache_memory=0)
     for _ in range(2):

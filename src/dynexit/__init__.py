@@ -1,6 +1,6 @@
-"""dynexit: faster generation by early-exit self-speculation, without changing a token.
+"""dynexit: faster generation by lossless speculative decoding.
 
-Each name is imported when it is first asked for, so that `import dynexit` costs nothing.
+Each name is imported on first use, so `import dynexit` itself is fast.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""`dynexit` and `python -m dynexit`: an interrupt is one line from the first module on."""
+"""`dynexit` and `python -m dynexit`: an interrupt prints one line, even during imports."""
 
 import os
 import signal

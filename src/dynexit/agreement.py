@@ -1,4 +1,4 @@
-"""How well a model's early exits agree with its last layer, read off a text without decoding."""
+"""How often a model's early exits agree with its last layer, measured on a known text."""
 
 from collections.abc import Sequence
 
@@ -67,7 +67,7 @@ def best_exit(model: Configured, sample: ShadowTokens) -> tuple[Promise, str]:
 
 
 def why_none_pays(model: Configured, sample: ShadowTokens) -> str | None:
-    """A sentence on a model of which no exit pays, without an end; None where one does."""
+    """Why no early exit of a model pays, without a full stop; None if one does."""
     best, by = best_exit(model, sample)
     if best.pays:
         return None

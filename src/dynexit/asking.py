@@ -1,4 +1,4 @@
-"""What callers may pass: a prompt, stop strings, numbers, and names of arguments.
+"""Checks arguments of callers: a prompt, stop strings, numbers, and names of arguments.
 
 Not responsible for settings of methods (`setting_types.py`), nor for `Sampling`, which checks
 itself.
@@ -50,9 +50,9 @@ def token_ids(prompt: object) -> list[int]:
 
 def _check_id(token: object) -> None:
     if isinstance(token, str):
-        raise DynexitError("the prompt is a list of texts: give one text, and ask for each.")
+        raise DynexitError("the prompt is a list of texts: give one text per call.")
     if isinstance(token, Iterable) and not (isinstance(token, torch.Tensor) and token.ndim == 0):
-        raise DynexitError("the prompt holds rows of token ids: give one row, and ask for each.")
+        raise DynexitError("the prompt holds several rows of token ids: give one row per call.")
     whole = isinstance(token, Integral) and not isinstance(token, bool)
     if not whole and not (isinstance(token, torch.Tensor) and not token.is_floating_point()):
         raise DynexitError(f"token id {_shown(token)} is not a whole number.")
@@ -103,9 +103,13 @@ def one_rule(given: Sampling | None, fields: Mapping[str, Any]) -> Sampling:
     if given is None:
         return Sampling(**fields)
     if not isinstance(given, Sampling):
-        raise DynexitError("sampling is no dynexit.Sampling: make one, or give its fields.")
+        raise DynexitError(
+            "sampling must be a dynexit.Sampling: make one, or give its fields as options."
+        )
     if fields:
-        raise DynexitError(f"{next(iter(fields))} is given beside `sampling`: set it there.")
+        raise DynexitError(
+            f"{next(iter(fields))} is given in addition to `sampling`: set it there."
+        )
     return given
 
 

@@ -1,8 +1,8 @@
-"""How fast methods are beside plain decoding: one statistic for `--compare`, the demo and the page.
+"""Speedups over plain decoding: one statistic for `--compare`, the demo and the page.
 
-A method's speed is the median of its runs, in tokens per second of decoding; prefill is not in it.
-Its speedup is that number over plain decoding's: who divides the two that are shown gets the third.
-(The page, in JavaScript, does the same with what the server says of each run.)
+A method's speed is the median of its runs, in tokens per second of decoding, without prefill. Its
+speedup is that number divided by plain decoding's: the two shown speeds give the shown speedup.
+(The page does the same in JavaScript, with the server's numbers for each run.)
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

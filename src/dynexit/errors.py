@@ -3,7 +3,7 @@
 import json
 
 INTERRUPTED = 130  # exit code of a command that was interrupted, as shells have it
-CLOSED = 141  # of one whose reader has gone, likewise
+CLOSED = 141  # of one whose reader has gone, by the same convention
 WORDS: dict[type[BaseException], str] = {
     FileNotFoundError: "there is no such file or folder",
     IsADirectoryError: "it is a folder: give a file",

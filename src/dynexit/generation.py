@@ -1,4 +1,4 @@
-"""What a text is to users: finished, or on its way."""
+"""Generated texts as users see them: finished, or as a stream."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Generation:
 
     @classmethod
     def of(cls, decoding: Decoding) -> "Generation":
-        """What there is of a text."""
+        """The text that a decoding has generated so far."""
         return cls(
             "".join(chunk.text for chunk in decoding.chunks),
             decoding.new_tokens,
@@ -37,7 +37,7 @@ class Generation:
 
 
 class Stream:
-    """An iterator over a text's chunks; `output` is what there is of it, also after a break."""
+    """An iterator over a text's chunks. `output` is the text so far, even after an interruption."""
 
     def __init__(self, decoding: Decoding) -> None:
         self._decoding, self._chunks = decoding, generate(decoding)

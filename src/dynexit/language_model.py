@@ -1,4 +1,4 @@
-"""What users hold: a loaded model that generates text."""
+"""The public entry point: a loaded model that generates text."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -63,8 +63,8 @@ __all__ = ["Generation", "LanguageModel", "Prompt", "Stream", "load"]
 class LanguageModel:
     """A checkpoint that is ready to generate. Made by `load`.
 
-    Several threads may generate at once: all that a text changes is its own, and the native runtime
-    runs one pass at a time. Where a controller is given as an object, it serves one text at a time.
+    Several threads may generate at once: texts share no mutable state, and the native runtime runs
+    one pass at a time. A controller that is given as an object serves one text at a time.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class LanguageModel:
 
     @property
     def sample(self) -> ShadowTokens:
-        """What every exit says of a sample text, for methods that want to know beforehand."""
+        """Every exit's predictions for a sample text, for methods that need them in advance."""
         return sample_of(self.model, self._sample_text)
 
     def _sample_text(self) -> list[int]:
@@ -99,10 +99,10 @@ class LanguageModel:
 
     @cached_property
     def learned(self) -> Learned | None:
-        """What this model's own text has taught, where `learn` was run and it is not switched off.
+        """What `learn` learned from this model's own text; None if not found or switched off.
 
         Raises:
-            DynexitError: what the user named is of another model, or damaged.
+            DynexitError: the folder that the user named is damaged or of another model.
         """
         if isinstance(self._learned_in, Path):
             return given_learned(self._learned_in, self.folder, self.model.vocabulary_size)
@@ -112,19 +112,19 @@ class LanguageModel:
 
     @cached_property
     def table(self) -> SuccessorTable | None:
-        """Likely next tokens, as they were learned."""
+        """The learned table of likely next tokens."""
         return None if self.learned is None else self.learned.table
 
     @property
     def costs(self) -> Costs:
-        """What this model's passes cost on this machine: measured once, kept between runs."""
+        """Seconds of this model's forward passes on this machine: measured once, then cached."""
         return costs_of(self.model)
 
     def prepare(self, method: str | Controller = DEFAULT_METHOD) -> None:
-        """Measure, copy and read off what a method needs of this model, which is done once.
+        """Do a method's one-time work for this model now: measure costs, copy layers, read a text.
 
         Raises:
-            DynexitError: a method that is not known, or cannot be run here.
+            DynexitError: the method is unknown or cannot run here.
         """
         facts_of(make_controller(method), self.model, self._sample_text, self.table)
 
@@ -143,15 +143,15 @@ class LanguageModel:
         cache_memory: int | str | None = None,
         **settings: Any,
     ) -> Session:
-        """Texts that follow one another: what a method learns of one helps with the next, and what
-        one has read or written the next one need not read again.
+        """Generate several texts in sequence: the method keeps what it learned from earlier ones,
+        and a prefix that an earlier text had is not computed again.
 
         Args:
             method: one with the setting `carry`.
             cache_memory: as for `prefix_cache`.
 
         Raises:
-            DynexitError: a method without it, or another setting that it does not take.
+            DynexitError: the method has no `carry`, or not one of the given settings.
         """
         controller = make_controller(method, carry=True, **settings)
         return Session(self, controller, self.prefix_cache(cache_memory), EarlierTexts().of())
@@ -166,18 +166,18 @@ class LanguageModel:
         cache_memory: int | str | None = None,
         **settings: Any,
     ) -> Chat:
-        """A conversation through the checkpoint's chat template, of which each turn reads only what
-        is new.
+        """A conversation through the checkpoint's chat template. Each turn computes only the new
+        part of the prompt.
 
         Args:
-            system: what the model is told before anything else.
-            method: what a method learns of a turn helps with the next where it can `carry` it.
-            messages: turns that went before, with `role` and `content`.
+            system: the system prompt; None is the template's own.
+            method: one that has the setting `carry` keeps what it learned from turn to turn.
+            messages: earlier messages, with `role` and `content`.
             trust_messages: as for `sequence`.
             cache_memory: as for `prefix_cache`.
 
         Raises:
-            DynexitError: no chat template, a method or a setting that there is not.
+            DynexitError: there is no chat template, or the method or a setting is unknown.
         """
         if self.tokenizer is None or not self.tokenizer.loaded.chat_template:
             raise DynexitError(
@@ -192,15 +192,14 @@ class LanguageModel:
         return Chat(session, encode, system, messages)
 
     def prefix_cache(self, memory: int | str | None = None) -> PrefixCache | None:
-        """Room for what texts have read and written, for other texts that begin alike: give it to
-        them as `prefixes`.
+        """A cache of keys and values for texts that begin alike: pass it to them as `prefixes`.
 
         Args:
-            memory: bytes, such as 500_000_000 or "500MB"; 0 is none. None is 1 GB in a runtime in
-                which that changes no bit of any text (native), and none elsewhere.
+            memory: bytes, such as 500_000_000 or "500MB"; 0 is no cache. None is 1 GB in a runtime
+                whose results stay identical to the bit (native), and no cache elsewhere.
 
         Raises:
-            DynexitError: it is no amount of memory, or too little for this model.
+            DynexitError: not an amount of memory, or too little for this model.
         """
         if memory is None:
             memory = DEFAULT if self.model.rows_independent else 0
@@ -244,36 +243,36 @@ class LanguageModel:
         earlier: NativeEarlier | None = None,
         **options: Any,
     ) -> Decoding:
-        """A text of which nothing is decoded yet, for a scheduler to run.
+        """Prepare a text for a scheduler to run; nothing is decoded yet.
 
         Args:
-            prompt: text, or token ids as they are.
+            prompt: text or token ids.
             method: a method's name, `FILE.py:CLASS`, or a controller.
-            max_new_tokens: exact; the text may end earlier. 0 reads the prompt only.
-            min_new_tokens: before so many, no EOS and no stop token can be chosen, and no stop
-                string ends the text.
-            stop: the text is cut before the first of these strings; one may name special tokens.
-            stop_token_ids: tokens that end the text as EOS does, and are no part of it.
-            ignore_eos: EOS is a token like others.
-            chat: the prompt is a user's message, put through the checkpoint's chat template.
-            trust_messages: special tokens that the message spells are control tokens, not text.
+            max_new_tokens: the exact limit; the text may end earlier. 0 only reads the prompt.
+            min_new_tokens: before this many new tokens, EOS and stop tokens cannot be chosen, and
+                stop strings do not end the text.
+            stop: the text is cut before the first of these strings, which may be special tokens.
+            stop_token_ids: tokens that end the text as EOS does and are not part of it.
+            ignore_eos: treat EOS as an ordinary token.
+            chat: put the prompt through the chat template, as a user's message.
+            trust_messages: special tokens spelt in the message are control tokens, not text.
             sampling: how tokens are chosen; or give its fields (temperature, top_k, top_p, min_p,
                 repetition_penalty, presence_penalty, frequency_penalty, seed, acceptance,
                 logit_bias, banned) as options.
             draft_model: a smaller model of the same vocabulary, for methods that draft with one.
-            logprobs: give each chunk its token's log-probability under the target, and so many of
-                the likeliest tokens in its place.
-            prompt_logprobs: give them for the prompt, too, as `prompt_logprobs` of the sequence.
-            constraint: the text has this shape, be it in as many tokens as it may have.
-            bad_words: no text has these, in the tokens that the tokenizer makes of each.
-            prefixes: this model's `prefix_cache`: what is known of the prompt is not read again,
-                unless its log-probabilities are wanted, and this text is kept for others.
-            salt: texts share what they have read with those of the same salt alone.
-            earlier: texts that this one may be drafted from, of `EarlierTexts`; it joins them.
+            logprobs: give each chunk its token's log-probability under the target, and this many
+                of the likeliest alternatives.
+            prompt_logprobs: also give them for the prompt, as `prompt_logprobs` of the sequence.
+            constraint: the text follows it; max_new_tokens may still cut the text short.
+            bad_words: words that the text never has, in the tokens that the tokenizer gives each.
+            prefixes: this model's `prefix_cache`. A known prefix of the prompt is not computed
+                again, unless its log-probabilities are wanted, and this text is added to the cache.
+            salt: only texts of the same salt share cached prefixes.
+            earlier: earlier texts to draft from, from `EarlierTexts`; this text is added to them.
             options: fields of `Sampling`, and settings of the method (such as exit_layer).
 
         Raises:
-            DynexitError: anything that cannot be run as asked.
+            DynexitError: the request cannot be run as asked.
         """
         fields = Sampling.__dataclass_fields__
         chosen = {name: value for name, value in options.items() if name in fields}
@@ -294,7 +293,7 @@ class LanguageModel:
         guide = None if constraint is None else self._guide(constraint, limits, ignore_eos)
         stops = stop_strings(stop)
         if stops and self.tokenizer is None:
-            raise DynexitError("stop strings need a tokenizer, and this checkpoint has none.")
+            raise DynexitError("stop strings need a tokenizer, but this checkpoint has none.")
         text: TextSink = NoText()
         if self.tokenizer is not None:
             text = TextStream(self.tokenizer.backend, tokens, stops, min_new_tokens)
@@ -305,27 +304,29 @@ class LanguageModel:
         return open_decoding(self.model, controller, job, self._sample_text, self.table, earlier)
 
     def _guide(self, constraint: Constraint, limits: Limits, ignore_eos: bool) -> Guide:
-        """What leads a text along a constraint.
+        """A guide that holds a text to a constraint.
 
         Raises:
-            DynexitError: it cannot be followed here.
+            DynexitError: the constraint cannot be followed here.
         """
         if self.grammars is None:
-            raise DynexitError("a constraint needs a tokenizer, and this checkpoint has none.")
+            raise DynexitError("a constraint needs a tokenizer, but this checkpoint has none.")
         if ignore_eos or limits.min_new_tokens:
             name = "ignore_eos" if ignore_eos else "min_new_tokens"
-            raise DynexitError(f"{name} does not go with a constraint, which says where texts end.")
+            raise DynexitError(
+                f"{name} cannot be combined with a constraint, which decides where texts end."
+            )
         return self.grammars.guide(constraint, limits.eos, self.model.vocabulary_size)
 
     @cached_property
     def grammars(self) -> Grammars | None:
-        """Constraints that were compiled for this model's tokenizer."""
+        """The compiler of constraints for this model's tokenizer; None without a tokenizer."""
         return None if self.tokenizer is None else Grammars(self.tokenizer.backend, self.eos)
 
     def _banned(self, words: Sequence[str]) -> list[tuple[int, ...]]:
-        """Tokens of words, each as it begins a text and as it stands after a space."""
+        """Tokens of words, each at the beginning of a text and after a space."""
         if self.tokenizer is None:
-            raise DynexitError("bad_words need a tokenizer, and this checkpoint has none.")
+            raise DynexitError("bad_words need a tokenizer, but this checkpoint has none.")
         words = texts_of(words, "bad_words")
         return [self.tokenizer.bare(form) for word in words for form in (word, f" {word}")]
 
@@ -333,30 +334,30 @@ class LanguageModel:
         """The model that drafts for this one.
 
         Raises:
-            DynexitError: its token ids mean something else.
+            DynexitError: its vocabulary differs.
         """
         if not isinstance(other, LanguageModel):
-            raise DynexitError("draft_model is no model: give one that dynexit.load has made.")
+            raise DynexitError("draft_model must be a model that dynexit.load returned.")
         if other in self._seconds:
             return other.model
         if other.model.vocabulary_size != self.model.vocabulary_size:
             raise DynexitError(
-                f"{other.name} has {other.model.vocabulary_size} tokens and {self.name} "
+                f"{other.name} has {other.model.vocabulary_size} tokens but {self.name} has "
                 f"{self.model.vocabulary_size}: a draft model needs the same vocabulary."
             )
         if self.tokenizer and other.tokenizer and not self.tokenizer.agrees_with(other.tokenizer):
             raise DynexitError(
-                f"the tokenizers of {other.name} and {self.name} give other ids to the same "
-                "tokens: a draft model needs the same vocabulary."
+                f"the tokenizers of {other.name} and {self.name} give the same tokens different "
+                "ids: a draft model needs the same vocabulary."
             )
         self._seconds.append(other)
         return other.model
 
     def text_tokens(self, text: str) -> list[int]:
-        """Token ids of a text, as many as the context holds; some or other without a tokenizer.
+        """Token ids of a text, cut to the context; arbitrary ids if there is no tokenizer.
 
         Raises:
-            DynexitError: the tokenizer makes none of it, or ids that this model does not have.
+            DynexitError: the tokenizer gives no tokens, or ids that this model does not have.
         """
         if self.tokenizer is None:
             ids = [position % self.model.vocabulary_size for position in range(64)]
@@ -367,10 +368,10 @@ class LanguageModel:
     def prompt_tokens(
         self, prompt: Prompt, chat: bool = False, trust_messages: bool = False
     ) -> list[int]:
-        """Token ids of a prompt, as `stream` takes it.
+        """Token ids of a prompt as given to `stream`.
 
         Raises:
-            DynexitError: it is empty, or not of this vocabulary.
+            DynexitError: the prompt is empty or outside the vocabulary.
         """
         if isinstance(prompt, str):
             if self.tokenizer is None:
@@ -397,7 +398,7 @@ class LanguageModel:
 
 
 def _controller(method: str | Controller, settings: dict[str, Any]) -> Controller:
-    """The method; a setting that it does not have may be meant for `generate`."""
+    """The method's controller. An unknown setting may be a misspelt argument of `generate`."""
     try:
         return make_controller(method, **settings)
     except UnknownSettingError as error:
@@ -406,7 +407,7 @@ def _controller(method: str | Controller, settings: dict[str, Any]) -> Controlle
         if found is None:
             raise
         raise DynexitError(
-            f"there is no argument {error.name!r} (is {found} meant?), and {error}"
+            f"there is no argument {error.name!r} (did you mean {found}?), and {error}"
         ) from error
 
 
@@ -424,17 +425,17 @@ def load(
         model: a local folder, a GGUF file or a hub id; None or "bundled" is the model that comes
             with dynexit.
         dtype: bf16, fp16, fp32 or fp64; None is bf16 where that is fast, else fp32.
-        device: cpu, cuda or cuda:N; None is CUDA where there is one. Several, such as
-            "cuda:0,cuda:1", share the layers among them: a model larger than one of them.
-        check: warn once where the checkpoint's early exits are useless.
-        runtime: native (C++, on a CPU in bf16 or fp32), graphs (PyTorch, recorded, on CUDA) or
-            eager (PyTorch); None is the first of them that is possible.
-        learned: a folder that `learn` has made of this model; None is what is found beside the
-            model, in the cache or with dynexit; False is nothing.
+        device: cpu, cuda or cuda:N; None is CUDA if available. Several, such as "cuda:0,cuda:1",
+            share the layers of a model that is too large for one.
+        check: warn once if the checkpoint's early exits are useless.
+        runtime: native (C++, on a CPU in bf16 or fp32), graphs (PyTorch with CUDA graphs) or
+            eager (PyTorch); None is the first of them that works.
+        learned: a folder that `learn` made for this model; None looks beside the model, in the
+            cache and in dynexit; False uses none.
 
     Raises:
-        DynexitError: a checkpoint that is missing, damaged or not supported, by name; what was
-            learned of another model.
+        DynexitError: the checkpoint is missing, damaged or not supported (the message names it),
+            or `learned` belongs to another model.
     """
     use_threads(None)
     prepare_forks()

@@ -1,5 +1,5 @@
-"""How a process that was started by another one ends with it. It imports nothing of ours, so that
-it can be run where the package is not imported.
+"""Ends a process together with the process that started it. It imports nothing of dynexit, so it
+can run where the package is not imported.
 """
 
 import ctypes

@@ -27,7 +27,7 @@ SHOWN = 60  # characters of a setting that an error repeats
 
 
 class UnknownSettingError(DynexitError):
-    """A setting of this `name` that the method does not have."""
+    """The method has no setting of this `name`."""
 
     def __init__(self, sentence: str, name: str) -> None:
         super().__init__(sentence)
@@ -35,23 +35,23 @@ class UnknownSettingError(DynexitError):
 
 
 def make_controller(method: str | Controller, **settings: Any) -> Controller:
-    """A controller from a method's name, from `FILE.py:CLASS`, or as it is.
+    """Make a controller from a method's name or `FILE.py:CLASS`, or return a controller unchanged.
 
-    Settings that are None are left at their defaults; they come before those in the name.
+    Settings that are None keep their defaults; the others override those in the name.
 
     Raises:
-        DynexitError: an unknown method or setting, or a setting that its annotation excludes.
+        DynexitError: an unknown method or setting, or a value that the setting does not allow.
     """
     given = {name: value for name, value in settings.items() if value is not None}
     if isinstance(method, Controller):
         if given:
             raise DynexitError(
-                f"{next(iter(given))} is the controller's own setting: set it there."
+                f"{next(iter(given))} is a setting of the controller: set it on the controller."
             )
         _check_made(method)
         return method
     if not isinstance(method, str):
-        raise DynexitError(f"method is {method!r}: give a name or a controller, made of its class.")
+        raise DynexitError(f"method is {method!r}: give a name or a controller object.")
     method, named = split_method(method)
     given = {**named, **given}
     factory = _from_file(method) if ".py:" in method else methods().get(method)
@@ -81,7 +81,7 @@ def make_controller(method: str | Controller, **settings: Any) -> Controller:
 
 
 def _check_made(controller: Controller) -> None:
-    """A controller that was made elsewhere keeps to the bounds of its settings, too."""
+    """Check the settings of a controller that was made elsewhere."""
     if is_dataclass(controller):
         named = [field.name for field in fields(controller)]
         check_types(type(controller), {name: getattr(controller, name) for name in named})
@@ -89,13 +89,13 @@ def _check_made(controller: Controller) -> None:
 
 
 def usable_controller(method: str, second: bool, **settings: Any) -> Controller:
-    """A controller, before there is a model.
+    """Make a controller before a model is loaded.
 
     Args:
-        second: whether there will be a smaller model that drafts.
+        second: whether there will be a draft model.
 
     Raises:
-        DynexitError: as `make_controller`, or a method that needs a second model.
+        DynexitError: as `make_controller`, or the method needs a draft model.
     """
     controller = make_controller(method, **settings)
     if "second-model" in controller.drafters and not second:
@@ -104,7 +104,7 @@ def usable_controller(method: str, second: bool, **settings: Any) -> Controller:
 
 
 def lossless_methods(num_layers: int, second: bool) -> list[str]:
-    """The package's methods that a model of so many layers runs, with or without a second one."""
+    """The package's lossless methods for a model of `num_layers`, with or without a draft model."""
     made = {name: make() for name, make in methods().items()}
     return [
         name
@@ -116,14 +116,14 @@ def lossless_methods(num_layers: int, second: bool) -> list[str]:
 
 
 def is_allowed(method: str, allowed: Sequence[str]) -> bool:
-    """Whether `allowed` names a method: NAME stands for all settings, NAME:setting=value for none
-    but these.
+    """Whether `allowed` includes a method. An entry NAME allows all its settings, an entry
+    NAME:setting=value only these.
     """
     return method in allowed or split_name(method) in allowed
 
 
 def split_name(method: str) -> str:
-    """The name of `NAME:setting=value,setting=value`, which may not be well formed."""
+    """The name in `NAME:setting=value,setting=value`, even if the settings are malformed."""
     name, _, settings = method.rpartition(":")
     return name if "=" in settings else method
 
@@ -150,7 +150,7 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
     """`name=value` pairs; values are read as YAML: numbers, true, false, text.
 
     Raises:
-        DynexitError: a pair without an equals sign or a value, or a value that is no YAML.
+        DynexitError: a pair without an equals sign or a value, or a value that is not YAML.
     """
     settings: dict[str, Any] = {}
     for pair in pairs:
@@ -169,7 +169,7 @@ def _cut(pair: str) -> str:
 
 
 def _read(value: str) -> Any:
-    """A value as YAML; 1e-3 is a number too, though YAML's rules want 1.0e-3."""
+    """A value read as YAML; 1e-3 is also a number, though YAML requires 1.0e-3."""
     found = yaml.safe_load(value)
     if not (isinstance(found, str) and found[:1] in tuple("+-.0123456789")):
         return found
@@ -184,7 +184,7 @@ def _from_file(method: str) -> Factory:
     name, _, class_name = method.rpartition(":")
     path = Path(name)
     if not path.is_file():
-        raise DynexitError(f"no file {name!r} for method {method!r}.")
+        raise DynexitError(f"method {method!r}: file {name!r} does not exist.")
     spec = importlib.util.spec_from_file_location(f"dynexit_user_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise DynexitError(f"{name} is not a Python file.")
@@ -202,7 +202,7 @@ def _from_file(method: str) -> Factory:
 
 
 def own_fault(error: BaseException) -> str | None:
-    """Where a user's own method failed, and with what; None where it is not to blame."""
+    """Where and how a user's own method failed; None if the error is not from such a method."""
     frames = [one for one in traceback.extract_tb(error.__traceback__) if one.filename in _OWN]
     if not frames:
         return None

@@ -1,4 +1,4 @@
-"""How surprised a model is by a text, in windows as llama.cpp's tool has them."""
+"""Perplexity of a text, in windows as llama.cpp's tool computes it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,13 +48,15 @@ def measure(
         DynexitError: no tokenizer, a text shorter than a window, or a window that does not fit.
     """
     if lm.tokenizer is None:
-        raise DynexitError("perplexity needs a tokenizer, and this checkpoint has none.")
+        raise DynexitError("perplexity needs a tokenizer, but this checkpoint has none.")
     context = lm.model.config.max_positions
     if not 4 <= window <= context:
-        raise DynexitError(f"a window of {window} tokens does not fit: 4 to {context} do.")
+        raise DynexitError(f"a window of {window} tokens is not possible: use 4 to {context}.")
     ids = lm.tokenizer.encode(text)
     if len(ids) < window:
-        raise DynexitError(f"the text has {len(ids)} tokens: a window of {window} needs more.")
+        raise DynexitError(
+            f"the text has only {len(ids)} tokens, too few for a window of {window}."
+        )
     first = lm.tokenizer.encode("")[:1]
     nats, count = 0.0, len(ids) // window
     for start in range(0, count * window, window):

@@ -1,6 +1,6 @@
-"""Plain values, as JSON and YAML hold them, made into dataclasses whose annotations they must fit.
+"""Builds dataclasses from plain JSON and YAML values, checked against their annotations.
 
-Not responsible for files, nor for what values mean.
+Not responsible for files or for the meaning of values.
 """
 
 import dataclasses

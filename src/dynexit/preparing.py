@@ -1,7 +1,7 @@
-"""Opens a text on a real model: with what its controller asks for beside its settings, which are
-costs, a copy to draft with, and what the exits say of a text.
+"""Opens a text on a real model and prepares what its controller needs: costs of passes, an int8
+copy to draft with, and every exit's predictions for a sample text.
 
-All that is made for a model is the same whatever the settings: texts of others use it, too.
+These belong to the model and do not depend on settings, so all its texts share them.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,14 +19,14 @@ from dynexit.decoding.successors import SuccessorTable
 from dynexit.model.interface import Model
 from dynexit.model.native.earlier import NativeEarlier
 
-_making = Lock()  # of what a model has one of
+_making = Lock()  # while something that a model has only once is made
 _samples: WeakKeyDictionary[Model, ShadowTokens] = WeakKeyDictionary()
 
 Text = Callable[[], Sequence[int]]
 
 
 def sample_of(model: Model, text: Text) -> ShadowTokens:
-    """What every exit says of a text: of the first one that is given for this model."""
+    """Every exit's predictions for a text; the first text given for a model is used ever after."""
     if model not in _samples:
         _samples[model] = sample_exits(model, text())
     return _samples[model]
@@ -39,15 +39,15 @@ def facts_of(
     table: SuccessorTable | None,
     earlier: NativeEarlier | None = None,
 ) -> Facts:
-    """What a controller asks for of the model that it will decode with.
+    """Collect what a controller needs to know of the model that it will decode with.
 
     Args:
-        text: gives tokens for `sample_of`.
-        table: what the model's own text taught of next tokens, if there is one.
-        earlier: texts that this one may be drafted from, and which it joins.
+        text: returns the tokens for `sample_of`.
+        table: the learned table of likely next tokens, if there is one.
+        earlier: earlier texts to draft from; this text is added to them.
 
     Raises:
-        DynexitError: a copy in int8 of a model that cannot make one.
+        DynexitError: the controller needs an int8 copy, and the model cannot make one.
     """
     layers, tokens = model.config.num_layers, model.draft_tokens.usual(model.vocabulary_size)
     with _making:
@@ -68,5 +68,5 @@ def open_decoding(
     table: SuccessorTable | None,
     earlier: NativeEarlier | None = None,
 ) -> Decoding:
-    """A text of which nothing is decoded yet; further arguments and errors as in `facts_of`."""
+    """Prepare a text; nothing is decoded yet. Other arguments and errors are as in `facts_of`."""
     return Decoding(model, controller, facts_of(controller, model, text, table, earlier), job)

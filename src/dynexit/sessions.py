@@ -1,4 +1,4 @@
-"""Texts that follow one another, and conversations: the model learns and remembers between them."""
+"""Sessions and conversations: state that is kept from text to text."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,24 +13,23 @@ Message = Mapping[str, Any]
 
 
 class Writer(Protocol):
-    """What writes: a `LanguageModel`."""
+    """Generates text; `LanguageModel` is one."""
 
     def generate(self, prompt: Prompt, method: Controller, **options: Any) -> Generation:
-        """A whole text."""
+        """Generate a whole text."""
 
     def stream(self, prompt: Prompt, method: Controller, **options: Any) -> Stream:
-        """A text chunk by chunk."""
+        """Generate a text chunk by chunk."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """A model with a controller that keeps what it has learned, and with what its texts have read.
-    For one text at a time.
+    """A model with a controller and caches that are kept from text to text. It generates one text
+    at a time.
 
     Attributes:
-        cache: keys and values of what was read; None where there is none.
-        earlier: texts that were written, from which later ones are drafted; None where there is no
-            native library.
+        cache: keys and values of earlier prompts and texts; None if there is no prefix cache.
+        earlier: earlier texts, from which later ones are drafted; None without the native library.
     """
 
     lm: Writer
@@ -43,7 +42,7 @@ class Session:
         return self.lm.generate(prompt, self.controller, **self._known, **options)
 
     def stream(self, prompt: Prompt, **options: Any) -> Stream:
-        """As `LanguageModel.stream`, likewise."""
+        """As `LanguageModel.stream`, without a method and its settings."""
         return self.lm.stream(prompt, self.controller, **self._known, **options)
 
     @property
@@ -52,10 +51,10 @@ class Session:
 
 
 class Chat:
-    """A conversation, one turn after the other.
+    """A conversation, turn by turn.
 
     Args:
-        encode: gives the token ids of messages, up to where the next answer begins.
+        encode: returns the token ids of messages, up to where the next answer begins.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class Chat:
 
     @property
     def cache(self) -> PrefixCache | None:
-        """Keys and values of what was read; None where there is none."""
+        """Keys and values of earlier turns; None if there is no prefix cache."""
         return self._session.cache
 
     @property
@@ -83,13 +82,13 @@ class Chat:
         return [*self._messages, _said("assistant", self._answer.output.text)]
 
     def send(self, text: str, **options: Any) -> Generation:
-        """Say something, and get the answer.
+        """Send a user message and return the whole answer.
 
         Args:
             options: as for `LanguageModel.generate`, without a method and its settings.
 
         Raises:
-            DynexitError: as there; the conversation is then as it was.
+            DynexitError: as there; the conversation then stays as it was.
         """
         messages = [*self.messages, _said("user", text)]
         answer = self._session.generate(self._encode(messages), **options)
@@ -97,7 +96,7 @@ class Chat:
         return answer
 
     def stream(self, text: str, **options: Any) -> Stream:
-        """As `send`, chunk by chunk. What was written of an answer by the next turn stays."""
+        """As `send`, chunk by chunk. The next turn keeps as much of the answer as was generated."""
         messages = [*self.messages, _said("user", text)]
         answer = self._session.stream(self._encode(messages), **options)
         self._messages, self._answer = messages, answer

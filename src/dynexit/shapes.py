@@ -51,7 +51,7 @@ def plan_checkpoint(
     if is_gguf(out):
         check_new(out)
     elif out.exists() and not out.is_dir():
-        raise DynexitError(f"{out} is no folder: give a new one.")
+        raise DynexitError(f"{out} is not a folder: give a new folder.")
     elif out.exists() and any(out.iterdir()):
         raise DynexitError(f"{out} is not empty: give a new folder.")
     return SHAPES[like], wanted
@@ -62,7 +62,7 @@ def agreement_curve(anchors: Mapping[int, float], num_layers: int) -> list[float
     if wrong := [layer for layer in anchors if not 1 <= layer < num_layers]:
         raise DynexitError(f"--agreement: layer {wrong[0]} is not between 1 and {num_layers - 1}.")
     if outside := [share for share in anchors.values() if not 0 <= share < 1]:
-        raise DynexitError(f"--agreement: {outside[0]} is not at least 0 and below 1.")
+        raise DynexitError(f"--agreement: {outside[0]} must be at least 0 and below 1.")
     points = sorted({0: 0.0, num_layers: 1.0, **anchors}.items())
     if any(low[1] > high[1] for low, high in pairwise(points)):
         raise DynexitError("--agreement must rise with depth.")

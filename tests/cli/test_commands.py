@@ -191,7 +191,7 @@ def test_info_measures_every_exit(dynexit, checkpoint: Path, tmp_path: Path, mon
     layer, length = record["best_exit_layer"], record["best_speculation_length"]
     code, out, _ = dynexit("info", checkpoint)
     assert "agreement over" in out
-    assert f"exit layer {layer} and drafts of {length} promise most" in out
+    assert f"exit layer {layer} and speculation length {length} promise the most" in out
 
 
 def test_useless_exits_are_warned_of_once(dynexit, tmp_path: Path) -> None:

@@ -42,9 +42,9 @@ def test_windows_are_those_of_llama_cpp(tmp_path, dynexit):
 @pytest.mark.parametrize(
     ("text", "window", "reason"),
     [
-        ("short", 64, "tokens: a window of 64 needs more"),
-        (TEXT, 3, "a window of 3 tokens does not fit: 4 to 2048 do"),
-        (TEXT, 4096, "a window of 4096 tokens does not fit"),
+        ("short", 64, "too few for a window of 64"),
+        (TEXT, 3, "a window of 3 tokens is not possible: use 4 to 2048"),
+        (TEXT, 4096, "a window of 4096 tokens is not possible"),
     ],
 )
 def test_what_cannot_be_read_is_told(text, window, reason):

@@ -36,12 +36,12 @@ def test_the_text_fits(dynexit, tmp_path):
     ("options", "message"),
     [
         (["--regex", "(a"], "the regular expression cannot be followed: unclosed group"),
-        (["--regex", "a", "--grammar", "x"], "--regex and --grammar are two shapes for one text"),
+        (["--regex", "a", "--grammar", "x"], "--regex and --grammar both constrain the text"),
         (["--json-schema", "missing.json"], "cannot read missing.json: "),
-        (["--json-schema", "bad.json"], "the JSON schema is no JSON: "),
+        (["--json-schema", "bad.json"], "the JSON schema is not JSON: "),
         (["--json-schema", "odd.json"], 'cannot be followed: Unimplemented keys: ["uniqueItems"]'),
         (["--grammar", "bad.json"], "the grammar cannot be followed: "),
-        (["--regex", "a", "--ignore-eos"], "ignore_eos does not go with a constraint"),
+        (["--regex", "a", "--ignore-eos"], "ignore_eos cannot be combined with a constraint"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(

@@ -114,7 +114,7 @@ def test_a_turn_reads_only_what_is_new_whatever_its_method(talk: Conversation) -
         (b"/metod del\n", "there is no command '/metod': is /method meant?"),
         (b"/method dell\n", "method 'dell' is not known"),
         (b"/method two-model\n", "drafts with a second model"),
-        (b"/reset all\n", "/reset takes nothing after it"),
+        (b"/reset all\n", "/reset takes no argument"),
         (b"/save\n", "/save needs a file"),
         (b"/save /no/where/a.md\n", "cannot write /no/where/a.md: "),
         (b"caf\xe9\n", "cannot read standard input: it is not UTF-8 text."),
@@ -136,7 +136,7 @@ def test_what_cannot_be_done_is_one_sentence(piped, chatty: Path, lines: bytes, 
         (("bundled", "-n", 0), "max_new_tokens is 0"),
         (("bundled", "--temperature", -1), "temperature is -1.0"),
         (("bundled", "--method", "nothing"), "method 'nothing' is not known"),
-        ((), "there is no chat model at hand: name one"),
+        ((), "no chat model was found: name one"),
     ],
 )
 def test_what_cannot_be_a_chat_is_told(piped, monkeypatch, arguments, words: str) -> None:

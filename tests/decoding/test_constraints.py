@@ -325,9 +325,9 @@ def test_a_text_that_is_wholly_certain(lm, opening):
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (lambda: Constraint.json("{nope"), "the JSON schema is no JSON: "),
-        (lambda: Constraint.json("[1]"), "the JSON schema is no JSON object"),
-        (lambda: Constraint.json({"a": {1}}), "the JSON schema is no JSON: "),
+        (lambda: Constraint.json("{nope"), "the JSON schema is not JSON: "),
+        (lambda: Constraint.json("[1]"), "the JSON schema is not a JSON object"),
+        (lambda: Constraint.json({"a": {1}}), "the JSON schema is not JSON: "),
         (lambda: Constraint.choice([]), "the choice is empty"),
         (lambda: Constraint.choice("text"), "the choice is empty"),
         (lambda: Constraint.choice([1]), "the choice is '1': give text"),
@@ -347,7 +347,7 @@ def test_a_text_that_is_wholly_certain(lm, opening):
         (lambda: Constraint.grammar("start: foo"), "grammar cannot be followed: "),
         (lambda: Constraint.grammar('root ::= "a" | b\n'), "grammar cannot be followed: "),
         (lambda: Constraint.grammar("%%%"), "grammar cannot be followed: "),
-        (lambda: "[0-9]+", "constraint is no dynexit.Constraint"),
+        (lambda: "[0-9]+", "constraint must be a dynexit.Constraint"),
     ],
 )
 def test_what_cannot_be_followed_is_one_sentence(lm, opening, made, message):
@@ -362,7 +362,7 @@ def test_what_cannot_be_followed_is_one_sentence(lm, opening, made, message):
     ("options", "name"), [({"ignore_eos": True}, "ignore_eos"), ({"min_new_tokens": 2}, "min_new")]
 )
 def test_options_that_contradict_a_constraint_are_refused_by_name(lm, opening, options, name):
-    with pytest.raises(DynexitError, match=f"{name}.* does not go with a constraint"):
+    with pytest.raises(DynexitError, match=f"{name}.* cannot be combined with a constraint"):
         lm.generate(opening, constraint=SHAPES["regex"], **options)
 
 

@@ -204,5 +204,5 @@ def test_a_file_that_cannot_be_run_is_refused_with_its_reason(file, source, told
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(DynexitError, match="no file"):
+    with pytest.raises(DynexitError, match="does not exist"):
         make_controller(f"{tmp_path / 'gone.py'}:Mine")

@@ -154,7 +154,7 @@ def test_proposers_are_found_by_name_and_those_with_nothing_to_say_are_left_out(
     assert set(proposers()) == {"lookup", "earlier", "table"}
     assert len(make_proposers(("lookup", "table"), FACTS)) == 2
     assert len(make_proposers(("lookup", "table"), Facts(5, None, None, None, None, None))) == 1
-    with pytest.raises(DynexitError, match="the proposer 'tabel', and there is none"):
+    with pytest.raises(DynexitError, match="the unknown proposer 'tabel'"):
         make_proposers(("tabel",), FACTS)
 
 

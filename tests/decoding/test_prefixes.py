@@ -160,7 +160,7 @@ def test_a_block_that_cannot_be_made_leaves_the_tree_whole():
 
 @pytest.mark.parametrize("limit", [1, SIZE, room(1) - 1])
 def test_a_bound_below_one_block_is_refused(limit):
-    with pytest.raises(DynexitError, match=f"of {limit} bytes holds no block"):
+    with pytest.raises(DynexitError, match=f"of {limit} bytes is too small for one block"):
         PrefixCache(limit, SIZE)
 
 
@@ -229,11 +229,11 @@ def test_what_is_loaded_makes_room_for_itself_and_keeps_the_order_of_use(saved):
         ),
         (
             {"runtime": "native, avx2"},
-            "was saved by native, plain in float32 of dynexit 1, and here",
+            "was saved by native, plain in float32 of dynexit 1, but this is",
         ),
-        ({"dtype": "bfloat16"}, "which rounds otherwise: read the text here and save it again."),
-        ({"version": "2"}, "which rounds otherwise"),
-        ({"blocks": 2}, "bytes of keys and values, and this cache may hold"),
+        ({"dtype": "bfloat16"}, "which rounds differently: read the text here and save it again."),
+        ({"version": "2"}, "which rounds differently"),
+        ({"blocks": 2}, "bytes of keys and values, but this cache may hold"),
         ({"size": 2 * SIZE}, "cannot be read as a prefix cache: its tensors are"),
     ],
 )
@@ -261,7 +261,7 @@ def test_damaged_files_are_refused_and_change_nothing(saved, tmp_path):
             cache.load(saved)
         assert len(cache) == cache.bytes == 0
     for missing in (tmp_path / "none", tmp_path):
-        with pytest.raises(DynexitError, match="is no file"):
+        with pytest.raises(DynexitError, match="is not a file"):
             cache.load(missing)
     with pytest.raises(DynexitError, match="cannot write"):
         cache.save(tmp_path / "no folder" / "file")
@@ -273,7 +273,7 @@ def test_an_empty_cache_has_a_file_too(tmp_path):
 
 
 def test_a_model_of_no_checkpoint_saves_nothing(tmp_path):
-    with pytest.raises(DynexitError, match="was loaded from no checkpoint"):
+    with pytest.raises(DynexitError, match="was not loaded from a checkpoint"):
         PrefixCache(room(1), SIZE).save(tmp_path / "file")
     assert not list(tmp_path.iterdir())
 

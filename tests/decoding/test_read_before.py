@@ -233,5 +233,5 @@ def test_a_document_is_read_once_and_kept_in_a_file(tmp_path):
     assert text.stats.cached_tokens == len(document) // BLOCK * BLOCK
     assert text.token_ids == lm.generate(asked, "vanilla", max_new_tokens=20).token_ids
     other = dynexit.load(device="cpu", check=False, dtype="fp32").session(cache_memory="100MB")
-    with pytest.raises(dynexit.DynexitError, match="which rounds otherwise"):
+    with pytest.raises(dynexit.DynexitError, match="which rounds differently"):
         other.cache.load(file)

@@ -49,7 +49,7 @@ def test_what_says_nothing_is_let_pass_under_any_name():
 def test_a_cache_with_tokens_is_refused_by_its_name(name):
     cache = DynamicCache()
     cache.update(torch.ones(1, 2, 3, 8), torch.ones(1, 2, 3, 8), 0)
-    with pytest.raises(DynexitError, match=f"{name} that holds tokens"):
+    with pytest.raises(DynexitError, match=f"{name} already holds tokens"):
         refuse_arguments({name: cache})
     with pytest.raises(DynexitError, match="token_type_ids cannot be used"):
         refuse_arguments({"token_type_ids": torch.zeros(1, 7)})

@@ -141,7 +141,7 @@ def test_info_shows_what_was_learned(dynexit, learned, monkeypatch):
     code, told, _ = dynexit("info", "--device", "cpu", "--dtype", "fp32", "--json")
     assert (code, json.loads(told)["learned"]["contexts"]) == (0, len(made.table))
     _, told, _ = dynexit("info", "--device", "cpu", "--dtype", "fp32")
-    assert f"learned of {made.about.recipe.tokens:,} tokens of its own" in told
+    assert f"learned from {made.about.recipe.tokens:,} of its own tokens" in told
 
 
 def test_the_command_that_is_interrupted_says_what_is_kept(dynexit, tmp_path, monkeypatch):
@@ -151,7 +151,7 @@ def test_the_command_that_is_interrupted_says_what_is_kept(dynexit, tmp_path, mo
     monkeypatch.setattr("dynexit.learning.learn.collect", stopped)
     code, out, err = dynexit("learn", "bundled", "-o", tmp_path, "--device", "cpu")
     assert (code, out) == (130, "")
-    assert f"what was written is kept in {tmp_path}" in err
+    assert f"texts so far are kept in {tmp_path}" in err
 
 
 def test_the_command_refuses_in_a_sentence(dynexit, tmp_path):

@@ -64,7 +64,7 @@ def change(folder, **values):
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda f: (f / ABOUT).unlink(), "`dynexit learn` makes such folders"),
+        (lambda f: (f / ABOUT).unlink(), "make such a folder with `dynexit learn`"),
         (lambda f: (f / ARRAYS).unlink(), "there is no such file"),
         (lambda f: (f / ABOUT).write_text("{"), "is not JSON"),
         (lambda f: (f / ABOUT).write_text("[]"), "format None"),
@@ -92,7 +92,7 @@ def test_frequent_tokens_are_ids(tmp_path, monkeypatch):
 def test_a_pipe_is_not_opened(folder):
     (folder / ARRAYS).unlink()
     os.mkfifo(folder / ARRAYS)
-    with pytest.raises(DynexitError, match="neither a file nor a folder"):
+    with pytest.raises(DynexitError, match="neither a regular file nor a folder"):
         read_learned(folder, 9)
 
 
@@ -157,7 +157,7 @@ def test_a_gguf_file_has_a_folder_beside_it(tmp_path):
 @pytest.mark.usefixtures("nothing_packaged")
 def test_what_a_user_names_must_be_of_this_model(model, tmp_path):
     theirs = write(tmp_path / "theirs", "0" * 16)
-    with pytest.raises(DynexitError, match="was learned of a/model, whose weights are not these"):
+    with pytest.raises(DynexitError, match="was learned from a/model, a different model"):
         package.load(model, device="cpu", check=False, learned=theirs)
     with pytest.raises(DynexitError, match="there is no such file"):
         package.load(model, device="cpu", check=False, learned=str(tmp_path / "nowhere"))
@@ -168,7 +168,7 @@ def test_what_a_user_names_must_be_of_this_model(model, tmp_path):
 @pytest.mark.usefixtures("nothing_packaged")
 def test_what_lies_beside_another_model_is_left_out_with_a_warning(model):
     write(model / "learned", "0" * 16)
-    with pytest.warns(UserWarning, match="whose weights are not these.*It is left out"):
+    with pytest.warns(UserWarning, match="a different model.*It is left out"):
         lm = package.load(model, device="cpu", check=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -229,7 +229,7 @@ def test_commands_take_a_folder_or_none(dynexit, model, tmp_path):
         assert (code, told and told["contexts"]) == (0, contexts)
     code, out, err = dynexit(*base, "--learned", write(tmp_path / "theirs", "0" * 16))
     assert (code, out) == (2, "")
-    assert "was learned of a/model" in err
+    assert "was learned from a/model" in err
 
 
 def test_a_damaged_folder_that_is_named_is_told_when_loading(model, tmp_path):

@@ -1,4 +1,4 @@
-"""Quantised safetensors that do not run, or are not what they say, cost one sentence."""
+"""Quantised safetensors that are not supported, or are not what they say, cost one sentence."""
 
 import json
 import random
@@ -51,39 +51,55 @@ def group(**changes):
 INT8_INPUTS = {"num_bits": 8, "type": "int", "dynamic": True, "strategy": "token"}
 SETTINGS = [
     # What somebody else runs.
-    (GPTQ, {"quant_method": "fp8"}, "quantised by 'fp8' do not run: gptq, awq, compressed-tensors"),
-    (GPTQ, {"quant_method": "bitsandbytes"}, "quantised by 'bitsandbytes' do not run"),
-    (GPTQ, {"quant_method": "modelopt"}, "quantised by 'modelopt' do not run"),
-    (GPTQ, {"quant_method": ...}, "quantised by 'unknown' do not run"),
-    (GPTQ, {"checkpoint_format": "marlin"}, "checkpoint_format is 'marlin', which does not run"),
-    (GPTQ, {"is_marlin_format": True}, "is_marlin_format is True, which does not run"),
-    (GPTQ, {"format": "gptq_v2"}, "format and checkpoint_format are not the same"),
-    (GPTQ, {"bits": 3}, "weights of 3 bits do not run: 4 and 8 do"),
-    (GPTQ, {"pack_dtype": "int16"}, "pack_dtype is 'int16', which does not run"),
-    (GPTQ, {"rotation": "hadamard"}, "rotation is 'hadamard', which does not run"),
-    (GPTQ, {"dynamic": {"+:.*down": {"bits": 8}}}, "dynamic quantises modules each its own way"),
-    (AWQ, {"version": "gemv"}, "version is 'gemv', which does not run"),
-    (AWQ, {"version": "gemv_fast"}, "version is 'gemv_fast', which does not run"),
-    (AWQ, {"version": "marlin"}, "version is 'marlin', which does not run"),
-    (AWQ, {"version": ..., "format": "gemv"}, "format is 'gemv', which does not run"),
-    (AWQ, {"backend": "llm-awq"}, "backend is 'llm-awq', whose layout does not run"),
-    (AWQ, {"bits": 8}, "AWQ of 8 bits does not run"),
-    (FOUR, {"format": "nvfp4-pack-quantized"}, "format is 'nvfp4-pack-quantized', which does not"),
-    (FOUR, {"format": "float-quantized"}, "format is 'float-quantized', which does not run"),
-    (FOUR, {"format": "marlin-24"}, "format is 'marlin-24', which does not run"),
-    (FOUR, {"format": ...}, "format is 'none', which does not run"),
-    (FOUR, group(format="int-quantized"), "format is 'int-quantized', which does not run"),
-    (FOUR, {"kv_cache_scheme": {"num_bits": 8}}, "kv_cache_scheme is set, which does not run"),
+    (
+        GPTQ,
+        {"quant_method": "fp8"},
+        "quantised by 'fp8' are not supported: load the originaltensors",
+    ),
+    (GPTQ, {"quant_method": "bitsandbytes"}, "quantised by 'bitsandbytes' are not supported"),
+    (GPTQ, {"quant_method": "modelopt"}, "quantised by 'modelopt' are not supported"),
+    (GPTQ, {"quant_method": ...}, "quantised by 'unknown' are not supported"),
+    (
+        GPTQ,
+        {"checkpoint_format": "marlin"},
+        "checkpoint_format is 'marlin', which is not supported",
+    ),
+    (GPTQ, {"is_marlin_format": True}, "is_marlin_format is True, which is not supported"),
+    (GPTQ, {"format": "gptq_v2"}, "format and checkpoint_format differ"),
+    (GPTQ, {"bits": 3}, "weights of 3 bits are not supported: use 4 or 8"),
+    (GPTQ, {"pack_dtype": "int16"}, "pack_dtype is 'int16', which is not supported"),
+    (GPTQ, {"rotation": "hadamard"}, "rotation is 'hadamard', which is not supported"),
+    (GPTQ, {"dynamic": {"+:.*down": {"bits": 8}}}, "per-module quantisation"),
+    (AWQ, {"version": "gemv"}, "version is 'gemv', which is not supported"),
+    (AWQ, {"version": "gemv_fast"}, "version is 'gemv_fast', which is not supported"),
+    (AWQ, {"version": "marlin"}, "version is 'marlin', which is not supported"),
+    (AWQ, {"version": ..., "format": "gemv"}, "format is 'gemv', which is not supported"),
+    (AWQ, {"backend": "llm-awq"}, "backend is 'llm-awq', whose layout is not supported"),
+    (AWQ, {"bits": 8}, "AWQ of 8 bits is not supported"),
+    (FOUR, {"format": "nvfp4-pack-quantized"}, "format is 'nvfp4-pack-quantized', which is not"),
+    (FOUR, {"format": "float-quantized"}, "format is 'float-quantized', which is not supported"),
+    (FOUR, {"format": "marlin-24"}, "format is 'marlin-24', which is not supported"),
+    (FOUR, {"format": ...}, "format is 'none', which is not supported"),
+    (FOUR, group(format="int-quantized"), "format is 'int-quantized', which is not supported"),
+    (FOUR, {"kv_cache_scheme": {"num_bits": 8}}, "kv_cache_scheme is set, which is not supported"),
     (FOUR, {"transform_config": {"config_groups": {"a": 1}}}, "transform_config is set, which"),
-    (FOUR, {"sparsity_config": {"format": "sparse-24-bitmask"}}, "'sparse-24-bitmask', which does"),
-    (FOUR, group(input_activations=INT8_INPUTS), "input_activations are quantised, which does not"),
-    (FOUR, group(output_activations=INT8_INPUTS), "output_activations are quantised, which does"),
-    (FOUR, weights(type="float"), "type is 'float', which does not run"),
-    (FOUR, weights(num_bits=2), "weights of 2 bits do not run"),
-    (FOUR, weights(strategy="tensor", group_size=None), "strategy is 'tensor', which does not run"),
-    (FOUR, weights(strategy="block"), "strategy is 'block', which does not run"),
-    (FOUR, weights(strategy=None, group_size=None), "strategy is 'group' and group_size is None"),
-    (FOUR, weights(dynamic=True), "dynamic is True, which does not run"),
+    (FOUR, {"sparsity_config": {"format": "sparse-24-bitmask"}}, "'sparse-24-bitmask', which is"),
+    (FOUR, group(input_activations=INT8_INPUTS), "input_activations are quantised, which is not"),
+    (FOUR, group(output_activations=INT8_INPUTS), "output_activations are quantised, which is"),
+    (FOUR, weights(type="float"), "type is 'float', which is not supported"),
+    (FOUR, weights(num_bits=2), "weights of 2 bits are not supported"),
+    (
+        FOUR,
+        weights(strategy="tensor", group_size=None),
+        "strategy is 'tensor', which is not supported",
+    ),
+    (FOUR, weights(strategy="block"), "strategy is 'block', which is not supported"),
+    (
+        FOUR,
+        weights(strategy=None, group_size=None),
+        "strategy 'group' does not go with group_size None",
+    ),
+    (FOUR, weights(dynamic=True), "dynamic is True, which is not supported"),
     (FOUR, weights(actorder="group"), "weight_g_idx' is missing"),
     (FOUR, weights(actorder=True), "weight_g_idx' is missing"),
     # What tensors do not bear out.
@@ -103,12 +119,12 @@ SETTINGS = [
         weights(num_bits=8, strategy="channel", group_size=-1),
         "weight_zero_point' is none of",
     ),
-    (FOUR, {"ignore": ["lm_head", DOWN]}, f"{DOWN} is not quantised, and its tensors are"),
-    (AWQ, {"modules_to_not_convert": ["mlp"]}, "is not quantised, and its tensors are"),
+    (FOUR, {"ignore": ["lm_head", DOWN]}, f"{DOWN} is not quantised, but its tensors are"),
+    (AWQ, {"modules_to_not_convert": ["mlp"]}, "is not quantised, but its tensors are"),
     # What is nothing.
     (GPTQ, {"bits": ...}, "config.json has no 'bits'"),
     (GPTQ, {"bits": "4"}, "bits is '4': it must be a whole number"),
-    (GPTQ, {"bits": 10**40}, "weights of a number of 133 bits bits do not run"),
+    (GPTQ, {"bits": 10**40}, "weights of a number of 133 bits bits are not supported"),
     (GPTQ, {"group_size": 0}, "group_size is 0"),
     (GPTQ, {"group_size": -2}, "group_size is -2: it must be"),
     (GPTQ, {"sym": "yes"}, "sym is 'yes': it must be true or false"),
@@ -208,9 +224,9 @@ def added(name, tensor):
 
 ORDER = torch.arange(96, dtype=torch.int32)
 TENSORS = [
-    (GPTQ, out_of_order, f"{DOWN} has its inputs in groups by activation order"),
+    (GPTQ, out_of_order, f"{DOWN} groups its inputs by activation order"),
     (GPTQ, with_weight, f"tensor '{DOWN}.weight' is none of GPTQ 4-bit g32"),
-    (GPTQ, with_bias, f"tensor '{DOWN}.bias' is a bias that the model does not ask for"),
+    (GPTQ, with_bias, f"tensor '{DOWN}.bias' is a bias that this architecture"),
     (GPTQ, past_the_end, f"{DOWN} has zero points past 15, the largest of 4 bits"),
     (
         GPTQ,
@@ -218,7 +234,11 @@ TENSORS = [
         f"'{DOWN}.scales' is missing, which GPTQ 4-bit g32 has",
     ),
     (GPTQ, replaced(f"{DOWN}.qzeros", gone), f"'{DOWN}.qzeros' is missing"),
-    (GPTQ, replaced(f"{DOWN}.qweight", gone), f"has a tensor '{DOWN}.g_idx', which does not run"),
+    (
+        GPTQ,
+        replaced(f"{DOWN}.qweight", gone),
+        f"has a tensor '{DOWN}.g_idx', which is not supported",
+    ),
     (GPTQ, replaced(f"{DOWN}.qweight", shorter), "has 88 inputs, which are no whole groups of 32"),
     (GPTQ, replaced(f"{DOWN}.qweight", longer), "qzeros' is I32 (3, 8), but GPTQ 4-bit g32 asks"),
     (GPTQ, replaced(f"{DOWN}.qweight", flat), "is I32 (768,): it must be I32 in 2 dimensions"),
@@ -236,17 +256,17 @@ TENSORS = [
         "weight_shape' is missing: it must be I64 or I32",
     ),
     (FOUR, replaced(f"{DOWN}.weight_shape", floats), "weight_shape' is F32 (2,): it must be I64"),
-    (FOUR, replaced(f"{DOWN}.weight_shape", shorter), "weight_shape' is no shape of a matrix"),
+    (FOUR, replaced(f"{DOWN}.weight_shape", shorter), "weight_shape' is not the shape of a matrix"),
     (FOUR, replaced(f"{DOWN}.weight_shape", turned), "asks for"),
     (FOUR, replaced(f"{DOWN}.weight_shape", huge), "asks for"),
     (FOUR, replaced(f"{DOWN}.weight_shape", torch.neg), "asks for"),
     (FOUR, replaced(f"{DOWN}.weight_scale", halves), None),
     (FOUR, replaced(f"{DOWN}.weight_scale", shorter), "weight_scale' is BF16 (63, 3), but"),
     (FOUR, added(f"{DOWN}.weight_g_idx", ORDER // 32), None),
-    (FOUR, added(f"{DOWN}.weight_g_idx", ORDER % 3), "in groups by activation order"),
+    (FOUR, added(f"{DOWN}.weight_g_idx", ORDER % 3), "groups its inputs by activation order"),
     (FOUR, added(f"{DOWN}.input_scale", ORDER), "input_scale' is none of compressed-tensors 4-bit"),
-    (FOUR, added("lm_head.weight_scale", ORDER), "'lm_head.weight_scale', which does not run"),
-    (FOUR, added("model.layers.0.self_attn.k_scale", ORDER), "self_attn.k_scale', which does not"),
+    (FOUR, added("lm_head.weight_scale", ORDER), "'lm_head.weight_scale', which is not supported"),
+    (FOUR, added("model.layers.0.self_attn.k_scale", ORDER), "self_attn.k_scale', which is not"),
     (EIGHT, replaced(f"{DOWN}.weight_zero_point", gone), "weight_zero_point' is missing"),
     (
         EIGHT,
@@ -277,14 +297,14 @@ def test_a_quantised_matrix_of_another_shape(plain, tmp_path):
     file = tmp_path / "m" / "config.json"
     file.write_text(file.read_text().replace('"intermediate_size": 96', '"intermediate_size": 128'))
     assert refusal(lambda: in_blocks(tmp_path / "m")) == (
-        "tensor 'model.layers.0.mlp.gate_proj.weight' has shape (96, 64), but the model asks for "
+        "tensor 'model.layers.0.mlp.gate_proj.weight' has shape (96, 64), but the model needs "
         "(128, 64)."
     )
 
 
 def test_settings_without_quantised_tensors(plain, tmp_path):
     quantise(plain, tmp_path / "m", GPTQ, which=lambda name: False)
-    assert "is GPTQ by its config.json, and no tensor is" in refusal(lambda: read(tmp_path / "m"))
+    assert "config.json says GPTQ, but no tensor is" in refusal(lambda: read(tmp_path / "m"))
 
 
 def test_files_that_are_damaged_or_missing(plain, tmp_path):

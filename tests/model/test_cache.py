@@ -94,7 +94,7 @@ def test_full_context_runs_and_one_more_is_refused(llama, tokens, whole):
     forward(llama, tokens[: CONTEXT - 1], cache)
     last = forward(llama, tokens[CONTEXT - 1 :], cache, CONTEXT - 1)
     torch.testing.assert_close(last, whole[-1:], rtol=0, atol=1e-4)
-    with pytest.raises(DynexitError, match=f"past the context of {CONTEXT}"):
+    with pytest.raises(DynexitError, match=f"past the model's context of {CONTEXT}"):
         forward(llama, tokens[:1], cache, CONTEXT)
 
 
@@ -102,7 +102,7 @@ def test_full_context_runs_and_one_more_is_refused(llama, tokens, whole):
 def test_a_block_that_ends_past_the_context_is_refused(llama, tokens):
     cache = llama.new_cache()
     forward(llama, tokens[: CONTEXT - 2], cache)
-    with pytest.raises(DynexitError, match=f"past the context of {CONTEXT}"):
+    with pytest.raises(DynexitError, match=f"past the model's context of {CONTEXT}"):
         forward(llama, tokens[:3], cache, CONTEXT - 2)
 
 
@@ -139,7 +139,7 @@ def memory_for(monkeypatch):
 def test_no_memory_is_one_sentence(memory_for, allocations):
     cache = KVCache(SMALL, torch.float32, [torch.device("cpu")] * SMALL.num_layers)
     memory_for(allocations)
-    with pytest.raises(DynexitError, match="no memory for a KV cache of 40 positions"):
+    with pytest.raises(DynexitError, match="not enough memory for a KV cache of 40 positions"):
         cache.write(0, 0, ones(3), ones(3))
 
 
@@ -161,5 +161,5 @@ def test_no_memory_on_a_gpu():
     config = ModelConfig("llama", 10, 8, 8, 2, 64, 64, 1 << 16, max_positions=1 << 30)
     cache = KVCache(config, torch.float32, [torch.device("cuda")] * config.num_layers)
     row = torch.zeros(1, 64, 1 << 16, device="cuda")
-    with pytest.raises(DynexitError, match="no memory for a KV cache"):
+    with pytest.raises(DynexitError, match="not enough memory for a KV cache"):
         cache.write(0, (1 << 29), row, row)

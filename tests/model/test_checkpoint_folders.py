@@ -42,7 +42,7 @@ def test_a_local_folder_is_found_as_it_is(tmp_path):
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "./missing", "~/missing", "a/b/c"])
 def test_a_missing_folder_is_not_looked_for_on_the_hub(name):
-    assert f"no folder '{name}'" in refusal(lambda: find_checkpoint(name))
+    assert f"folder '{name}' does not exist" in refusal(lambda: find_checkpoint(name))
 
 
 FIND = """

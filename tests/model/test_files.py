@@ -94,7 +94,7 @@ def test_a_synthetic_checkpoint_is_whole_or_not_there(tmp_path: Path) -> None:
 def test_a_synthetic_checkpoint_takes_the_place_of_nothing(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("mine")
-    for out, sentence in ((file, "is no folder"), (file / "x", "cannot make the folder")):
+    for out, sentence in ((file, "is not a folder"), (file / "x", "cannot make the folder")):
         with pytest.raises(DynexitError, match=sentence):
             synthesise(out, "tiny", {3: 0.8}, torch.float32)
     assert file.read_text() == "mine"

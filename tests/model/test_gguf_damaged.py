@@ -101,7 +101,7 @@ CASES = {
         "'t' ends past the file's",
     ),
     "half a block": (header(tensors=[info(shape=(40,), kind=2)]), "'t' of Q4_0 has shape [40]"),
-    "a type that is not known": (header(tensors=[info(kind=999)]), "'t' has type 999"),
+    "a type that is not known": (header(tensors=[info(kind=999)]), "'t' has the unknown type 999"),
     "past the end": (header(tensors=[info(offset=64)]), "'t' ends past the file's"),
     "an offset that overflows": (
         header(tensors=[info(offset=2**64 - 32)]),
@@ -134,7 +134,9 @@ def test_each_damage_is_told(tmp_path, case):
 
 def test_a_header_alone_is_no_model(tmp_path):
     (tmp_path / "m.gguf").write_bytes(header())
-    assert "holds a None, which does not run" in refusal(lambda: load_shape(tmp_path / "m.gguf"))
+    assert "holds a None model, which is not supported" in refusal(
+        lambda: load_shape(tmp_path / "m.gguf")
+    )
 
 
 def test_layers_that_are_not_there_take_no_memory(tmp_path):
@@ -144,7 +146,7 @@ def test_layers_that_are_not_there_take_no_memory(tmp_path):
     claim = whole.replace(key + struct.pack("<I", 4), key + struct.pack("<I", 10**9))
     (tmp_path / "m.gguf").write_bytes(claim)
     assert refusal(lambda: load_shape(tmp_path / "m.gguf")).endswith(
-        "claims 1000000000 layers and holds 4."
+        "claims 1000000000 layers but holds 4."
     )
 
 

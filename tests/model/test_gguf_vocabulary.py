@@ -151,11 +151,14 @@ def other_merges(backend):
     [
         (words, "it is a WordLevel model, not BPE"),
         (lambda: byte_level(merges=[]), "it has no merges"),
-        (lambda: byte_level(pre_tokenizer=splits.Split(Regex("x"), "isolated")), "splits a text"),
-        (lambda: byte_level(pre_tokenizer=None), "splits a text"),
+        (
+            lambda: byte_level(pre_tokenizer=splits.Split(Regex("x"), "isolated")),
+            "splits text differently",
+        ),
+        (lambda: byte_level(pre_tokenizer=None), "splits text differently"),
         (lambda: byte_level(normalizer=normalizers.Lowercase()), "normalises text by Lowercase"),
-        (lambda: byte_level(added=AddedToken("<x>", rstrip=True)), "takes the spaces beside it"),
-        (lambda: byte_level(around="<|begin|> the $0"), "other tokens around a text"),
+        (lambda: byte_level(added=AddedToken("<x>", rstrip=True)), "strips the spaces beside it"),
+        (lambda: byte_level(around="<|begin|> the $0"), "tokens other than BOS and EOS"),
         (changed(lambda b: setattr(b, "pre_tokenizer", splits.Metaspace())), "treats spaces"),
         (changed(other_merges), "merges are not those of a SentencePiece model"),
     ],
@@ -167,7 +170,7 @@ def test_what_cannot_be_said_is_refused(tmp_path, make, why):
 
 
 def test_more_tokens_than_the_model_has(tmp_path):
-    assert "it has 265 tokens and the model 264" in refusal(
+    assert "it has 265 tokens but the model has 264" in refusal(
         lambda: written(tmp_path, byte_level(), padding=-1)
     )
 

@@ -161,15 +161,15 @@ def test_a_quantised_file_is_not_rounded_again(tmp_path, dynexit):
     write_gguf(tmp_path / "m.gguf", kind=Type.Q4_1, **WIDE)
     code, out, err = dynexit("quantize", tmp_path / "m.gguf", tmp_path / "new.gguf")
     assert (code, out) == (2, "")
-    assert "m.gguf is quantised already (Q4_1): give the checkpoint that it was made of" in err
+    assert "m.gguf is already quantised (Q4_1): give the original checkpoint" in err
     assert [file.name for file in tmp_path.iterdir()] == ["m.gguf"]
 
 
 def test_rows_that_are_no_whole_blocks(tmp_path):
     folder = saved(tmp_path / "folder")
     assert refusal(lambda: write(folder, tmp_path / "m.gguf", "q4_0")) == (
-        "tensor 'blk.0.ffn_down.weight' has rows of 40, no whole blocks of 32 as Q4_0 needs: "
-        "use f16, bf16 or f32."
+        "tensor 'blk.0.ffn_down.weight' has rows of 40, not a multiple of Q4_0's "
+        "block size 32: use f16, bf16 or f32."
     )
 
 
@@ -190,7 +190,7 @@ def test_numbers_that_a_type_cannot_hold(tmp_path, value):
 def test_a_bias_that_llama_cpp_does_not_know(tmp_path):
     folder = saved(tmp_path / "folder", "qwen3", "biases")
     assert refusal(lambda: write(folder, tmp_path / "m.gguf")) == (
-        "llama.cpp knows no bias on the output of Qwen3's attention."
+        "llama.cpp does not support a bias on the output of Qwen3's attention."
     )
 
 
@@ -199,7 +199,7 @@ def test_texts_that_end_in_several_ways(tmp_path):
     change_json(folder / "generation_config.json", eos_token_id=[9, 3, 5])
     assert load_eos(write(folder, tmp_path / "m.gguf")) == {3, 5, 9}
     change_json(folder / "generation_config.json", eos_token_id=[9, 3, 5, 7])
-    assert "4 tokens end this model's texts, and a GGUF file can name 3" in refusal(
+    assert "4 tokens end this model's texts, but a GGUF file can name only 3" in refusal(
         lambda: write(folder, tmp_path / "more.gguf")
     )
 
@@ -216,7 +216,7 @@ def test_the_command_says_what_it_wrote(tmp_path, dynexit):
     before = out.read_bytes()
     code, _, err = dynexit("quantize", "bundled", out)
     assert (code, out.read_bytes()) == (2, before)
-    assert f"{out} is there already: give a new name, or remove it." in err
+    assert f"{out} already exists: give a new name, or remove it." in err
     code, out, _ = dynexit("info", out, "--json")
     assert json.loads(out)["eos_token_ids"] == [0]
 

@@ -173,7 +173,7 @@ def test_index_that_leads_elsewhere(sharded, name):
     weight_map = json.loads((folder / INDEX).read_text())["weight_map"]
     change_json(folder / INDEX, weight_map={**weight_map, GATE: name})
     told = refusal(lambda: read(folder))
-    assert f"{INDEX} names a file {name!r}: all must lie beside it" in told
+    assert f"{INDEX} names a file {name!r}: all must be beside it" in told
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, "config.json", "tokenizer.json", "chat_template.jinja"])
@@ -185,7 +185,7 @@ def test_what_is_no_file_is_not_opened(write, name):
         (folder / name).unlink(missing_ok=True)
         make(folder / name)
         told = refusal(lambda: dynexit.load(folder, check=False))
-        assert f"{folder / name} is neither a file nor a folder" in told
+        assert f"{folder / name} is neither a regular file nor a folder" in told
 
 
 def test_a_text_of_absurd_length_is_not_read(write):

@@ -167,7 +167,7 @@ def test_a_cache_grows_and_keeps_what_it_holds(eager):
     assert sizes == sorted(sizes)
     assert len(set(sizes)) == 3
     assert torch.equal(in_parts(native, tokens, [100] * 7), forward(native, tokens))
-    assert "past the context" in refusal(lambda: native.rows([Span(cache, 1024, 1)]))
+    assert "past the model's context" in refusal(lambda: native.rows([Span(cache, 1024, 1)]))
 
 
 def test_weights_that_are_no_numbers_are_told(eager):

@@ -13,7 +13,7 @@ from dynexit.model.threads import check_threads, cores
 @pytest.mark.parametrize("count", [0, -1, cores() + 1, 9999, 10**30])
 def test_more_than_cores_are_refused(count):
     told = refusal(lambda: check_threads(count))
-    assert told.startswith(f"{count} threads do not fit this machine: use 1 to {cores()}")
+    assert told.startswith(f"{count} threads are not possible here: use 1 to {cores()}")
 
 
 @pytest.mark.parametrize("count", [None, 1, cores()])
@@ -36,7 +36,7 @@ def test_commands_say_so_before_anything_is_loaded(dynexit, monkeypatch, tmp_pat
     monkeypatch.chdir(tmp_path)
     code, out, err = dynexit(*command)
     assert (code, out) == (2, "")
-    assert "9999 threads do not fit this machine" in " ".join(err.split())
+    assert "9999 threads are not possible here" in " ".join(err.split())
 
 
 READ = """

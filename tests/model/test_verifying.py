@@ -67,4 +67,6 @@ def test_positions_past_the_context_are_refused(native):
     model = native()
     cache = model.new_cache()
     span, depth = Span(cache, 1023, 2), model.config.num_layers
-    assert "past the context of 1024" in refusal(lambda: model.verify([1, 2], span, 0, depth))
+    assert "past the model's context of 1024" in refusal(
+        lambda: model.verify([1, 2], span, 0, depth)
+    )

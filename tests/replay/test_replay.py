@@ -219,7 +219,7 @@ def test_the_commands_work_together(dynexit, tmp_path: Path):
     ("arguments", "told"),
     [
         (("trace", "--out", "x.bin"), ".safetensors"),
-        (("trace", "--out", "no/such/folder/x.safetensors"), "no folder"),
+        (("trace", "--out", "no/such/folder/x.safetensors"), "does not exist"),
         (("replay", "nowhere.safetensors"), "nowhere.safetensors"),
     ],
 )

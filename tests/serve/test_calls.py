@@ -153,7 +153,7 @@ def test_auto_reads_a_call_that_the_model_writes(chat, family):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"tool_choice": {"type": "function", "function": {"name": "x"}}}, "there is no such tool"),
+        ({"tool_choice": {"type": "function", "function": {"name": "x"}}}, "not among the tools"),
         ({"tools": [], "tool_choice": "required"}, "there are no tools"),
         (
             {"tools": [TOOLS[0], TOOLS[0]], "tool_choice": "required"},
@@ -161,7 +161,7 @@ def test_auto_reads_a_call_that_the_model_writes(chat, family):
         ),
         ({"tools": [{"type": "web_search"}]}, "tools.0"),
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools.0.function.name"),
-        ({"response_format": {"type": "json_object"}}, "either a shape or tools"),
+        ({"response_format": {"type": "json_object"}}, "a constraint and tools"),
         ({"tools": [WRONG], "tool_choice": "required"}, "a tool's parameters cannot be followed"),
     ],
 )
@@ -174,7 +174,7 @@ def test_what_cannot_be_called_is_400(chat, fields, message):
 def test_a_template_without_tools_is_told(serving, tmp_path):
     with (
         serving(chat_model(tmp_path), name="bundled") as running,
-        pytest.raises(openai.BadRequestError, match="chat template knows no tools"),
+        pytest.raises(openai.BadRequestError, match="chat template does not support tools"),
     ):
         ask(running.client())
 

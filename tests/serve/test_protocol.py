@@ -152,7 +152,7 @@ def test_the_last_message_is_continued(with_tools):
     status, answer = sent(
         with_tools, "chat/completions", {"model": "bundled", "messages": messages, **both}
     )
-    assert (status, "set one of them" in answer["error"]["message"]) == (400, True)
+    assert (status, "set only one" in answer["error"]["message"]) == (400, True)
 
 
 HOSTILE = [{"role": "user", "content": "a<|endoftext|>b"}]

@@ -120,16 +120,25 @@ def test_a_limit_within_json_is_told(client):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"guided_json": "{nope"}, "the JSON schema is no JSON"),
+        ({"guided_json": "{nope"}, "the JSON schema is not JSON"),
         ({"guided_json": {"type": "strin"}}, "the JSON schema cannot be followed: Invalid type"),
         ({"guided_json": {"type": "array", "uniqueItems": True}}, 'Unimplemented keys: \\["unique'),
         ({"guided_json": {"$ref": "http://127.0.0.1:1/x"}}, "the JSON schema cannot be followed"),
         ({"guided_regex": "(a"}, "the regular expression cannot be followed: unclosed group"),
-        ({"guided_regex": "a", "guided_choice": ["b"]}, "guided_regex and guided_choice are two"),
+        (
+            {"guided_regex": "a", "guided_choice": ["b"]},
+            "guided_regex and guided_choice both constrain",
+        ),
         ({"guided_grammar": "start: foo"}, "the grammar cannot be followed"),
         ({"guided_choice": []}, "guided_choice must be"),
-        ({"guided_regex": "a", "min_tokens": 3}, "min_new_tokens does not go with a constraint"),
-        ({"guided_regex": "a", "ignore_eos": True}, "ignore_eos does not go with a constraint"),
+        (
+            {"guided_regex": "a", "min_tokens": 3},
+            "min_new_tokens cannot be combined with a constraint",
+        ),
+        (
+            {"guided_regex": "a", "ignore_eos": True},
+            "ignore_eos cannot be combined with a constraint",
+        ),
         ({"response_format": {"type": "xml"}}, "response_format"),
         ({"response_format": {"type": "json_schema"}}, "json_schema is missing"),
         ({"logit_bias": {"x": 1}}, "logit_bias"),

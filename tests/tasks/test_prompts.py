@@ -93,7 +93,7 @@ def test_a_users_own_prompts(tmp_path):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"prompt": "c", "id": "x"}, "the id 'x' stands twice"),
+        ({"prompt": "c", "id": "x"}, "the id 'x' occurs twice"),
         ({"prompt": "c", "id": [1]}, "row 2 .* has an 'id' that is neither text nor a number"),
         ({"prompt": "c", "reference": 3}, "row 2 .* has a 'reference' that is not text"),
     ],

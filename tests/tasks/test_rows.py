@@ -60,11 +60,11 @@ def test_broken_gzip(tmp_path):
 
 
 def test_what_is_not_there(tmp_path):
-    with pytest.raises(DynexitError, match=r"there is no data folder .*nowhere"):
+    with pytest.raises(DynexitError, match=r"data folder .*nowhere does not exist"):
         load_examples("gsm8k", tmp_path / "nowhere", None, None, "del", 0)
     with pytest.raises(DynexitError, match=r"has none of gsm8k_test\.jsonl, gsm8k_test\.jsonl\.gz"):
         load_examples("gsm8k", tmp_path, None, None, "del", 0)
-    with pytest.raises(DynexitError, match=r"there is no file .*mine\.jsonl"):
+    with pytest.raises(DynexitError, match=r"file .*mine\.jsonl does not exist"):
         load_examples(f"jsonl:{tmp_path}/mine.jsonl", None, None, None, "del", 0)
     with pytest.raises(DynexitError, match="cannot read"):
         load_examples(f"jsonl:{tmp_path}", None, None, None, "del", 0)

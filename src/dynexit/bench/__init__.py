@@ -1,4 +1,4 @@
 """Benchmarks: run, time, record (JSON lines), sweep, check, report.
 
-What a method is worth is never measured in a test; it is measured here, in pairs, and recorded.
+Speed is never measured in a test. It is measured here, in pairs with vanilla, and recorded.
 """

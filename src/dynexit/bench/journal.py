@@ -76,7 +76,9 @@ class Journal:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise DynexitError(f"{self.path} is being written by another run: wait.") from error
+            raise DynexitError(
+                f"{self.path} is being written by another run: wait for it to end."
+            ) from error
 
     def _read(self) -> dict[Key, Record]:
         """What is there. A last line without an end was torn by a kill: it is cut off."""

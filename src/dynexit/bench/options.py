@@ -1,4 +1,4 @@
-"""What a benchmark is asked for. Everything here decides a text or its timing."""
+"""Options of a benchmark. Each of them affects a text or its timing."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -13,14 +13,14 @@ TABLE_1 = ("vanilla", "layerskip", "finite-state", "draft-verify", "del")
 
 @dataclass(frozen=True)
 class Options:
-    """One benchmark. A file of records belongs to exactly one of these.
+    """The options of one benchmark. A file of records belongs to exactly one set of options.
 
     Attributes:
         models: checkpoint folders or hub ids; "bundled" is the model that comes with dynexit.
-        methods: with their settings in the name, vanilla first.
+        methods: method names with settings, vanilla first.
         num_samples: examples per task; None is all of them.
-        shots: worked examples before every prompt; None is the task's own number.
-        runtime: native, graphs or eager; None is the first that is possible.
+        shots: worked examples before every prompt; None is the task's default.
+        runtime: native, graphs or eager; None is the first that works.
     """
 
     models: tuple[str, ...] = (BUNDLED.name,)
@@ -43,22 +43,24 @@ class Options:
     allow_code_execution: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, as a record holds them."""
+        """Plain values, as stored in a record."""
         values = dataclasses.asdict(self)
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     @property
     def folder(self) -> Path | None:
-        """Where rows are read; None is the hub."""
+        """The folder that rows are read from; None is the hub."""
         return None if self.data_dir is None else Path(self.data_dir)
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Examples of one task for one model: what a worker does in one go."""
+    """Examples of one task for one model: the unit of work of a worker."""
 
     model: str
     task: str
     examples: tuple[Example, ...]
-    done: frozenset[tuple[str, str]] = frozenset()  # (example, method) that are recorded already
-    conditions: dict[str, Any] = field(default_factory=dict)  # of those; see `records.conditions`
+    done: frozenset[tuple[str, str]] = frozenset()  # (example, method) already recorded
+    conditions: dict[str, Any] = field(
+        default_factory=dict
+    )  # of the records in `done`; see `records.conditions`

@@ -1,6 +1,6 @@
-"""What passes of several widths took, and the least that their bytes and arithmetic cost.
+"""Measured seconds of passes of several widths, and their lower bounds by bytes and arithmetic.
 
-Not responsible for measuring (`roofline.py`): what that found, and how it is read from a file.
+Holds results and reads them from a file. Not responsible for measuring (`roofline.py`).
 """
 
 import json

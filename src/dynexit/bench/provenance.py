@@ -1,4 +1,4 @@
-"""Which run a record comes from: date, command, commit. None of it decides a text or its timing."""
+"""Which run a record comes from: date, command, commit. None of it affects a text or its timing."""
 
 import shlex
 import subprocess

@@ -1,8 +1,8 @@
-"""What a benchmark writes: one JSON line per (model, task, example, method).
+"""Records of a benchmark: one JSON line per (model, task, example, method).
 
-Every line says all that is needed to read it alone: options, versions, machine, seed. Files may be
-concatenated, and a run that was killed continues from what its file holds. Of two lines with one
-key the later one counts.
+Every line is self-contained: it has options, versions, machine and seed. Files may be
+concatenated, and a killed run continues from its file. Of two lines with the same key, the later
+one counts.
 """
 
 import dataclasses
@@ -100,7 +100,7 @@ def parse_record(line: str, where: str) -> Record:
     try:
         record = build(Record, parse_json(line, "it"), "it")
         if record.token_ids and not 0 <= min(record.token_ids) <= max(record.token_ids) < 2**31:
-            raise DynexitError("token_ids has a number that is no token.")
+            raise DynexitError("token_ids has a number that is not a token id.")
         if record.stats is not None:
             check_statistics(record.stats)
         return record

@@ -1,4 +1,4 @@
-"""How near a model's layers come to what the machine can do: bytes moved over bandwidth.
+"""How close a model's layers come to the machine's limits of bandwidth and arithmetic.
 
 Not responsible for whole texts: it times passes over a filled cache, without a decoding loop.
 """
@@ -40,8 +40,8 @@ def measure(
     model = lm.model
     if max(contexts) + max(rows) > model.config.max_positions:
         raise DynexitError(
-            f"{max(contexts)} positions and {max(rows)} rows are more than the model's context of "
-            f"{model.config.max_positions}."
+            f"{max(contexts)} positions and {max(rows)} rows together exceed the model's context "
+            f"of {model.config.max_positions}."
         )
     before = _limits(model)
     points = []
@@ -80,7 +80,7 @@ def _limits(model: Configured) -> Limits:
 
 
 def _reading(model: Configured, size: int) -> float:
-    """GB/s of reading about `size` bytes, by whoever reads the weights, in the best of ways."""
+    """GB/s of reading about `size` bytes as the runtime reads weights, in its fastest way."""
     memory = memory_to_read(size // PAGE * PAGE, model.device)
     return memory.nbytes / _seconds(model, model.readers(memory)) / 1e9
 

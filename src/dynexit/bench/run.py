@@ -1,4 +1,4 @@
-"""One benchmark from options to records: plan the shards, have them run, write what comes."""
+"""One benchmark from options to records: plan the shards, run them, write their records."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
@@ -82,7 +82,9 @@ def check_methods(options: Options) -> None:
         if is_peer(method):
             find_peer(method)
             if options.temperature > 0:
-                raise DynexitError(f"{method} writes greedy texts only: leave out --temperature.")
+                raise DynexitError(
+                    f"{method} supports greedy decoding only: leave out --temperature."
+                )
             continue
         usable_controller(method, options.draft_model is not None)
 

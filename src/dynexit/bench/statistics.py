@@ -1,4 +1,4 @@
-"""What `Statistics.as_dict` must be in a record, as far as tables are made of it."""
+"""Checks `Statistics.as_dict` in a record, as far as tables use it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -50,7 +50,7 @@ def check_statistics(stats: Mapping[str, Any]) -> None:
     if not 1 <= told.num_layers <= MOST or not 0 <= min(numbers) <= max(numbers) <= MOST:
         raise DynexitError("stats has a number out of range.")
     if told.tokens and not told.decode_seconds:
-        raise DynexitError("stats has tokens that took no time.")
+        raise DynexitError("stats has tokens but no decode time.")
     _check_rounds(columns, told.num_layers)
 
 

@@ -120,7 +120,7 @@ class Worker:
     def _fill_from_peer(self, record: Record, lm: LanguageModel, prompt: Prompt) -> None:
         """Times and tokens; a peer tells nothing of its rounds."""
         if lm.tokenizer is None:
-            raise DynexitError("peers run checkpoints with a tokenizer, and this one has none.")
+            raise DynexitError("peers need a checkpoint with a tokenizer, but this one has none.")
         (kind, variant), ids = find_peer(record.method), lm.prompt_tokens(prompt)
         if kind.name not in self._peers:
             self._peers[kind.name] = kind.make(lm)
@@ -197,7 +197,7 @@ def check_conditions(record: Record, before: Mapping[str, Any]) -> None:
     for name, value in before.items():
         if now[name] != value:
             raise DynexitError(
-                f"the records of {record.model} were made with {name} {value!r}, and now it is "
+                f"the records of {record.model} were made with {name} {value!r}, but now it is "
                 f"{now[name]!r}: continue under the same conditions, or give another --out."
             )
 

@@ -35,7 +35,7 @@ from dynexit.schema_words import must_be
 
 
 class PlainWords(TyperGroup):
-    """Says what an option's value must be in words of ours, where pydantic has read it."""
+    """Says in our own words what an option's value must be, where pydantic has refused it."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
@@ -51,7 +51,7 @@ class PlainWords(TyperGroup):
 app = typer.Typer(
     cls=PlainWords,
     name="dynexit",
-    help="Faster text generation by early-exit self-speculation, without changing a token.",
+    help="Generate text faster with lossless speculative decoding: no output token changes.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -77,7 +77,7 @@ def root(
         ),
     ] = False,
 ) -> None:
-    """What comes before any command."""
+    """Options that come before any command."""
 
 
 for command in (
@@ -103,7 +103,7 @@ for command in (
 
 
 def main() -> None:
-    """Entry point. Bad input is one sentence and exit code 2; so is a disk that is full."""
+    """Entry point. Bad input or a full disk prints one sentence; the exit code is then 2."""
     printing.accept_any_text()
     try:
         try:

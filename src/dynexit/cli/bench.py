@@ -41,18 +41,23 @@ if TYPE_CHECKING:
 
 Models = Annotated[
     list[str] | None,
-    typer.Option("--model", "-m", help="Folder, GGUF file, hub id; may repeat [default: bundled]."),
+    typer.Option(
+        "--model", "-m", help="Folder, GGUF file or hub id; may repeat [default: bundled]."
+    ),
 ]
 Methods = Annotated[
     list[str] | None,
     typer.Option(
         "--method",
-        help="May repeat; settings as NAME:setting=value,... [default: the five of DEL's table].",
+        help="NAME or NAME:setting=value,...; may repeat [default: the five in DEL's Table 1].",
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", "-o", help="JSON lines; continued where it exists.")]
+Out = Annotated[
+    Path, typer.Option("--out", "-o", help="JSON Lines file; an existing one is continued.")
+]
 Execute = Annotated[
-    bool, typer.Option("--allow-code-execution", help="Run generated code for pass@1. No sandbox.")
+    bool,
+    typer.Option("--allow-code-execution", help="Run generated code, unsandboxed, for pass@1."),
 ]
 Workers = Annotated[
     int, typer.Option(min=1, help="Processes on this machine; more than 1 spoils timings.")
@@ -78,8 +83,10 @@ def bench(
     template: Template = "del",
     max_new_tokens: NewTokens = 512,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
-    top_k: Annotated[int, typer.Option(help="Keep the k likeliest; 0 is off.")] = 0,
-    top_p: Annotated[float, typer.Option(help="Keep this much probability.")] = 1.0,
+    top_k: Annotated[int, typer.Option(help="Keep the k likeliest tokens; 0 is off.")] = 0,
+    top_p: Annotated[
+        float, typer.Option(help="Keep the likeliest tokens with this total probability; 1 is off.")
+    ] = 1.0,
     seed: Seed = 0,
     dtype: Dtype = None,
     device: Device = None,
@@ -88,14 +95,14 @@ def bench(
     draft_model: DraftModel = None,
     peer: Annotated[
         list[str] | None,
-        typer.Option(help="Time this program, too: transformers or llama.cpp; may repeat."),
+        typer.Option(help="Also time this program: transformers or llama.cpp; may repeat."),
     ] = None,
     allow_code_execution: Execute = False,
     workers: Workers = 1,
     ray: Ray = None,
     gpus_per_worker: Gpus = 0,
 ) -> None:
-    """Time methods on tasks, in turn on every prompt. Killed and started again, it continues."""
+    """Time methods on tasks. Every prompt runs all methods in turn; a stopped run continues."""
     from dynexit.bench.options import TABLE_1
 
     settings = {**locals(), "method": (*(method or TABLE_1), *peer_methods(peer or []))}
@@ -106,10 +113,11 @@ def sweep(
     out: Out,
     model: Models = None,
     task: Tasks = None,
-    exit_layers: Annotated[str, typer.Option(help="Such as 1-4,6,8.")] = "1-8",
+    exit_layers: Annotated[str, typer.Option(help="Exit layers, such as 1-4,6,8.")] = "1-8",
     lengths: Annotated[str, typer.Option(help="Speculation lengths, such as 1-6.")] = "1-6",
     method: Annotated[
-        list[str] | None, typer.Option("--method", help="To compare with; may repeat.")
+        list[str] | None,
+        typer.Option("--method", help="Method to compare with; may repeat [default: del]."),
     ] = None,
     data_dir: DataDir = None,
     num_samples: NumSamples = 8,
@@ -125,7 +133,7 @@ def sweep(
     ray: Ray = None,
     gpus_per_worker: Gpus = 0,
 ) -> None:
-    """Time every fixed pair of exit layer and speculation length, and DEL beside them.
+    """Time every fixed pair of exit layer and speculation length, and DEL for comparison.
 
     `dynexit report` draws the heat maps and finds the best pair per prompt, per task and overall.
     """
@@ -136,7 +144,7 @@ def sweep(
 
 
 def make_options(settings: dict[str, Any]) -> "Options":
-    """Options of a benchmark from a command's arguments; vanilla is always among the methods."""
+    """Options of a benchmark from a command's arguments; vanilla is always included."""
     from dynexit.bench.options import Options
     from dynexit.model.places import BUNDLED
     from dynexit.tasks import usual_tasks
@@ -154,7 +162,7 @@ def make_options(settings: dict[str, Any]) -> "Options":
 
 
 def peer_methods(names: list[str]) -> list[str]:
-    """What the peers' variants are called among the methods."""
+    """Method names of the peers' variants."""
     from dynexit.bench.peers import find_peer
 
     return [method for name in names for method in find_peer(name)[0].methods]
@@ -163,7 +171,7 @@ def peer_methods(names: list[str]) -> list[str]:
 def make_executor(
     workers: int, ray: str | None, gpus: float, threads: int | None = None
 ) -> "Executor":
-    """Where the shards run, with so many threads each."""
+    """Where the shards run, with `threads` CPU threads each."""
     from dynexit.bench.executors import Cluster, Inline, Processes
     from dynexit.model.threads import check_threads
 
@@ -176,7 +184,7 @@ def make_executor(
 
 
 def parse_range(text: str) -> list[int]:
-    """Numbers of a text such as "1-4,6"."""
+    """Parse a list of numbers such as "1-4,6"."""
     numbers: dict[int, None] = {}
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
@@ -185,7 +193,7 @@ def parse_range(text: str) -> list[int]:
         except ValueError:
             raise DynexitError(f"{text!r} is not a list of numbers such as 1-4,6,8.") from None
     if not numbers or min(numbers) < 1:
-        raise DynexitError(f"{text!r} must name at least one number, and none below 1.")
+        raise DynexitError(f"{text!r} must name at least one number, each 1 or more.")
     return list(numbers)
 
 
@@ -224,12 +232,12 @@ def _run(options: "Options", out: Path, executor: "Executor") -> None:
         try:
             found = run(options, out, executor, watch)
         except KeyboardInterrupt:
-            kept = f"what was finished is in {out}: the same command continues it."
+            kept = f"finished records are in {out}; the same command continues the run."
             notes.print(f"stopped; {kept if out.exists() else 'nothing was finished.'}")
             raise typer.Exit(INTERRUPTED) from None
     notes.print(f"records in {out}; tables and figures: dynexit report {out} --out report")
     if found.gone:
-        reason = f"of prompts that are no longer there: {out} keeps them, and no table counts them."
+        reason = f"belong to prompts that no longer exist: {out} keeps them, tables ignore them."
         note(f"{found.gone} records", "yellow", reason)
     if found.failed:
         note(f"{found.failed} failed:", "yellow", "their records say why.")

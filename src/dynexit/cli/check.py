@@ -32,9 +32,9 @@ def check(
     draft_model: DraftModel = None,
     how: Loading,
 ) -> None:
-    """Compare greedy texts with plain decoding's.
+    """Check that greedy texts equal plain decoding's, token for token.
 
-    The exit code is 1 where more than rounding differs, or where a text could not be compared.
+    The exit code is 1 if a text differs by more than rounding or could not be compared.
     """
     from dynexit.bench.options import TABLE_1
     from dynexit.methods import usable_controller
@@ -61,7 +61,7 @@ class Checker:
         self._same, self._compared = dict.fromkeys(methods, 0), dict.fromkeys(methods, 0)
 
     def compare(self, row: str, prompt: str) -> None:
-        """All methods on one prompt. A row that cannot run is told of by name, and left."""
+        """Run all methods on one prompt. A row that cannot run is noted by name and skipped."""
         plain = self._written(row, prompt, "vanilla")
         if plain is None:
             return
@@ -101,7 +101,7 @@ class Checker:
 
 
 def describe(found: "Difference", lm: "LanguageModel") -> str:
-    """One line: where, what, and whether rounding explains it."""
+    """One line: where the texts differ, how, and whether rounding explains it."""
     decode = lm.tokenizer.decode if lm.tokenizer else str
     words = ["the end" if t is None else repr(decode([t])) for t in (found.plain, found.other)]
     verdict = "a near tie" if found.near_tie else "NOT a near tie"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def choose(methods: list[str], settings: dict[str, Any], second: bool) -> "Controllers":
-    """Plain decoding and the methods named, or all lossless ones, before there is a model.
+    """Plain decoding and the named methods, or all lossless ones, before the model loads.
 
     Each gets those of the settings that it has; the others are for its neighbours.
 

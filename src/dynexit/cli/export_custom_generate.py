@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export_custom_generate(
-    checkpoint: Annotated[Path, typer.Argument(help="Folder of the checkpoint's repository.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Folder of the checkpoint.")],
 ) -> None:
     """Write the folder custom_generate/ that transformers reads beside a checkpoint."""
     from dynexit.integrations.transformers import hub

@@ -39,7 +39,9 @@ LEGEND = {
 }
 Method = Annotated[
     list[str] | None,
-    typer.Option("--method", help="Or FILE.py:CLASS; may repeat with --compare [default: auto]."),
+    typer.Option(
+        "--method", help="Name or FILE.py:CLASS; may repeat with --compare [default: auto]."
+    ),
 ]
 
 
@@ -47,13 +49,15 @@ Method = Annotated[
 class Own:
     """A method's settings, as options; None is the method's own default."""
 
-    exit_layer: Annotated[int | None, typer.Option(help="Layers that a draft runs.")] = None
-    speculation_length: Annotated[int | None, typer.Option(help="Tokens a draft has.")] = None
+    exit_layer: Annotated[int | None, typer.Option(help="Layers that drafting runs.")] = None
+    speculation_length: Annotated[int | None, typer.Option(help="Tokens per draft.")] = None
     draft_vocabulary: Annotated[
         int | None,
-        typer.Option(help="Exits choose among so many tokens, frequent ones [default: all]."),
+        typer.Option(help="Early exits choose among this many frequent tokens [default: all]."),
     ] = None
-    cap: Annotated[str | None, typer.Option(help="del: threshold (published) or planned.")] = None
+    cap: Annotated[
+        str | None, typer.Option(help="Method del only: threshold (published) or planned.")
+    ] = None
     option: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting of the method: name=value.")
     ] = None
@@ -72,17 +76,23 @@ class Choosing:
     """How tokens are chosen, as options."""
 
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0
-    top_k: Annotated[int, typer.Option(help="Keep the k likeliest; 0 is off.")] = 0
-    top_p: Annotated[float, typer.Option(help="Keep this much probability.")] = 1.0
-    min_p: Annotated[float, typer.Option(help="Keep what has this share of the best.")] = 0.0
+    top_k: Annotated[int, typer.Option(help="Keep the k likeliest tokens; 0 is off.")] = 0
+    top_p: Annotated[
+        float, typer.Option(help="Keep the likeliest tokens with this total probability; 1 is off.")
+    ] = 1.0
+    min_p: Annotated[
+        float, typer.Option(help="Drop tokens below this share of the top probability; 0 is off.")
+    ] = 0.0
     repetition_penalty: Annotated[float, typer.Option(help="1 is off.")] = 1.0
     presence_penalty: Annotated[float, typer.Option(help="0 is off.")] = 0.0
     frequency_penalty: Annotated[float, typer.Option(help="0 is off.")] = 0.0
-    seed: Annotated[int | None, typer.Option(help="Same seed, same text.")] = None
-    acceptance: Annotated[str, typer.Option(help="shared-noise or speculative.")] = "shared-noise"
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same text.")] = None
+    acceptance: Annotated[
+        str, typer.Option(help="Sampled drafts are accepted by shared-noise or speculative.")
+    ] = "shared-noise"
 
     def check(self) -> None:
-        """Raises DynexitError for what no model could write."""
+        """Raises DynexitError for options that no model can follow."""
         from dynexit.decoding.sampling_parameters import Sampling
 
         fields = Sampling.__dataclass_fields__
@@ -91,22 +101,28 @@ class Choosing:
 
 @dataclass(frozen=True)
 class Writing(Choosing):
-    """That, and where the text ends."""
+    """How tokens are chosen and where the text ends, as options."""
 
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", "-n")] = 128
+    max_new_tokens: Annotated[
+        int, typer.Option("--max-new-tokens", "-n", help="New tokens, at most.")
+    ] = 128
     stop: Annotated[
-        list[str] | None, typer.Option(help="End before this text, or this special token.")
+        list[str] | None,
+        typer.Option(help="End before this text or special token; may repeat."),
     ] = None
     stop_token: Annotated[
         list[int] | None, typer.Option(help="End before this token id; may repeat.")
     ] = None
-    min_new_tokens: Annotated[int, typer.Option(help="End after so many at the earliest.")] = 0
-    ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Write on after EOS.")] = False
-    chat: Annotated[bool, typer.Option("--chat", help="Use the chat template.")] = False
+    min_new_tokens: Annotated[int, typer.Option(help="Write at least this many new tokens.")] = 0
+    ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Do not end at EOS.")] = False
+    chat: Annotated[bool, typer.Option("--chat", help="Put the prompt in the chat template.")] = (
+        False
+    )
     trust_messages: Annotated[
         bool,
         typer.Option(
-            "--trust-messages", help="With --chat: special tokens in the prompt are no text."
+            "--trust-messages",
+            help="With --chat: special tokens in the prompt act as control tokens, not as text.",
         ),
     ] = False
 
@@ -117,7 +133,7 @@ class Writing(Choosing):
         return {**given, "stop": self.stop or [], "stop_token_ids": self.stop_token or []}
 
     def check(self) -> None:
-        """Raises DynexitError for what no model could write."""
+        """Raises DynexitError for options that no model can follow."""
         from dynexit.decoding.sampling_parameters import check_new_tokens, check_stop
 
         check_new_tokens(self.max_new_tokens)
@@ -134,9 +150,9 @@ def register(app: typer.Typer) -> None:
 @spread
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="Prompt [default: standard input].")] = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the prompt here.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the prompt from.")] = None,
     strip: Annotated[
-        bool, typer.Option("--strip", help="Cut spaces and newlines at the prompt's end.")
+        bool, typer.Option("--strip", help="Remove spaces and newlines at the prompt's end.")
     ] = False,
     model: Model = None,
     method: Method = None,
@@ -151,12 +167,12 @@ def generate(
         bool, typer.Option("--compare", help="Run several methods and print a table.")
     ] = False,
 ) -> None:
-    """Generate text; tokens are coloured by where they came from."""
+    """Generate text; colours show where each token came from."""
     from dynexit.methods import DEFAULT_METHOD, usable_controller
 
     methods, settings, second = method or [], own.settings, draft_model is not None
     if len(methods) > 1 and not compare_methods:
-        raise DynexitError("several methods need --compare.")
+        raise DynexitError("several --method options need --compare: add it, or give one method.")
     writing.check()
     constraint = shape.constraint
     chosen = methods[0] if methods else DEFAULT_METHOD
@@ -184,7 +200,7 @@ def generate(
 
 
 def read_prompt(prompt: str | None, file: Path | None) -> str:
-    """The argument, or all text of the file or of standard input, without a byte order mark."""
+    """The prompt argument, or the text of the file or standard input, without byte order mark."""
     if prompt is not None and file is not None:
         raise DynexitError("give the prompt as an argument or as --file, not both.")
     if prompt is not None:
@@ -227,7 +243,7 @@ def _show(stream: "Stream", method: str) -> None:
 def summary(
     output: "Generation", method: str, interrupted: bool = False, coloured: bool = False
 ) -> Text:
-    """One line: what was done, how fast, and what the colours mean where there are any."""
+    """One line: what was generated, how fast, and what the colours mean if there are any."""
     stats = output.stats
     reason = "interrupted" if interrupted else output.finish_reason
     line = Text(

@@ -28,13 +28,13 @@ def register(app: typer.Typer) -> None:
 def info(
     model: ModelArgument = None,
     file: Annotated[
-        Path | None, typer.Option("--file", "-f", help="Text to measure agreement on.")
+        Path | None, typer.Option("--file", "-f", help="File of text to measure agreement on.")
     ] = None,
     as_json: AsJson = False,
     *,
     how: Loading,
 ) -> None:
-    """Show a model's shape, memory, and the agreement of every exit layer with the last."""
+    """Show a model's shape, its memory, and how often each exit layer agrees with the last."""
     text = None if file is None else read_prompt(None, file)
     record = describe(how.load(model), text)
     if as_json:
@@ -44,7 +44,7 @@ def info(
 
 
 def describe(lm: "LanguageModel", text: str | None) -> dict[str, Any]:
-    """Everything that `info` shows, as plain values; without a text, a sample is read."""
+    """Everything that `info` shows, as plain values. A sample is read where no text is given."""
     from dynexit.agreement import SAMPLE, promise, read_exits
     from dynexit.model.loading import parameters
     from dynexit.model.native.loading import obstacle
@@ -88,7 +88,7 @@ def describe(lm: "LanguageModel", text: str | None) -> dict[str, Any]:
 
 
 def _learned(lm: "LanguageModel") -> dict[str, Any] | None:
-    """What its own text has taught, and how that did on texts that it never saw."""
+    """What was learned from the model's own text, and how it does on held-out texts."""
     if (learned := lm.learned) is None:
         return None
     recipe, table = learned.about.recipe, learned.table
@@ -97,7 +97,7 @@ def _learned(lm: "LanguageModel") -> dict[str, Any] | None:
 
 
 def _tensors(lm: "LanguageModel") -> dict[str, dict[str, int]] | None:
-    """Bytes of a quantised checkpoint's tensors, by kind and format; None of another."""
+    """Bytes of a quantised checkpoint's tensors, by kind and format; None if not quantised."""
     from dynexit.model.quantised import stored_weights, tensor_bytes
 
     weights = stored_weights(lm.folder) if lm.folder else None
@@ -105,7 +105,7 @@ def _tensors(lm: "LanguageModel") -> dict[str, dict[str, int]] | None:
 
 
 def _types(record: dict[str, Any]) -> str:
-    """What weights are in: a quantised checkpoint's own formats where they run as they are."""
+    """Formats of the weights: a quantised checkpoint's own, where they run as they are."""
     kept = record["tensors"] and record["runtime"].startswith("native, ")
     if not kept:
         return str(record["dtype"])
@@ -152,27 +152,27 @@ def _print(record: dict[str, Any]) -> None:
 
 
 def what_was_learned(told: dict[str, Any]) -> str:
-    """A table of successors in a sentence."""
+    """One sentence on the learned table."""
     text = (
-        f"learned of {told['tokens']:,} tokens of its own: {told['contexts']:,} contexts in "
+        f"learned from {told['tokens']:,} of its own tokens: {told['contexts']:,} contexts in "
         f"{told['bytes'] / 1e6:.1f} MB"
     )
     if not (judged := told["held_out"].get("all")):
         return text
     shares = (judged[name] / max(judged["positions"], 1) for name in ("best", "best_three"))
     best, best_three = shares
-    return f"{text}; the next token is the best {best:.0%} of the time, of three {best_three:.0%}"
+    return f"{text}; its best token is right {best:.0%} of the time, one of three {best_three:.0%}"
 
 
 def recommendation(record: dict[str, Any]) -> str:
-    """What to draft with, by agreement and by what passes cost here."""
+    """What to draft with, by agreement and by the cost of passes here."""
     digits = 2 if record["best_exit_layer"] else 3  # which may be just below what must be promised
     gain = f"{record['promised_speedup']:.{digits}f}x plain decoding's tokens per second here"
     if not record["best_exit_layer"]:
         from dynexit.decoding.paying import MARGIN
 
-        return f"no early exit pays: the best promises {gain}, and must promise {MARGIN:.2f}x"
+        return f"no early exit pays: the best promises {gain}, below the {MARGIN:.2f}x it needs"
     return (
-        f"exit layer {record['best_exit_layer']} and drafts of {record['best_speculation_length']} "
-        f"promise most: {gain}"
+        f"exit layer {record['best_exit_layer']} and speculation length "
+        f"{record['best_speculation_length']} promise the most: {gain}"
     )

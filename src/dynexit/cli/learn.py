@@ -18,7 +18,7 @@ from dynexit.errors import INTERRUPTED
 if TYPE_CHECKING:
     from dynexit.learning.learned import About
 
-FAMILIES = "Built-in prompts to ask: questions, python, translation ..."
+FAMILIES = "Family of built-in prompts: questions, python, translation ..."
 EVERY = 20_000  # tokens per line, where there is no terminal to draw a bar on
 
 
@@ -32,29 +32,36 @@ def learn(
     model: ModelArgument = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder [default: one in the cache, where it is found]."),
+        typer.Option(
+            "--out", "-o", help="Folder to write [default: in the cache, found automatically]."
+        ),
     ] = None,
-    tokens: Annotated[int, typer.Option(min=1, help="That the model writes.")] = 500_000,
-    table_size: Annotated[int, typer.Option(min=1, help="Bytes, at most.")] = 2_000_000,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens that the model writes.")] = 500_000,
+    table_size: Annotated[
+        int, typer.Option(min=1, help="Bytes of the table, at most.")
+    ] = 2_000_000,
     prompts: Annotated[
         Path | None,
-        typer.Option(help="Prompts of yours, one a line or as JSON lines, before the built-in."),
+        typer.Option(
+            help="Your own prompts, as lines of text or JSON Lines; used before the built-in ones."
+        ),
     ] = None,
     judges: Annotated[
-        Path | None, typer.Option(help="Likewise, to judge the result by: nothing is learned.")
+        Path | None,
+        typer.Option(help="Your own held-out prompts, to judge the result: not learned from."),
     ] = None,
     family: Annotated[
         list[str] | None, typer.Option(help=f"{FAMILIES}; may repeat [default: all].")
     ] = None,
-    longest: Annotated[int, typer.Option(min=1, help="New tokens of a text, at most.")] = 256,
-    batch_size: Annotated[int, typer.Option(min=1, max=1024, help="Texts at once.")] = 32,
+    longest: Annotated[int, typer.Option(min=1, help="New tokens per text, at most.")] = 256,
+    batch_size: Annotated[int, typer.Option(min=1, max=1024, help="Texts written at once.")] = 32,
     as_json: AsJson = False,
     *,
     how: Loading,
 ) -> None:
-    """Let a model write, and learn what it is likely to say next: drafts for any model.
+    """Let a model write, and learn from its text a table of likely next tokens to draft from.
 
-    Stopped or killed, and started again, it continues.
+    This works for any model. A stopped or killed run continues when started again.
     """
     if out is not None:
         check_folder(out, "--out")
@@ -77,8 +84,8 @@ def learn(
             )
     except KeyboardInterrupt:
         notes.print(
-            f"interrupted: what was written is kept in {folder_for(lm, out)}; the same command "
-            "goes on from there."
+            f"interrupted: texts so far are kept in {folder_for(lm, out)}; the same command "
+            "continues from there."
         )
         raise typer.Exit(INTERRUPTED) from None
     if as_json:
@@ -90,7 +97,7 @@ def learn(
 
 
 def figures_table(about: "About", title: str) -> Table:
-    """How it did on texts that it never saw."""
+    """How often the table is right on held-out texts."""
     table = Table("held-out prompts", title=title, title_style="")
     for name in ("tokens", "best is right", "one of three", "context known"):
         table.add_column(name, justify="right")
@@ -103,8 +110,8 @@ def figures_table(about: "About", title: str) -> Table:
 
 @contextmanager
 def _progress(tokens: int) -> Iterator[Callable[[int], None]]:
-    """Takes numbers of new tokens, and shows them once there are any: what is refused, is so
-    before.
+    """Yields a function that takes numbers of new tokens. The bar appears with the first of them,
+    so that a refusal prints no bar.
     """
     columns = (
         TextColumn("{task.description}"),

@@ -1,4 +1,4 @@
-"""`dynexit models`: which checkpoints are at hand."""
+"""`dynexit models`: lists the checkpoints on this machine."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,11 +17,11 @@ def register(app: typer.Typer) -> None:
 
 
 def models(
-    folder: Annotated[Path, typer.Argument(help="Looked into, and one level below.")] = Path(),
+    folder: Annotated[Path, typer.Argument(help="Folder to search, one level deep.")] = Path(),
 ) -> None:
-    """List checkpoints in a folder and in the hub's cache: sizes, formats, early exits."""
+    """List checkpoints in a folder and in the hub's cache, with sizes, formats and early exits."""
     if not folder.is_dir():
-        raise DynexitError(f"{folder}: there is no such folder.")
+        raise DynexitError(f"{folder} is not a folder: give an existing one.")
     with starting():
         from dynexit.learning.finding import learned_folders
         from dynexit.model.inventory import inventory

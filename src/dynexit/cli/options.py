@@ -31,58 +31,65 @@ ModelArgument = Annotated[
     typer.Argument(help="Folder, GGUF file, hub id or bundled [default: bundled]."),
 ]
 DraftModel = Annotated[
-    str | None, typer.Option(help="Smaller checkpoint that drafts, for two-model.")
+    str | None, typer.Option(help="Smaller checkpoint that drafts for the method two-model.")
 ]
 Dtype = Annotated[
-    str | None, typer.Option(help="bf16, fp16, fp32 or fp64 [default: what is fast here].")
+    str | None, typer.Option(help="bf16, fp16, fp32 or fp64 [default: the fast one here].")
 ]
 Device = Annotated[
     str | None,
-    typer.Option(help="cpu, cuda, cuda:N, or several: cuda:0,cuda:1 [default: cuda if any]."),
+    typer.Option(help="cpu, cuda, cuda:N, or several: cuda:0,cuda:1 [default: cuda if found]."),
 ]
 Runtime = Annotated[
     str | None,
-    typer.Option(help="native (C++), graphs (CUDA) or eager [default: the first that can]."),
+    typer.Option(help="native (C++), graphs (CUDA) or eager [default: the first that works]."),
 ]
 LearnedIn = Annotated[
     str | None,
-    typer.Option("--learned", help="Folder that learn made, or none [default: what is found]."),
+    typer.Option("--learned", help="Folder made by learn, or none [default: found by model]."),
 ]
 Threads = Annotated[
     int | None,
-    typer.Option(min=1, help="CPU threads, as many as cores at most [default: all cores]."),
+    typer.Option(min=1, help="CPU threads, at most one per core [default: all cores]."),
 ]
 Tasks = Annotated[
     list[str] | None,
     typer.Option(
-        "--task", "-t", help="May repeat [default: all that have answers]; jsonl:FILE is yours."
+        "--task",
+        "-t",
+        help="Task name, or jsonl:FILE for your own; may repeat [default: all with answers].",
     ),
 ]
 DataDir = Annotated[
-    Path | None, typer.Option(help="Rows as local files, in the hub's field names [default: hub].")
+    Path | None, typer.Option(help="Local data files with the hub's field names [default: hub].")
 ]
 NumSamples = Annotated[int | None, typer.Option(min=1, help="Examples per task [default: all].")]
-Shots = Annotated[int | None, typer.Option("--n-shot", min=0, help="[default: the task's own].")]
-Template = Annotated[str, typer.Option(help="del: the published prompts; cue: cues for answers.")]
-NewTokens = Annotated[int, typer.Option("--max-new-tokens", "-n", min=1)]
-Seed = Annotated[int, typer.Option(help="Of the shuffling and of the sampling.")]
+Shots = Annotated[
+    int | None,
+    typer.Option("--n-shot", min=0, help="Examples in the prompt [default: the task's]."),
+]
+Template = Annotated[str, typer.Option(help="del: the published prompts; cue: with answer cues.")]
+NewTokens = Annotated[
+    int, typer.Option("--max-new-tokens", "-n", min=1, help="New tokens per text, at most.")
+]
+Seed = Annotated[int, typer.Option(help="Random seed for shuffling and sampling.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def check_folder_of(file: Path | None, option: str) -> None:
-    """Raises DynexitError where a file that is to be written has no folder to be in."""
+    """Raises DynexitError where the folder of a file to be written does not exist."""
     if file is not None and not file.parent.is_dir():
-        raise DynexitError(f"{option} {file}: there is no folder {file.parent}: make it first.")
+        raise DynexitError(f"{option} {file}: folder {file.parent} does not exist: make it first.")
 
 
 def check_folder(out: Path, option: str) -> None:
-    """Raises DynexitError where a file has the name of a folder that is to be written."""
+    """Raises DynexitError where `out` is a file, not a folder."""
     if out.exists() and not out.is_dir():
         raise DynexitError(f"{option} {out} is a file: give a folder.")
 
 
 def look_for_hub(tasks: list[str] | None, data_dir: Path | None) -> None:
-    """Where the hub is out of reach, its client reads its cache at once: it would try for long."""
+    """If the hub is out of reach, make its client read the cache at once instead of retrying."""
     if data_dir is not None or (tasks and all(task.startswith("jsonl:") for task in tasks)):
         return
     from http.client import HTTPException
@@ -102,7 +109,7 @@ def look_for_hub(tasks: list[str] | None, data_dir: Path | None) -> None:
 
 @contextmanager
 def starting(what: str = "loading") -> Iterator[None]:
-    """Modules or a model are loaded: a spinner on a terminal, and an interrupt is one line."""
+    """While modules or a model load: show a spinner on a terminal; an interrupt prints one line."""
     spinner: AbstractContextManager[object] = nullcontext()
     if notes.is_terminal:
         spinner = notes.status(what)
@@ -116,7 +123,7 @@ def starting(what: str = "loading") -> Iterator[None]:
 
 @contextmanager
 def noted_warnings() -> Iterator[None]:
-    """What is warned of goes to the terminal as one line each."""
+    """Print each warning to the terminal as one line."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         yield
@@ -143,7 +150,7 @@ class Loading:
         return False if self.learned == "none" else self.learned
 
     def load(self, model: str | None, check: bool = True) -> "LanguageModel":
-        """Load a model; its warnings go to the terminal as one line each. `check` as for `load`."""
+        """Load a model and print its warnings, one line each. `check` as for `dynexit.load`."""
         check_threads(self.threads)
         check_checkpoint(model)  # a download shows bars, which a spinner would hide
         with starting():
@@ -157,7 +164,7 @@ class Loading:
     def load_both(
         self, model: str | None, second: str | None, check: bool = True
     ) -> "tuple[LanguageModel, LanguageModel | None]":
-        """A model, and the one that drafts, where one is named. `check` as for `load`."""
+        """Load a model, and the draft model if one is named. `check` as for `dynexit.load`."""
         check_checkpoint(second)
         lone = dataclasses.replace(self, learned="none")  # what drafts for another
         return self.load(model, check), None if second is None else lone.load(second)
@@ -165,7 +172,7 @@ class Loading:
 
 @dataclass(frozen=True)
 class Prompts:
-    """Which examples of which tasks a command reads: a few, unless told otherwise."""
+    """Which examples of which tasks a command reads: a few by default."""
 
     task: Tasks = None
     data_dir: DataDir = None
@@ -175,7 +182,7 @@ class Prompts:
     seed: Seed = 0
 
     def load(self) -> "list[tuple[str, Example]]":
-        """(task, example) of all, a task after the other."""
+        """All (task, example) pairs, task by task."""
         from dynexit.tasks import load_examples, usual_tasks
 
         look_for_hub(self.task, self.data_dir)

@@ -19,13 +19,13 @@ def register(app: typer.Typer) -> None:
 @spread
 def perplexity(
     model: Annotated[str, typer.Argument(help="Folder, GGUF file, hub id or bundled.")],
-    file: Annotated[Path, typer.Argument(help="Text to read.")],
-    window: Annotated[int, typer.Option(help="Tokens that are read together.")] = 512,
+    file: Annotated[Path, typer.Argument(help="File of text to read.")],
+    window: Annotated[int, typer.Option(help="Tokens per window.")] = 512,
     as_json: AsJson = False,
     *,
     how: Loading,
 ) -> None:
-    """Read a text in windows, as llama.cpp's tool does; the second half of each counts."""
+    """Measure a text's perplexity as llama.cpp does: over the second half of each window."""
     text = read_prompt(None, file)
     lm = how.load(model)
     from dynexit.perplexity import measure

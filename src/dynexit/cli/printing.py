@@ -32,7 +32,7 @@ _output, notes = _console(), _console(stderr=True)
 
 
 def accept_any_text() -> None:
-    """Escape what the streams' encoding cannot say, where Python would raise."""
+    """Escape characters that the streams cannot encode, instead of raising."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # None where the shell has closed it
             stream.reconfigure(errors="backslashreplace")
@@ -106,7 +106,7 @@ def finish() -> None:
 def _writing() -> Iterator[None]:
     """Raises DynexitError where standard output takes no more: a full disk, for example.
 
-    A pipe that nobody reads any more ends the command.
+    A pipe whose reader has gone ends the command.
     """
     try:
         yield
@@ -119,5 +119,5 @@ def _writing() -> Iterator[None]:
 
 
 def _let_go() -> None:
-    """Write nowhere from now on: what is in a buffer would fail again when Python ends."""
+    """Discard all further output: buffered text would fail again when Python exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

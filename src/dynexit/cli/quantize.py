@@ -19,23 +19,23 @@ def register(app: typer.Typer) -> None:
 
 
 def quantize(
-    model: Annotated[
-        str, typer.Argument(help="Folder, GGUF file of floats or hub id, or bundled.")
-    ],
+    model: Annotated[str, typer.Argument(help="Folder, unquantised GGUF file, hub id or bundled.")],
     out: Annotated[Path, typer.Argument(help="New file, OUT.gguf.")],
     kind: Annotated[
-        str, typer.Option("--type", help=f"Of the matrices: {', '.join(WRITTEN)}.")
+        str, typer.Option("--type", help=f"Type of the matrices: {', '.join(WRITTEN)}.")
     ] = "q8_0",
     head_type: Annotated[
         str | None,
-        typer.Option(help="Of the head [default: q8_0 where --type has fewer bits, else --type]."),
+        typer.Option(
+            help="Type of the head [default: q8_0 if --type has fewer bits, else --type]."
+        ),
     ] = None,
 ) -> None:
-    """Write a checkpoint as a GGUF file, which llama.cpp runs, too."""
+    """Write a checkpoint as a GGUF file, which llama.cpp also runs."""
     kind = check_written(kind)
     head = None if head_type is None else check_written(head_type)
     if not is_gguf(out):
-        raise DynexitError(f"{out} does not end in .gguf: give such a name.")
+        raise DynexitError(f"{out} does not end in .gguf: give a name that does.")
     check_folder_of(out, "OUT")
     check_new(out)
     folder = check_checkpoint(model)

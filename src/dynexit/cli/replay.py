@@ -28,30 +28,37 @@ def register(app: typer.Typer) -> None:
 
 
 def replay(
-    trace: Annotated[Path, typer.Argument(help="A file that `dynexit trace` made.")],
+    trace: Annotated[Path, typer.Argument(help="File made by `dynexit trace`.")],
     method: Annotated[
         list[str] | None,
-        typer.Option("--method", help="May repeat, with settings [default: del and auto]."),
+        typer.Option(
+            "--method", help="NAME or NAME:setting=value,...; may repeat [default: del and auto]."
+        ),
     ] = None,
     cost: Annotated[
         Path | None,
-        typer.Option(help="Costs as JSON, as --save-cost wrote them [default: measured now]."),
+        typer.Option(help="JSON file of costs, from --save-cost [default: measure now]."),
     ] = None,
-    save_cost: Annotated[Path | None, typer.Option(help="Write the costs used here.")] = None,
+    save_cost: Annotated[
+        Path | None, typer.Option(help="Write the costs used to this file.")
+    ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Whose costs to measure [default: bundled].")
+        str | None,
+        typer.Option("--model", "-m", help="Model whose costs to measure [default: bundled]."),
     ] = None,
     learned: Annotated[
         Path | None,
-        typer.Option(help="Folder that learn made of the traced model [default: none]."),
+        typer.Option(help="Folder made by learn for the traced model [default: none]."),
     ] = None,
-    grid: Annotated[bool, typer.Option(help="Also every fixed exit layer and length.")] = False,
+    grid: Annotated[
+        bool, typer.Option(help="Also run every fixed pair of exit layer and speculation length.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Run methods over recorded texts: exact rounds, computed seconds.
+    """Run methods over recorded texts, without a model: rounds are exact, seconds computed.
 
-    Drafts past a mismatch are off the recorded text. They are never accepted; how long such a draft
-    would have gone on is estimated from the recorded text's own confidences there.
+    A draft leaves the recorded text at its first mismatch. Later tokens are never accepted; their
+    number is estimated from the recorded confidences at those positions.
     """
     from dynexit.methods import usable_controller
     from dynexit.replay.trace import load_trace

@@ -16,17 +16,17 @@ def register(app: typer.Typer) -> None:
 
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN.jsonl...", help="Files that `dynexit bench` wrote.")
+        list[Path], typer.Argument(metavar="RUN.jsonl...", help="Files written by `dynexit bench`.")
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder to write; an older report is replaced.")
     ],
     roofline: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="What `dynexit roofline --json` printed; may repeat."),
+        typer.Option(metavar="FILE", help="Output of `dynexit roofline --json`; may repeat."),
     ] = None,
 ) -> None:
-    """Write report.md, report.html (self-contained) and figures/ from the records of runs."""
+    """Write report.md, report.html (self-contained) and figures/ from benchmark records."""
     check_folder(out, "--out")
     from dynexit.bench.report.writing import write_report
 

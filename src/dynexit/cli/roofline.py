@@ -30,16 +30,19 @@ def register(app: typer.Typer) -> None:
 @spread
 def roofline(
     model: ModelArgument = None,
-    rows: Annotated[str, typer.Option(help="Rows computed at once.")] = "1,2,3,4,6,8,16,32",
-    context: Annotated[str, typer.Option(help="Positions in the cache.")] = "128,1024",
+    rows: Annotated[
+        str, typer.Option(help="Widths to time: rows per forward pass.")
+    ] = "1,2,3,4,6,8,16,32",
+    context: Annotated[str, typer.Option(help="Positions in the KV cache.")] = "128,1024",
     as_json: AsJson = False,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw here: .png, .svg or .pdf.", dir_okay=False)
+        Path | None,
+        typer.Option(help="Draw a figure to this .png, .svg or .pdf file.", dir_okay=False),
     ] = None,
     *,
     how: Loading,
 ) -> None:
-    """Time passes of several widths against the least that their bytes and arithmetic cost."""
+    """Time forward passes of several widths against the machine's memory and arithmetic limits."""
     counts, contexts = _numbers(rows, "--rows"), _numbers(context, "--context")
     if plot is not None and plot.suffix not in (".png", ".svg", ".pdf"):
         raise DynexitError(f"--plot {plot}: give a file that ends in .png, .svg or .pdf.")
@@ -64,7 +67,7 @@ def _numbers(text: str, option: str) -> list[int]:
     try:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
-        raise DynexitError(f"{option} {text!r} is no list of numbers such as 1,2,4.") from None
+        raise DynexitError(f"{option} {text!r} is not a list of numbers such as 1,2,4.") from None
     if min(numbers) < 1:
         raise DynexitError(f"{option} {text!r}: every number must be at least 1.")
     return sorted(set(numbers))

@@ -21,71 +21,82 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Limits:
-    """`serve.settings.Settings` as options; None is what it says itself."""
+    """`serve.settings.Settings` as options; None leaves its default."""
 
-    name: Annotated[str | None, typer.Option(help="The model's id [default: its own].")] = None
+    name: Annotated[
+        str | None, typer.Option(help="Model id for clients [default: the model's name].")
+    ] = None
     method: Annotated[
-        str | None, typer.Option(help="For requests that name none [default: auto].")
+        str | None, typer.Option(help="Method of requests that name none [default: auto].")
     ] = None
     allow_method: Annotated[
         list[str] | None,
         typer.Option(
-            help="A method that requests may name, with settings or without; may repeat "
+            help="Method that requests may name, with or without settings; may repeat "
             "[default: all]."
         ),
     ] = None
     api_key: Annotated[
-        str | None, typer.Option(envvar="DYNEXIT_API_KEY", help="Ask clients for this key.")
+        str | None, typer.Option(envvar="DYNEXIT_API_KEY", help="Key that clients must send.")
     ] = None
     allowed_host: Annotated[
         list[str] | None,
         typer.Option(
-            help="Without a key: a name that clients may ask for, beside localhost and --host; "
-            "may repeat."
+            help="Host name that clients may use besides localhost and --host, where no key is "
+            "set; may repeat."
         ),
     ] = None
-    running: Annotated[int, typer.Option(help="Texts decoded at the same time.")] = 32
-    queue: Annotated[int, typer.Option(help="Texts that may wait; more are refused.")] = 256
-    max_new_tokens: Annotated[int, typer.Option(help="Of one text.")] = 4096
-    max_choices: Annotated[int, typer.Option(help="Texts of one request.")] = 16
-    max_body: Annotated[int, typer.Option(help="Bytes of a request.")] = 1_000_000
-    connections: Annotated[int, typer.Option(help="Open at the same time.")] = 512
+    running: Annotated[int, typer.Option(help="Texts decoded at once, at most.")] = 32
+    queue: Annotated[int, typer.Option(help="Texts that may wait; further ones are refused.")] = 256
+    max_new_tokens: Annotated[int, typer.Option(help="New tokens per text, at most.")] = 4096
+    max_choices: Annotated[int, typer.Option(help="Texts per request, at most.")] = 16
+    max_body: Annotated[int, typer.Option(help="Bytes per request, at most.")] = 1_000_000
+    connections: Annotated[int, typer.Option(help="Open connections, at most.")] = 512
     patience: Annotated[
         float, typer.Option(help="Seconds that a client has to send a request.")
     ] = 30.0
-    deadline: Annotated[float, typer.Option(help="Seconds until a request is given up.")] = 600.0
-    grace: Annotated[float, typer.Option(help="Seconds to finish in when told to stop.")] = 20.0
+    deadline: Annotated[float, typer.Option(help="Seconds before a request times out.")] = 600.0
+    grace: Annotated[
+        float, typer.Option(help="Seconds that running requests get to finish at shutdown.")
+    ] = 20.0
     batched: Annotated[
         bool | None,
         typer.Option(
             "--batched/--one-by-one",
-            help="Whether texts share passes [default: where that changes no bit].",
+            help="Whether texts share forward passes [default: if results stay identical].",
         ),
     ] = None
     cache_memory: Annotated[
         str | None,
         typer.Option(
-            help="For what texts have read, so that others need not read it again; 0 is none "
-            "[default: 1GB where that changes no bit]."
+            help="Memory for the prefix cache, such as 2GB; 0 turns it off "
+            "[default: 1GB if results stay identical]."
         ),
     ] = None
     earlier_texts: Annotated[
-        str, typer.Option(help="Draft from earlier texts of a client's own key, of all, or none.")
+        str,
+        typer.Option(help="Draft from earlier texts of the same key (own), of all, or of none."),
     ] = "own"
     generation_config: Annotated[
         bool,
-        typer.Option("--generation-config", help="Sample by default as the checkpoint says."),
+        typer.Option(
+            "--generation-config", help="Take sampling defaults from generation_config.json."
+        ),
     ] = False
     trust_messages: Annotated[
         bool,
-        typer.Option("--trust-messages", help="Special tokens in messages are no text."),
+        typer.Option(
+            "--trust-messages",
+            help="Special tokens in messages act as control tokens, not as text.",
+        ),
     ] = False
     cors: Annotated[
-        list[str] | None, typer.Option(help="Pages of this origin may ask, or of any: *.")
+        list[str] | None,
+        typer.Option(help="Origin whose web pages may call the API; * is any; may repeat."),
     ] = None
 
     def settings(self, host: str) -> "Settings":
-        """As a server takes them that listens on `host`."""
+        """Settings of a server that listens on `host`."""
         from dynexit.serve.settings import Settings
 
         told = {name: value for name, value in vars(self).items() if value is not None}
@@ -99,23 +110,23 @@ class Limits:
 class Cluster:
     """Replicas on a Ray cluster, as options."""
 
-    ray: Annotated[bool, typer.Option("--ray", help="Replicas on a Ray cluster.")] = False
+    ray: Annotated[bool, typer.Option("--ray", help="Run replicas on a Ray cluster.")] = False
     ray_address: Annotated[
-        str | None, typer.Option(help="A running cluster [default: one is started here].")
+        str | None, typer.Option(help="Address of a running cluster [default: start one here].")
     ] = None
-    replicas: Annotated[int, typer.Option(help="With --ray: how many always run.")] = 1
+    replicas: Annotated[int, typer.Option(help="With --ray: fewest replicas.")] = 1
     max_replicas: Annotated[
-        int | None, typer.Option(help="With --ray: how many may run [default: --replicas].")
+        int | None, typer.Option(help="With --ray: most replicas [default: --replicas].")
     ] = None
-    gpus: Annotated[float, typer.Option(help="With --ray: of one replica.")] = 0.0
+    gpus: Annotated[float, typer.Option(help="With --ray: GPUs per replica.")] = 0.0
 
 
 @dataclass(frozen=True)
 class Listening:
-    """Where a server is found."""
+    """The address of a server, as options."""
 
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1"
-    port: Annotated[int, typer.Option(help="0 is any that is free.")] = 8000
+    port: Annotated[int, typer.Option(help="Port; 0 picks a free one.")] = 8000
 
 
 @dataclass(frozen=True)
@@ -123,14 +134,14 @@ class Logging:
     """What a server writes on standard error, as options."""
 
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info"
-    log_format: Annotated[str, typer.Option(help="text, or json: an object a line.")] = "text"
+    log_format: Annotated[str, typer.Option(help="text, or json: one object a line.")] = "text"
 
     @property
     def logs(self) -> "Logs":
         """As a server takes it.
 
         Raises:
-            DynexitError: a level or a format that is not known.
+            DynexitError: the level or format is unknown.
         """
         from dynexit.serve.logs import Logs
 
@@ -154,7 +165,7 @@ def serve(
     logging: Logging,
     how: Loading,
 ) -> None:
-    """Serve a model to OpenAI's clients, and a page that shows it working at /."""
+    """Serve a model over the OpenAI API, with a web page at / that shows drafts being verified."""
     _need_packages()
     settings = limits.settings(listening.host)
     usable_controller(settings.method, draft_model is not None)
@@ -177,12 +188,12 @@ def serve(
 @spread
 def demo(
     model: ModelArgument = None,
-    port: Annotated[int, typer.Option(help="0 is any that is free.")] = 0,
+    port: Annotated[int, typer.Option(help="Port; 0 picks a free one.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
     *,
     how: Loading,
 ) -> None:
-    """Open a page that shows tokens being drafted, accepted and rejected."""
+    """Open a web page that shows tokens being drafted, accepted and rejected."""
     _need_packages()
     from dynexit.serve.settings import Settings
 
@@ -198,12 +209,12 @@ def _need_packages() -> None:
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise DynexitError(
-            f"a server needs the package {error.name}: pip install 'dynexit[serve]'."
+            f"the server needs the package {error.name}: pip install 'dynexit[serve]'."
         ) from error
 
 
 def _check_address(where: Listening) -> None:
-    """Open the port and close it again: a client must not wait at it while the model is loaded."""
+    """Check that the port is free. It stays closed, so no client waits while the model loads."""
     from dynexit.serve.server import open_socket
 
     open_socket(where.host, where.port).close()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shape:
-    """At most one of these is given."""
+    """A constraint on the text, as options: at most one of them."""
 
     json_schema: Annotated[
         Path | None, typer.Option(help="The text is JSON that fits the schema in this file.")
@@ -28,17 +28,17 @@ class Shape:
 
     @property
     def constraint(self) -> "Constraint | None":
-        """What was given.
+        """The constraint that was given; None if there is none.
 
         Raises:
-            DynexitError: two of them, or a file that cannot be read.
+            DynexitError: two were given, or a file cannot be read.
         """
         from dynexit.decoding.constraint import Constraint
 
         given = [name for name, value in vars(self).items() if value is not None]
         if len(given) > 1:
             options = [f"--{name.replace('_', '-')}" for name in given]
-            raise DynexitError(f"{' and '.join(options)} are two shapes for one text: give one.")
+            raise DynexitError(f"{' and '.join(options)} both constrain the text: give only one.")
         if self.json_schema is not None:
             return Constraint.json(_read(self.json_schema))
         if self.grammar is not None:

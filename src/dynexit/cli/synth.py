@@ -20,29 +20,36 @@ def register(app: typer.Typer) -> None:
 
 def synth(
     out: Annotated[Path, typer.Argument(help="New folder for the checkpoint, or OUT.gguf.")],
-    like: Annotated[str, typer.Option(help="Shape, such as llama3.2-1b.")] = "llama3.2-1b",
+    like: Annotated[
+        str, typer.Option(help="Model whose shape to copy, such as llama3.2-1b.")
+    ] = "llama3.2-1b",
     agreement: Annotated[
         list[str] | None,
-        typer.Option(help="LAYER:SHARE, may repeat; the default rises to 0.75 at a quarter."),
+        typer.Option(
+            help="LAYER:SHARE; may repeat [default: 0.75 at a quarter of the depth, 0.95 at half]."
+        ),
     ] = None,
-    dtype: Annotated[str, typer.Option(help="Of a folder: bf16, fp16 or fp32.")] = "bf16",
+    dtype: Annotated[str, typer.Option(help="For a folder: bf16, fp16 or fp32.")] = "bf16",
     kind: Annotated[
         str | None,
-        typer.Option("--type", help=f"Of OUT.gguf: {', '.join(SYNTHETIC)} [default: q8_0]."),
+        typer.Option("--type", help=f"For OUT.gguf: {', '.join(SYNTHETIC)} [default: q8_0]."),
     ] = None,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     zipf: Annotated[
-        float, typer.Option(help="Exponent of token frequencies, as in text about 1; 0: all alike.")
+        float,
+        typer.Option(help="Zipf exponent of token frequencies; 0 is uniform, text is about 1."),
     ] = 0.0,
 ) -> None:
-    """Make a random checkpoint whose early layers agree with the last as often as asked."""
+    """Make a random checkpoint whose early layers agree with the last at chosen rates."""
     from dynexit.shapes import SHAPES, plan_checkpoint
 
     layers = SHAPES[like].num_layers if like in SHAPES else 4
     anchors = _anchors(agreement) or {max(1, layers // 4): 0.75, max(2, layers // 2): 0.95}
     check_dtype(dtype)
     if kind is not None and not is_gguf(out):
-        raise DynexitError(f"--type is of a GGUF file, and {out} does not end in .gguf.")
+        raise DynexitError(
+            f"--type is for GGUF files, and {out} does not end in .gguf: use --dtype."
+        )
     kind = check_written(kind or "q8_0", SYNTHETIC)
     plan_checkpoint(out, like, anchors, zipf)
     with starting("making a checkpoint"):

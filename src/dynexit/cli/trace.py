@@ -19,17 +19,17 @@ def register(app: typer.Typer) -> None:
 
 @spread
 def trace(
-    out: Annotated[Path, typer.Option("--out", "-o", help="A .safetensors file.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="New .safetensors file.")],
     model: Model = None,
     *,
     prompts: Prompts,
     max_new_tokens: NewTokens = 128,
     draft_vocabulary: Annotated[
-        int, typer.Option(min=1, help="Tokens of the head that trimmed readings see.")
+        int, typer.Option(min=1, help="Frequent tokens that early exits choose among.")
     ] = 2048,
     how: Loading,
 ) -> None:
-    """Record plain greedy texts with every layer's two best tokens, for `dynexit replay`."""
+    """Record greedy texts with each layer's two likeliest tokens, for `dynexit replay`."""
     if out.suffix != ".safetensors":
         raise DynexitError(f"--out {out}: give a file that ends in .safetensors.")
     check_folder_of(out, "--out")

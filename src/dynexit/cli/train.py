@@ -28,18 +28,21 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/bundled.yaml.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of run and checkpoint.")],
-    data_dir: Annotated[Path, typer.Option(help="Folder that the recipe's paths start from.")],
+    recipe: Annotated[Path, typer.Argument(help="Recipe file, such as recipes/bundled.yaml.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the run and its checkpoint.")
+    ],
+    data_dir: Annotated[Path, typer.Option(help="Folder that the recipe's paths are relative to.")],
     change: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a setting: early_exit.distill=0.")
+        list[str] | None,
+        typer.Option("--set", help="Change a setting, such as early_exit.distill=0; may repeat."),
     ] = None,
     device: Device = None,
     threads: Threads = None,
 ) -> None:
-    """Train an early-exit model. Stopped or killed, and started again, it continues.
+    """Train an early-exit model. A stopped or killed run continues when started again.
 
-    Ctrl-C and SIGTERM keep the step that was running; a kill loses what came after the last state.
+    Ctrl-C and SIGTERM finish and save the running step. A kill loses what followed the last save.
     """
     from dynexit.methods import parse_settings
     from dynexit.model.names import check_names
@@ -49,7 +52,7 @@ def train(
     check_names(None, device, None)
     check_threads(threads)
     if not data_dir.is_dir():
-        raise DynexitError(f"--data-dir {data_dir}: there is no such folder.")
+        raise DynexitError(f"--data-dir {data_dir} is not a folder: give an existing one.")
     check_folder(out, "--out")
     chosen = load_recipe(recipe, parse_settings(change or []))
     with starting():
@@ -83,7 +86,7 @@ def train(
     if reports is None:
         notes.print(
             f"stopped: step {trainer.step} of {trainer.steps} is kept in {out}; "
-            "the same command goes on from there."
+            "the same command continues from there."
         )
         raise typer.Exit(128 + caught[0])
     print_table(report_table(reports, f"held-out text; checkpoint in {out}"))

@@ -21,7 +21,7 @@ from dynexit.model.interface import Model, Span
 
 WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16)
 CONTEXT, FAR = 256, 1_024  # positions in the cache, near and far
-FEW = 64  # tokens of the head: next to none
+FEW = 64  # tokens of the head: almost none
 LEVEL = 4  # rows of a level of a draft that branches
 DRAFTS = 1, 5  # tokens of a short draft and of a long one
 PASS = 0.02  # seconds that one timing may take: of a larger model, some layers stand for all
@@ -89,7 +89,7 @@ class _Bench:
                 self._pass("pass 1", 1)
                 self._draft("copied draft", self.copy, self.exits[0], length)
             self._time("copied head", lambda: self.copy.read(self.model.embed([0])))
-        if self.small:  # of a larger model's rounds, what is around passes is next to nothing
+        if self.small:  # in a larger model's rounds, the time outside passes is negligible
             self._rounds("rounds", Controller())
             self._rounds("analysed rounds", _Watching())
 
@@ -139,7 +139,7 @@ class _Bench:
         self._draft("draft", self.model, exit_layer, length)
 
     def _draft(self, name: str, model: Model, exit_layer: int, length: int) -> None:
-        """A draft of so many tokens, next to no head."""
+        """A draft of so many tokens, with almost no head."""
         rule = DraftingRule(exit_layer, length, limit=FEW)
         given = self.cache, self.near, 0, rule, False
         self._time(f"{name} {exit_layer} {length}", lambda: model.draft(*given))
@@ -176,7 +176,7 @@ class _Bench:
         short = few * (layer[0] + here) + call[0]  # passes of a draft of one token
         position = max((took["far"] - passes[0]) / self.layers / distance, 0.0)
         around = took.get("rounds", 0.0)
-        further = self.depth * position * self.near  # those rounds had next to no context
+        further = self.depth * position * self.near  # those rounds had almost no context
         return Costs(
             widths=WIDTHS,
             layer=tuple(layer),
@@ -204,7 +204,7 @@ class _Bench:
 
 
 class _Watching(Controller):
-    """Asks for one layer's shadow tokens, by next to no head."""
+    """Asks for one layer's shadow tokens, with almost no head."""
 
     reads_shadow = True
     shadow_layers = (1,)

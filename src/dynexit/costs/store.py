@@ -1,5 +1,5 @@
-"""Measured costs, kept while a model is, and between runs: one small file per model, machine, dtype
-and threads.
+"""Caches measured costs, in memory and between runs: one small file per model, machine, dtype and
+number of threads.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Acceptance: how much of a draft stays. One entry for greedy, shared-noise and speculative.
+"""Acceptance: how much of a draft is kept. One entry for greedy, shared-noise and speculative.
 
 Sources: Leviathan et al. 2023 and Chen et al. 2023 for speculative sampling.
 """
@@ -21,15 +21,15 @@ def accept(
     Branches are for equal choices: `speculative` drafts are chains.
 
     Args:
-        target_logits: [d + 1, V], unprocessed, or what was read off them; row i is what the target
-            says after row i of the draft.
-        independent: a row that is no numbers says nothing of the others. It matters only where it
-            follows the accepted drafts.
+        target_logits: [d + 1, V], unprocessed, or readings of them; row i is the target's after
+            row i of the draft.
+        independent: rows do not affect each other, so that a NaN row matters only if it follows
+            the accepted tokens.
 
     Raises:
-        NotNumbersError: a row that matters is no numbers, or where rows are not independent, any;
-            or nothing may be chosen there.
-        UnsettledError: what was read off the logits does not tell; they are needed.
+        NotNumbersError: a row that matters is NaN (any row, if they are not independent), or no
+            token may be chosen there.
+        UnsettledError: the readings do not suffice; logits are needed.
     """
     if draft.tokens and not independent and not _are_numbers(target_logits):
         raise NotNumbersError  # before anything is drawn or told: it will be judged again
@@ -58,10 +58,10 @@ def _are_numbers(logits: Tensor | Readings) -> bool:
 
 
 def _accept_equal(draft: Draft, choose: Callable[[int, list[int]], int]) -> Verdict:
-    """Walk down the draft while a child is what the target has chosen, too.
+    """Walk down the draft as long as a child equals the target's choice.
 
     Args:
-        choose: what the target says after a row, and after the accepted tokens up to there.
+        choose: the target's choice after a row and the accepted tokens up to there.
     """
     count, row, path = len(draft.tokens), 0, []
     parents = range(count) if draft.parents is None else draft.parents

@@ -1,7 +1,7 @@
-"""What a text must look like: JSON, a regular expression, one of several texts, or a grammar.
+"""Constraints on a text: JSON, a regular expression, one of several texts, or a grammar.
 
-Not responsible for compiling it (`grammars.py`) or following it along a text (`guide.py`), so that
-a command can look at one before anything is loaded.
+Not responsible for compiling them (`grammars.py`) or following them along a text (`guide.py`), so
+that a command can check one before a model loads.
 """
 
 import json
@@ -25,10 +25,10 @@ LAYOUT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator":
 
 @dataclass(frozen=True)
 class Constraint:
-    """A shape that every text under it has, made by `json`, `regex`, `choice` or `grammar`.
-    Of kind "tools" is a grammar in Lark alone.
+    """A constraint that a text must satisfy. Made by `json`, `regex`, `choice` or `grammar`.
+    Kind "tools" is a Lark grammar.
 
-    Whether it can be followed is known once it meets a model's tokenizer.
+    Only a model's tokenizer shows whether it can be followed.
     """
 
     kind: Kind
@@ -42,7 +42,7 @@ class Constraint:
             schema: JSON schema, as an object or as its JSON.
 
         Raises:
-            DynexitError: it is no JSON.
+            DynexitError: it is not JSON.
         """
         if schema is None:
             schema = {"type": "object"}
@@ -50,9 +50,9 @@ class Constraint:
             given = json.loads(schema) if isinstance(schema, str) else schema
             source = json.dumps(given)
         except (ValueError, TypeError, RecursionError) as error:
-            raise DynexitError(f"the JSON schema is no JSON: {first_line(error)}.") from error
+            raise DynexitError(f"the JSON schema is not JSON: {first_line(error)}.") from error
         if not isinstance(given, Mapping | bool):
-            raise DynexitError("the JSON schema is no JSON object: give {...}.")
+            raise DynexitError("the JSON schema is not a JSON object: give {...}.")
         return cls("json", source)
 
     @classmethod
@@ -65,10 +65,10 @@ class Constraint:
         """One of these texts.
 
         Raises:
-            DynexitError: there is none, or what is there is no text.
+            DynexitError: there is no text, or one is not a string.
         """
         if isinstance(texts, str) or not texts:
-            raise DynexitError("the choice is empty: give a list of one text at least.")
+            raise DynexitError("the choice is empty: give a list of at least one text.")
         return cls("choice", json.dumps([_text(text, "choice") for text in texts]))
 
     @classmethod

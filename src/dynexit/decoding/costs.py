@@ -35,7 +35,7 @@ class Costs:
         round: of everything around the passes of a round.
         analysis: of bringing shadow tokens, beside unembedding their states.
         vocabulary: tokens of the whole head.
-        copied_layer: of a layer of the copy for drafts, likewise; 0 where there is none.
+        copied_layer: of one layer of the copy for drafts; 0 without a copy.
         copied_head: of that copy's head.
     """
 
@@ -162,9 +162,9 @@ class Costs:
         """Raises DynexitError for numbers that cannot have been measured."""
         lists = (self.layer, self.head, self.head_call)
         if not self.widths or self.widths[0] != 1 or list(self.widths) != sorted({*self.widths}):
-            raise DynexitError("its widths do not rise from 1.")
+            raise DynexitError("its widths must rise from 1.")
         if any(len(seconds) != len(self.widths) for seconds in lists):
-            raise DynexitError("it has not as many costs as widths.")
+            raise DynexitError("it must have as many costs as widths.")
         signed = ("draft_layer",)  # a straight line's height at no layers
         single = [value for name, value in self.as_dict().items() if name not in signed]
         flat = [value for value in single if not isinstance(value, tuple)]
@@ -172,7 +172,7 @@ class Costs:
         if not 0 <= min(every) <= max(every) < 2**31:
             raise DynexitError("it has a number out of range.")
         if 0 in (self.layer[0], self.head[0], self.vocabulary):
-            raise DynexitError("a layer, the head or the vocabulary is 0.")
+            raise DynexitError("its layer cost, head cost and vocabulary must be above 0.")
 
 
 def rising(prices: Iterable[float]) -> list[float]:

@@ -1,6 +1,6 @@
-"""Earlier texts, from which later ones are drafted: by whose they are, within bounds.
+"""Earlier texts, from which later ones are drafted, in groups and within memory limits.
 
-Not responsible for whose texts a text may be drafted from: whoever opens it says the group.
+Not responsible for who may draft from which texts: the caller names the group.
 """
 
 from collections import OrderedDict
@@ -17,14 +17,14 @@ BEFORE = 32  # tokens of the prompt that are kept before a text: its beginning f
 
 
 class EarlierTexts:
-    """The texts of some groups, apart. For any thread; it takes 3 MB a group, 50 MB at most."""
+    """Texts in separate groups. Thread-safe; takes 3 MB per group, 50 MB at most."""
 
     def __init__(self) -> None:
         self._groups: OrderedDict[str, NativeEarlier] = OrderedDict()
         self._lock = Lock()
 
     def of(self, group: str = "") -> NativeEarlier | None:
-        """Those of a group; None where there is no native library, which keeps them."""
+        """The texts of a group; None without the native library, which keeps them."""
         if functions() is None:
             return None
         with self._lock:
@@ -36,7 +36,7 @@ class EarlierTexts:
 
     @property
     def bytes(self) -> int:
-        """Memory that is held."""
+        """Memory in use."""
         return len(self._groups) * BYTES * 2**BITS
 
 

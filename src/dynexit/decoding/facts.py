@@ -1,4 +1,4 @@
-"""What a method is told of a model before a text begins."""
+"""What a controller knows of the model before a text begins."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,15 @@ from dynexit.model.native.earlier import NativeEarlier
 
 @dataclass(frozen=True)
 class Facts:
-    """Nothing has a default: whoever opens a decoding must say it.
+    """Facts about the model. No field has a default: the caller must give them all.
 
     Attributes:
-        num_layers: of the model.
-        costs: of its passes on this machine, for a controller that `reads_costs`.
-        sample: what its exits say of another text, for one that `reads_sample`.
-        draft_vocabulary: tokens of the head that exits read; None is all.
-        table: likely next tokens, as the model's own text taught them, if there is one.
-        earlier: texts that were written before, if there are any that this one may be drafted from.
+        num_layers: decoder layers of the model.
+        costs: seconds of its passes on this machine, for a controller that `reads_costs`.
+        sample: its exits' predictions for a sample text, for a controller that `reads_sample`.
+        draft_vocabulary: tokens of the head that exits choose among; None is all.
+        table: the learned table of likely next tokens, if there is one.
+        earlier: earlier texts that this one may be drafted from, if there are any.
     """
 
     num_layers: int

@@ -32,7 +32,7 @@ class Grammars:
         self._compiled = lru_cache(maxsize=COMPILED)(self._compile)
 
     def guide(self, constraint: Constraint, ends: frozenset[int], vocabulary: int) -> Guide:
-        """What leads one text, at its beginning.
+        """Make the guide of one new text.
 
         Args:
             ends: tokens that end this text.
@@ -43,7 +43,7 @@ class Grammars:
         """
         if not isinstance(constraint, Constraint):
             raise DynexitError(
-                "constraint is no dynexit.Constraint: make one, such as Constraint.json(schema)."
+                "constraint must be a dynexit.Constraint, such as Constraint.json(schema)."
             )
         with self._making:
             matcher = self._compiled(constraint)
@@ -85,7 +85,7 @@ def _tokens_of(llguidance: Any, backend: Tokenizer, eos: frozenset[int]) -> "LLT
         return llguidance.LLTokenizer(plain.to_str(), eos_token=sorted(eos) or None)
     except (ValueError, RuntimeError) as error:
         raise DynexitError(
-            f"this checkpoint's tokenizer cannot be held to a constraint: {first_line(error)}."
+            f"this checkpoint's tokenizer does not support constraints: {first_line(error)}."
         ) from error
 
 

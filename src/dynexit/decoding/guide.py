@@ -1,7 +1,7 @@
-"""Where a text stands in its grammar, along any draft: which tokens may follow.
+"""Which tokens a text's grammar allows next, after the text and along any draft.
 
-A mask depends on the text's tokens alone, whatever was asked before. So drafts may be looked along
-and forgotten: the grammar's state goes back by as many tokens.
+A mask depends only on the tokens before it, not on earlier calls. The grammar's state is rolled
+back after looking along a draft.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ ENDED = ("NoExtension", "NoExtensionBias", "EndOfSentence")
 
 
 class Guide:
-    """Leads one text. `tokens` are always those of the text without its prompt.
+    """Holds one text to its grammar. `tokens` are always those of the text without its prompt.
 
     Args:
         matcher: a compiled grammar, which stays as it is.
@@ -60,11 +60,11 @@ class Guide:
         return self._masks[key]
 
     def settled(self, tokens: Sequence[int], path: Sequence[int], best: int | None) -> int | None:
-        """The likeliest token that may follow, where `best` is the likeliest of all: without a
-        mask, which costs many times as much. None where logits must tell.
+        """The likeliest allowed token, given the likeliest token `best`, without computing a mask,
+        which costs many times as much. None if logits are needed.
 
         Args:
-            best: None where that is not known.
+            best: None if it is not known.
         """
         if (path and path[-1] in self._ends) or not self._go([*tokens, *path], len(tokens)):
             return None
@@ -76,7 +76,7 @@ class Guide:
         return best
 
     def over(self, tokens: Sequence[int]) -> bool:
-        """Whether nothing can follow the text any more."""
+        """Whether no token can follow the text."""
         self._go(tokens, len(tokens))
         return self._matcher.is_stopped() and self._matcher.stop_reason() in ENDED
 
@@ -113,7 +113,7 @@ class Guide:
         if self._matcher.is_error():
             self._start_again(wanted[:committed])
         elif len(self._read) < committed:
-            raise DynexitError("the grammar does not allow a token that is in the text already.")
+            raise DynexitError("the grammar does not allow a token that is already in the text.")
         return len(self._read) == len(wanted)
 
     def _start_again(self, text: Sequence[int]) -> str:

@@ -1,4 +1,4 @@
-"""What is asked for: one text."""
+"""A request for one text."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,14 +18,14 @@ class Job:
 
     Attributes:
         prompt: token ids.
-        text: where tokens go as they stay.
+        text: receives the text's tokens as they are accepted.
         second: a smaller model of the same vocabulary, for methods that draft with one.
-        logprobs: give every token its log-probability, and so many of the likeliest in its place.
-        prompt_logprobs: the prompt's tokens, too, but for the first.
-        guide: leads the text along a grammar; it serves this text alone.
-        prefixes: what was read before, for texts of this model; they are of its whole depth.
-        salt: texts of another salt share nothing of it.
-        clock: seconds.
+        logprobs: give every token its log-probability, and this many of the likeliest alternatives.
+        prompt_logprobs: also for the prompt's tokens, except the first.
+        guide: holds the text to a grammar; used for this text only.
+        prefixes: the model's prefix cache; its texts have run through all layers.
+        salt: only texts of the same salt share cached prefixes.
+        clock: returns seconds.
     """
 
     prompt: list[int]

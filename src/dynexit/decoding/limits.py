@@ -1,4 +1,4 @@
-"""Where a text may end, and where it must."""
+"""Where a text may end and where it must end."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,10 @@ class Limits:
     """Where a text ends.
 
     Args:
-        max_new_tokens: that it may have; 0 reads the prompt and writes nothing.
-        max_positions: of the context.
-        eos: tokens that end it. They are not part of it.
-        min_new_tokens: before so many, none of `eos` can be chosen.
+        max_new_tokens: new tokens, at most; 0 only reads the prompt.
+        max_positions: positions of the context.
+        eos: tokens that end the text and are not part of it.
+        min_new_tokens: before this many new tokens, none of `eos` can be chosen.
     """
 
     max_new_tokens: int
@@ -27,10 +27,10 @@ class Limits:
         return self.eos if self.min_new_tokens else frozenset(), self.min_new_tokens
 
     def check(self, prompt_length: int, vocabulary: int) -> None:
-        """Whether a text can be written within them.
+        """Check that a text can be written within the limits.
 
         Raises:
-            DynexitError: it cannot, with the reason.
+            DynexitError: it cannot; the message says why.
         """
         most, least = self.max_new_tokens, self.min_new_tokens
         if most < 0:

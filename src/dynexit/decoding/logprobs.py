@@ -1,4 +1,4 @@
-"""What the target said of a text's tokens: log-probabilities before any processor."""
+"""Log-probabilities of a text's tokens under the target, before any processor."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

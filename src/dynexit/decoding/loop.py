@@ -9,7 +9,7 @@ from dynexit.decoding.sequence import Chunk, Decoding
 
 
 def generate(sequence: Decoding) -> Iterator[Chunk]:
-    """Yield the text's chunks until it ends. The sequence holds tokens, statistics and reason.
+    """Yield the text's chunks until it ends. The sequence has tokens, statistics and finish reason.
 
     An interrupt inside a round loses that round and nothing else.
     """
@@ -21,7 +21,7 @@ def generate(sequence: Decoding) -> Iterator[Chunk]:
 
 @torch.inference_mode()
 def finish(sequence: Decoding) -> None:
-    """Run to the text's end, where nobody reads it before: what is done once a text costs less."""
+    """Run to the text's end without yielding chunks, which costs less."""
     sequence.text = sequence.text.whole()
     while sequence.finish_reason is None:
         _advance(sequence)

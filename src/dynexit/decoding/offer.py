@@ -1,4 +1,4 @@
-"""What proposers have at hand before a round, grown into one tree: best first."""
+"""Grows the proposers' candidates into one tree before a round, best first."""
 
 from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
@@ -38,16 +38,16 @@ class Panel:
         self.size = self.depth = 0
 
     def begin(self, tokens: list[int]) -> None:
-        """A text begins with its prompt; the list grows with it."""
+        """Begin a text with its prompt; the list grows with the text."""
         self._tokens = tokens
         for one in self._proposers:
             one.begin(tokens)
 
     def offer(self, chain: bool) -> "Panel":
-        """What they have at hand now, once it has grown.
+        """The offer for the next round; it grows later.
 
         Args:
-            chain: whether it must not branch.
+            chain: whether the tree must not branch.
         """
         self._chain = chain
         return self
@@ -73,7 +73,7 @@ class Panel:
         return told
 
     def _judge(self) -> None:
-        """Count what the text has said of the last tree."""
+        """Count how the last tree compared with the text."""
         if self._tree is not None and (text := self._tokens[self._read :]):
             for kind, right in self._tree.judge(text):
                 self._right[kind] += right

@@ -19,7 +19,7 @@ for some d
 
 MARGIN times the tokens per second of plain steps.
 
-Not responsible for costs (`table.py`), nor for how often an exit agrees (`agreement.py`, and
+Not responsible for costs (`costs.py`), nor for how often an exit agrees (`agreement.py`, and
 `auto`, whose drafts have no fixed length and no fixed chance: it gives its own tokens and seconds).
 """
 

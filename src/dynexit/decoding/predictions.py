@@ -1,4 +1,4 @@
-"""What every layer would have predicted at some places of a known text, in one reading of it."""
+"""Every layer's predictions at some positions of a known text, in one pass over it."""
 
 from collections.abc import Sequence
 from itertools import pairwise

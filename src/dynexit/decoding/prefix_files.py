@@ -1,6 +1,6 @@
-"""Files of keys and values: safetensors whose metadata says of which model and runtime they are.
+"""Files of keys and values: safetensors whose metadata names their model and runtime.
 
-Written and read block by block: a file of many is never in memory twice.
+They are written and read block by block, so that a file is never in memory twice.
 """
 
 import json
@@ -23,8 +23,8 @@ FORMAT = "dynexit prefixes 1"
 
 @dataclass(frozen=True)
 class Origin:
-    """Where keys and values come from: they are used by the very same alone, since another runtime
-    or version rounds otherwise.
+    """The origin of keys and values. Only the same model, runtime and version may use them, since
+    others round differently.
 
     Attributes:
         fingerprint: of the checkpoint.
@@ -41,7 +41,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Stored:
-    """What a file holds: of each block the number of the one before it, which comes earlier, or -1;
+    """The contents of a file: for each block the number of its parent, which comes earlier, or -1;
     its tokens, and its keys and values.
     """
 
@@ -82,11 +82,11 @@ def read_blocks(path: Path, origin: Origin, block_bytes: int, key_bytes: int) ->
     """Read a file, its blocks as they are asked for.
 
     Raises:
-        DynexitError: it is damaged, or of another origin than `origin`.
+        DynexitError: it is damaged, or its origin is not `origin`.
     """
     check_file(path)
     if not path.is_file():
-        raise DynexitError(f"{path} is no file: a prefix cache's `save` writes one.")
+        raise DynexitError(f"{path} is not a file: make one with a prefix cache's `save`.")
     try:
         file: Any = safe_open(str(path), "pt")
         metadata = file.metadata() or {}
@@ -117,7 +117,7 @@ def _check_origin(path: Path, found: Origin, here: Origin) -> None:
     theirs, ours = (f"{o.runtime} in {o.dtype} of dynexit {o.version}" for o in (found, here))
     if theirs != ours:
         raise DynexitError(
-            f"{path} was saved by {theirs}, and here runs {ours}, which rounds otherwise: read the "
+            f"{path} was saved by {theirs}, but this is {ours}, which rounds differently: read the "
             "text here and save it again."
         )
 

@@ -1,8 +1,8 @@
-"""Keys and values of what was read or written before, for texts that begin alike.
+"""The prefix cache: keys and values of earlier texts, for texts that begin alike.
 
-A tree of blocks of tokens: a text copies the blocks of the longest path from the root that it
-begins with, and the model does not run over them again. Not responsible for which texts may share
-them: those of different salts share nothing.
+A tree of blocks of tokens. A text copies the blocks of the longest path from the root that matches
+its beginning, so the model need not compute them again. Not responsible for which texts may share:
+texts of different salts share nothing.
 """
 
 import hashlib
@@ -39,21 +39,22 @@ class Node:
 
 
 class PrefixCache:
-    """Blocks of one model's texts, of which the least recently used go. For any thread.
+    """Blocks of one model's texts; the least recently used are evicted. Thread-safe.
 
     Args:
-        limit: bytes that blocks may hold together, never more.
-        block_bytes: of one of the model's.
-        origin: says whose `save` writes and `load` reads; None where the model is no checkpoint's.
+        limit: bytes of all blocks together, at most.
+        block_bytes: bytes of one of the model's blocks.
+        origin: the origin that `save` writes and `load` checks; None if the model is not from a
+            checkpoint.
 
     Attributes:
-        bytes: of all blocks and their tokens.
-        asked, hits: texts that looked for their beginning, and those that found some of it.
-        found: tokens that they found.
-        dropped: blocks that had to go.
+        bytes: memory of all blocks and their tokens.
+        asked, hits: lookups by texts, and those that found a prefix.
+        found: tokens found.
+        dropped: blocks evicted.
 
     Raises:
-        DynexitError: not one block would fit.
+        DynexitError: not even one block would fit.
     """
 
     def __init__(
@@ -62,8 +63,8 @@ class PrefixCache:
         self.limit, self._block_bytes, self._origin = limit, block_bytes, origin
         if (least := block_bytes + KEY + SALT) > limit:
             raise DynexitError(
-                f"a prefix cache of {limit} bytes holds no block of this model's, which has "
-                f"{least}: give it more memory, or 0 to have none."
+                f"a prefix cache of {limit} bytes is too small for one block of this model, "
+                f"{least} bytes: give it more memory, or 0 to turn it off."
             )
         self.bytes = self.asked = self.hits = self.found = self.dropped = 0
         self._root = Node()
@@ -76,13 +77,13 @@ class PrefixCache:
         return len(self._nodes)
 
     def restore(self, cache: SavedCache, tokens: Sequence[int], salt: str = "") -> int:
-        """Fill an empty cache with what is known of a text that begins with `tokens`.
+        """Fill an empty KV cache with the cached prefix of a text that begins with `tokens`.
 
         Returns:
-            How many positions it holds then.
+            The number of positions it then holds.
 
         Raises:
-            DynexitError: there is no memory for them.
+            DynexitError: there is not enough memory.
         """
         with self._lock:
             path, node = [], self._root
@@ -99,7 +100,7 @@ class PrefixCache:
         return len(path) * BLOCK
 
     def keep(self, cache: SavedCache, tokens: Sequence[int], salt: str = "") -> None:
-        """Copy what a cache has committed of a text, as far as it fits and is not here yet."""
+        """Copy a text's committed positions from its KV cache, as far as they fit and are new."""
         with self._lock:
             path: list[Node] = []
             try:
@@ -115,10 +116,10 @@ class PrefixCache:
                 self._use(path)
 
     def save(self, path: str | Path) -> None:
-        """Write all blocks that have no salt to a file in safetensors' format, for `load`.
+        """Write all blocks without a salt to a safetensors file, for `load`.
 
         Raises:
-            DynexitError: it cannot be written.
+            DynexitError: the file cannot be written.
         """
         origin = self._told()
         with self._lock:
@@ -129,18 +130,18 @@ class PrefixCache:
             write_blocks(Path(path), origin, stored)
 
     def load(self, path: str | Path) -> int:
-        """Take over the blocks of a file; what has not been used for longest makes room for them.
+        """Add the blocks of a file, evicting the least recently used ones.
 
         Returns:
-            How many tokens these are of.
+            The number of tokens in the file.
 
         Raises:
-            DynexitError: it is of another model or runtime, damaged, or more than fits.
+            DynexitError: the file is damaged, of another model or runtime, or too large.
         """
         stored = read_blocks(Path(path), self._told(), self._block_bytes, KEY)
         if (needed := len(stored.keys) * (self._block_bytes + KEY)) > self.limit:
             raise DynexitError(
-                f"{path} holds {needed} bytes of keys and values, and this cache may hold "
+                f"{path} holds {needed} bytes of keys and values, but this cache may hold "
                 f"{self.limit}: give it more memory."
             )
         with self._lock:
@@ -158,8 +159,8 @@ class PrefixCache:
     def _told(self) -> Origin:
         if self._origin is None:
             raise DynexitError(
-                "this model was loaded from no checkpoint, so that a file could not say whose keys "
-                "and values it holds: nothing is saved or loaded."
+                "this model was not loaded from a checkpoint, so its prefix cache cannot be saved "
+                "or loaded: a file could not name the model."
             )
         return self._origin()
 

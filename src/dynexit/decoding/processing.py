@@ -1,4 +1,4 @@
-"""What logits go through before a token is chosen from them, in transformers' order.
+"""Processes logits before a token is chosen from them, in transformers' order.
 
 Not responsible for choosing (`sampling.py`).
 """

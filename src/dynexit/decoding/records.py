@@ -1,19 +1,21 @@
-"""What passes between the phases of a round, and what is kept of it.
+"""The records that pass between the phases of a round, and the statistics kept of them.
 
-The words, used everywhere and nowhere in another sense:
+The project's vocabulary; each word has this one meaning everywhere:
 
 - draft: d tokens guessed by the first E layers; verify: one pass of the target over all of them;
-  accept: keep the longest prefix that the target would have written itself.
-- exit layer E: how many layers a draft runs, counted from 1. Speculation length d: its tokens.
-- tree: a draft's tokens; each is a node, a child of the token that it follows. Row 0 of a round is
-  the newest committed token, row i the i-th node. A chain is a tree without branches.
-- accepted: a drafted token that the target agrees with; lookup: one of them that was looked up in
-  the text; earlier: one that followed in an earlier text; table: one that a table of likely next
-  tokens named; grammar: one that the text's grammar left no choice about.
-  Rejected: the first one it does not; nothing after it counts.
-  Recovered: the target's own token in the place of rejected ones.
-  Bonus: the target's token after a path that was accepted to its end. Target: a token of a plain
-  step.
+  accept: keep the longest prefix that the target would have generated itself.
+- exit layer E: the number of layers that drafting runs, counted from 1. Speculation length d: the
+  number of tokens per draft.
+- tree: a draft's tokens. Each is a node, the child of the token that it follows. Row 0 of a round
+  is the newest committed token, row i the i-th node. A chain is a tree without branches.
+- source: where a token of the text came from.
+  Accepted: drafted by a model, and the target agrees. Lookup, earlier, table, grammar: accepted
+  tokens that were found in the text itself, in an earlier text, in a learned table of likely next
+  tokens, or that were the only ones the text's grammar allowed.
+  Recovered: the target's own token in place of the first rejected one.
+  Bonus: the target's token after a path that was accepted to its end.
+  Target: the token of a plain step.
+- rejected: the first drafted token that the target disagrees with; nothing after it counts.
 - shadow token: what a layer would have predicted at a position that is computed anyway.
 - confidence: the probability of the token that was chosen.
 """
@@ -40,15 +42,15 @@ FinishReason = Literal["stop", "length", "context"]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a controller wants of the next round. A speculation length of 0 is a plain step.
+    """A controller's choice for the next round. A speculation length of 0 is a plain step.
 
     A draft has at most `speculation_length` levels. Without `pricing` it is a chain. With it, it is
-    a tree where one can be verified, and else a chain whose tokens must be worth as much. A token
-    whose confidence is below `threshold` has no children, but is verified. A drafter that runs none
-    of the target's layers has exit layer 0.
+    a tree where the runtime can verify one, else a chain whose tokens must be worth as much. A
+    token whose confidence is below `threshold` is verified but has no children. A drafter that runs
+    none of the target's layers has exit layer 0.
 
-    `shadow` are the layers whose shadow tokens the round brings; None is all that the controller
-    reads.
+    `shadow` lists the layers whose shadow tokens the round returns; None is all layers that the
+    controller reads.
     """
 
     exit_layer: int = 1
@@ -60,17 +62,17 @@ class Plan:
 
     @property
     def reads_confidence(self) -> bool:
-        """Whether drafting may end by how sure it is."""
+        """Whether confidences may end the draft."""
         return self.threshold is not None or self.pricing is not None
 
     def with_children(self, most: int) -> "Plan":
-        """The same where a token has so many children at most."""
+        """The same plan with at most `most` children per token."""
         if self.pricing is None or most >= len(self.pricing.odds):
             return self
         return replace(self, pricing=self.pricing.with_children(most))
 
     def rule(self, **more: Any) -> DraftingRule:
-        """As a model knows it."""
+        """The plan as a model's `DraftingRule`."""
         length, threshold = self.speculation_length, self.threshold or 0.0
         return DraftingRule(self.exit_layer, length, threshold, self.pricing, **more)
 
@@ -82,52 +84,52 @@ PLAIN_STEP = Plan()
 class Draft:
     """Tokens that a drafter proposes.
 
-    `hidden` are the states that left layer `layer` for the newest committed token and all drafted
-    ones: verification continues from there. A drafter that runs none of the target's layers leaves
-    `layer` at 0. Without `parents` the draft is a chain; with them token i is a child of row
-    `parents[i]`, where row 0 is the newest committed token and row i + 1 is token i, and keys and
+    `hidden` holds the hidden states after layer `layer` for the newest committed token and all
+    drafted ones; verification continues from them. A drafter that runs none of the target's layers
+    leaves `layer` at 0. Without `parents` the draft is a chain. With them, token i is a child of
+    row `parents[i]`, where row 0 is the newest committed token and row i + 1 is token i. Keys and
     values of rows that are not at home (`model.interface.Span`) are kept from slot `slot` on.
 
-    The first `certain` tokens are all that the grammar allows where they stand: the target need not
-    be asked what it would choose there.
+    The first `certain` tokens are the only ones that the grammar allows at their positions, so the
+    target's choice there is known in advance.
 
-    Where `tell` is given, tokens are unknown until the draft has arrived. Verification is asked for
-    before that, so that the device has something to do.
+    Where `tell` is given, the tokens are unknown until the draft has arrived from the device.
+    Verification is enqueued before that, so that the device stays busy.
     """
 
     tokens: list[int] = field(default_factory=list)
     confidences: list[float] = field(default_factory=list)
     parents: list[int] | None = None
-    ranks: list[int] | None = None  # of each token among its parent's children, from 0
+    ranks: list[int] | None = None  # each token's rank among its parent's children, from 0
     layer: int = 0
     hidden: "Tensor | None" = None  # [d + 1, D]
-    states: "Tensor | None" = None  # [d + 1, E, D], of layers 1..E, for who reads shadow tokens
+    states: "Tensor | None" = None  # [d + 1, E, D], of layers 1..E, for shadow tokens
     logits: "list[Tensor]" = field(default_factory=list)  # processed, [1, V]; speculative only
     slot: int = 0
-    sources: list[Source] | None = None  # of each token; None is "accepted"
+    sources: list[Source] | None = None  # source of each token; None is "accepted" for all
     certain: int = 0
     tell: Callable[[], Nodes] | None = None
 
     def arrive(self) -> None:
-        """Wait for tokens that are still on their way from a device."""
+        """Wait for tokens that are still being computed on a device."""
         if self.tell is not None:
             self.take(self.tell())
             self.tell = None
 
     def take(self, nodes: Nodes) -> None:
-        """Tokens that a model has drafted."""
+        """Fill in the tokens that a model has drafted."""
         self.tokens, self.confidences = nodes.tokens, nodes.confidences
         if any(parent != row for row, parent in enumerate(nodes.parents)):
             self.parents, self.ranks = nodes.parents, nodes.ranks
 
     def bare(self) -> "Draft | None":
-        """Without what is large; nothing where there are no tokens."""
+        """A copy without tensors; None if the draft is empty."""
         if not self.tokens:
             return None
         return Draft(self.tokens, self.confidences, self.parents, self.ranks)
 
     def path_to(self, row: int) -> list[int]:
-        """The tokens of row `row` and of all that it follows, the first one first."""
+        """The tokens on the path from the root to row `row`, in order."""
         path = []
         while row:
             path.append(self.tokens[row - 1])
@@ -135,7 +137,7 @@ class Draft:
         return path[::-1]
 
     def source_of(self, row: int) -> Source:
-        """What the token of row `row` is called, once accepted."""
+        """The source of row `row`'s token, once accepted."""
         return "accepted" if self.sources is None else self.sources[row - 1]
 
     def parent_of(self, row: int) -> int:
@@ -144,8 +146,8 @@ class Draft:
 
 
 class Verdict(NamedTuple):
-    """The outcome of a verification: the rows of accepted drafts, each the parent of the next, then
-    one token of the target's. `whole`: the last of them has no children.
+    """The outcome of a verification: the rows of accepted tokens, each the parent of the next, then
+    one token of the target. `whole`: the last accepted row has no children.
     """
 
     path: Sequence[int]
@@ -155,7 +157,7 @@ class Verdict(NamedTuple):
 
     @property
     def accepted(self) -> int:
-        """How many tokens are."""
+        """The number of accepted tokens."""
         return len(self.path)
 
     @property
@@ -171,8 +173,8 @@ class ShadowTokens:
     """What some layers (1..L-1 unless a plan says otherwise) would have predicted at n committed
     positions.
 
-    `matched[k, i]`: layer `layers[k]` chose what the target chose at position i; `confidence`: of
-    its own choice. Both [len(layers), n].
+    `matched[k, i]` is whether layer `layers[k]` chose the target's token at position i;
+    `confidence[k, i]` is that layer's confidence in its own choice. Both are [len(layers), n].
     """
 
     matched: NDArray[np.bool_]
@@ -181,20 +183,19 @@ class ShadowTokens:
 
 
 class Evidence(NamedTuple):
-    """By kind, how often it was right, and how often it was seen."""
+    """For each kind of evidence, how often it was right and how often it was seen."""
 
     right: Sequence[int]
     seen: Sequence[int]
 
 
 class Offer(Protocol):
-    """What proposers have at hand before a round, at no cost: a tree that grows as far as a
-    controller lets it.
+    """The tree of tokens that proposers offer before a round, without a forward pass. A controller
+    decides how far it grows.
 
     Attributes:
-        priors: of each proposer, how often each kind of its evidence for a token is right before
-            anything is seen.
-        size, depth: tokens that it has, and those of its longest path.
+        priors: for each proposer, the prior probability that each kind of its evidence is right.
+        size, depth: tokens in the tree, and tokens on its longest path.
     """
 
     priors: tuple[tuple[float, ...], ...]
@@ -202,22 +203,22 @@ class Offer(Protocol):
     depth: int
 
     def grow(self, odds: Sequence[float], floors: Sequence[float]) -> float:
-        """Add the likeliest token again and again, while its chance is worth its row.
+        """Add the likeliest token repeatedly, as long as its probability is worth its row.
 
         Args:
-            odds: of each kind of evidence, of one proposer after the other.
-            floors: what the first, second, ... token must be worth; never falling.
+            odds: acceptance probability of each kind of evidence, proposer by proposer.
+            floors: least probability that the first, second, ... token must have; never falling.
 
         Returns:
-            How many of its tokens are expected to be accepted.
+            The expected number of accepted tokens.
         """
 
     def draft(self, depth: int) -> Draft:
         """The tree's first levels."""
 
     def evidence(self) -> Evidence:
-        """What the text has said since this was last asked of the trees that grew, as far as it
-        went on in them, drafted or not.
+        """How the trees grown since the last call compare with the text that followed, whether
+        they were drafted or not.
         """
 
 
@@ -225,14 +226,14 @@ class Offer(Protocol):
 class Round:
     """One finished round, as controllers and statistics see it.
 
-    `control_seconds` are those of planning, lookup, analysis and statistics; `text_seconds` those
-    of bringing tokens to text.
+    `control_seconds` are spent on planning, lookup, analysis and statistics, `text_seconds` on
+    detokenizing.
     """
 
     plan: Plan
     drafted: int
     accepted: int
-    tokens: int  # that the text kept
+    tokens: int  # tokens that the text kept
     draft: Draft | None = None  # without tensors
     path: Sequence[int] = ()  # rows of accepted tokens
     shadow: ShadowTokens | None = None
@@ -249,12 +250,12 @@ class Round:
 
     @property
     def confidences(self) -> Sequence[float]:
-        """Of each drafted token, where the plan reads them: see `Draft`."""
+        """The confidence of each drafted token, where the plan reads confidences: see `Draft`."""
         return () if self.draft is None else self.draft.confidences
 
     def judged(self) -> Iterator[tuple[int, float, bool]]:
-        """Of drafted tokens whose parent stayed: rank, confidence of the best child there, and
-        whether the token was accepted. Nothing is known of the others.
+        """For each drafted token whose parent was kept: its rank, the confidence of the best child
+        there, and whether the token was accepted. For other tokens that is unknown.
         """
         draft, stays = self.draft, {0, *self.path}
         if draft is not None and draft.confidences:
@@ -265,12 +266,12 @@ class Round:
 
     @property
     def seconds(self) -> float:
-        """All of them."""
+        """All seconds of the round."""
         here = self.draft_seconds + self.verify_seconds
         return here + self.control_seconds + self.text_seconds
 
     def bare(self) -> "Round":
-        """Itself, or a copy without what is large and only its controller reads.
+        """The round itself, or a copy without the large shadow tokens, which only controllers read.
 
         `copy.copy` and `dataclasses.replace` take several times as long.
         """
@@ -283,9 +284,9 @@ class Round:
 
 @dataclass
 class Statistics:
-    """Raw counters of one generation; every rate is derived. The prefill's token is in none.
+    """Raw counters of one generation; every rate is derived. The prefill's token is not counted.
 
-    `cached_tokens` are those of the prompt that were read before, by another text.
+    `cached_tokens` are tokens of the prompt that came from the prefix cache.
     """
 
     num_layers: int
@@ -327,12 +328,12 @@ class Statistics:
 
     @property
     def tokens_per_second(self) -> float:
-        """Of decoding alone, without prefill."""
+        """Decoding speed, without prefill."""
         return rates.tokens_per_second(self.tokens, self.decode_seconds) or 0.0
 
     @property
     def acceptance_by_position(self) -> list[float]:
-        """Share of rounds with a draft of 1, 2, ... levels in which a token there was accepted."""
+        """Per level 1, 2, ...: the share of rounds with that level that accepted a token there."""
         depths = [r.depth for r in self.rounds]
         longest = max(depths, default=0)
         drafted = [sum(depth > i for depth in depths) for i in range(longest)]
@@ -360,7 +361,7 @@ class Statistics:
 
 
 def _columns(rounds: Sequence[Round]) -> dict[str, list[Any]]:
-    """One list per number, as long as there are rounds: half the size of one object per round."""
+    """One list per field, with one entry per round: half the size of one object per round."""
     return {
         "drafter": [r.plan.drafter if r.drafted else None for r in rounds],
         "exit_layer": [r.plan.exit_layer if r.drafted else None for r in rounds],

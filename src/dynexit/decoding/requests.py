@@ -1,7 +1,7 @@
-"""What a sequence asks of the model, as data, so that a scheduler may serve several together.
+"""A sequence's requests to the model, as data, so that a scheduler may serve several together.
 
-Decoding is written as generators that yield requests and receive tensors: they read like straight
-code, and whoever drives them decides what runs when. One sequence is the simplest scheduler.
+Decoding is written as generators that yield requests and receive tensors. They read like straight
+code, and their caller decides what runs when. `drive` is the simplest caller: one sequence alone.
 """
 
 from collections.abc import Generator
@@ -39,8 +39,8 @@ class Segment:
 class Unembed:
     """Logits [n, V] of `hidden` [n, D], which left a layer of `model` (as in `Segment`).
 
-    With `best_only` the answer may be `Readings` instead: no more than the best tokens is wanted.
-    With `limit` only the first so many tokens are read; the others' logits are -inf.
+    With `best_only`, only the top tokens are needed, so the answer may be `Readings` instead.
+    With `limit`, only that many tokens of the head are read; other logits are -inf.
     """
 
     hidden: Tensor
@@ -77,8 +77,8 @@ class Verifying:
 
 @dataclass
 class Turn:
-    """Wait until this prompt is the next to be read: what others have read by then need not be
-    read again. Answered with None.
+    """Wait until this prompt is the next to be read, so that it can use prefixes that others have
+    computed by then. Answered with None.
     """
 
     model: Model | None = None
@@ -108,7 +108,7 @@ def serve(model: Model, request: Request) -> Answer:
 
 
 def drive(model: Model, steps: Steps[T]) -> T:
-    """Serve every request of `steps` as it comes; returns what the generator returns."""
+    """Serve each request of `steps` at once. Returns what the generator returns."""
     try:
         request = next(steps)
         while True:

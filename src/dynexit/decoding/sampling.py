@@ -1,9 +1,9 @@
 """From logits to a token: processors (`processing.py`), and noise keyed by position.
 
-A token is the argmax of processed logits plus Gumbel noise that depends on nothing but the seed
-and the token's position. So the text is a function of target and seed: whatever was drafted, a
-method that accepts a draft only where it equals the target's choice writes vanilla's text, token
-for token. Greedy decoding is the same rule without noise.
+A token is the argmax of processed logits plus Gumbel noise, which depends only on the seed and the
+token's position. So the text is a function of target and seed: a method that accepts a drafted
+token only where it equals the target's choice generates vanilla's text, token for token, no matter
+what was drafted. Greedy decoding is the same rule without noise.
 """
 
 import math
@@ -31,14 +31,14 @@ NOTHING_LEFT = "bad_words and the constraint leave no token that could be writte
 
 
 class NotNumbersError(DynexitError):
-    """The target's own logits are NaN, or all is refused: there is nothing to choose from."""
+    """The target's own logits are NaN, or every token is refused: none can be chosen."""
 
     def __init__(self, restricted: bool = False) -> None:
         super().__init__(NOTHING_LEFT if restricted else NOT_NUMBERS)
 
 
 class UnsettledError(Exception):
-    """What was read off logits does not tell what to choose: they are needed themselves."""
+    """Readings do not suffice to choose a token: the logits are needed."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,12 @@ class Sampler:
 
     @property
     def best_only(self) -> bool:
-        """Whether it is enough to know every row's best token, and how likely it is."""
+        """Whether each row's top token and its probability are enough."""
         return self._processors.idle
 
     @property
     def by_path(self) -> bool:
-        """Whether a row's choice is worth asking for only where the row is reached."""
+        """Whether a row's choice should be computed only if the row is reached."""
         return self.guide is not None
 
     @property
@@ -98,7 +98,7 @@ class Sampler:
 
     @property
     def settles(self) -> bool:
-        """Whether a row's best token mostly tells what the grammar leaves to choose."""
+        """Whether a row's top token mostly determines the choice under the grammar."""
         return self.guide is not None and self._processors.only_guided
 
     def settle(self, readings: Readings, row: int, path: list[int]) -> int:

@@ -1,4 +1,4 @@
-"""How the tokens of a text are to be chosen: numbers, checked before anything is loaded.
+"""Sampling parameters, checked before a model loads.
 
 Not responsible for choosing by them (`sampling.py`). Nothing here imports PyTorch.
 """
@@ -16,7 +16,7 @@ PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty")
 
 
 def check_new_tokens(count: int) -> None:
-    """Raises DynexitError where a text could hold no token."""
+    """Raises DynexitError if the text could have no token."""
     if count < 1:
         raise DynexitError(f"max_new_tokens is {count}: it must be at least 1.")
 
@@ -29,16 +29,16 @@ def check_stop(text: str) -> None:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen. A temperature of 0 is greedy, where top-k, top-p and min-p are idle.
+    """How tokens are chosen. Temperature 0 is greedy; top-k, top-p and min-p then have no effect.
 
-    The repetition penalty divides or multiplies the logits of what stands in prompt or text. The
-    presence penalty is taken from those of what stands in the text, the frequency penalty as often
-    as it stands there.
+    The repetition penalty divides or multiplies the logits of tokens in the prompt or the text. The
+    presence penalty is subtracted once from the logit of each token in the text, the frequency
+    penalty once for each occurrence.
 
     Args:
         logit_bias: what is added to a token's logit, by token.
-        banned: sequences of tokens that must not stand in the text: where it holds all of one but
-            the last, that one cannot be chosen.
+        banned: token sequences that must not occur in the text: after all but the last token of a
+            sequence, the last one cannot be chosen.
 
     Raises:
         DynexitError: a value outside its range.
@@ -98,12 +98,12 @@ class Sampling:
 
     @property
     def counting(self) -> bool:
-        """Whether logits are lowered by what the text holds already."""
+        """Whether a presence or frequency penalty is set."""
         return self.presence_penalty != 0 or self.frequency_penalty != 0
 
     @property
     def speculative(self) -> bool:
-        """Whether drafts are accepted by chance (Leviathan), not where they are the target's."""
+        """Whether drafts are accepted at random (Leviathan), not by equality with the target."""
         return self.acceptance == "speculative" and not self.greedy
 
 

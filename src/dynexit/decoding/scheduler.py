@@ -1,10 +1,10 @@
-"""Several sequences at once: requests that can share a pass of the model share it.
+"""Runs several sequences at once: requests that can share a forward pass share it.
 
-Not responsible for who comes first, nor for what becomes of a task's result: whoever owns the
-scheduler adds tasks and looks at those that end. It belongs to one thread.
+Not responsible for the order of tasks or for their results: the owner of the scheduler adds tasks
+and handles those that have ended. It belongs to one thread.
 
-Drafts go before verifications, so that sequences meet: all draft, and when nobody drafts any more
-all verify in one pass. A sequence therefore makes a round about as often as the others do.
+Drafts go before verifications, so that rounds align: all sequences draft, and when none drafts any
+more, all verify in one pass. So all sequences make rounds about equally often.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -29,8 +29,8 @@ LONG = 64  # rows of a segment that gains nothing from a batch: a prompt's
 class Task(Generic[T]):
     """Steps on their way. Once `done`, it holds a `result`, or the `error` that ended it.
 
-    Its request goes then: a request holds a sequence's cache, and whoever looks at what has ended
-    should not keep that.
+    It then drops its request: a request holds a sequence's cache, which an ended task must not keep
+    alive.
     """
 
     steps: Steps[T]

@@ -1,7 +1,7 @@
-"""One sequence's decoding: the state, and the round that moves it forward.
+"""Decoding of one sequence: its state, and the round that advances it.
 
-Not responsible for when a round runs: `prefill` and `round` are generators of requests that a
-scheduler drives and may interleave with those of other sequences.
+Not responsible for when a round runs: `prefill` and `round` are generators of requests, which a
+scheduler runs and may interleave with those of other sequences.
 """
 
 import dataclasses
@@ -43,9 +43,9 @@ COURTEOUS = 12  # tokens of a draft while others wait: each of them is a pass
 
 
 class Chunk(NamedTuple):
-    """One token of the text: its id, where it came from, and the text that it made certain.
+    """One token of the text: its id, its source, and the text that is final with it.
 
-    Text that is released without a token (at the end) comes with no ids.
+    Text that is released at the end, without a new token, has no ids.
     """
 
     text: str
@@ -55,8 +55,8 @@ class Chunk(NamedTuple):
 
 
 class Verified(NamedTuple):
-    """What a verification brings: the target's logits [d + 1, V], or what was read off them, the
-    states that left the layers above the draft's, and those [d + 1, D] that left the last one.
+    """The result of a verification: the target's logits [d + 1, V] or readings of them, the hidden
+    states after the layers above the draft's, and those [d + 1, D] after the last layer.
     """
 
     logits: Tensor | Readings
@@ -68,9 +68,9 @@ class Decoding:
     """Tokens, cache and controller of one text. `cache.length` is always `len(tokens) - 1`.
 
     Attributes:
-        batch_size: how many sequences make their rounds together, this one counted.
-        awaited: whether others cannot go on before this one's round ends, or a draft of it.
-        draft_vocabulary: tokens of the head that exits read; None is all.
+        batch_size: sequences that run their rounds together, including this one.
+        awaited: whether other sequences wait for this one's draft or round to end.
+        draft_vocabulary: tokens of the head that exits choose among; None is all.
     """
 
     def __init__(self, model: Model, controller: Controller, facts: Facts, job: Job) -> None:
@@ -100,7 +100,7 @@ class Decoding:
         self.chunks: list[Chunk] = []
 
     def release(self) -> None:
-        """Let go of keys and values: the text stays, and no round can follow."""
+        """Free the KV cache. The text stays, but no further round can run."""
         self.cache, self.drafters = self.model.new_cache(), {}
 
     @property
@@ -110,12 +110,12 @@ class Decoding:
 
     @property
     def generated(self) -> int:
-        """How many new tokens there are."""
+        """Number of new tokens."""
         return len(self.tokens) - self.prompt_length
 
     @property
     def alone(self) -> bool:
-        """Whether nobody could join its passes, so that a draft may be one call."""
+        """Whether no other sequence shares its passes, so that a draft may be one call."""
         return self.batch_size == 1
 
     @property
@@ -153,8 +153,8 @@ class Decoding:
         return chunks
 
     def _recall(self, wanted: int) -> Steps[int]:
-        """Take over what was read before of the prompt, but for its last token and those before
-        that whose states are wanted. Returns how many positions these are.
+        """Restore the prompt's prefix from the prefix cache, except the last token and those whose
+        hidden states are needed. Returns the number of restored positions.
         """
         known, fresh = self._job.prefixes, len(self.tokens) - 1 - wanted
         if known is None or self._job.prompt_logprobs or not self._whole or fresh < BLOCK:
@@ -165,7 +165,7 @@ class Decoding:
         return found
 
     def _remember(self) -> None:
-        """Let others have what this text has read and written so far."""
+        """Save this text's keys and values so far to the prefix cache."""
         if self.finish_reason and self.generated and self._earlier is not None:
             self._earlier.add(added(self.tokens, self.prompt_length))
         if self._job.prefixes is not None and self._whole:
@@ -174,18 +174,18 @@ class Decoding:
 
     @property
     def _whole(self) -> bool:
-        """Whether all layers have keys and values of this text."""
+        """Whether all layers have computed this text's keys and values."""
         return self.depth == self.model.config.num_layers
 
     def _read_only(self, began: float) -> list[Chunk]:
-        """The end of a text that has its prompt only."""
+        """End a text that only reads its prompt."""
         self.cache.length, self.finish_reason = len(self.tokens) - 1, "length"
         self._remember()
         self.stats.prefill_seconds = self._job.clock() - began
         return []
 
     def round(self) -> Steps[list[Chunk]]:
-        """Plan, draft, verify, accept, observe. Returns the tokens that the text gained."""
+        """Plan, draft, verify, accept, observe. Returns the text's new tokens."""
         laps = Laps(self._job.clock)
         certain = self._grammar and self._grammar.plan(self)
         if not certain:
@@ -238,22 +238,22 @@ class Decoding:
         return chunks
 
     def _planned(self) -> Plan:
-        """What the controller wants."""
+        """The controller's plan."""
         self.controller.share(self.batch_size)
         return self.controller.plan()
 
     def _consider(self) -> None:
-        """Tell the controller what a drafter has at hand."""
+        """Pass a drafter's offer to the controller."""
         for drafter in self.drafters.values():
             if (offer := drafter.offer(self)) is not None:
                 self.controller.consider(offer)
                 break
 
     def _fit(self, plan: Plan) -> Plan:
-        """Shorten a plan to what the text, the context and others have room for.
+        """Shorten a plan to fit the text's limit, the context and other sequences.
 
         Raises:
-            DynexitError: a controller that plans an exit which this model does not have.
+            DynexitError: the controller planned an exit that this model does not have.
         """
         drafter = self._drafter(plan) if plan.speculation_length else None
         if drafter and drafter.early and not 1 <= plan.exit_layer < self.depth:
@@ -270,7 +270,7 @@ class Decoding:
         return dataclasses.replace(plan, speculation_length=length)
 
     def _draft(self, plan: Plan) -> Steps[Draft]:
-        """What the planned drafter proposes."""
+        """Run the planned drafter."""
         if not plan.speculation_length:
             return Draft()
         draft = yield from self._drafter(plan).draft(self, plan)
@@ -280,10 +280,10 @@ class Decoding:
         return draft
 
     def _drafter(self, plan: Plan) -> Drafter:
-        """The one that a plan names.
+        """The drafter that a plan names.
 
         Raises:
-            DynexitError: the controller has not announced it.
+            DynexitError: the controller's `drafters` do not include it.
         """
         if plan.drafter not in self.drafters:
             raise DynexitError(
@@ -294,7 +294,7 @@ class Decoding:
     def _verify(self, draft: Draft) -> Steps[Verified]:
         """Run the target over a draft.
 
-        Rows that the draft has run through its layers are continued, never computed again.
+        Rows continue from the draft's last layer: layers that the draft ran are not run again.
         """
         given: list[int] | Tensor | None = draft.hidden
         if given is None:
@@ -313,7 +313,9 @@ class Decoding:
     def _accept(
         self, draft: Draft, logits: Tensor | Readings, left: Tensor | None
     ) -> Steps[tuple[Verdict, Tensor | Readings]]:
-        """What stays, by logits or what was read off them; and those that told it."""
+        """Accept a draft by the readings or, if they do not suffice, the logits. Returns the
+        verdict and what decided it.
+        """
         independent = self.model.rows_independent
         try:
             return accept(draft, logits, self.sampler, independent), logits
@@ -325,8 +327,8 @@ class Decoding:
     def _bring_home(
         self, draft: Draft, logits: Tensor | Readings, verdict: Verdict
     ) -> Tensor | Readings:
-        """Keys and values of the accepted path go where those of the text are; returns the path's
-        logits, as of a chain.
+        """Move keys and values of the accepted path to their positions. Returns the path's logits,
+        as of a chain.
         """
         home = homes(draft.parents or ())
         for position, row in enumerate(verdict.path, self.cache.length + 1):
@@ -376,7 +378,7 @@ class Decoding:
         sources: list[Source],
         logits: Tensor | Readings,
     ) -> list[Chunk]:
-        """Append tokens until the text ends; roll the cache back to what stays."""
+        """Append tokens until the text ends, and roll the cache back to the tokens kept."""
         tokens, chunks = [*accepted, token], []
         said = self._said_of(tokens, logits)
         for new, origin, logprobs in zip(tokens, sources, said, strict=True):
@@ -413,7 +415,7 @@ class Decoding:
 
 
 def _layers_read(controller: Controller, depth: int) -> tuple[int, ...]:
-    """Layers whose shadow tokens a controller reads, unless a plan says otherwise."""
+    """Layers whose shadow tokens a controller reads by default."""
     if not controller.reads_shadow:
         return ()
     layers = controller.shadow_layers
@@ -421,8 +423,8 @@ def _layers_read(controller: Controller, depth: int) -> tuple[int, ...]:
 
 
 def _chunk_ends(start: int, length: int) -> list[int]:
-    """Ends of prefill's passes from `start` on, which are as many rows each: none is so short that
-    it would run beside others' rounds, and the last has those whose states seed controllers.
+    """Ends of the prefill's passes from `start` on, of equal length: long enough not to share a
+    pass with other sequences' rounds. The last one has the rows whose states seed the controller.
     """
     passes = -(-(length - start) // PREFILL_ROWS)
     return [start + (length - start) * (index + 1) // passes for index in range(passes)]

@@ -138,13 +138,13 @@ def to_bytes(chances: NDArray[Any]) -> NDArray[np.uint8]:
 
 def _check(keys: NDArray[Any], tokens: NDArray[Any], chances: NDArray[Any]) -> None:
     if keys.ndim != 1 or tokens.ndim != 2 or not len(keys) == len(tokens) == len(chances):
-        raise DynexitError("a table of successors has other shapes than [n], [n, k] and [n, k].")
+        raise DynexitError("a successor table must have the shapes [n], [n, k] and [n, k].")
     if tokens.shape != chances.shape or not tokens.shape[1]:
-        raise DynexitError("a table of successors has not as many chances as tokens.")
+        raise DynexitError("a successor table must have as many probabilities as tokens.")
     types = keys.dtype == np.uint32 and chances.dtype == np.uint8
     if not types or tokens.dtype not in (np.uint16, np.uint32):
-        raise DynexitError("a table of successors holds numbers of other types.")
+        raise DynexitError("a successor table holds numbers of the wrong types.")
     if not (keys[1:] > keys[:-1]).all():
-        raise DynexitError("the contexts of a table of successors are not in order.")
+        raise DynexitError("the contexts of a successor table are not in order.")
     if not chances[:, 0].all() or not (chances[:, 1:] <= chances[:, :-1]).all():
-        raise DynexitError("the chances of a table of successors are not in order.")
+        raise DynexitError("the probabilities of a successor table are not in order.")

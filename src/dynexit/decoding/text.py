@@ -23,7 +23,7 @@ class TextSink(Protocol):
         """The text that was held back, at the end."""
 
     def whole(self) -> "TextSink":
-        """The same for a text that nobody reads before its end."""
+        """The same sink for a text that is read only at its end."""
 
 
 class NoText:

@@ -1,1 +1,1 @@
-"""dynexit inside other people's programs. Each is imported by its own package, never by ours."""
+"""dynexit inside other programs. Only its own package imports each integration."""

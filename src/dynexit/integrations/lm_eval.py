@@ -84,7 +84,7 @@ class DynexitLM(TemplateLM):  # type: ignore[misc]  # the harness has no types
     @property
     def _own_tokenizer(self) -> CheckpointTokenizer:
         if self._lm.tokenizer is None:
-            raise DynexitError(f"{self._lm.name} has no tokenizer, and the harness gives texts.")
+            raise DynexitError(f"{self._lm.name} has no tokenizer, but the harness needs one.")
         return self._lm.tokenizer
 
     @property

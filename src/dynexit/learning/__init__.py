@@ -1,4 +1,4 @@
-"""What a model's own text teaches: likely successors of contexts, and its most frequent tokens.
+"""Learns from a model's own text: likely next tokens after contexts, and frequent tokens.
 
-Not responsible for how drafts are made of that: see `decoding/drafters/`.
+Not responsible for drafting from them: see `decoding/proposers/`.
 """

@@ -140,8 +140,8 @@ def worth(averages: Sequence[Averages]) -> list[NDArray[np.float64]]:
     text is than by the shorter context that would stand in (relative-entropy pruning, Stolcke
     1998).
 
-    Counting hits instead would leave out contexts that say the same more surely, and whoever drafts
-    weighs how surely.
+    Counting hits instead would leave out contexts that predict the same token with a higher
+    probability, which drafting also uses.
     """
     found = []
     for before, level in pairwise(averages):

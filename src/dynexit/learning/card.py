@@ -1,4 +1,4 @@
-"""The card of what was learned: what it is, of what, and how it does on texts that it never saw."""
+"""The card of a learned folder: what it is, from which model, and its results on held-out texts."""
 
 from dynexit.decoding.successors import SuccessorTable
 from dynexit.learning.learned import About, Figures

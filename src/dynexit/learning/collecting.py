@@ -1,6 +1,6 @@
-"""A model's own text, as much as is wanted, in a journal that can be continued.
+"""Collects a model's own text, as many tokens as asked for, in a journal that can be continued.
 
-Not responsible for what is learned of it.
+Not responsible for learning from it.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ Count = Annotated[int, Within(1, 2**40)]
 
 @dataclass(frozen=True)
 class Settings:
-    """What `learn` is told.
+    """Settings of `learn`.
 
     Attributes:
         tokens: new ones that the model writes, of all texts together.

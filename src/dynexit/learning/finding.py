@@ -1,4 +1,4 @@
-"""Where what was learned of a model lies: where the user says, beside it, in the cache, or with
+"""Finds what was learned from a model: where the user says, beside the model, in the cache, or in
 dynexit.
 """
 
@@ -25,8 +25,8 @@ def check_learned(folder: Path, model: Path | None) -> None:
     about = read_about(folder)
     if model is None or about.fingerprint != weights_fingerprint(model):
         raise DynexitError(
-            f"{folder} was learned of {about.model}, whose weights are not these: run `dynexit "
-            "learn` on this model."
+            f"{folder} was learned from {about.model}, a different model: run `dynexit learn` on "
+            "this model."
         )
 
 
@@ -69,7 +69,7 @@ def folder_beside(model: Path) -> Path:
 
 
 def cached_folder(fingerprint: str) -> Path:
-    """Where `learn` puts what it is told no folder for."""
+    """The folder that `learn` writes to by default."""
     return cache_folder("learned") / fingerprint
 
 

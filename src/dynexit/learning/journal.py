@@ -116,7 +116,9 @@ class Journal:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise DynexitError(f"{self.path} is being written by another run: wait.") from error
+            raise DynexitError(
+                f"{self.path} is being written by another run: wait for it to end."
+            ) from error
 
     def _read(self, heading: dict[str, Any]) -> Iterator[Text]:
         """What is there. A last line without an end was torn by a kill: it is cut off."""
@@ -133,8 +135,8 @@ class Journal:
             theirs = found.get(name) if isinstance(found, dict) else None
             if theirs != value:
                 raise DynexitError(
-                    f"{self.path} was written with {name} {theirs!r}, not {value!r}: give what was "
-                    "given before, to continue it, or another folder."
+                    f"{self.path} was written with {name} {theirs!r}, not {value!r}: give the same "
+                    "options to continue it, or another folder."
                 )
         for place, line in enumerate(lines[1:], 2):
             where = f"{self.path}, line {place}"

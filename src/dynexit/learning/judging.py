@@ -1,4 +1,4 @@
-"""How what was learned does on greedy texts that it never saw."""
+"""Measures what was learned on held-out greedy texts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -1,6 +1,6 @@
-"""`learn`: a model writes, and what its text teaches becomes a folder.
+"""`learn`: a model writes text, and what is learned from it is saved in a folder.
 
-Not responsible for commands, nor for how what was learned is found again.
+Not responsible for commands or for finding the folder again.
 """
 
 from collections.abc import Callable
@@ -73,12 +73,12 @@ def _given(settings: Settings, chat: bool) -> list[Prompt]:
 
 def _check(lm: LanguageModel, settings: Settings) -> None:
     if lm.tokenizer is None or lm.folder is None:
-        raise DynexitError("to learn of a model needs its checkpoint, with a tokenizer.")
+        raise DynexitError("learning needs a model loaded from a checkpoint with a tokenizer.")
     list(in_turn(settings.families))
     if settings.longest >= (context := lm.model.config.max_positions):
         raise DynexitError(
-            f"longest is {settings.longest}: the model's context holds {context} tokens, prompt "
-            "included."
+            f"longest is {settings.longest}, but the model's context holds only {context} tokens, "
+            "prompt included."
         )
 
 

@@ -1,6 +1,6 @@
-"""What was learned of a model: a folder of two files and a card, and what is read of it.
+"""The folder of what was learned from a model: two files and a card.
 
-Not responsible for where it lies (`finding.py`).
+Not responsible for finding it (`finding.py`).
 """
 
 import hashlib
@@ -145,13 +145,13 @@ def read_about(folder: Path) -> About:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DynexitError(
-            f"{file} cannot be read: {reason(error)}; `dynexit learn` makes such folders."
+            f"{file} cannot be read: {reason(error)}; make such a folder with `dynexit learn`."
         ) from error
     value = parse_json(text, str(file))
     version = value.get("format") if isinstance(value, dict) else None
     if version != FORMAT:
         raise DynexitError(
-            f"{file} has format {version!r}, and this dynexit reads {FORMAT}: run `dynexit learn` "
+            f"{file} has format {version!r}, but this dynexit reads {FORMAT}: run `dynexit learn` "
             "again."
         )
     return build(About, value, str(file))

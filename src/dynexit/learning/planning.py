@@ -1,4 +1,4 @@
-"""Which texts a model is to write, one after the other, until there are enough tokens.
+"""Chooses the texts that a model writes, one after the other, until there are enough tokens.
 
 Not responsible for writing them.
 """

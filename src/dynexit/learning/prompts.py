@@ -1,4 +1,4 @@
-"""What a model is asked, so that it writes: by families of templates (`prompts.yaml`), or a user.
+"""Prompts to make a model write: from families of templates (`prompts.yaml`) or from a user.
 
 Not responsible for chat templates, nor for the order in which prompts come.
 """
@@ -62,7 +62,7 @@ def in_turn(only: Sequence[str] = ()) -> Iterator[str]:
     """
     known = _book()["families"]
     if unknown := [name for name in only if name not in known]:
-        raise DynexitError(f"there is no family {unknown[0]!r}: there are {', '.join(known)}.")
+        raise DynexitError(f"family {unknown[0]!r} is not known: use {', '.join(known)}.")
     turns = {name: known[name].get("turns", 1) for name in only or known}
     for turn in range(max(turns.values())):
         yield from (name for name, most in turns.items() if turn < most)

@@ -1,7 +1,7 @@
-"""A model writes many texts at once: rows of all of them share each pass.
+"""Writes many texts at once: rows of all texts share each forward pass.
 
-Not responsible for what is written about. A lean loop of its own, since nothing is drafted here,
-and what every position makes likely is read off the logits while they are there.
+Not responsible for prompts. It has a small loop of its own, since nothing is drafted here, and it
+records the likeliest tokens of every position from the logits.
 """
 
 from collections.abc import Callable, Iterator

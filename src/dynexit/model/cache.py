@@ -1,7 +1,7 @@
 """Keys and values of one sequence.
 
-Not responsible for what has been decided: a sequence rolls back by using a shorter length, and
-whatever lies past it is overwritten by the next pass. Nothing is ever copied to roll back.
+Not responsible for accepting tokens: a sequence rolls back by setting a shorter length, and the
+next pass overwrites everything past it. Nothing is ever copied to roll back.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ BLOCK = 256
 class KVCache:
     """Per layer, keys and values [num_kv_heads, capacity, head_dim], grown in blocks on demand.
 
-    Positions are written by whoever runs a layer. `length` is the number of committed positions:
+    Code that runs a layer writes its positions. `length` is the number of committed positions:
     those that every layer has computed for tokens that stay. It lives on the host.
     """
 
@@ -120,13 +120,15 @@ class KVCache:
     def _grow(self, layer: int, stop: int, beyond: bool = False) -> None:
         """`beyond`: a tree's slots may lie past the context."""
         if stop > self.max_positions and not beyond:
-            raise DynexitError(f"position {stop} is past the context of {self.max_positions}.")
+            raise DynexitError(
+                f"position {stop} is past the model's context of {self.max_positions}."
+            )
         capacity = min(-(-stop // BLOCK) * BLOCK, max(self.max_positions, stop))
         try:
             grown = [_grow(store[layer], capacity) for store in (self._keys, self._values)]
         except RuntimeError as error:  # CUDA's out-of-memory error is one, too
             raise DynexitError(
-                f"no memory for a KV cache of {capacity} positions: shorten the prompt, "
+                f"not enough memory for a KV cache of {capacity} positions: shorten the prompt, "
                 "generate fewer tokens, or use a smaller dtype."
             ) from error
         self._keys[layer], self._values[layer] = grown

@@ -116,8 +116,8 @@ def parse_rope(config: Json) -> RopeConfig:
         return RopeConfig(theta, kind, factors=tuple(map(float, factors)))
     if kind not in ("default", "linear", "llama3"):
         raise DynexitError(
-            f"RoPE type {shown(kind)} is not supported (default, linear and llama3 are): "
-            "this checkpoint would run wrongly, so it is not run."
+            f"RoPE type {shown(kind)} is not supported: use a checkpoint with default, linear or "
+            "llama3."
         )
     partial = (value_of(each, "partial_rotary_factor", float, 1) for each in (config, scaling))
     if any(share != 1 for share in partial):
@@ -147,7 +147,9 @@ def parse_shape(config: Json, family: str, **family_fields: Any) -> ModelConfig:
     """
     activation = value_of(config, "hidden_act", str, "silu")
     if activation not in ("silu", "swish"):
-        raise DynexitError(f"activation {shown(activation)} is not supported: only SiLU gates are.")
+        raise DynexitError(
+            f"activation {shown(activation)} is not supported: it must be a SiLU gate."
+        )
     heads = require(config, "num_attention_heads", Size)
     hidden = require(config, "hidden_size", Size)
     shape = ModelConfig(

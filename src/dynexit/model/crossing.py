@@ -1,7 +1,7 @@
-"""What crosses between host and device, and when the host waits for it: nowhere else does it wait.
+"""Transfers between host and device. The host waits for the device only here.
 
-A wait lets the device run dry, so what is sent is opened as late as possible: a parcel that was
-sent before another one has arrived with it.
+A wait may leave the device idle, so a transfer is awaited as late as possible. Transfers arrive in
+the order in which they were sent.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class Parcel:
             self._arrived.record(torch.cuda.current_stream(numbers.device))
 
     def open(self) -> NDArray[np.floating]:
-        """The numbers; waits for them and for whatever the device had to do before."""
+        """The numbers. Waits for them and for all work that the device was given before."""
         if self._arrived is not None:
             self._arrived.synchronize()
             self._arrived = None

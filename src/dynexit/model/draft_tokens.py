@@ -1,7 +1,7 @@
-"""Which tokens of the head exits read: those that a model writes most often, where that is known.
+"""The tokens of the head that exits choose among: a model's most frequent ones, where known.
 
-A token that is left out is never drafted, and every one that is read costs a row of the head; what
-the target says is untouched. Compare VocabTrim (arXiv 2506.22694).
+A token that is left out is never drafted; each token that is read costs a row of the head. The
+target's choice is unaffected. Compare VocabTrim (arXiv 2506.22694).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ class DraftTokens:
     """Tokens in the order in which drafts read them; without any, the order of their ids.
 
     Args:
-        usual: how many are read where nobody says.
+        usual: how many are read by default.
     """
 
     def __init__(self, tokens: Sequence[int] = (), usual: int | None = None) -> None:
@@ -44,7 +44,7 @@ class DraftTokens:
         return moved
 
     def usual(self, vocabulary_size: int) -> int:
-        """How many tokens drafts read where nobody says."""
+        """How many tokens drafts read by default."""
         return trimmed_vocabulary(vocabulary_size) if self._usual is None else self._usual
 
     def named(self, limit: int | None) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""What a model says of a draft that it has made in one call."""
+"""The result of a draft that a model made in one call."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -141,7 +141,7 @@ class Growth:
 
     def levels(self) -> Iterator[bool]:
         """The levels whose rows run through the layers, one after the other: of each, whether it is
-        the last. Whoever runs `fresh` adds the next one (`follow`, `grow`) after any but the last;
+        the last. Callers run `fresh` and add the next one (`follow`, `grow`), but for the last;
         a level that nothing follows ends the draft.
         """
         while self._rule.finish or not self.over:

@@ -1,4 +1,4 @@
-"""Which dtype a machine multiplies fast."""
+"""Chooses a dtype that the machine multiplies fast, and parses names of dtypes and devices."""
 
 import torch
 
@@ -43,7 +43,9 @@ def parse_device(name: str | torch.device | None) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise DynexitError("no CUDA device is available here: use --device cpu.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DynexitError(f"device {name!r} is not here: CUDA has {torch.cuda.device_count()}.")
+        raise DynexitError(
+            f"device {name!r} does not exist: CUDA has {torch.cuda.device_count()} here."
+        )
     return device
 
 

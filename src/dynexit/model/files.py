@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all, and journals, which grow by whole lines."""
+"""Writes files completely or not at all, and journals, which grow by whole lines."""
 
 import os
 from collections.abc import Iterator
@@ -63,5 +63,5 @@ def append_line(file: FileIO, path: Path, line: bytes) -> None:
     except OSError as error:
         file.truncate(end)
         raise DynexitError(
-            f"cannot write {path}: {reason(error)}; the same command goes on from there."
+            f"cannot write {path}: {reason(error)}; the same command continues from there."
         ) from error

@@ -1,4 +1,4 @@
-"""Names for the contents of checkpoints, so that two that lay in one folder are told apart."""
+"""Fingerprints of checkpoints' contents, which tell apart two that used the same folder."""
 
 import hashlib
 from collections.abc import Iterable

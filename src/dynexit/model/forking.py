@@ -1,6 +1,6 @@
-"""Models in forked processes. A child has none of its parent's threads, and waits for good where
-PyTorch hands them work: once they have run in the parent, it does not know that they are gone. (The
-native library starts threads of its own in a child, see `native/pool.cpp`.)
+"""Models in forked processes. A child has none of its parent's threads. If PyTorch's threads have
+run in the parent, PyTorch in the child still gives them work and waits forever. (The native
+library starts threads of its own in a child, see `native/pool.cpp`.)
 """
 
 import os

@@ -1,8 +1,9 @@
-"""Special tokens that stand in messages: made inert, so that only a template's own are control.
+"""Makes special tokens in messages inert, so that only those of the chat template are control
+tokens.
 
-A character that means nothing breaks up each name of a special token in a message. So the name is
-not found where special tokens are looked for, and a normaliser takes the character out again before
-the text is cut into tokens: the model reads the name as text, merged with what stands beside it.
+A meaningless character is inserted into each special token's name in a message, so that the
+tokenizer does not recognise it as special. A normaliser removes the character again before the text
+is split into tokens: the model reads the name as ordinary text.
 """
 
 import json
@@ -44,7 +45,9 @@ class InertText:
         """
         if isinstance(value, str):
             if BREAK in value:
-                raise DynexitError("a message holds U+FDD0, which is no character: leave it out.")
+                raise DynexitError(
+                    "a message holds U+FDD0, which is not a character: leave it out."
+                )
             text = self._after_first.sub(BREAK, value)
             return BREAK + text if self._ends_a_name(text) else text
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What decoding asks of a model, whichever runtime its layers run in."""
+"""The interface between decoding and a model, the same for every runtime."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -12,27 +12,26 @@ from dynexit.model.drafting import Drafted
 from dynexit.model.drafting_rule import DraftingRule, depths, homes
 from dynexit.model.readings import Readings
 
-BLOCK = 32  # positions that are saved together
+BLOCK = 32  # positions per saved block
 
 
 class Cache(Protocol):
-    """Keys and values of one sequence, in its runtime's own form.
+    """The KV cache of one sequence, in its runtime's own layout.
 
     `length` is the number of committed positions: those that every layer has computed for tokens
-    that stay. A sequence rolls back by making it shorter; what lies past it is overwritten.
-
+    of the text. Rolling back sets a smaller `length`; positions past it are overwritten.
     """
 
     length: int
 
     def move(self, slot: int, position: int) -> None:
-        """Put the keys and values of a row that is not at home where its position is. Within a
-        cache this is all that is ever copied.
+        """Move the keys and values of a row that is not at home to its position. Nothing else is
+        ever copied within a cache.
         """
 
     @property
     def max_positions(self) -> int:
-        """Positions that the model's context holds."""
+        """Positions in the model's context."""
 
     @property
     def bytes(self) -> int:
@@ -40,21 +39,21 @@ class Cache(Protocol):
 
 
 class SavedCache(Cache, Protocol):
-    """A cache whose contents may be copied, a block of positions at a time: of models of
-    checkpoints.
+    """A cache whose contents may be copied out, one block of positions at a time. Models of
+    checkpoints have it.
     """
 
     def save(self, block: int) -> Tensor:
-        """A copy of the keys and values of positions [block * BLOCK, (block + 1) * BLOCK), which
-        all layers have computed: [block_bytes] bytes on the host, laid out as its runtime does.
+        """Copy the keys and values of positions [block * BLOCK, (block + 1) * BLOCK), which all
+        layers must have computed. Returns [block_bytes] bytes on the host, in the runtime's layout.
         """
 
     def restore(self, blocks: Sequence[Tensor]) -> None:
-        """Put blocks that caches of this model have saved at positions from 0 on, which may grow
-        the cache and does not change `length`.
+        """Write saved blocks of this model to the positions from 0 on. The cache may grow; `length`
+        does not change.
 
         Raises:
-            DynexitError: there is no memory for them.
+            DynexitError: there is not enough memory.
         """
 
     @property
@@ -65,11 +64,11 @@ class SavedCache(Cache, Protocol):
 class Span(NamedTuple):
     """Rows of one sequence over its cache: `length` consecutive positions from `start`, or a tree.
 
-    In a tree row 0 stands at `start`, and row i > 0 follows row `parents[i - 1]`: it sees that one
-    and all that it follows, nothing else. A row is at home, and keeps its keys and values at its
-    position, where it is the first child of a row at home; any other row i keeps them in slot
-    `slot + i`, past all positions in use. The span's are `length` rows from row `first` on: those
-    before have run, and those after do not count.
+    In a tree, row 0 is at position `start`, and row i > 0 is a child of row `parents[i - 1]`. A row
+    attends to its ancestors and the cache, nothing else. Row 0 is at home, and so is the first
+    child of a row at home: it keeps its keys and values at its position. Any other row i keeps them
+    in slot `slot + i`, past all positions in use. The span has `length` rows from row `first` on:
+    earlier rows have already run, later ones are ignored.
     """
 
     cache: Cache
@@ -81,22 +80,22 @@ class Span(NamedTuple):
 
     @property
     def stop(self) -> int:
-        """The position after the last."""
+        """The position after the span's last."""
         return self.start + (self.length if self.parents is None else 1 + max(depths(self._known)))
 
     @property
     def _known(self) -> Sequence[int]:
-        """Parents of the rows that count."""
+        """Parents of the rows up to the span's last."""
         return () if self.parents is None else self.parents[: self.first + self.length - 1]
 
     @property
     def depths(self) -> Sequence[int]:
-        """How many rows each of the span's rows follows."""
+        """The number of ancestors of each of the span's rows."""
         return range(self.length) if self.parents is None else depths(self._known)[self.first :]
 
     @property
     def places(self) -> Sequence[int]:
-        """Where keys and values are: of the span's rows, and in a tree of those before them."""
+        """Cache slots of the span's rows; in a tree, also of the rows before them."""
         if self.parents is None:
             return range(self.start, self.stop)
         stand = zip(depths(self._known), homes(self._known), strict=True)
@@ -107,7 +106,7 @@ class Span(NamedTuple):
 
     @property
     def lineages(self) -> Sequence[Sequence[int]]:
-        """Of each of a tree's rows, the places of itself and of all that it follows."""
+        """For each of a tree's rows, the cache slots of its ancestors and itself."""
         places = self.places
         seen = [[places[0]]]
         for parent, place in zip(self._known, places[1:], strict=True):
@@ -116,7 +115,7 @@ class Span(NamedTuple):
 
 
 class Shape(Protocol):
-    """What decoding reads of a model's configuration."""
+    """The part of a model's configuration that decoding reads."""
 
     @property
     def num_layers(self) -> int:
@@ -124,25 +123,25 @@ class Shape(Protocol):
 
     @property
     def max_positions(self) -> int:
-        """Positions that its context holds."""
+        """Positions in its context."""
 
 
 class Model(Protocol):
     """A decoder-only model whose layers run in parts. N rows, D hidden size, V vocabulary.
 
-    `parts.ByParts` has what is made of the others: `verify`, `draft`, `candidates`,
-    `copy_for_drafts`.
+    `parts.ByParts` implements `verify`, `draft`, `candidates` and `copy_for_drafts` by means of the
+    other methods.
     """
 
     runtime_name: str  # such as "eager", "graphs" or "native, avx512"
-    rows_independent: bool  # a row's results are the same to the bit whatever rows are beside it
-    most_children: int  # of a row of a span: 1 where passes run chains alone
-    vocabulary_size: int  # tokens: fewer than the head has rows where those are padded
-    draft_tokens: DraftTokens  # which of them are read where a limit is given
+    rows_independent: bool  # a row's results do not depend on the other rows of a pass, to the bit
+    most_children: int  # children per row of a span, at most: 1 where passes run only chains
+    vocabulary_size: int  # tokens; the head may have more rows, as padding
+    draft_tokens: DraftTokens  # the tokens that are read where a limit is given
 
     @property
     def config(self) -> Shape:
-        """Its shape."""
+        """The model's shape."""
 
     @property
     def device(self) -> torch.device:
@@ -150,7 +149,7 @@ class Model(Protocol):
 
     @property
     def devices(self) -> Sequence[torch.device]:
-        """All that hold weights, `device` first."""
+        """All devices that hold weights, `device` first."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -158,7 +157,7 @@ class Model(Protocol):
 
     @property
     def kept_layers(self) -> int:
-        """How many of the layers it has: in a copy for drafts, the first ones."""
+        """The number of layers it has; a copy for drafts has only the first ones."""
 
     @property
     def draft_copy(self) -> "Model | None":
@@ -168,7 +167,7 @@ class Model(Protocol):
         """An empty cache for one sequence."""
 
     def rows(self, spans: Sequence[Span]) -> Any:
-        """The rows of a pass over `spans`, in the order given."""
+        """The rows of a forward pass over `spans`, in the order given."""
 
     def embed(self, tokens: Sequence[int] | Tensor) -> Tensor:
         """Token ids [N] -> hidden states [N, D] that enter the first layer."""
@@ -182,32 +181,32 @@ class Model(Protocol):
         states: list[Tensor] | None = None,
         keep: int | None = None,
     ) -> Tensor:
-        """Run decoder layers [start, stop) on hidden states [N, D], which stay as they are.
+        """Run decoder layers [start, stop) on hidden states [N, D], which are not modified.
 
         Writes the keys and values of these layers at the rows' positions, and nothing else.
 
         Args:
-            states: where given, the hidden states [N, D] that leave each layer are appended.
-            keep: how many of the last rows to append; None is all, as they are.
+            states: a list to which the output [N, D] of each layer is appended; None is no list.
+            keep: how many of the last rows to append; None is all, without a copy.
 
         Returns:
-            [N, D], the hidden states that leave layer `stop` (counted from 1).
+            [N, D], the output of layer `stop` (counted from 1).
         """
 
     def unembed(self, hidden: Tensor, limit: int | None = None) -> Tensor:
         """Hidden states [N, D] of any layer -> logits [N, V]: final norm, then head.
 
-        V leaves out rows of the head that pad the vocabulary: no token is ever chosen there.
-        Where `limit` is given, only so many rows of the head are read, those of `draft_tokens`
-        where these are as many, and the rest is -inf.
+        V excludes rows of the head that pad the vocabulary: they are never chosen. With `limit`,
+        only that many rows of the head are read and all other logits are -inf. These are the rows
+        of `draft_tokens` where their number is `limit`.
         """
 
     def read(self, hidden: Tensor, limit: int | None = None) -> Tensor | Readings:
-        """Like `unembed`, when only the best tokens are needed: perhaps only those."""
+        """Like `unembed`, when only the top tokens are needed. May return only those."""
 
     def draft_by(self, chosen: DraftTokens) -> None:
-        """Make these its `draft_tokens`, before anything is decoded. A runtime that cannot gather
-        rows of the head leaves them as they are: the first ids.
+        """Set `draft_tokens`, before anything is decoded. A runtime that cannot gather rows of the
+        head ignores this and keeps the first ids.
         """
 
     def verify(
@@ -216,73 +215,74 @@ class Model(Protocol):
         """Run layers [start, stop) for the n rows of a span and read the whole head, as `read`.
 
         Args:
-            given: the rows' tokens, or the states [n, D] that left layer `start`: contiguous, and
-                perhaps overwritten.
+            given: the rows' tokens, or the hidden states [n, D] after layer `start`: contiguous;
+                they may be overwritten.
 
         Returns:
-            What was read of each row, until the next call for the same cache. Of readings only the
-            best tokens count, and whether `log_sum` is a number.
+            What was read of each row; valid until the next call for the same cache. Of readings,
+            only the top tokens may be used, and whether `log_sum` is a number.
         """
 
     def draft(
         self, cache: Cache, start: int, token: int, rule: DraftingRule, states: bool
     ) -> Drafted:
-        """Write on greedily after `token`, which stands at position `start`.
+        """Draft greedily after `token`, which is at position `start`.
 
-        Writes keys and values of layers [0, exit_layer) from there on, those of rows that are not
-        at home in slots from `rule.slot(start)` on. Rows whose logits are no numbers have no
-        children, and no row has more than `most_children`.
+        Writes keys and values of layers [0, exit_layer) from there on; rows that are not at home
+        use slots from `rule.slot(start)` on. Rows with NaN logits have no children, and no row has
+        more than `most_children`.
 
         Args:
-            states: keep the states of each layer; for a chain alone.
+            states: keep the hidden states of each layer; only for a chain.
         """
 
     def candidates(
         self, hidden: Tensor, count: int, limit: int | None
     ) -> list[list[tuple[int, float]]]:
-        """The most likely tokens after each of the hidden states [N, D], `count` at most, and their
-        probabilities, the most likely first. Args as of `unembed`.
+        """Up to `count` of the likeliest tokens after each of the hidden states [N, D] with their
+        probabilities, the likeliest first. `limit` is as in `unembed`.
         """
 
     def copy_for_drafts(self, layers: int, tokens: int) -> "Model":
-        """The first layers and the first tokens of the head in int8, kept as `draft_copy`.
+        """Copy the first layers and the first tokens of the head to int8, as `draft_copy`.
 
-        One that holds less is replaced; one that holds more is returned. It works on this model's
-        caches and embeddings.
+        A smaller existing copy is replaced; a larger one is returned. The copy works on this
+        model's caches and embeddings.
 
         Raises:
-            DynexitError: a runtime that cannot.
+            DynexitError: the runtime cannot make a copy.
         """
 
 
 class Configured(Model, Protocol):
-    """A model of a checkpoint: one whose whole configuration is known."""
+    """A model of a checkpoint, whose whole configuration is known."""
 
     @property
     def config(self) -> ModelConfig:
-        """Its sizes and all that its family says of it."""
+        """The configuration: sizes, and what the model family defines."""
 
     def new_cache(self) -> SavedCache:
         """See `Model`."""
 
     @property
     def layer_bytes(self) -> int:
-        """Of the weights of all layers."""
+        """Bytes of the weights of all layers."""
 
     @property
     def head_bytes(self) -> int:
-        """Of the head."""
+        """Bytes of the head."""
 
     @property
     def embedding_bytes(self) -> int:
-        """Of the embedding, where it is not the head."""
+        """Bytes of the embedding; 0 where it is tied to the head."""
 
     @property
     def multiplied(self) -> torch.dtype:
-        """What products of its weights are computed in."""
+        """The dtype in which products of its weights are computed."""
 
     def readers(self, memory: Tensor) -> list[Callable[[], object]]:
-        """Ways to read all of a tensor as its passes read weights: none is the fastest everywhere.
+        """Several ways to read a whole tensor as its passes read weights: which one is fastest
+        depends on the machine.
 
         Args:
             memory: fp32, whole pages of 4,096 bytes, on its device.

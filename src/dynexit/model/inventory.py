@@ -1,6 +1,6 @@
-"""Which checkpoints are at hand: with dynexit, in a folder, in the hub's cache.
+"""Lists the available checkpoints: in dynexit, in a folder and in the hub's cache.
 
-Weights are not opened: what is said of a checkpoint stands in its configuration, header or card.
+Weights are not opened: all information comes from a configuration, header or card.
 """
 
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ def inventory(folder: Path) -> Iterator[Entry]:
     try:
         below = sorted(one for one in folder.iterdir() if one.is_dir())
     except OSError as error:
-        raise DynexitError(f"{folder} cannot be looked into: {reason(error)}.") from error
+        raise DynexitError(f"folder {folder} cannot be read: {reason(error)}.") from error
     for place in (folder, *below):
         yield from _in_folder(place)
     try:

@@ -131,8 +131,8 @@ def filled_modules(
 ) -> Iterator[str]:
     """Give `model` memory on `devices` and weights, a module at a time, embedding and head first.
 
-    Yields each module's name when its weights are there, a tied head's as the embedding's. Whoever
-    iterates may take its weights away before the next are read.
+    Yields each module's name when its weights are there, a tied head's as the embedding's. The
+    caller may take its weights away before the next are read.
     """
     wanted, files = wanted_of(folder, model.config)
     layers = place_layers(model.config, devices)

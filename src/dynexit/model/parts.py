@@ -1,5 +1,5 @@
-"""What every model can do by its parts: draft and verify in one call. A runtime that has something
-faster overrides it.
+"""Default implementations for every model, by its parts: draft and verify in one call. A runtime
+with something faster overrides them.
 
 Not responsible for sampling, nor for passes that several texts share: decoding asks for the parts
 one by one where these matter.

@@ -1,6 +1,6 @@
 """Where a checkpoint is: with dynexit, in a folder or a GGUF file, or on the hub.
 
-Nothing here imports PyTorch, so that a wrong name is told at once.
+Nothing here imports PyTorch, so that a wrong name is refused at once.
 """
 
 import os
@@ -38,23 +38,23 @@ def find_checkpoint(model: str | Path | None) -> Path:
     if is_gguf(folder):
         if folder.is_file():
             return folder
-        raise DynexitError(f"no file {name!r}.")
+        raise DynexitError(f"file {name!r} does not exist.")
     if folder.exists():
-        raise DynexitError(f"{name} is a file whose name does not end in .gguf: {WAYS}.")
+        raise DynexitError(f"file {name} does not end in .gguf: {WAYS}.")
     if tagged := TAGGED.match(name):
         if found := find_on_hub(tagged["repo"], tagged["tag"], _hub_trouble):
             return found
         raise DynexitError(f"{tagged['repo']} has no GGUF file.")
     local = folder.is_absolute() or name.startswith((".", "~")) or name.endswith("/")
     if local or name.count("/") > 1:
-        raise DynexitError(f"no folder {name!r}: {WAYS}.")
+        raise DynexitError(f"folder {name!r} does not exist: {WAYS}.")
     from huggingface_hub import snapshot_download
 
     try:
         folder = Path(snapshot_download(name, allow_patterns=HUB_FILES))
     except Exception as error:  # the hub client raises many kinds: network, access, name
         raise DynexitError(
-            f"cannot get {name!r}: it is no local folder, and {_hub_trouble(error)}."
+            f"cannot get {name!r}: it is not a local folder, and {_hub_trouble(error)}."
         ) from error
     if (folder / "config.json").exists():
         return folder
@@ -62,7 +62,7 @@ def find_checkpoint(model: str | Path | None) -> Path:
 
 
 def find_chat_model() -> Path | None:
-    """The chat model where it is at hand: $DYNEXIT_SMOLLM2, or in .cache here or of the clone."""
+    """The chat model if it is here: $DYNEXIT_SMOLLM2, or in .cache of this folder or the clone."""
     named = os.environ.get("DYNEXIT_SMOLLM2")
     folders = (Path(".cache"), Path(__file__).parents[3] / ".cache")
     places = [Path(named)] if named else [folder / CHAT_MODEL for folder in folders]

@@ -1,4 +1,4 @@
-"""Files of a checkpoint as they come from strangers: whatever lies there, it is one sentence."""
+"""Reads files of untrusted checkpoints: any fault in them becomes a one-sentence error."""
 
 import stat
 from pathlib import Path
@@ -28,7 +28,7 @@ def check_folder(folder: Path) -> None:
 
 
 def check_file(file: Path) -> None:
-    """Look at one of them; one that is missing is left to whoever needs it.
+    """Check one of them; the code that needs a missing file reports it.
 
     Raises:
         DynexitError: as `check_folder`.
@@ -38,9 +38,9 @@ def check_file(file: Path) -> None:
     except OSError:
         return
     if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
-        raise DynexitError(f"{file} is neither a file nor a folder: it is not opened.")
+        raise DynexitError(f"{file} is neither a regular file nor a folder.")
     if file.suffix in READ_WHOLE and found.st_size > LARGEST:
-        raise DynexitError(f"{file} has {found.st_size} bytes: it is not read beyond {LARGEST}.")
+        raise DynexitError(f"{file} has {found.st_size} bytes: at most {LARGEST} are read.")
 
 
 def read_json(file: Path) -> Json:
@@ -49,12 +49,14 @@ def read_json(file: Path) -> Json:
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise DynexitError(f"{file} is missing: {file.parent} is no complete checkpoint.") from None
+        raise DynexitError(
+            f"{file} is missing: {file.parent} is not a complete checkpoint."
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise DynexitError(f"{file} cannot be read as JSON: {reason(error)}.") from error
     value = parse_json(text, str(file))
     if not isinstance(value, dict):
-        raise DynexitError(f"{file} holds no JSON object.")
+        raise DynexitError(f"{file} does not hold a JSON object.")
     return value
 
 

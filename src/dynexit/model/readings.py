@@ -1,4 +1,4 @@
-"""What greedy decoding reads off logits, so that a runtime need not write them, or bring them over.
+"""The few numbers that greedy decoding needs of logits, so that a runtime need not transfer logits.
 
 On a device, readings are the three rows of one tensor, so that they come to the host in one copy.
 """
@@ -43,7 +43,7 @@ class Readings:
 
 
 def after_unread(found: Tensor | Readings, rows: int) -> Tensor | Readings:
-    """Logits or readings after so many rows of which nothing is known: zeros, and NaN."""
+    """Logits or readings after `count` unread rows: zeros, and NaN."""
     if not rows:
         return found
     if isinstance(found, Tensor):

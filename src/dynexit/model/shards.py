@@ -43,7 +43,7 @@ def listed(folder: Path) -> dict[str, Path]:
         try:
             with safe_open(folder / SINGLE, framework="pt") as file:
                 return dict.fromkeys(file.keys(), folder / SINGLE)
-        except (SafetensorError, OSError):  # whoever reads a tensor says what is wrong
+        except (SafetensorError, OSError):  # reading a tensor will report the fault
             return {}
     found = read_json(folder / INDEX).get("weight_map") if (folder / INDEX).is_file() else None
     named = found.items() if isinstance(found, dict) else ()
@@ -65,7 +65,7 @@ def shards_of(folder: Path, names: list[str]) -> dict[str, Path]:
             raise DynexitError(f"{folder / INDEX} does not list tensor {missing[0]!r}.")
         if outside := [files[name] for name in names if not SHARD.fullmatch(files[name])]:
             raise DynexitError(
-                f"{folder / INDEX} names a file {shown(outside[0])}: all must lie beside it."
+                f"{folder / INDEX} names a file {shown(outside[0])}: all must be beside it."
             )
         return {name: folder / files[name] for name in names}
     if pickles := [f.name for pattern in PICKLES for f in folder.glob(pattern)]:

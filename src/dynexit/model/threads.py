@@ -1,4 +1,4 @@
-"""How many threads compute: more than cores wait for one another, far more stop the machine."""
+"""The number of CPU threads. More threads than cores are slow, and many more stop the machine."""
 
 import os
 
@@ -14,7 +14,7 @@ def check_threads(count: int | None) -> None:
     """Raises DynexitError for more threads than there are cores; None is the default."""
     if count is not None and not 1 <= count <= cores():
         raise DynexitError(
-            f"{count} threads do not fit this machine: use 1 to {cores()}, the number of its cores."
+            f"{count} threads are not possible here: use 1 to {cores()}, the number of cores."
         )
 
 

@@ -85,7 +85,7 @@ class CheckpointTokenizer:
         with _told("the tokenizer cannot encode this text"):
             ids = tuple(self.backend.encode(text, add_special_tokens=False).ids)
         if not ids:
-            raise DynexitError(f"the tokenizer makes no tokens of {text[:40]!r}.")
+            raise DynexitError(f"the tokenizer gives no tokens for {text[:40]!r}.")
         return ids
 
     def render_chat(
@@ -208,7 +208,12 @@ def _loader(folder: Path) -> Any:
     try:
         told = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
         generic = told["tokenizer_class"] in GENERIC and (folder / "tokenizer.json").exists()
-    except (OSError, ValueError, TypeError, KeyError):  # whatever is wrong, it will be told
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+    ):  # the tokenizer's loader will report any fault
         generic = False
     return transformers.PreTrainedTokenizerFast if generic else transformers.AutoTokenizer
 

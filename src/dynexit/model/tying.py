@@ -1,7 +1,7 @@
-"""Whether a checkpoint's head is its embedding: asked of the files, as transformers does.
+"""Whether a checkpoint's head is tied to its embedding, decided by the files, as transformers does.
 
-A configuration may say that they are one where the files hold two. They are one if the two are
-equal, and where there is one alone, under either name.
+A configuration may say that they are tied where the files hold both. They are tied if both are
+equal, or if there is only one, under either name.
 """
 
 from collections.abc import Callable, Container

@@ -1,4 +1,4 @@
-"""What the weights of a checkpoint's model take, and how it reads and multiplies them."""
+"""Bytes of a checkpoint's weights, and how its model reads and multiplies them."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Which file holds each tensor of a checkpoint, and whether files bear out the configuration."""
+"""Finds the file of each tensor of a checkpoint, and checks the files against the configuration."""
 
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
@@ -72,7 +72,7 @@ def _told(weights: Any, name: str) -> Stored:
 def _check_tensor(part: Part, stored: Stored) -> None:
     if stored.shape != part.shape:
         raise DynexitError(
-            f"tensor {part.name!r} has shape {stored.shape}, but the model asks for {part.shape}."
+            f"tensor {part.name!r} has shape {stored.shape}, but the model needs {part.shape}."
         )
     if not stored.quantised and stored.type not in FLOATS:
         raise DynexitError(f"tensor {part.name!r} is {stored.type}: quantised weights do not run.")
@@ -82,7 +82,7 @@ def _check_biases(weights: StoredWeights, wanted: Container[str]) -> None:
     """Some quantisers give every matrix a bias; one that a model does not ask for must be zero."""
     for name in weights.keys():  # noqa: SIM118  # no mapping
         if name.endswith(".bias") and name not in wanted and weights.get_tensor(name).any():
-            raise DynexitError(f"tensor {name!r} is a bias that the model does not ask for.")
+            raise DynexitError(f"tensor {name!r} is a bias that this architecture does not have.")
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""A traced text in the place of a model: layers that cost what a table says and take no time.
+"""A traced text in place of a model: layers cost what a table says and run in no time.
 
-A row on the recorded text is answered with what was recorded. A row past a mismatch is off the
-text: there the layer's reading at the same position of the recorded text stands in for what nobody
-has seen. Such a row is never accepted; it only decides when drafting stops.
+A row on the recorded text gets the recorded predictions. A row past a mismatch is off the text: it
+gets the layer's prediction at the same position of the recorded text instead. Such a row is never
+accepted; it only decides when drafting stops.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class TraceCache:
     tree: list[int] = field(default_factory=list)
 
     def move(self, slot: int, position: int) -> None:
-        """An accepted row comes home: it is the text's own, else nobody would move it."""
+        """Move an accepted row home; only rows of the text itself are ever moved."""
         del slot
         self.on_text = position + 1
 
@@ -212,7 +212,7 @@ class TraceModel(ByParts):
             return text.best[layers, positions], text.confidence[layers, positions]
         if limit != trimmed:
             raise DynexitError(
-                f"the trace holds exits that read the first {trimmed} tokens, not {limit}: record "
+                f"the trace was recorded with --draft-vocabulary {trimmed}, not {limit}: record "
                 f"one with --draft-vocabulary {limit}."
             )
         return text.trimmed[layers, positions], text.trimmed_confidence[layers, positions]

@@ -1,7 +1,7 @@
-"""What perfect choices would have made of a trace: the least time over all ways to cut a text into
-rounds that are accepted whole.
+"""The least time of a trace with perfect choices, over all ways to split its text into fully
+accepted rounds.
 
-Every round costs what its accepted tokens cost; nothing is drafted in vain. It is a limit for any
+Every round costs only what its accepted tokens cost; no draft is rejected. This is a bound for any
 controller of these drafters, not a method.
 """
 

@@ -21,7 +21,7 @@ def trace_info(lm: LanguageModel, draft_vocabulary: int) -> TraceInfo:
         DynexitError: a model of one layer, which has no exits.
     """
     if lm.num_layers < 2:
-        raise DynexitError(f"{lm.name} has one layer, so no exits to trace.")
+        raise DynexitError(f"{lm.name} has only one layer, so it has no early exits to trace.")
     config = lm.model.config
     trimmed = min(draft_vocabulary, lm.model.vocabulary_size)
     return TraceInfo(

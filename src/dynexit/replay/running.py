@@ -1,4 +1,4 @@
-"""Runs methods over traced texts: the loop of real decoding, at the price that a table says."""
+"""Runs methods over traced texts: the real decoding loop, with costs from a table."""
 
 from collections import defaultdict
 from dataclasses import asdict, dataclass
@@ -48,7 +48,7 @@ class Replaying:
 
 
 def facts_of(given: Replaying, controller: Controller) -> Facts:
-    """What a controller is told of a traced model, as of a real one."""
+    """The facts that a controller gets about a traced model, as about a real one."""
     info = given.trace.info
     default = info.draft_vocabulary if controller.reads_costs else None
     tokens = controller.draft_vocabulary or default

@@ -1,4 +1,4 @@
-"""What there is to say of a model: size, weights, and the exit that pays."""
+"""Facts about a model for clients: size, weights, and the exit that pays."""
 
 from dataclasses import dataclass
 

@@ -1,7 +1,7 @@
-"""Conversations to token ids, away from the event loop and in a process that can be ended.
+"""Renders conversations to token ids, outside the event loop and in a process that can be killed.
 
-Not responsible for what happens there: `chat_worker.py`. One conversation is rendered at a time;
-the others wait, without a thread each.
+Not responsible for that process (`chat_worker.py`). One conversation is rendered at a time; the
+others wait without a thread of their own.
 """
 
 import asyncio
@@ -84,8 +84,8 @@ class Chats:
         if not answer:
             self._end(process)
             raise DynexitError(
-                f"the model's chat template did not end within {self.seconds:g} seconds of "
-                "computing and the memory that it may use: shorten the conversation."
+                f"the model's chat template exceeded its limit of {self.seconds:g} CPU seconds or "
+                "of memory: shorten the conversation."
             )
         told: dict[str, Any] = json.loads(answer)
         return told

@@ -1,4 +1,4 @@
-"""Connections, before there is a request: how many, and how long one may take to say what it wants.
+"""Limits on connections: how many may be open, and how long one may take to send a request.
 
 Not responsible for requests: uvicorn's protocol reads them, and `limits.py` bounds their bodies.
 """

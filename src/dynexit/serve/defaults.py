@@ -1,4 +1,4 @@
-"""How a checkpoint would have tokens chosen, for requests that do not say."""
+"""Sampling defaults, from OpenAI or the checkpoint, for requests that leave them out."""
 
 from pathlib import Path
 from typing import Any

@@ -1,8 +1,8 @@
-"""One thread owns the model and runs everybody's rounds; requests come through a queue.
+"""One thread owns the model and runs the rounds of all texts; requests come through a queue.
 
-Texts are taken on in the order in which they came, as many at a time as `Settings.running`; each
-then makes its rounds in turn with the others. Between two passes of the model the thread lets go
-of what nobody waits for any more and of what is past its deadline.
+Texts start in the order of their arrival, `Settings.running` at a time, and take turns at their
+rounds. Between two forward passes, the thread drops work that was cancelled or is past its
+deadline.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""What goes wrong, in OpenAI's format: one sentence, a type, the field that it is about, a code."""
+"""Errors in OpenAI's format: one sentence, a type, the field that it is about, a code."""
 
 import logging
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class ErrorReply(BaseModel):
 
 
 class ApiError(Exception):
-    """A refusal or a failure that the client is told of.
+    """A refusal or a failure that is reported to the client.
 
     Args:
         param: the request's field that was wrong.
@@ -96,14 +96,14 @@ def internal() -> ApiError:
 
 
 def as_api_error(error: Exception) -> ApiError:
-    """What the client is told of `error`: bad input by name, anything else without details."""
+    """The client's view of `error`: bad input by name, anything else without details."""
     if isinstance(error, ApiError):
         return error
     return ApiError(400, str(error)) if isinstance(error, DynexitError) else internal()
 
 
 def log_if_ours(error: Exception, request: str) -> None:
-    """Keep what clients are not told: where a fault of ours happened."""
+    """Log what clients do not see: where an internal error happened."""
     if as_api_error(error).status == 500:
         log.error("request %s failed", request, exc_info=error)
 

@@ -55,7 +55,7 @@ class Form(Protocol):
         """
 
     def counted(self, usage: Usage) -> BaseModel:
-        """A stream's last chunk, for who wants usage."""
+        """A stream's last chunk, if usage was asked for."""
 
 
 class CompletionForm:
@@ -135,7 +135,7 @@ class CompletionForm:
             self._lengths[index] += len(chunk.text)
         said = [logprobs for _, logprobs in said_of(chunks)]
         last = self._sequences[index].end_logprobs
-        if ends and self._scored and last is not None:  # whoever scores counts on one more token
+        if ends and self._scored and last is not None:  # scoring clients expect one more token
             said.append(last)
             offsets.append(self._lengths[index])
         if not said:

@@ -1,7 +1,7 @@
-"""By which names a server may be asked, where it asks for no key.
+"""Host names that requests may use when the server has no key.
 
-A web page can give its own name the address of this machine (DNS rebinding). A browser then takes
-our answers for the page's own; only the Host header tells them apart.
+A web page can point its own host name at this machine's address (DNS rebinding). A browser then
+takes our answers for the page's own; only the Host header shows the difference.
 """
 
 from collections.abc import Iterable

@@ -1,7 +1,6 @@
-"""OpenAI's fields for what is not served, accepted where they ask for nothing.
+"""OpenAI's fields for unsupported features, accepted with values that have no effect.
 
-Clients send them with their default values, or null, and mean nothing by it. Any other value is
-refused by name.
+Clients often send them with their default values or null. Any other value is refused by name.
 """
 
 from typing import Annotated, Any, Literal

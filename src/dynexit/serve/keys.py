@@ -1,4 +1,4 @@
-"""Who may ask: everybody, or whoever has the server's key."""
+"""Access control: open to all clients, or only to those with the server's key."""
 
 import hmac
 from typing import Annotated

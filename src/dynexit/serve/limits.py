@@ -1,4 +1,4 @@
-"""What every request passes: its size is bounded, its outcome counted, HEAD is answered."""
+"""Middleware of every request: limits its size, counts its outcome, answers HEAD."""
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send

@@ -1,7 +1,7 @@
-"""One line a request: when, from whom, what, how it ended, how long it took, its tokens, its id.
+"""One log line per request: time, client, path, outcome, duration, tokens and id.
 
-All lines go to standard error, uvicorn's own among them, as text or as objects of JSON. Texts, keys
-and queries are in none.
+All lines go to standard error, including uvicorn's own, as text or JSON objects. They never contain
+texts, keys or queries.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Counters of one server, in Prometheus' format. Raw counts: whoever reads them makes the rates.
+"""Counters of one server, in Prometheus' format. Raw counts, from which readers compute rates.
 
 Drafts are counted under vLLM's names, too, so that its dashboards read them.
 """

@@ -49,8 +49,8 @@ class Replicas:
     def __post_init__(self) -> None:
         if not 1 <= self.least <= self.most:
             raise DynexitError(
-                f"{self.least} to {self.most} replicas: give at least 1, and no more at least than "
-                "at most."
+                f"{self.least} to {self.most} replicas are not possible: the minimum must be 1 or "
+                "more, and the maximum no less than it."
             )
 
 

@@ -1,4 +1,4 @@
-"""What clients are told, in OpenAI's shapes, with a `dynexit` object of ours."""
+"""Replies to clients, in OpenAI's shapes, with an additional `dynexit` object."""
 
 from typing import Literal
 

@@ -21,7 +21,7 @@ NOT_BUFFERED = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 async def reply(
     request: Request, asked: Asked, ongoing: Ongoing, form: Form, piece: Piece
 ) -> Response:
-    """The reply that was asked for. Whoever hangs up ends the work."""
+    """The reply to a request. If the client disconnects, the work is cancelled."""
     if asked.stream:
         events = _stream(asked, ongoing, form, piece)
         return StreamingResponse(events, media_type="text/event-stream", headers=NOT_BUFFERED)

@@ -1,6 +1,6 @@
-"""What clients may ask: OpenAI's fields, as many as are served, and a few of ours.
+"""Fields of requests: the supported ones of OpenAI's, and a few of our own.
 
-A field that is not here is refused by name, and so is one whose value asks for what is not served.
+Other fields, and values that ask for unsupported features, are refused by name.
 """
 
 from typing import Annotated, Any, Literal
@@ -177,10 +177,10 @@ class ChatRequest(Asked, Calling):
         """
         if self.continue_final_message and self.add_generation_prompt:
             raise DynexitError(
-                "continue_final_message leaves no place for add_generation_prompt: set one of them."
+                "continue_final_message and add_generation_prompt exclude each other: set only one."
             )
         if self.calls and self.constraint is not None:
-            raise DynexitError("a text has either a shape or tools to call: leave one of them out.")
+            raise DynexitError("a constraint and tools cannot be combined: leave one of them out.")
         begins = self.add_generation_prompt
         return {
             "tools": self.as_template_input,

@@ -1,4 +1,4 @@
-"""uvicorn, told to let streams end before it does."""
+"""Runs uvicorn so that streams may end before it does."""
 
 import asyncio
 import errno

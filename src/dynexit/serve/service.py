@@ -75,7 +75,7 @@ class Ongoing:
         loop, events = self._loop, self._events
 
         def tell(event: Event) -> None:
-            with suppress(RuntimeError):  # the loop has ended, and nobody waits
+            with suppress(RuntimeError):  # the event loop has ended, and no client waits
                 loop.call_soon_threadsafe(events.put_nowait, (index, event))
 
         return tell
@@ -96,7 +96,7 @@ class Ongoing:
             yield index, event
 
     def cancel(self) -> None:
-        """Nobody waits any more: what still runs ends before the next pass."""
+        """Cancel the request: its running works end before the next pass."""
         for work in self.works:
             work.cancelled = True
 

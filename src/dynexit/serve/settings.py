@@ -1,4 +1,4 @@
-"""What a server may be told; the options of `dynexit serve` are these fields."""
+"""Settings of a server; the options of `dynexit serve` are these fields."""
 
 from dataclasses import dataclass, field
 from math import isfinite
@@ -20,33 +20,33 @@ class Settings:
     """Limits and defaults of a server. Seconds are seconds, sizes are bytes.
 
     Args:
-        name: the model's id in requests; None is the checkpoint's own.
-        method: for requests that name none.
-        methods: that requests may name, as well as `method`; NAME allows any settings of it,
-            NAME:setting=value these alone. None allows all of the package's.
-        api_key: asked of every request under /v1 and /dynexit; None asks for none.
-        hosts: names, beside localhost, by which this server may be asked where it has no key.
-        running: texts that are decoded at the same time.
-        queue: texts that may wait beside them; more are refused with 429.
-        max_new_tokens: of one text.
-        max_choices: texts of one request: prompts times n.
-        max_body: bytes of a request.
-        connections: at the same time; those go first that send no request.
-        patience: seconds that a client has to send a request, and to take what it is sent.
-        deadline: seconds after which a request is given up, waiting and decoding together.
-        grace: seconds that running texts have to finish when the server is told to stop.
-        batched: whether texts share passes; None is where that changes no bit of any text.
-        cache_memory: for keys and values of what was read before, as `LanguageModel.prefix_cache`
-            takes it.
-        earlier_texts: whose earlier texts drafts may come from: of the client's "own" API key, of
-            "all" clients, or of "none".
+        name: the model's id in requests; None is the checkpoint's name.
+        method: the method of requests that name none.
+        methods: methods that requests may name, in addition to `method`. NAME allows all its
+            settings, NAME:setting=value only these. None allows all of the package's methods.
+        api_key: the key that every request under /v1 and /dynexit must carry; None needs no key.
+        hosts: host names, besides localhost, that requests may use when there is no key.
+        running: texts that are decoded at the same time, at most.
+        queue: texts that may wait; further ones are refused with 429.
+        max_new_tokens: new tokens per text, at most.
+        max_choices: texts per request (prompts times n), at most.
+        max_body: bytes per request, at most.
+        connections: open connections, at most; those without a request are closed first.
+        patience: seconds that a client has to send a request, and to receive what it is sent.
+        deadline: seconds before a request times out, waiting and decoding together.
+        grace: seconds that running texts have to finish when the server shuts down.
+        batched: whether texts share forward passes; None is yes where results stay identical to
+            the bit.
+        cache_memory: memory of the prefix cache, as for `LanguageModel.prefix_cache`.
+        earlier_texts: whose earlier texts may be drafted from: those of the client's "own" API
+            key, of "all" clients, or of "none".
         generation_config: whether requests that leave out temperature, top_p and the like get
-            those of the checkpoint's generation_config.json, not OpenAI's.
-        trust_messages: whether a special token that a message spells is that token, not text.
+            those of the checkpoint's generation_config.json instead of OpenAI's defaults.
+        trust_messages: whether special tokens spelt in messages are control tokens, not text.
         cors: origins whose pages may read replies, such as "http://localhost:3000", or "*".
 
     Raises:
-        DynexitError: a limit that lets nothing through.
+        DynexitError: a setting is out of range.
     """
 
     name: str | None = None
@@ -89,4 +89,6 @@ class Settings:
         if self.api_key == "":
             raise DynexitError("the API key is empty: give one, or leave the option out.")
         if (key := self.api_key or "") != key.strip() or not (key.isprintable()):
-            raise DynexitError("the API key has characters that no header carries: give another.")
+            raise DynexitError(
+                "the API key has characters that an HTTP header cannot carry: give another."
+            )

@@ -1,4 +1,4 @@
-"""Fields by which a request asks for a text of a certain shape: OpenAI's and vLLM's."""
+"""Fields of requests that constrain a text (structured output): OpenAI's and vLLM's."""
 
 from typing import Annotated, Any, Literal
 
@@ -64,7 +64,7 @@ class Shaped(Strict):
             if (value := getattr(self, name)) is not None and not isinstance(value, PlainText)
         }
         if len(given) > 1:
-            raise DynexitError(f"{' and '.join(given)} are two shapes for one text: set one.")
+            raise DynexitError(f"{' and '.join(given)} both constrain the text: set only one.")
         return next((_constraint(name, value) for name, value in given.items()), None)
 
 

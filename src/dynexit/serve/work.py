@@ -1,4 +1,4 @@
-"""What the engine runs: texts, and single questions to the model, each with somebody who waits.
+"""The units of work of the engine: texts, and single questions to the model, each for a client.
 
 Not responsible for HTTP: what happens is told to `deliver`, in the engine's thread.
 """
@@ -43,16 +43,16 @@ Deliver = Callable[[Event], None]
 
 
 class Work:
-    """One thing to run, until it ends, nobody waits for it any more, or its time is over.
+    """One unit of work. It runs until it ends, is cancelled, or exceeds its time.
 
     Args:
-        seconds: that it may take, waiting included.
+        seconds: the time it may take, including waiting.
     """
 
     def __init__(self, deliver: Deliver, seconds: float) -> None:
         self.deliver, self.seconds = deliver, seconds
         self.asked = monotonic()
-        self.cancelled = False  # set by whoever waited, in any thread
+        self.cancelled = False  # set by the client's side, in any thread
         self.result: Any = None
         self.task: Task[Any] | None = None  # the engine's, that runs the present steps
 
@@ -70,12 +70,12 @@ class Work:
         raise NotImplementedError
 
     def share(self, batch_size: int, awaited: bool) -> None:
-        """Told before steps run how many works share passes then, this one counted, and whether
-        any waits for the others' passes.
+        """Take, before steps run, the number of works that share passes, including this one, and
+        whether any of them waits for the others' passes.
         """
 
     def end(self, reason: str) -> None:
-        """No more steps will run. Whoever still holds this holds no memory of the model's."""
+        """End the work: no more steps run, and it releases all memory of the model."""
 
 
 class Question(Work):

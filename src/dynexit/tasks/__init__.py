@@ -31,7 +31,7 @@ def make_task(name: str, allow_code_execution: bool = False) -> Task:
         return JsonLines(file)
     known = _tasks()
     if name not in known:
-        raise DynexitError(f"there is no task {name!r}: use {', '.join(known)} or jsonl:FILE.")
+        raise DynexitError(f"task {name!r} is not known: use {', '.join(known)} or jsonl:FILE.")
     return known[name](allow_code_execution)
 
 

@@ -1,8 +1,8 @@
-"""What every benchmark has in common: choosing rows, building prompts, averaging scores.
+"""What all benchmarks share: choosing rows, building prompts, averaging scores.
 
 Not responsible for reading rows (`rows.py`). A *worked example* is a question with its answer;
-`shots` of them stand before every question, and are never asked themselves. The *cue* is what a
-prompt ends in to call for the answer, such as "Answer:".
+`shots` of them come before every question and are never asked themselves. The *cue* is the end of a
+prompt that asks for the answer, such as "Answer:".
 """
 
 import hashlib
@@ -27,14 +27,15 @@ class Example:
     """One question of a benchmark.
 
     Attributes:
-        id: stable: the row's own id, or the task's name with the row's index in the unshuffled
-            data, from 0: "gsm8k-17".
-        prompt: all that a model is given.
-        reference: what `Task.score` compares an answer with, as plain JSON values; None where
-            there is none.
-        turns: a conversation's messages up to the one that is asked, whose answers are the model's
-            own; empty where the prompt is all. A model without a chat template reads text.
-        category: of the rows that are looked at together; "" without any.
+        id: a stable name: the row's own id, or the task's name with the row's index (from 0) in
+            the unshuffled data, such as "gsm8k-17".
+        prompt: the whole prompt.
+        reference: what `Task.score` compares an answer with, as plain JSON values; None if the
+            task has no answers.
+        turns: the user's messages of a conversation up to this question; the model writes the
+            answers between them. Empty for a single prompt. A model without a chat template gets
+            `prompt` as text.
+        category: a name for rows that are reported together; "" if there is none.
     """
 
     id: str
@@ -45,24 +46,25 @@ class Example:
 
     @property
     def content(self) -> str:
-        """Names what is asked and what is expected: ids stay where rows are edited or moved."""
+        """A hash of question and reference: it changes when a row is edited, an id may not."""
         asked = [self.prompt, self.reference, *([self.turns] if self.turns else [])]
         told = json.dumps(asked, sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 class Task:
-    """A benchmark. A subclass says where rows lie, how they are asked and how answers are scored.
+    """A benchmark. A subclass defines where its rows are, how prompts are built and how answers are
+    scored.
 
     Attributes:
-        name: what the user calls it.
+        name: the task's name on the command line.
         hub: where its rows are on the hub.
         file: name of a local file of its rows, without a suffix.
-        fields: what a row needs, as text; a dot leads into a nested object.
-        default_shots: worked examples unless the user says otherwise.
-        own_shots: worked examples of the task's own, which then are used in place of rows.
+        fields: text fields that a row must have; a dot leads into a nested object.
+        default_shots: default number of worked examples.
+        own_shots: the task's own worked examples, used instead of rows.
         needs_code_execution: whether scoring runs generated programs.
-        has_answers: without them there are no worked examples, and no scores.
+        has_answers: whether rows have answers; if not, there are no worked examples and no scores.
     """
 
     name: str
@@ -77,18 +79,18 @@ class Task:
     def __init__(self, allow_code_execution: bool = False) -> None:
         self.allow_code_execution = allow_code_execution
 
-    # What a subclass says.
+    # For subclasses to define.
 
     def question(self, row: Row, template: Template) -> str:
-        """The prompt of `row` by itself. "del" is the published one; "cue" always ends in a cue."""
+        """The prompt of one row. "del" is the published prompt; "cue" always ends in a cue."""
         raise NotImplementedError
 
     def answer(self, row: Row) -> str:
-        """What follows the cue in a worked example, leading space included."""
+        """The answer that follows the cue in a worked example, with its leading space."""
         raise NotImplementedError
 
     def reference(self, row: Row) -> Any:
-        """What `grade` needs of `row`; None where there is nothing to compare with."""
+        """The reference for `grade`; None if the row has no answer."""
         raise NotImplementedError
 
     def grade(self, text: str, reference: Any) -> dict[str, float]:
@@ -96,30 +98,30 @@ class Task:
         raise NotImplementedError
 
     def preamble(self, template: Template) -> str:
-        """What stands once, before everything else."""
+        """Text that comes once, before everything else."""
         return ""
 
     def fault(self, row: Row) -> str | None:
-        """Why `row` cannot be used, to be read after "row 3"; None where it can."""
+        """Why `row` cannot be used, worded to follow "row 3"; None if it can."""
         missing = (field for field in self.fields if not isinstance(_look_up(row, field), str))
         return next((f"has no field {field!r} that is text" for field in missing), None)
 
     def id_of(self, row: Row, index: int) -> str:
-        """The row's own id, or one made of its index in the unshuffled data."""
+        """The row's own id, or one made from its index in the unshuffled data."""
         return f"{self.name}-{index}"
 
-    # What the package uses.
+    # For the rest of the package to call.
 
     def rows(self, data_dir: Path | None) -> Rows:
         """All rows, from `data_dir` or, where it is None, from the hub.
 
         Raises:
-            DynexitError: they cannot be read.
+            DynexitError: the rows cannot be read.
         """
         return read_hub(self.hub) if data_dir is None else read_folder(data_dir, self.file)
 
     def check(self, num_samples: int | None, shots: int | None, template: str) -> None:
-        """Raises DynexitError for a request that no rows can meet."""
+        """Raises DynexitError for a request that no data can fulfil."""
         if num_samples is not None and num_samples < 1:
             raise DynexitError(f"the number of samples must be 1 or more, not {num_samples}.")
         if shots is not None and shots < 0:
@@ -127,7 +129,9 @@ class Task:
         if shots and not self.has_answers:
             raise DynexitError(f"{self.name} has no answers for worked examples: use 0 shots.")
         if template not in TEMPLATES:
-            raise DynexitError(f"there is no template {template!r}: use {' or '.join(TEMPLATES)}.")
+            raise DynexitError(
+                f"template {template!r} does not exist: use {' or '.join(TEMPLATES)}."
+            )
 
     def examples(
         self,
@@ -137,16 +141,16 @@ class Task:
         template: str,
         seed: int,
     ) -> list[Example]:
-        """What a model is asked, in an order that depends on `seed` and the rows' indices alone.
+        """The examples, in an order that depends only on `seed` and the rows' indices.
 
         Args:
-            num_samples: at most so many; None is all.
-            shots: worked examples before each question; None is the task's own number. They are
-                the first rows of that order, except where the task brings its own.
+            num_samples: examples, at most; None is all.
+            shots: worked examples before each question; None is the task's default. They are the
+                first rows in that order, unless the task has its own.
             template: see `question`.
 
         Raises:
-            DynexitError: a request that `rows` cannot meet, or a row without what it needs.
+            DynexitError: `rows` cannot fulfil the request, or a row lacks a field.
         """
         self.check(num_samples, shots, template)
         order = shuffled(len(rows), seed)
@@ -158,11 +162,11 @@ class Task:
         return found
 
     def score(self, text: str, reference: Any) -> dict[str, float]:
-        """One text's own scores by name; none without a reference."""
+        """One text's scores by name; empty without a reference."""
         return {} if reference is None else self.grade(text, reference)
 
     def score_all(self, texts: Sequence[str], references: Sequence[Any]) -> dict[str, float]:
-        """Scores over all texts: means of `score`, except where the metric is one of a corpus."""
+        """Scores over all texts: means of `score`, unless the metric is defined over a corpus."""
         pairs = zip(texts, references, strict=True)
         scores = [found for text, reference in pairs if (found := self.score(text, reference))]
         return {name: fmean(s[name] for s in scores) for name in (scores[0] if scores else ())}
@@ -170,12 +174,12 @@ class Task:
     def _split(
         self, rows: Rows, order: Sequence[int], shots: int
     ) -> tuple[Sequence[str], Sequence[int]]:
-        """Worked examples, and the indices that are left to ask."""
+        """The worked examples, and the indices of the rows left to ask."""
         if not order:
             raise DynexitError(f"{self.name}: the data has no rows.")
         available = len(self.own_shots) or len(order) - 1
         if shots > available:
-            raise DynexitError(f"{self.name}: {shots} shots are more than the {available} there.")
+            raise DynexitError(f"{self.name}: {shots} shots were asked for: there are {available}.")
         if self.own_shots:
             return self.own_shots[:shots], order
         return [self._worked(self._row(rows, i)) for i in order[:shots]], order[shots:]
@@ -184,7 +188,7 @@ class Task:
         return self.question(row, "cue") + self.answer(row)
 
     def of_row(self, rows: Rows, index: int, opening: str, template: Template) -> Sequence[Example]:
-        """What is asked of one row, after `opening`: one example, but for conversations."""
+        """The examples of one row, after `opening`: one, except for conversations."""
         row = self._row(rows, index)
         prompt = opening + self.question(row, template)
         return [Example(self.id_of(row, index), prompt, self.reference(row))]
@@ -200,12 +204,12 @@ class Task:
         seen: set[str] = set()
         for example in examples:
             if example.id in seen:
-                raise DynexitError(f"{self.name}: the id {example.id!r} stands twice in the data.")
+                raise DynexitError(f"{self.name}: the id {example.id!r} occurs twice in the data.")
             seen.add(example.id)
 
 
 def shuffled(count: int, seed: int) -> list[int]:
-    """The indices below `count` in an order that is the same everywhere, now and later."""
+    """The indices below `count` in an order that never changes between machines or versions."""
 
     def key(index: int) -> bytes:
         return hashlib.sha256(f"{seed}/{index}".encode()).digest()
@@ -214,7 +218,7 @@ def shuffled(count: int, seed: int) -> list[int]:
 
 
 def before(text: str, mark: str) -> str:
-    """`text` up to `mark`, where a base model goes on to invent the next example."""
+    """`text` up to `mark`: a base model continues past its answer with an invented next example."""
     return re.split(rf"\b{re.escape(mark)}", text, maxsplit=1)[0]
 
 

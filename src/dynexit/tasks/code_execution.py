@@ -29,14 +29,18 @@ def passes(program: str, seconds: float = SECONDS, memory: int = MEMORY) -> bool
         DynexitError: this system cannot set the limits.
     """
     if os.name != "posix":
-        raise DynexitError("generated code is only run on a POSIX system, where it can be limited.")
+        raise DynexitError(
+            "generated code runs only on POSIX systems, where its resources can be limited."
+        )
     with tempfile.TemporaryDirectory(prefix="dynexit-", ignore_cleanup_errors=True) as folder:
         file = Path(folder, "program.py")
         file.write_bytes(program.encode(errors="replace"))
         limits = [str(max(1, round(seconds))), str(memory), str(os.getpid())]
         code = _run([sys.executable, "-I", str(RUNNER), str(file), *limits], folder, seconds)
     if code == code_runner.UNLIMITED:
-        raise DynexitError("generated code is not run: this system refuses to limit its resources.")
+        raise DynexitError(
+            "generated code was not run: this system refuses to limit its resources."
+        )
     return code == code_runner.PASSED
 
 

@@ -38,7 +38,7 @@ def read_hub(hub: Hub) -> Rows:
     except Exception as error:  # a network, a file system and a hub can fail in any way
         told = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         if os.environ.get("HF_HUB_OFFLINE") == "1":
-            told = "it cannot be reached, and has not been read before"
+            told = "the hub cannot be reached, and the data is not in its cache"
         raise DynexitError(
             f"cannot load {hub.path} ({hub.split}) from the Hugging Face hub: {told}. "
             "Use --data-dir to read a local file."
@@ -53,7 +53,7 @@ def read_folder(folder: Path, stem: str) -> Rows:
         DynexitError: no such folder or file, or one that cannot be read.
     """
     if not folder.is_dir():
-        raise DynexitError(f"there is no data folder {folder}.")
+        raise DynexitError(f"data folder {folder} does not exist.")
     files = [folder / f"{stem}{suffix}" for suffix in SUFFIXES]
     there = next((file for file in files if file.is_file()), None)
     if there is None:
@@ -71,7 +71,7 @@ def read_file(file: Path) -> Rows:
     try:
         return _read_parquet(file) if file.suffix == ".parquet" else list(_read_lines(file))
     except FileNotFoundError as error:
-        raise DynexitError(f"there is no file {file}.") from error
+        raise DynexitError(f"file {file} does not exist.") from error
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DynexitError(f"cannot read {file}: {reason(error)}.") from error
 

@@ -25,7 +25,7 @@ class SpeedBench(Task):
     has_answers = False
 
     def question(self, row: Row, template: Template) -> str:
-        """All turns, for who reads one text."""
+        """All turns, as one text."""
         return "\n\n".join(row["turns"])
 
     def reference(self, row: Row) -> None:

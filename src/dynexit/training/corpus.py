@@ -43,7 +43,7 @@ def read_domain(domain: Domain, data_dir: Path, seed: int) -> Documents:
         held_out += training[-domain.held_out_documents :]
         training = training[: -domain.held_out_documents]
     if not training or not held_out:
-        raise DynexitError(f"domain {domain.name!r}: needs text to train on and text held out.")
+        raise DynexitError(f"domain {domain.name!r}: needs both training text and held-out text.")
     return Documents(training, held_out)
 
 
@@ -67,7 +67,7 @@ def _documents(domain: Domain, data_dir: Path) -> Iterator[tuple[str, str]]:
                 yield from ((name, text) for text in _read_file(domain, file))
             except UNREADABLE as error:
                 raise DynexitError(
-                    f"{file}: no {domain.kind} text as expected ({error})."
+                    f"{file} does not hold {domain.kind} text as expected ({error})."
                 ) from error
 
 

@@ -57,7 +57,7 @@ TOKENIZER_FILES = (
 
 @dataclass(frozen=True)
 class Progress:
-    """What a step tells whoever watches."""
+    """Progress after a step, for the caller's callback."""
 
     step: int
     steps: int
@@ -150,7 +150,7 @@ class Trainer:
             there = sum(map(len, stream.documents))
             if there < window:
                 raise DynexitError(
-                    f"domain {domain.name!r} has {there} tokens, fewer than a window of {window}."
+                    f"domain {domain.name!r} has {there} tokens, fewer than one window of {window}."
                 )
 
     def _tokenizer(self, texts: list[str]) -> Tokenizer:
@@ -161,7 +161,7 @@ class Trainer:
             tokenizer = byte_level_tokenizer(self.recipe.vocab_size, texts)
             save_tokenizer(tokenizer, self.out, self.recipe.shape.max_positions)
         if not file.exists():
-            raise DynexitError(f"{self.recipe.start_from} has no tokenizer.json to go on with.")
+            raise DynexitError(f"{self.recipe.start_from} has no tokenizer.json: add it there.")
         try:
             loaded: Tokenizer = Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises nothing narrower
@@ -284,7 +284,7 @@ class Trainer:
             raise damaged(file, reason(error)) from error
         if not same:
             raise DynexitError(
-                f"{file} belongs to another recipe: give another folder, or delete it."
+                f"{file} belongs to a different recipe: give another folder, or delete it."
             )
 
     def _restore(self, state: dict[str, Any]) -> None:

@@ -64,7 +64,7 @@ def folder_of(lm: "LanguageModel") -> Path:
         DynexitError: a model that was made in memory.
     """
     if lm.folder is None:
-        raise DynexitError(f"{lm.name} lies in no folder that another program could load.")
+        raise DynexitError(f"{lm.name} is not in a folder that another program could load.")
     return lm.folder
 
 

@@ -123,5 +123,5 @@ def _check_comparable(texts: Sequence[Generation]) -> None:
         if len(values) > 1:
             raise DynexitError(
                 f"the records of {model_label(texts[0].model)} were made with {name} "
-                f"{' and '.join(sorted(values))}: report them apart."
+                f"{' and '.join(sorted(values))}: report them separately."
             )

@@ -1,8 +1,8 @@
-"""How fast methods are beside vanilla, and what fixed pairs of exit layer and speculation length
-could have done, chosen with hindsight.
+"""Speedups of methods over vanilla, and of fixed pairs of exit layer and speculation length that
+are chosen with hindsight.
 
 Speedup = (vanilla seconds / vanilla tokens) / (method seconds / method tokens), each summed over
-the set first: a micro-average over tokens. Decoding alone; prefill is in none of it.
+the set first: a micro-average over tokens. Decoding only, without prefill.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

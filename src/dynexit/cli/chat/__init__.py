@@ -12,7 +12,7 @@ from dynexit.errors import DynexitError
 
 ChatModel = Annotated[
     str | None,
-    typer.Argument(help="Folder, GGUF file or hub id [default: SmolLM2, where make fetched it]."),
+    typer.Argument(help="Folder, GGUF file or hub id [default: SmolLM2, if make demo fetched it]."),
 ]
 
 
@@ -21,11 +21,11 @@ class Answers(Choosing):
     """How answers are written, as options."""
 
     max_new_tokens: Annotated[
-        int, typer.Option("--max-new-tokens", "-n", help="Of one answer.")
+        int, typer.Option("--max-new-tokens", "-n", help="New tokens per answer, at most.")
     ] = 1024
 
     def check(self) -> None:
-        """Raises DynexitError for what no model could write."""
+        """Raises DynexitError for options that no model can follow."""
         from dynexit.decoding.sampling_parameters import check_new_tokens
 
         check_new_tokens(self.max_new_tokens)
@@ -43,14 +43,16 @@ def chat(
     system: Annotated[
         str | None, typer.Option(help="System prompt [default: the chat template's own].")
     ] = None,
-    method: Annotated[str | None, typer.Option(help="Or FILE.py:CLASS [default: auto].")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="Name or FILE.py:CLASS [default: auto].")
+    ] = None,
     *,
     own: Own,
     draft_model: DraftModel = None,
     answers: Answers,
     how: Loading,
 ) -> None:
-    """Talk with a model; /help names the commands. Without a terminal, one turn a line."""
+    """Chat with a model; /help lists commands. Without a terminal, each input line is a turn."""
     from dynexit.methods import DEFAULT_METHOD, usable_controller
 
     answers.check()
@@ -69,16 +71,16 @@ def chat(
 
 
 def _at_hand() -> str:
-    """The chat model that needs no name.
+    """The default chat model.
 
     Raises:
-        DynexitError: it is not here.
+        DynexitError: it is not on this machine.
     """
     from dynexit.model.places import find_chat_model
 
     if (found := find_chat_model()) is None:
         raise DynexitError(
-            "there is no chat model at hand: name one (`dynexit models` lists what is here), or "
+            "no chat model was found: name one (`dynexit models` lists those on this machine), or "
             "run `make demo` in the clone, which fetches SmolLM2."
         )
     return str(found)

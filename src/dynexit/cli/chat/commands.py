@@ -24,7 +24,7 @@ KEYS = {
 
 
 class Command(NamedTuple):
-    """What it takes, in words, what it does, and what runs."""
+    """A command: its argument in words, what it does, and the function that runs."""
 
     takes: str
     does: str
@@ -63,7 +63,7 @@ class Commands:
                 "the slash makes it text."
             )
         if given.strip() and not command.takes:
-            raise DynexitError(f"{name} takes nothing after it: write {name} alone.")
+            raise DynexitError(f"{name} takes no argument: write {name} alone.")
         command.run(given.strip())
 
     def _reset(self, _: str) -> None:
@@ -92,7 +92,7 @@ class Commands:
             raise DynexitError("/save needs a file: /save chat.md, or /save chat.json.")
         file = Path(given).expanduser()
         if file.exists() and file not in self._saved:
-            raise DynexitError(f"there is {file} already: give another name.")
+            raise DynexitError(f"{file} exists already: give another name.")
         with replacing(file) as partial:
             partial.write_text(saved(self._chat, file.suffix.lower() == ".json"), "utf-8")
         self._saved.add(file)

@@ -25,7 +25,7 @@ Part = tuple[str, "Source"]  # a piece of an answer, and where it came from
 
 @dataclass(frozen=True)
 class Turn:
-    """A question and its answer, by which method it was written, and how.
+    """A question, its answer, and the method that wrote it.
 
     Attributes:
         asked: tokens of the prompt, which is the whole conversation up to the answer.
@@ -96,7 +96,7 @@ class Conversation:
 
     @property
     def messages(self) -> list[Message]:
-        """All that was said, the system prompt first."""
+        """All messages so far, the system prompt first."""
         first = [] if self.system is None else [{"role": "system", "content": self.system}]
         return [*first, *(message for turn in self.turns for message in turn.messages)]
 
@@ -104,7 +104,7 @@ class Conversation:
         """Write the next answers by this method.
 
         Raises:
-            DynexitError: it cannot be run here; then the method before it stays.
+            DynexitError: the method cannot run here; the previous method then stays.
         """
         second = self.options.get("draft_model") is not None
         controller = lasting(method, second, settings or {})
@@ -117,7 +117,7 @@ class Conversation:
         return self._session.controller
 
     def ask(self, question: str) -> Stream:
-        """The answer, of which nothing is decoded yet.
+        """Begin an answer; decoding starts when the stream is read.
 
         Raises:
             DynexitError: the context has no room for it, or the template cannot write it.

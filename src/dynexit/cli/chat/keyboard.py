@@ -25,7 +25,7 @@ COLOUR_KEY = "\x0f"  # Ctrl-O
 
 
 class _Kept(FileHistory):
-    """A history that a full disk does not end the chat with."""
+    """A history whose write errors, such as a full disk, do not end the chat."""
 
     def store_string(self, string: str) -> None:
         with suppress(OSError):
@@ -33,7 +33,7 @@ class _Kept(FileHistory):
 
 
 def history() -> History:
-    """What was typed in earlier chats, in a file that only its user may read."""
+    """Messages typed in earlier chats, from a file that only its user may read."""
     file = state_folder() / "chat_history"
     try:
         make_folder(file.parent)

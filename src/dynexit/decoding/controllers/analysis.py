@@ -1,7 +1,6 @@
-"""What DEL knows of each layer: of all of them in every round, as published, or on a budget.
+"""DEL's statistics of each layer: of all layers in every round, as published, or on a budget.
 
-Numbers in, numbers out. Not responsible for what follows from them (`del_.py`), nor for what
-anything costs (`costs/`).
+Numbers in, numbers out. Not responsible for choosing a layer (`del_.py`) or for costs (`costs/`).
 """
 
 from collections.abc import Callable, Sequence
@@ -23,13 +22,13 @@ Floats = NDArray[np.float64]
 
 
 class Prices(NamedTuple):
-    """Seconds, as far as analysis knows them.
+    """Seconds that analysis reckons with.
 
     Attributes:
-        rounds: that draft 0, 1, 2, ... tokens with each layer, [k, d_max + 1].
-        begin: of any analysis.
-        read: of reading so many rows by the part of the head that analysis reads.
-        alone: whether no other text shares passes: with others, these keep all rows' states.
+        rounds: of rounds that draft 0, 1, 2, ... tokens with each layer, [k, d_max + 1].
+        begin: of starting any analysis.
+        read: of reading a number of rows with the part of the head that analysis uses.
+        alone: whether no other text shares passes; shared passes keep the states of all rows.
     """
 
     rounds: Sequence[Sequence[float]]
@@ -38,16 +37,16 @@ class Prices(NamedTuple):
     alone: bool
 
     def of(self, rows: int) -> float:
-        """An analysis of so many rows."""
+        """Seconds of an analysis of `rows` rows."""
         return self.begin + self.read(rows)
 
 
 class Analysis:
-    """Counters of k layers, decayed once a round, never within the prompt.
+    """Counters of k layers, decayed once per round, never within the prompt.
 
     Attributes:
-        layers: those that rounds bring shadow tokens of.
-        shadow: those that a plan asks for unless it says otherwise; None is all of them.
+        layers: layers whose shadow tokens rounds may return.
+        shadow: layers that a plan asks for by default; None is all of them.
     """
 
     shadow: tuple[int, ...] | None = None
@@ -62,7 +61,7 @@ class Analysis:
         self._count(slice(None), shadow.matched, shadow.confidence)
 
     def observe(self, finished: Round) -> bool:
-        """Decay, then count the round's committed positions; says whether anything is new."""
+        """Decay, then count the round's committed positions. Returns whether anything changed."""
         self._decay()
         if finished.shadow is not None:
             self._count(slice(None), finished.shadow.matched, finished.shadow.confidence)
@@ -95,20 +94,22 @@ class Analysis:
         return float((self._confidence[:, row] / counts).mean())
 
     def price(self, prices: Prices) -> None:
-        """What things cost from now on."""
+        """Set the costs to use from now on."""
 
     def rank(self, best: float, promises: Callable[[Floats], Floats]) -> None:
-        """What the best layer promises, and how promises [k, d_max + 1] follow from rates [k]."""
+        """Take the best layer's promise, and the function from rates [k] to promises
+        [k, d_max + 1].
+        """
 
     def planned(self, plan: Plan) -> Plan:
-        """A plan, with the layers whose shadow tokens the round is to bring."""
+        """The plan, with the layers whose shadow tokens the round must return."""
         return plan
 
 
 class BudgetAnalysis(Analysis):
-    """Few layers in some rounds, so that it takes `SHARE` of the time.
+    """Analyses a few layers in some rounds, so that analysis takes `SHARE` of the time.
 
-    Other rounds tell, for nothing, how the layer does that drafted.
+    Other rounds show, at no cost, how the drafting layer performs.
     """
 
     shadow = ()
@@ -125,16 +126,16 @@ class BudgetAnalysis(Analysis):
         self._prices = prices
 
     def threshold(self, row: int) -> float:
-        """See `Analysis`; 0 in the place of None, so that drafts bring their confidences."""
+        """See `Analysis`; 0 instead of None, so that drafts return their confidences."""
         return super().threshold(row) or 0.0
 
     def rank(self, best: float, promises: Callable[[Floats], Floats]) -> None:
-        """Only layers that may be the best are analysed."""
+        """See `Analysis`; keeps only the layers that may be the best."""
         pairs = zip(self.layers, promises(self._hopes()).max(1), strict=True)
         self._contenders = tuple(layer for layer, hope in pairs if hope >= (1 - SLACK) * best)
 
     def _hopes(self) -> Floats:
-        """Rates that may be, [k]: higher than `rates`, the longer ago a layer was observed."""
+        """Optimistic rates, [k]: above `rates` by more the longer a layer was not observed."""
         hits, misses = self._counts
         hopes: Floats = (hits + HOPE) / (hits + misses + HOPE)
         return hopes
@@ -145,7 +146,7 @@ class BudgetAnalysis(Analysis):
         return replace(plan, shadow=asked) if asked else plan
 
     def _asked(self, exit_layer: int) -> tuple[int, ...]:
-        """Layers to analyse in a round that drafts with `exit_layer`, or with none."""
+        """Layers to analyse in a round that drafts with `exit_layer`, or does not draft."""
         if not self._counts.any():  # nothing is known
             return self.layers
         asked = self._contenders
@@ -153,7 +154,7 @@ class BudgetAnalysis(Analysis):
         return asked if self._prices.alone and enough and asked != (exit_layer,) else ()
 
     def observe(self, finished: Round) -> bool:
-        """Note a round: some are learned from together."""
+        """Note a round; several are learned from together."""
         positions, shadow = finished.accepted + 1, finished.shadow
         row = self._rows[finished.plan.exit_layer] if finished.drafted else 0
         self._saved += SHARE * self._prices.rounds[row][finished.drafted]
@@ -170,14 +171,14 @@ class BudgetAnalysis(Analysis):
         return True
 
     def _learn(self, finished: Round) -> None:
-        """Count what was analysed, and what was drafted where it was not."""
+        """Count analysed positions, and drafted tokens where nothing was analysed."""
         shadow, layer = finished.shadow, finished.plan.exit_layer
         if shadow is not None:
             rows = [self._rows[each] for each in shadow.layers]
             self._count(rows, shadow.matched, shadow.confidence)
         judged = min(finished.accepted + 1, finished.drafted)
         if judged and (shadow is None or layer not in shadow.layers):
-            row, sure = self._rows[layer], list(finished.confidences)  # none where nobody asked
+            row, sure = self._rows[layer], list(finished.confidences)  # none if not asked for
             self._counts[0, row] += finished.accepted
             self._counts[1, row] += judged - finished.accepted
             self._confidence[0, row] += sum(sure[: finished.accepted])

@@ -1,11 +1,12 @@
-"""`auto`: the round that promises most text per second on this machine (docs/auto.md).
+"""`auto`: chooses the round with the most expected tokens per second on this machine
+(docs/auto.md).
 
-Every kind of round is worth the tokens that it is expected to bring, less what its time is worth at
-the present pace; the one worth most is played. Plain steps are among them, so that where nothing
-helps, little is tried.
+A round's value is its expected tokens, less the tokens that its time would bring at the present
+pace. The most valuable round is run. Plain steps compete too, so that little is tried where
+drafting does not help.
 
-Not responsible for what a draft is worth (`pricing.py`), for chances (`estimates.py`), nor for
-numbers that are neither (`tuning.py`).
+Not responsible for the value of a draft (`pricing.py`), for acceptance rates (`estimates.py`) or
+for other constants (`tuning.py`).
 """
 
 from dataclasses import dataclass, replace
@@ -26,21 +27,23 @@ from dynexit.decoding.records import Offer, Plan, Round
 
 @dataclass
 class Auto(Controller):
-    """Drafts of early exits and of proposers, and plain steps, by expected tokens per second."""
+    """Chooses among early-exit drafts, proposers' drafts and plain steps by expected tokens per
+    second.
+    """
 
     reads_shadow: ClassVar[bool] = True
     reads_costs = True
     reads_sample: ClassVar[bool] = True
 
     exits: bool = True  # draft with exit layers
-    lookup: bool = True  # draft with what the text holds already
-    earlier: bool = True  # draft with what earlier texts held, where there are any
-    table: bool = True  # draft with what was learned of the model's own text, where there is any
+    lookup: bool = True  # draft by lookup in the text itself
+    earlier: bool = True  # draft from earlier texts, if there are any
+    table: bool = True  # draft from the learned table, if there is one
     shadow: bool = True  # analyse exit layers that are not in use
-    int8: bool = False  # draft with a copy of the first layers in int8 where that is faster
-    tree: bool = True  # draft second and third choices beside unsure tokens, where worth it
+    int8: bool = False  # draft with an int8 copy of the first layers where that is faster
+    tree: bool = True  # also draft second and third choices of uncertain tokens, where worth it
     exit_layer: Layer | None = None  # fixes the exit layer
-    carry: bool = False  # keep what was learned from prompt to prompt
+    carry: bool = False  # keep statistics from prompt to prompt
 
     def __post_init__(self) -> None:
         self._started = False
@@ -50,7 +53,7 @@ class Auto(Controller):
         self.drafters = tuple(compress(("early-exit", COPY, "sources"), drafts))
 
     def start(self, facts: Facts) -> None:
-        """Forget the last prompt, unless what was learned is carried."""
+        """Forget the previous prompt, unless `carry` is set."""
         if self.carry and self._started and facts.num_layers == self.num_layers:
             return
         super().start(facts)
@@ -63,7 +66,9 @@ class Auto(Controller):
         self._least = 0 if promising else TUNING.enough
         self._estimates = Estimates(self._layers, facts.sample)
         self._offer: Offer | None = None
-        self._offerer: Offer | None = None  # who made the last one, which may be the next text's
+        self._offerer: Offer | None = (
+            None  # proposers of the last offer, which may be the next text's
+        )
         self._odds: list[float] = []
         self._rounds, self._batch_size = 0, 1
         self._unread: list[Round] = []
@@ -86,20 +91,20 @@ class Auto(Controller):
         return min(self._layers, key=lambda layer: abs(layer - depth), default=0)
 
     def share(self, batch_size: int) -> None:
-        """How many texts share the next passes."""
+        """Take the number of texts that share the next passes."""
         if batch_size != self._batch_size:
             self._batch_size, self._standing = batch_size, None
             self._prices.share(batch_size)
 
     def consider(self, offer: Offer) -> None:
-        """What proposers have at hand for the next round."""
+        """Take the proposers' offer for the next round."""
         if offer is not self._offerer:
             self._learn_offers()
             self._offerer = offer
         self._offer = offer
 
     def plan(self) -> Plan:
-        """The kind of round that is worth most."""
+        """Plan the most valuable round."""
         standing = self._standing or self._settle()
         if self._offer is not None and not self._odds:
             self._odds = self._estimates.offers(self._offer.priors).odds
@@ -108,7 +113,7 @@ class Auto(Controller):
         return self._analysing(plan) if last else plan
 
     def _settle(self) -> Standing:
-        """Hold to what is best by what is known now."""
+        """Choose the best round without an offer, and keep it until more is known."""
         plain = 1.0 - self._prices.pace.rate * self._prices.plain()
         least = plain + (TUNING.waiting if self._batch_size > 1 else 0.0)
         best = Option(least, True, NO_DRAFT)
@@ -122,11 +127,11 @@ class Auto(Controller):
         return self._standing
 
     def _best_exit(self, plain: float) -> Option:
-        """Drafting with the exit layer that is worth most; the present one unless by more than what
-        was seen of the other could be off.
+        """Drafting with the most valuable exit layer. The present one stays unless another is
+        better by more than the possible error of its estimate.
 
-        Others count once they are known; where the present one is worth no more than a `plain`
-        step, any does.
+        Other layers count once they are known; if the present one is worth no more than a `plain`
+        step, all of them count.
         """
         kept = best = self._with_layer(self._layer)
         if self._rounds % TUNING.compare:
@@ -143,14 +148,14 @@ class Auto(Controller):
         return best
 
     def _with_layer(self, layer: int) -> Option:
-        """Drafts branch where one text is alone, and something is known of it."""
+        """Drafting with a layer. Drafts branch only if the text is alone and already observed."""
         branches = self.tree and self._batch_size == 1 and self._rounds >= TUNING.shallow
         others = self._estimates.others.odds(self._estimates.exits.trust(layer)) if branches else ()
         return self._prices.draft(layer, self.int8, self._estimates.exits.chances(layer), others)
 
     def _analysing(self, plan: Plan) -> Plan:
-        """The round, with shadow tokens of the layers that it does not draft with, if alone; those
-        that are known well rarely.
+        """The round with shadow tokens of the other exit layers, if the text is alone. Layers that
+        are well known are analysed rarely.
         """
         if not self.shadow or self._batch_size > 1 or plan.drafter == "sources":
             return plan
@@ -161,7 +166,7 @@ class Auto(Controller):
         return replace(plan, shadow=others)
 
     def observe(self, finished: Round) -> None:
-        """Note a round. Some are learned from together: Python runs cold between passes."""
+        """Note a round. Several are learned from together: Python runs cold between passes."""
         self._rounds += 1
         self._offer = None
         self._unread.append(finished)
@@ -171,7 +176,7 @@ class Auto(Controller):
             self._learn()
 
     def _learn(self) -> None:
-        """From all rounds since the last time."""
+        """Learn from all rounds since the last call."""
         self._learn_offers()
         self._estimates.learn(self._unread, TUNING.memory)
         for finished in self._unread:
@@ -181,7 +186,7 @@ class Auto(Controller):
         self._unread, self._standing, self._odds = [], None, []
 
     def _learn_offers(self) -> None:
-        """What the text has said of them since the last time."""
+        """Learn how offers compared with the text since the last call."""
         if (offer := self._offerer) is not None:
             self._estimates.offers(offer.priors).observe(offer.evidence())
 

@@ -1,4 +1,4 @@
-"""What every controller is, and the no-op that plain decoding needs."""
+"""The base class of controllers, which itself does plain decoding."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -8,7 +8,7 @@ from dynexit.decoding.records import PLAIN_STEP, Offer, Plan, Round, ShadowToken
 from dynexit.errors import DynexitError
 from dynexit.plain import Within
 
-LONGEST = 64  # tokens of a draft: what follows is hardly ever reached, and others wait for it
+LONGEST = 64  # tokens per draft, at most: later ones are rarely reached, and other texts must wait
 Layer = Annotated[int, Within(1, 1_000)]
 Length = Annotated[int, Within(0, LONGEST)]
 Share = Annotated[float, Within(0, 1)]
@@ -16,32 +16,32 @@ Vocabulary = Annotated[int, Within(1, 1 << 25)]
 
 
 class Controller:
-    """Chooses exit layer and speculation length anew each round. Override what you need.
+    """Chooses exit layer and speculation length for each round. Override what you need.
 
-    The loop calls `start` once per prompt, `observe_prompt` once where `prompt_positions` asks for
-    it, then `plan` and `observe` in turn. It may shorten a plan (the text's end, the context's
-    end), so `observe` must go by what the round did, not by what was planned.
+    The loop calls `start` once per prompt, `observe_prompt` once if `prompt_positions` is above 0,
+    then `plan` and `observe` in turn. It may shorten a plan (at the end of the text or context), so
+    `observe` must use what the round did, not what was planned.
     """
 
     reads_shadow: ClassVar[bool] = False  # whether rounds must carry shadow tokens
-    shadow_layers: tuple[int, ...] | None = None  # these layers'; None is of all but the last
-    prompt_positions: int = 0  # of the prompt whose shadow tokens `observe_prompt` gets
+    shadow_layers: tuple[int, ...] | None = None  # layers of shadow tokens; None: all but the last
+    prompt_positions: int = 0  # last positions of the prompt that `observe_prompt` gets
     lossless: ClassVar[bool] = True
     drafts: ClassVar[bool] = True  # whether a round may have a draft at all
-    drafters: tuple[str, ...] = ("early-exit",)  # those that its plans may name
-    proposers: tuple[str, ...] = ()  # those that the drafter "sources" asks
-    int8: bool = False  # whether it drafts with a copy of the first layers in int8
-    reads_costs = False  # whether `start` needs what passes cost here
-    reads_sample: ClassVar[bool] = False  # whether it needs what exits say of another text
-    draft_vocabulary: Vocabulary | None = None  # of the head that exits read; None is the default
+    drafters: tuple[str, ...] = ("early-exit",)  # drafters that its plans may name
+    proposers: tuple[str, ...] = ()  # proposers that the drafter "sources" asks
+    int8: bool = False  # whether it drafts with an int8 copy of the first layers
+    reads_costs = False  # whether `start` needs the costs of passes
+    reads_sample: ClassVar[bool] = False  # whether it needs the exits' predictions for a sample
+    draft_vocabulary: Vocabulary | None = None  # tokens that exits choose among; None: the default
 
     num_layers: int = 0
 
     def start(self, facts: Facts) -> None:
-        """A new prompt on a model of which this is known: forget the last one.
+        """Begin a new prompt and forget the previous one. `facts` describe the model.
 
         Raises:
-            DynexitError: settings that this model cannot run.
+            DynexitError: this model cannot run with the controller's settings.
         """
         self.num_layers = facts.num_layers
 
@@ -50,39 +50,39 @@ class Controller:
         return self.num_layers
 
     def observe_prompt(self, shadow: ShadowTokens) -> None:
-        """Shadow tokens of the prompt's last positions."""
+        """Take the shadow tokens of the prompt's last positions."""
 
     def share(self, batch_size: int) -> None:
-        """How many sequences make the next round together; called before `plan`."""
+        """Take the number of sequences that share the next round; called before `plan`."""
 
     def consider(self, offer: Offer) -> None:
-        """What proposers have at hand for the next round; called before `plan`."""
+        """Take the proposers' offer for the next round; called before `plan`."""
 
     def plan(self) -> Plan:
-        """The next round."""
+        """Plan the next round."""
         return PLAIN_STEP
 
     def observe(self, finished: Round) -> None:
-        """What the last round did."""
+        """Take the outcome of the last round."""
 
 
 @dataclass
 class FixedExit(Controller):
-    """A controller whose exit layer is a setting; None stands for a quarter of the depth."""
+    """A controller whose exit layer is a setting; None is a quarter of the depth."""
 
     exit_layer: Layer | None = None
 
     def start(self, facts: Facts) -> None:
-        """Checks the exit layer against the model."""
+        """Check the exit layer against the model."""
         super().start(facts)
         self.exit = check_exit_layer(self.exit_layer, facts.num_layers)
 
 
 def check_exit_layer(exit_layer: int | None, num_layers: int) -> int:
-    """The exit layer to use.
+    """The exit layer to use: the given one, or by default a quarter of the depth.
 
     Raises:
-        DynexitError: not between 1 and the layer before the last.
+        DynexitError: it is not between 1 and the layer before the last.
     """
     if num_layers < 2:
         raise DynexitError("a model of one layer has no early exit: use --method vanilla.")
@@ -90,7 +90,7 @@ def check_exit_layer(exit_layer: int | None, num_layers: int) -> int:
         return max(1, num_layers // 4)
     if not 1 <= exit_layer <= num_layers - 1:
         raise DynexitError(
-            f"exit layer {exit_layer} is not between 1 and {num_layers - 1}, the layers before the "
-            f"last of this model."
+            f"exit layer {exit_layer} is not between 1 and {num_layers - 1}, the last possible "
+            "exit of this model."
         )
     return exit_layer

@@ -1,8 +1,8 @@
 """DEL, the Dynamic Exit Layer (arXiv 2504.05598, COLM 2025), and its ablations.
 
-Every layer's acceptance rate is read off shadow tokens. The exit layer is the one that promises
-most Token-per-Layer; drafting stops where the confidence falls below a threshold of that layer's.
-Not responsible for what is known of each layer (`analysis.py`).
+Every layer's acceptance rate is estimated from shadow tokens. The exit layer is the one with the
+highest expected Token-per-Layer; drafting stops when the confidence falls below that layer's
+threshold. Not responsible for the statistics of each layer (`analysis.py`).
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 
 
 def expected_tokens(rates: Floats, d_max: int) -> Floats:
-    """Of rounds that draft 0, 1, ... d_max tokens with each layer, [len(rates), d_max + 1].
+    """Expected tokens of rounds that draft 0, 1, ... d_max tokens, [len(rates), d_max + 1].
 
     The sum of a^k rather than its closed form, since a rate may be 1 (DEL, section 3.2).
 
@@ -39,7 +39,7 @@ def expected_tokens(rates: Floats, d_max: int) -> Floats:
 
 
 def loaded_layers(layers: Sequence[int], d_max: int, num_layers: int) -> Floats:
-    """What such rounds load: DEL's cost."""
+    """Layers that such rounds load: DEL's cost."""
     return np.array(layers)[:, None] * np.arange(d_max + 1.0) + num_layers
 
 
@@ -48,20 +48,21 @@ class Del(Controller):
     """DEL. With `analysis="full"` all other defaults are the paper's.
 
     Settings:
-        analysis: "full": every layer in every round, by the whole head; "budget": a few layers in
-            some rounds, by its first tokens, so that it takes 3 % of the time.
-        cost: an exit is chosen by tokens per "layers" loaded, or per second as "measured" on this
-            machine; None is measured on a budget, else layers.
-        cap: "threshold": the length comes from the threshold alone; "planned": it also ends at the
-            d of the maximum, where 0 is a plain step; None is planned where costs are measured,
-            else threshold.
+        analysis: "full" analyses every layer in every round with the whole head; "budget" analyses
+            a few layers in some rounds with the head's first tokens, in 3 % of the time.
+        cost: "layers" chooses the exit by tokens per loaded layer, "measured" by tokens per second
+            on this machine; None is "measured" on a budget, else "layers".
+        cap: "threshold" ends a draft by the confidence threshold alone; "planned" also ends it at
+            the best d, where 0 is a plain step; None is "planned" where costs are measured, else
+            "threshold".
         omega: decay of all counters per round, a memory of 1 / (1 - omega) rounds.
         d_max: longest speculation length.
         prompt_positions: positions of the prompt that seed the counters.
-        threshold: off, the length is always the planned one (DEL-E).
+        threshold: if off, the length is always the planned one (DEL-E).
         exit_layer: fixes the exit layer (DEL-d).
         min_layer: shallowest layer that may be chosen (4 is DEL-E-lim).
-        max_layer: deepest layer that is analysed and may be chosen; None is all but the last.
+        max_layer: deepest layer that is analysed and may be chosen; None is the one before the
+            last.
     """
 
     reads_shadow: ClassVar[bool] = True
@@ -134,7 +135,7 @@ class Del(Controller):
             self._chosen = None
 
     def share(self, batch_size: int) -> None:
-        """Costs of passes that so many share, by powers of two."""
+        """Use costs of passes shared by this many sequences, in powers of two."""
         if self.reads_costs and batch_size != self._batch_size:
             self._batch_size = batch_size
             self._reckon(self._costs.shared(1 << (batch_size - 1).bit_length()))
@@ -149,18 +150,18 @@ class Del(Controller):
         self._analysis.price(Prices(seconds, costs.analysis, cache(reading), self._batch_size == 1))
 
     def acceptance_rates(self) -> Floats:
-        """Decayed rate of each analysed layer; NaN where one has no observation."""
+        """Decayed acceptance rate of each analysed layer; NaN without observations."""
         return self._analysis.rates()
 
     def promises(self, rates: Floats) -> Floats:
         """Expected tokens over cost of rounds that draft 0, 1, ... d_max tokens with each analysed
-        layer; 0 where it may not be chosen, or has no rate.
+        layer; 0 for a layer that may not be chosen or has no rate.
         """
         promises = expected_tokens(rates, self.d_max) / self._prices
         return np.fmax(promises, 0.0) * self._eligible
 
     def plan(self) -> Plan:
-        """The layer of the greatest promise, and the length by the settings."""
+        """Plan the most promising layer, with the length according to the settings."""
         if self._chosen is None:
             self._chosen = self._choose()
         return self._analysis.planned(self._chosen)
@@ -179,7 +180,7 @@ class Del(Controller):
     def _best(self, promises: Floats) -> tuple[int, int]:
         """(row, d) of the maximum.
 
-        At d = 0 all layers are equal, so where that is the maximum, the layer is the best of d = 1.
+        At d = 0 all layers are equal. If that is the maximum, the layer is the best one at d = 1.
         """
         row, length = divmod(int(promises.argmax()), self.d_max + 1)
         return (row, length) if length else (int(promises[:, 1].argmax()), 0)

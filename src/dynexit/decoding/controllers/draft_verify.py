@@ -11,9 +11,9 @@ from dynexit.decoding.records import Plan, Round
 class DraftVerify(FixedExit):
     """Drafts until the confidence falls below gamma, which follows the acceptance rate.
 
-    With `carry`, gamma and the smoothed rate go on from prompt to prompt, as in the published
-    runs; otherwise every prompt starts anew. (Draft & Verify proper also chooses which layers a
-    draft skips; that drafter is not here.)
+    With `carry`, gamma and the smoothed rate are kept from prompt to prompt, as in the published
+    runs; otherwise every prompt starts anew. (The original Draft & Verify also chooses layers to
+    skip in drafts; that drafter is not implemented here.)
     """
 
     speculation_length: Length = 18
@@ -29,14 +29,14 @@ class DraftVerify(FixedExit):
         self._rate: float | None = None
 
     def start(self, facts: Facts) -> None:
-        """The prompt's own counts always start at zero; the rest only without `carry`."""
+        """Reset the prompt's own counts, and the rest unless `carry` is set."""
         super().start(facts)
         self._drafted = self._accepted = 0
         if not self.carry:
             self._threshold, self._rate = self.gamma, None
 
     def plan(self) -> Plan:
-        """The current threshold."""
+        """Plan with the current threshold."""
         return Plan(self.exit, self.speculation_length, self._threshold)
 
     def observe(self, finished: Round) -> None:

@@ -1,4 +1,4 @@
-"""Plain decoding cut at an early layer: fast, and LOSSY. The text is not the model's."""
+"""Plain decoding that exits at an early layer: fast, but LOSSY. The text is not the model's."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,7 +8,7 @@ from dynexit.decoding.controllers.base import FixedExit
 
 @dataclass
 class EarlyExit(FixedExit):
-    """The exit layer is taken for the last one; nothing verifies it (CALM, LayerSkip 4.2)."""
+    """Uses the exit layer as if it were the last; nothing is verified (CALM, LayerSkip 4.2)."""
 
     lossless: ClassVar[bool] = False
     drafts: ClassVar[bool] = False

@@ -1,6 +1,6 @@
-"""How often drafts are accepted, as `auto` learns it while the text grows.
+"""Acceptance rates of drafts, which `auto` learns as the text grows.
 
-Numbers in, numbers out; nothing here knows of costs or plans.
+Numbers in, numbers out. Not responsible for costs or plans.
 """
 
 from bisect import bisect
@@ -33,13 +33,13 @@ SPREAD = 0.5  # tokens that every tenth of confidence begins with, on average
 
 @dataclass
 class ExitEstimates:
-    """What some exit layers' tokens are worth, by how sure the layer was of them.
+    """Acceptance rates of some exit layers' tokens, by the layer's confidence.
 
-    A layer whose tokens are accepted less often than its confidence says is trusted less at every
-    confidence, and so, until they are known, are the others.
+    If a layer's tokens are accepted less often than its confidence predicts, it is trusted less at
+    every confidence. The same trust applies to layers without observations yet.
 
     Args:
-        sample: what the layers said of another text, which counts less.
+        sample: the layers' predictions for a sample text, which count less.
     """
 
     layers: tuple[int, ...]
@@ -83,7 +83,7 @@ class ExitEstimates:
         self._expected[layer] += expected
 
     def fade(self, layer: int, memory: float) -> None:
-        """Let what was counted of a layer so far count less: texts change."""
+        """Reduce the weight of a layer's earlier counts, since texts change."""
         for counts in (self._hits, self._seen):
             counts[layer] = [memory * part for part in counts[layer]]
         self._agreed[layer] *= memory
@@ -94,13 +94,11 @@ class ExitEstimates:
         return sum(self._seen[layer])
 
     def doubt(self, layer: int) -> float:
-        """By how much the share of its tokens that are accepted may be off, by what was seen of
-        them: a standard error, at most.
-        """
+        """Upper bound on the standard error of a layer's acceptance rate."""
         return 0.5 / sqrt(seen) if (seen := self.seen(layer)) else 0.0
 
     def odds(self, layer: int) -> tuple[float, ...]:
-        """How often this layer's tokens are accepted, by tenths of confidence."""
+        """The layer's acceptance rate, by tenths of confidence."""
         weight = WEIGHT * self.trust(layer)
         pairs = zip(self._hits[layer], self._seen[layer], CONFIDENT, strict=True)
         return tuple((h + weight * usual) / (s + WEIGHT) for h, s, usual in pairs)
@@ -113,21 +111,21 @@ class ExitEstimates:
         return min(agreed / (BELIEF + self._expected[layer]), 1.0)
 
     def chances(self, layer: int) -> Chances:
-        """What the next drafts of a layer will be like."""
+        """Acceptance rates and confidences expected of a layer's next drafts."""
         counts = list(map(add, self._seen[layer], self._usual[layer]))
         whole = sum(counts)
         return Chances(self.odds(layer), [part / whole for part in accumulate(counts)])
 
 
 def _mixed(tenths: IntArray) -> list[float]:
-    """Half of what is usual spread as a sample's confidences are, and half evenly."""
+    """A prior of confidences: half spread as a sample's confidences are, half evenly."""
     shares = np.bincount(tenths, minlength=len(CONFIDENT)) / len(tenths)
     mixed: list[float] = (SPREAD * (1.0 + len(CONFIDENT) * shares) / 2).tolist()
     return mixed
 
 
 def sample_tenths(confidence: npt.NDArray[np.floating[Any]]) -> IntArray:
-    """`tenth` of each; what is no number, which decoding refuses, counts as unsure."""
+    """`tenth` of each; NaN, which decoding refuses, counts as uncertain."""
     parts = (np.nan_to_num(confidence) * len(CONFIDENT)).astype(np.int64)
     return parts.clip(0, len(CONFIDENT) - 1)
 
@@ -139,23 +137,23 @@ def tenth(confidence: float) -> int:
 
 @dataclass
 class OtherEstimates:
-    """How often a second or third choice is right, by how sure the layer was of its first.
+    """How often a second or third choice is right, by the layer's confidence in its first.
 
-    Layers hardly differ in that, so all are counted together; but the other choices of a layer
-    that is not to be trusted are worth no more than its first.
+    Layers hardly differ in that, so all are counted together. But the other choices of a layer are
+    trusted no more than its first.
     """
 
     _hits: list[list[float]] = field(default_factory=lambda: [[0.0] * len(o) for o in OTHERS])
     _seen: list[list[float]] = field(default_factory=lambda: [[0.0] * len(o) for o in OTHERS])
 
     def observe(self, rank: int, confidence: float, accepted: bool) -> None:
-        """Count one whose parent the target has reached; ranks count from 1."""
+        """Count one choice whose parent was accepted; ranks count from 1."""
         part = tenth(confidence)
         self._hits[rank - 1][part] += accepted
         self._seen[rank - 1][part] += 1.0
 
     def odds(self, trust: float) -> tuple[tuple[float, ...], ...]:
-        """By rank and tenth, of a layer that is trusted so far."""
+        """Acceptance rates by rank and tenth, for a layer with this trust."""
         weight = WEIGHT * trust
         return tuple(
             tuple((h + weight * usual) / (s + WEIGHT) for h, s, usual in zip(*rank, strict=True))
@@ -167,10 +165,10 @@ class OtherEstimates:
 class OfferEstimates:
     """How often proposed tokens are right, by kind of evidence.
 
-    A proposer that is right less often than its priors say is trusted less in every kind.
+    A proposer that is right less often than its priors say is trusted less for every kind.
 
     Args:
-        priors: of each proposer.
+        priors: each proposer's priors, by kind.
     """
 
     priors: tuple[tuple[float, ...], ...]
@@ -182,7 +180,7 @@ class OfferEstimates:
         self._seen = [[0.0] * len(each) for each in self.priors]
 
     def observe(self, evidence: Evidence) -> None:
-        """Count what became of offers, used or not."""
+        """Count how offers compared with the text, whether they were used or not."""
         right, seen = iter(evidence.right), iter(evidence.seen)
         for hits, times in zip(self._hits, self._seen, strict=True):
             hits[:] = map(add, hits, right)
@@ -190,7 +188,7 @@ class OfferEstimates:
 
     @property
     def odds(self) -> list[float]:
-        """By kind of evidence, of one proposer after the other."""
+        """Acceptance rates by kind of evidence, proposer by proposer."""
         found = []
         for priors, hits, seen in zip(self.priors, self._hits, self._seen, strict=True):
             expected = sum(map(mul, seen, priors))
@@ -207,8 +205,8 @@ EASY = (0.6, 1.5)  # expected tokens of an offer from which a place counts as ea
 
 @dataclass
 class Ease:
-    """How much longer than on average an exit's drafts are, by what proposers offer beside them:
-    what is easy for them is often easy for it.
+    """How much longer than average an exit's drafts are, given what proposers offer: text that is
+    easy for proposers is often easy for the exit.
     """
 
     _accepted: list[float] = field(default_factory=lambda: [WEIGHT] * (len(EASY) + 1))
@@ -221,27 +219,27 @@ class Ease:
         self._expected[part] += expected
 
     def growth(self, offered: float) -> float:
-        """Where proposers expect so many tokens to be accepted."""
+        """The factor on draft length where proposers expect this many accepted tokens."""
         part = bisect(EASY, offered)
         return self._accepted[part] / self._expected[part]
 
 
 class Estimates:
-    """What a text has said of its exits, of their other choices, and of what it repeats."""
+    """A text's statistics: of its exits, of their other choices, and of proposers."""
 
     def __init__(self, layers: tuple[int, ...], sample: ShadowTokens | None) -> None:
         self.exits = ExitEstimates(layers, sample)
         self.others, self._offers, self.ease = OtherEstimates(), OfferEstimates(()), Ease()
 
     def offers(self, priors: tuple[tuple[float, ...], ...]) -> "OfferEstimates":
-        """Of offers whose kinds of evidence have these priors."""
+        """The estimates of offers whose kinds of evidence have these priors."""
         if self._offers.priors != priors:
             self._offers = OfferEstimates(priors)
         return self._offers
 
     def learn(self, rounds: Sequence[Round], memory: float) -> None:
-        """From what was drafted and analysed; of exits that were drafted with, `memory`
-        of what was counted before stays.
+        """Learn from drafted and analysed tokens. For exits that were drafted with, earlier counts
+        are multiplied by `memory`.
         """
         for layer in {one.plan.exit_layer for one in rounds if one.drafted} - {0}:
             self.exits.fade(layer, memory)
@@ -255,7 +253,7 @@ class Estimates:
                     self.exits.observe(layer, sure, matched)
 
     def _observe_draft(self, finished: Round) -> None:
-        """Count tokens of which it is known whether the target would have written them."""
+        """Count the drafted tokens that the target has judged."""
         confidences, matched = [], []
         for rank, confidence, accepted in finished.judged():
             if rank:

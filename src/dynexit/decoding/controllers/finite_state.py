@@ -9,21 +9,21 @@ from dynexit.decoding.records import Plan, Round
 
 @dataclass
 class FiniteState(FixedExit):
-    """One longer after a draft that was accepted whole, one shorter otherwise.
+    """Lengthens the draft by one after full acceptance, and shortens it by one otherwise.
 
-    It may reach 0, a plain step, after which it returns to 1, and at most `LONGEST`. Starts anew
-    for every prompt.
+    The length is between 0, a plain step, after which it returns to 1, and `LONGEST`. Every prompt
+    starts anew.
     """
 
     speculation_length: Length = 6
 
     def start(self, facts: Facts) -> None:
-        """Back to the length that the user set."""
+        """Reset to the length that the user set."""
         super().start(facts)
         self.length = self.speculation_length
 
     def plan(self) -> Plan:
-        """The current length."""
+        """Plan with the current length."""
         return Plan(self.exit, self.length)
 
     def observe(self, finished: Round) -> None:

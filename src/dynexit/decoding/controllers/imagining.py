@@ -1,6 +1,6 @@
-"""What the next drafts of an exit will be like, by what is known of its tokens.
+"""Simulates an exit's next drafts from its estimated acceptance rates and confidences.
 
-Numbers in, numbers out; nothing here knows of costs or plans.
+Numbers in, numbers out. Not responsible for costs or plans.
 """
 
 from bisect import bisect
@@ -16,7 +16,7 @@ DRAWN = np.random.default_rng(0).random((DRAFTS, DRAWS)).tolist()  # the same fo
 
 
 class Imagined(NamedTuple):
-    """Means over imagined drafts: tokens, those accepted, levels."""
+    """Means over simulated drafts: tokens, accepted tokens, levels."""
 
     tokens: float
     accepted: float
@@ -24,8 +24,8 @@ class Imagined(NamedTuple):
 
 
 class Chances(NamedTuple):
-    """Of a layer's tokens, by tenths of confidence: how often they are accepted, and how many of
-    them lie below each tenth's end.
+    """A layer's acceptance rate by tenths of confidence, and the cumulative number of its tokens up
+    to the end of each tenth.
     """
 
     odds: tuple[float, ...]
@@ -33,14 +33,14 @@ class Chances(NamedTuple):
 
     @property
     def mean(self) -> float:
-        """How often any token is accepted."""
+        """The acceptance rate over all tokens."""
         return sum(
             odds * (end - begin)
             for odds, begin, end in zip(self.odds, [0.0, *self.ends], self.ends, strict=False)
         )
 
     def imagine(self, pricing: Pricing) -> Imagined:
-        """Drafts that grow as `model.drafting_rule` says, with confidences as they fell so far."""
+        """Simulate drafts that grow by `model.drafting_rule`, with confidences as seen so far."""
         parts = list(zip(*pricing.odds, strict=True))  # of each tenth, its children's odds
         last, rows, floors = len(parts) - 1, (*pricing.rows, inf), (*pricing.levels, 0.0)
         tokens, accepted, levels = 0, 0.0, 0

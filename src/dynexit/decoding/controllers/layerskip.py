@@ -14,12 +14,12 @@ class LayerSkip(FixedExit):
     speculation_length: Length = 6
 
     def start(self, facts: Facts) -> None:
-        """Settles the plan."""
+        """Fix the plan."""
         super().start(facts)
         self._plan = Plan(self.exit, self.speculation_length)
 
     def plan(self) -> Plan:
-        """The same every round."""
+        """Plan the same round each time."""
         return self._plan
 
 

@@ -1,6 +1,6 @@
-"""What a round is worth to `auto`: seconds by the table of costs, as rounds correct it.
+"""The value of rounds for `auto`: seconds by the table of costs, corrected by measured rounds.
 
-Not responsible for chances (`estimates.py`), nor for what is played (`auto.py`).
+Not responsible for acceptance rates (`estimates.py`) or for choosing a round (`auto.py`).
 """
 
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ from dynexit.model.drafting_rule import Pricing
 
 Odds = tuple[float, ...]  # by tenths of confidence
 NO_DRAFT = Plan(0, shadow=())
-LEAST = 0.1  # of what was foreseen: nothing is ever taken to be faster
+LEAST = 0.1  # of the predicted seconds: nothing is ever assumed to be faster
 COPY = "early-exit-int8"  # the drafter that runs a copy of the first layers
 
 
 class Option(NamedTuple):
-    """A round, the tokens that it promises beyond what its time brings at the present pace, and
-    whether a draft's promise is more than luck.
+    """A possible round: its value in tokens beyond what its time brings at the present pace, and
+    whether a draft's value is more than luck.
 
     Attributes:
-        accepted: drafted tokens that are expected to be.
-        slope: what it is worth more where a draft grows twice as long, all of it accepted as often.
+        accepted: expected number of accepted tokens.
+        slope: gain in value if the draft were twice as long at the same acceptance rate.
     """
 
     worth: float
@@ -39,8 +39,8 @@ class Option(NamedTuple):
 
 
 class DraftSeconds(NamedTuple):
-    """Of a drafted token, of beginning and ending a draft, of one more row in a level, and of
-    verifying 1, 2, ... rows after it.
+    """Seconds of a drafted token, of beginning and ending a draft, of one more row in a level, and
+    of verifying 1, 2, ... rows after it.
     """
 
     token: float
@@ -53,7 +53,7 @@ class DraftSeconds(NamedTuple):
 def draft_seconds(
     costs: Costs, depth: int, vocabulary: int | None, drafter: str, layer: int
 ) -> DraftSeconds:
-    """By the table: drafting with a layer of `depth` that reads so many tokens of the head."""
+    """Seconds of drafting by the table, with exit layer `depth` and part of the head."""
     copied = drafter == COPY
     price = copy_price(costs, layer) if copied else draft_price(costs, layer, vocabulary)
     beside = costs.draft_beside(layer, vocabulary)
@@ -62,18 +62,18 @@ def draft_seconds(
 
 @lru_cache(maxsize=64)
 def row_seconds(costs: Costs, depth: int) -> tuple[float, ...]:
-    """Of a draft's rows, from the first on, through all layers; never falling."""
+    """Seconds of verifying a draft's rows through all layers, row by row; never falling."""
     through = costs.verify(depth)[1 : TUNING.tokens + 2]
     return tuple(rising(after - now for now, after in pairwise(through)))
 
 
 @dataclass
 class Calibration:
-    """How much longer than foreseen something takes now; what has not been seen lately is as
+    """The current ratio of actual to predicted seconds. Without recent rounds it returns to
     `expected`.
 
     Attributes:
-        trust: rounds that the expectation counts as.
+        trust: weight of the expectation, in rounds.
     """
 
     actual: float = 0.0
@@ -87,22 +87,22 @@ class Calibration:
         self.rounds += 1.0
 
     def fade(self) -> None:
-        """A round has passed."""
+        """Note that a round has passed."""
         self.actual, self.rounds = self.actual * self.memory, self.rounds * self.memory
 
     def ratio(self, expected: float = 1.0) -> float:
-        """Actual over foreseen seconds."""
+        """Actual over predicted seconds."""
         counted = self.rounds + self.trust
         return (self.actual + self.trust * expected) / counted if counted else expected
 
 
 @dataclass
 class RowCalibration:
-    """How much longer than foreseen verification takes now: its first row, which waits for memory,
-    and the rows after it, which take arithmetic.
+    """The current ratios of actual to predicted verification seconds: for the first row, which
+    waits for memory, and for further rows, which take arithmetic.
 
-    The fit of `actual = a * first + b * more` with the least squares over the last rounds, and over
-    `belief` rounds with a few rows in which all is as foreseen.
+    A least-squares fit of `actual = a * first + b * more` over the last rounds, together with
+    `belief` artificial rounds of a few rows that take exactly the predicted time.
     """
 
     memory: float = 0.95
@@ -124,7 +124,7 @@ class RowCalibration:
         )
 
     def scales(self, first: float) -> tuple[float, float]:
-        """(a, b), where a plain step is foreseen to take `first`."""
+        """(a, b), where a plain step is predicted to take `first`."""
         xx, xy, yy, xt, yt = self._sums
         usual, rare = self.belief * first * first, self.belief * (self.few * first) ** 2
         xx, yy, xt, yt = xx + usual, yy + rare, xt + usual, yt + rare
@@ -155,7 +155,7 @@ class Pace:
 
 
 class Prices:
-    """Seconds of the parts of a round of one text, and what they are worth at its pace.
+    """Seconds of the parts of a round of one text, and their value in tokens at its pace.
 
     Attributes:
         pace: tokens per second of the last rounds.
@@ -167,13 +167,13 @@ class Prices:
         self.pace = Pace(1.0, self.plain() / TUNING.hope)
 
     def share(self, batch_size: int) -> None:
-        """Costs of passes that so many share, by powers of two; and the pace follows."""
+        """Use costs of passes shared by this many texts, in powers of two, and adapt the pace."""
         costs = self._alone.shared(1 << (batch_size - 1).bit_length())
         before, self._costs = self._costs.verify(self._depth)[1], costs
         self.pace.seconds *= costs.verify(self._depth)[1] / before
 
     def promising(self, sample: ShadowTokens, layers: tuple[int, ...]) -> bool:
-        """Whether what exits said of another text is reason to draft before this text's own is."""
+        """Whether the exits' predictions for a sample justify drafting at a text's beginning."""
         rates = dict(zip(sample.layers, sample.matched.mean(axis=1), strict=True))
         exits = {layer: float(rates[layer]) for layer in layers if layer in rates}
         return best_promise(self._costs, self._depth, exits, self._vocabulary).pays
@@ -184,7 +184,7 @@ class Prices:
         return first * self._verifying.scales(first)[0]
 
     def rows(self) -> list[float]:
-        """Tokens that the time of verifying 0, 1, 2, ... rows would bring."""
+        """Tokens that the time of verifying 0, 1, 2, ... rows would bring at the present pace."""
         seconds = self._costs.verify(self._depth)[: TUNING.tokens + 2]
         base, late = self._verifying.scales(seconds[1])
         rate = self.pace.rate
@@ -192,14 +192,14 @@ class Prices:
         return [0.0, *[around + more * each for each in seconds[1:]]]
 
     def floors(self) -> list[float]:
-        """Tokens that the time of the first, second, ... row after a plain step's would bring, none
-        fewer than the one before.
+        """Tokens that the time of the first, second, ... row beyond a plain step would bring; never
+        falling.
         """
         more = self.pace.rate * self._verifying.scales(self._costs.verify(self._depth)[1])[1]
         return [more * each for each in row_seconds(self._costs, self._depth)]
 
     def draft(self, layer: int, copies: bool, chances: Chances, others: tuple[Odds, ...]) -> Option:
-        """Drafting with a layer as it is, or with its copy where that is worth more.
+        """Drafting with a layer, or with its int8 copy where that is worth more.
 
         Args:
             others: odds of a token's second and third choice, if drafts may branch.
@@ -211,7 +211,7 @@ class Prices:
     def _draft(
         self, drafter: str, layer: int, chances: Chances, others: tuple[Odds, ...]
     ) -> Option:
-        """Every row and every level that is worth its time."""
+        """A draft of every row and every level that is worth its time."""
         token, ends, beside, verify = self._draft_seconds(drafter, layer)
         beside = beside if others else 0.0
         rate, whole = self.pace.rate, self._costs.verify(self._depth)[1]
@@ -240,7 +240,7 @@ class Prices:
         return draft_seconds(self._costs, self._depth, self._vocabulary, drafter, layer)
 
     def observe(self, finished: Round) -> None:
-        """What a round took."""
+        """Take the seconds of a finished round."""
         self.pace.observe(finished.tokens, finished.seconds)
         if finished.shadow is None:
             self._calibrate(finished)
@@ -260,5 +260,5 @@ class Prices:
 
 @lru_cache(maxsize=64)
 def proposed(depth: int) -> Plan:
-    """The plan of an offer with paths of so many tokens."""
+    """The plan that drafts an offer with paths of this many tokens."""
     return Plan(0, depth, drafter="sources", shadow=())

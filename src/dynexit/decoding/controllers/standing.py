@@ -1,4 +1,4 @@
-"""What `auto` holds to until it has learned more, and how an offer compares with it."""
+"""The choice that `auto` keeps until it has learned more, and how an offer compares with it."""
 
 from dynexit.decoding.controllers.estimates import Ease
 from dynexit.decoding.controllers.pricing import NO_DRAFT, Option, Prices, proposed
@@ -10,9 +10,9 @@ class Standing:
 
     Args:
         best: that round.
-        prices: of rows.
-        least: what a draft must be worth more than: a plain step, and the waiting of others.
-        ease: how much longer an exit's drafts are than on average.
+        prices: values of rows.
+        least: the value that a draft must exceed: a plain step's, plus the waiting of other texts.
+        ease: how much longer than average an exit's drafts are.
     """
 
     def __init__(self, best: Option, prices: Prices, least: float, ease: Ease) -> None:
@@ -21,8 +21,8 @@ class Standing:
         self._drafted: tuple[float, float] | None = None  # with an exit: offered and expected
 
     def plan(self, offer: Offer | None, odds: list[float]) -> Plan:
-        """The round that is worth most, an offer's among them. The better an offer, the longer an
-        exit's drafts are taken to be.
+        """Plan the most valuable round, which may be the offer. The better an offer, the longer the
+        exit's drafts are assumed to be.
         """
         self._drafted = None
         if offer is None:
@@ -39,7 +39,7 @@ class Standing:
         return self.best.plan
 
     def observe(self, accepted: int) -> None:
-        """Tokens of the last round's draft that were."""
+        """Take the number of accepted tokens of the last round's draft."""
         if self._drafted is not None and self.best.plan.exit_layer:
             offered, expected = self._drafted
             self._ease.observe(offered, accepted, expected)

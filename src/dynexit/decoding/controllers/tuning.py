@@ -1,4 +1,4 @@
-"""What `auto` goes by that is neither a price nor a chance."""
+"""Constants of `auto` that are neither costs nor acceptance rates."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class Tuning:
     """The defaults: each with its unit, and where it was measured.
 
-    A run counts that used no text of the benchmark which `auto` is judged by. Where docs/log.md
-    has no such run, a default is chosen, not measured, whatever it did to the benchmark's texts.
+    Only runs without texts of the benchmark that judges `auto` count as measurements. Where
+    docs/log.md has no such run, a default is marked as chosen, not measured.
     Random texts showed that counts must fade (2026-11-27), not how fast; those that `waiting` was
     tried on (2026-11-21) are not named.
     """

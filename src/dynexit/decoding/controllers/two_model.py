@@ -1,6 +1,6 @@
 """Two-model speculative decoding: a smaller model drafts a fixed number of tokens.
 
-Source: Leviathan et al. 2023. What self-speculation is compared with.
+Source: Leviathan et al. 2023. The baseline for self-speculation.
 """
 
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from dynexit.decoding.records import Plan
 
 @dataclass
 class TwoModel(Controller):
-    """A fixed speculation length; the draft runs none of the target's layers."""
+    """Drafts a fixed number of tokens with a draft model; no layer of the target runs for it."""
 
     drafters = ("second-model",)
 
     speculation_length: Length = 6
 
     def plan(self) -> Plan:
-        """The same every round."""
+        """Plan the same round each time."""
         return Plan(0, self.speculation_length, drafter="second-model")
 
 

@@ -1,4 +1,4 @@
-"""Plain decoding, one token a pass: what every method must reproduce and is measured against."""
+"""Plain decoding, one token per pass: the reference for every method's text and speed."""
 
 from typing import ClassVar
 

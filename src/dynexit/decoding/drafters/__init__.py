@@ -1,7 +1,7 @@
-"""Where drafts come from: one file each, found by being here.
+"""Drafters, one file each. Files in this folder are found automatically.
 
-A file names its drafters in `DRAFTERS`: for each, a function of what is `Given` that returns a
-`Drafter` for one text.
+A file lists its drafters in `DRAFTERS`: for each, a function from `Given` to a `Drafter` for one
+text.
 """
 
 import importlib
@@ -23,9 +23,9 @@ class Text(Protocol):
     """What a drafter sees of the text that it drafts for; `sequence.Decoding` is one.
 
     Attributes:
-        tokens: the prompt's and the text's.
-        shadowed: layers whose shadow tokens this round brings.
-        draft_vocabulary: tokens of the head that exits read; None is all.
+        tokens: tokens of the prompt and the text.
+        shadowed: layers whose shadow tokens this round returns.
+        draft_vocabulary: tokens of the head that exits choose among; None is all.
     """
 
     model: Model
@@ -39,41 +39,42 @@ class Text(Protocol):
 
     @property
     def alone(self) -> bool:
-        """Whether nobody could join its passes, so that a draft may be one call."""
+        """Whether no other sequence shares its passes, so that a draft may be one call."""
 
 
 class Drafter:
-    """Proposes tokens after a sequence's newest committed one; leaves its tokens alone. One is made
-    for each text. Override what you need.
+    """Drafts tokens after a sequence's newest committed token. It never changes the sequence's
+    tokens. Each text has its own drafter. Override what you need.
 
     Attributes:
         early: whether it runs the target's layers up to a plan's exit layer.
-        passes: whether each token takes a pass of a model.
+        passes: whether each token takes a forward pass of a model.
     """
 
     early: ClassVar[bool] = False
     passes: ClassVar[bool] = False
 
     def prefill(self, text: Text) -> Steps[None]:
-        """Read the prompt: the sequence's tokens, which the first new one has not joined yet."""
+        """Read the prompt: the sequence's tokens before the first new one is added."""
         yield from ()
 
     def offer(self, text: Text) -> Offer | None:
-        """What it has at hand before the round, if anything: the controller is told of it, and it
-        is told what became of it.
+        """Return what it can offer before the round without a pass, or None. The controller sees
+        the offer before it plans, and learns afterwards how it compared with the text.
         """
 
     def draft(self, text: Text, plan: Plan) -> Steps[Draft]:
-        """Up to `plan.speculation_length` tokens; none at all makes the round a plain step.
+        """Draft up to `plan.speculation_length` tokens. With an empty draft the round is a plain
+        step.
 
-        It may write the KV of the target's layers that it runs, past the committed length.
+        It may write keys and values of the target's layers that it runs, past the committed length.
         """
         yield from ()
         return Draft()
 
 
 class Given(NamedTuple):
-    """What drafters are made of: the names of a method's proposers, what is known of the model, and
+    """What drafters are made from: the names of a method's proposers, facts about the model, and
     the draft model, if there is one.
     """
 
@@ -86,16 +87,15 @@ Factory = Callable[[Given], Drafter]
 
 
 def make_drafters(names: Sequence[str], given: Given) -> dict[str, Drafter]:
-    """Those of one text, by name.
+    """Make the drafters of one text, by name.
 
     Raises:
-        DynexitError: there is none of that name, or it needs a draft model.
+        DynexitError: a name is unknown, or the drafter needs a draft model.
     """
     known = drafters()
     if unknown := [name for name in names if name not in known]:
         raise DynexitError(
-            f"the method names the drafter {unknown[0]!r}, and there is none: there are "
-            f"{', '.join(known)}."
+            f"the method names the unknown drafter {unknown[0]!r}: use one of {', '.join(known)}."
         )
     return {name: known[name](given) for name in names}
 

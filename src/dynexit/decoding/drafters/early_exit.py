@@ -1,4 +1,4 @@
-"""Drafts by the target's own first layers (LayerSkip, section 4.3)."""
+"""Drafts with the target's own first layers (LayerSkip, section 4.3)."""
 
 import torch
 from torch import Tensor
@@ -14,12 +14,11 @@ from dynexit.model.interface import Model
 
 
 class EarlyExitDrafter(Drafter):
-    """Keeps nothing: what drafting computes lies in the target's cache and in the draft.
+    """Has no state of its own: drafting writes to the target's cache and to the draft.
 
     Args:
-        quantised: drafts with the model's own copy of its first layers in int8, where that goes as
-            deep. Their keys and values are good enough to draft with; verification computes these
-            layers anew.
+        quantised: draft with the model's int8 copy of its first layers, where that is deep enough.
+            Its keys and values are good enough to draft with; verification runs these layers again.
     """
 
     early = passes = True
@@ -29,8 +28,8 @@ class EarlyExitDrafter(Drafter):
         self._rule: tuple[Plan, int, bool, DraftingRule] | None = None  # plan, children, reused
 
     def draft(self, text: Text, plan: Plan) -> Steps[Draft]:
-        """In one call where tokens are the likeliest and no other sequence could join in the
-        passes; else level by level.
+        """Draft in one call if decoding is greedy and no other sequence shares the passes; else
+        level by level.
         """
         model = self._copy(text.model, plan) if self._quantised else text.model
         if text.sampler.best_only and text.alone:
@@ -44,9 +43,9 @@ class EarlyExitDrafter(Drafter):
 
     @staticmethod
     def _copy(model: Model, plan: Plan) -> Model:
-        """The copy, or the model itself where the plan exits below the copy's last layer."""
+        """The int8 copy, or the model itself where the plan's exit is deeper than the copy."""
         if (copy := model.draft_copy) is None:
-            raise DynexitError("this model has no copy in int8 to draft with.")
+            raise DynexitError("this model has no int8 copy to draft with.")
         return copy if plan.exit_layer <= copy.kept_layers else model
 
     def _draft_at_once(self, text: Text, plan: Plan, model: Model) -> Steps[Draft]:
@@ -61,7 +60,7 @@ class EarlyExitDrafter(Drafter):
         return draft
 
     def _rule_of(self, text: Text, plan: Plan, reused: bool) -> DraftingRule:
-        """A plan as the model knows it; plans come again."""
+        """The model's drafting rule for a plan. Plans recur, so rules are cached."""
         children = 1 if text.shadowed else text.model.most_children
         key = plan, children, reused
         if self._rule is None or self._rule[0] is not plan or self._rule[1:3] != key[1:]:
@@ -73,7 +72,7 @@ class EarlyExitDrafter(Drafter):
 
 
 def _draft_by_level(text: Text, plan: Plan, model: Model) -> Steps[Draft]:
-    """Run layers 1..E on the newest token, unembed, choose; again with what was chosen."""
+    """Run layers 1..E on the newest token, unembed, choose; repeat with the chosen tokens."""
     speculative = text.sampler.sampling.speculative
     children = 1 if text.shadowed or speculative else model.most_children
     proposal = Proposal(text, plan.with_children(children))

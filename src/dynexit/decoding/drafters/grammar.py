@@ -1,6 +1,6 @@
-"""Drafts what a text's grammar leaves no choice about: no layer runs for it.
+"""Drafts tokens that are the only ones the text's grammar allows. No layer runs for them.
 
-No controller plans with it: such a round is made whichever method is used, unless it never drafts.
+Controllers do not plan it: such rounds occur with every method that drafts.
 """
 
 from dynexit.decoding.drafters import Drafter, Text
@@ -13,7 +13,7 @@ GRAMMAR = "grammar"  # its name in plans
 
 
 class GrammarDrafter(Drafter):
-    """Asks one text's guide."""
+    """Drafts with one text's guide."""
 
     def __init__(self, guide: Guide) -> None:
         self._guide = guide
@@ -21,14 +21,14 @@ class GrammarDrafter(Drafter):
         self._certain = 0  # of these
 
     def plan(self, text: Text) -> Plan | None:
-        """The round, where the grammar leaves one token alone; None where there is a choice."""
+        """A plan if the grammar allows only one token; None if there is a choice."""
         self._chain, self._certain = self._guide.foreseen(text.tokens[text.prompt_length :])
         if not self._chain:
             return None
         return Plan(0, len(self._chain), drafter=GRAMMAR, shadow=())
 
     def draft(self, text: Text, plan: Plan) -> Steps[Draft]:
-        """The tokens, one after the other."""
+        """Draft those tokens as a chain."""
         yield from ()
         tokens = self._chain[: plan.speculation_length]
         draft = Draft(tokens, sources=["grammar"] * len(tokens))
@@ -39,10 +39,10 @@ class GrammarDrafter(Drafter):
 
 
 def within_grammar(draft: Draft, guide: Guide, text: list[int]) -> Draft:
-    """A draft that no layer has run for, without what the grammar refuses and what follows that.
+    """Remove tokens that the grammar refuses, and their descendants, from a draft without layers.
 
     Args:
-        text: tokens that it follows, without the prompt's.
+        text: the text's tokens before the draft, without the prompt.
     """
     kept = {0: 0}
     for row in range(1, len(draft.tokens) + 1):

@@ -1,4 +1,4 @@
-"""What every drafter that reads logits does with them."""
+"""How drafters that read logits grow a draft."""
 
 from collections.abc import Iterator
 
@@ -16,15 +16,15 @@ from dynexit.model.readings import Readings
 class Proposal:
     """A draft that grows level by level.
 
-    It ends as the plan says, after a token that ends the text, and without a token where logits are
-    not numbers: whether that matters, the target's own will tell.
+    It ends as planned, after a token that ends the text, and before a row of NaN logits. Whether
+    NaN is an error is left to the target's logits.
 
     Args:
-        finish: whether the last level runs through the layers, too.
+        finish: whether the last level also runs through the layers.
 
     Attributes:
-        draft: so far.
-        best_only: whether it is enough to know every row's best token.
+        draft: the draft so far.
+        best_only: whether only each row's top token is needed.
     """
 
     def __init__(self, text: Text, plan: Plan, finish: bool = True) -> None:
@@ -43,15 +43,15 @@ class Proposal:
         return span_of(self._growth, self._rule, text.cache, self._start)
 
     def tokens(self, newest: int) -> list[int]:
-        """Those of the rows of the last level; of row 0, `newest`."""
+        """Tokens of the last level's rows; row 0 has `newest`."""
         return tokens_of(self._growth, newest)
 
     def open(self, hidden: Tensor) -> Tensor:
-        """Of the states [n, D] of the last level's rows, those of rows that may have children."""
+        """From the states [n, D] of the last level's rows, those of rows that may have children."""
         return open_of(self._growth, hidden)
 
     def add(self, logits: Tensor | Readings) -> None:
-        """Choose the next level from the logits [n, V] of the open rows, if there is any token."""
+        """Choose the next level from the logits [n, V] of the open rows; it may be empty."""
         if isinstance(logits, Tensor) and self._rule.ranks > 1:
             grown = self._growth.follow(self._candidates(logits))
         else:
@@ -62,7 +62,7 @@ class Proposal:
                 self.draft.confidences = []
 
     def _add_one(self, logits: Tensor | Readings) -> bool:
-        """A chain's next token."""
+        """Add a chain's next token."""
         draft = self.draft
         row = len(draft.tokens)
         choice = self._sampler.choose(logits, draft.tokens, row, self._confident)
@@ -75,7 +75,7 @@ class Proposal:
         return True
 
     def _candidates(self, logits: Tensor) -> list[list[tuple[int, float]]]:
-        """Of the next level."""
+        """Candidates for the next level."""
         found = []
         for index, row in enumerate(self._growth.open):
             path = self.draft.path_to(row)

@@ -1,4 +1,4 @@
-"""Drafts by a second, smaller model with the same vocabulary (Leviathan et al. 2023)."""
+"""Drafts with a second, smaller model of the same vocabulary (Leviathan et al. 2023)."""
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ from dynexit.model.interface import Model, Span
 
 
 class SecondModelDrafter(Drafter):
-    """Owns the second model's cache, and knows which tokens that cache has read."""
+    """Owns the second model's KV cache and tracks which tokens it holds."""
 
     passes = True
 
@@ -22,12 +22,12 @@ class SecondModelDrafter(Drafter):
         self._read: list[int] = []
 
     def prefill(self, text: Text) -> Steps[None]:
-        """Read the prompt but its last token, which the first draft starts from."""
+        """Read the prompt except its last token, from which the first draft starts."""
         if 1 < text.prompt_length <= self._model.config.max_positions:
             yield from self._run(text.tokens[: text.prompt_length - 1])
 
     def draft(self, text: Text, plan: Plan) -> Steps[Draft]:
-        """Catch up with the text, then write on, a token a pass."""
+        """Read the text's new tokens, then draft one token per pass."""
         self._forget_rejected(text.tokens)
         proposal, pending = Proposal(text, plan, finish=False), text.tokens[len(self._read) :]
         room = self._model.config.max_positions - len(text.tokens)
@@ -42,7 +42,7 @@ class SecondModelDrafter(Drafter):
         return proposal.draft
 
     def _run(self, tokens: list[int]) -> Steps[Tensor]:
-        """Hidden states [n, D] that leave the second model's last layer; reads `tokens`."""
+        """Read `tokens`; returns hidden states [n, D] after the second model's last layer."""
         span = Span(self._cache, len(self._read), len(tokens))
         hidden = self._model.embed(tokens)
         self._read += tokens
@@ -50,7 +50,7 @@ class SecondModelDrafter(Drafter):
         return (yield Segment(hidden, span, 0, depth, model=self._model))
 
     def _forget_rejected(self, tokens: list[int]) -> None:
-        """Keep of what was read what the text still begins with, and less than all of the text."""
+        """Roll back to the tokens that the text still has; its last token is left to read."""
         while len(self._read) >= len(tokens) or self._read != tokens[: len(self._read)]:
             self._read.pop()
 

@@ -1,4 +1,4 @@
-"""Drafts what proposers have at hand: a tree that took no pass."""
+"""Drafts the proposers' tree, which takes no forward pass."""
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from dynexit.model.interface import Model
 
 
 class SourcesDrafter(Drafter):
-    """Owns the proposers of one text, those of these names. A draft runs no layers."""
+    """Owns the named proposers of one text. A draft runs no layers."""
 
     def __init__(self, given: Given) -> None:
         self._proposers = make_proposers(given.proposers, given.facts)
@@ -22,7 +22,7 @@ class SourcesDrafter(Drafter):
         self._panel: Panel | NativePanel | None = None
 
     def prefill(self, text: Text) -> Steps[None]:
-        """Tell them of the prompt."""
+        """Give the proposers the prompt."""
         names, facts, ends = self._given.proposers, self._given.facts, text.limits.eos
         if self._proposers:
             self._panel = NativePanel.of(names, facts, ends) or Panel(self._proposers, ends)
@@ -31,17 +31,17 @@ class SourcesDrafter(Drafter):
         yield from ()
 
     def offer(self, text: Text) -> Offer | None:
-        """What they have at hand; None where there are none."""
+        """The proposers' offer; None if there are no proposers."""
         if self._panel is None:
             return None
         return self._panel.offer(chain=not (self._branches and text.alone))
 
     def draft(self, text: Text, plan: Plan) -> Steps[Draft]:
-        """The tree as the controller has let it grow."""
+        """Draft the tree, as large as the controller let it grow."""
         yield from ()
         draft = Draft() if self._panel is None else self._panel.draft(plan.speculation_length)
         if (token := max(draft.tokens, default=0)) >= text.model.vocabulary_size:
-            raise DynexitError(f"a proposer named token {token}, which this vocabulary has not.")
+            raise DynexitError(f"a proposer named token {token}, which is outside the vocabulary.")
         draft.slot = text.cache.length + len(draft.tokens) + 1
         if text.sampler.sampling.speculative:
             draft.logits = certain_logits(draft.tokens, text.model)
@@ -49,7 +49,7 @@ class SourcesDrafter(Drafter):
 
 
 def certain_logits(tokens: list[int], model: Model) -> list[Tensor]:
-    """Of tokens that were drafted without a doubt, [1, V] each."""
+    """Logits of tokens drafted with certainty, [1, V] each."""
     certain = torch.full((len(tokens), model.vocabulary_size), -torch.inf)
     certain[range(len(tokens)), tokens] = 0.0
     return list(certain.to(model.device).split(1))

@@ -1,7 +1,8 @@
-"""Who knows likely next tokens without running a layer: one file each, found by being here.
+"""Proposers of likely next tokens that run no layer, one file each. Files in this folder are found
+automatically.
 
-A file names its proposers in `PROPOSERS`: for each, a function of the facts that are known of the
-model, which returns a `Proposer` for one text, or None where there is nothing to propose from.
+A file lists its proposers in `PROPOSERS`: for each, a function from the model's `Facts` to a
+`Proposer` for one text, or None if there is nothing to propose from.
 """
 
 import importlib
@@ -23,26 +24,26 @@ class Proposer:
     """Proposes tokens after a text, and after tokens that have been proposed. Override `after`.
 
     Attributes:
-        source: what its tokens are called in the text, once accepted.
-        priors: how often its tokens are right before anything is seen, by kind of evidence.
+        source: the source of its accepted tokens in the text.
+        priors: prior probability that its tokens are right, by kind of evidence.
     """
 
     source: ClassVar[Source] = "accepted"
     priors: tuple[float, ...] = ()
 
     def begin(self, tokens: list[int]) -> None:
-        """A text begins: its prompt and its first token. The list grows with the text."""
+        """Begin a text, with its prompt and first token. The list grows with the text."""
 
     def place(self) -> Any:
-        """Where the text ends now, as `after` wants to know it; asked once a round."""
+        """The place of the text's end, to pass to `after`; called once per round."""
         return None
 
     def after(self, path: Sequence[int], place: Any) -> Iterable[Candidate]:
-        """What may follow, the likeliest first.
+        """Candidates for the next token, the likeliest first.
 
         Args:
-            path: the last tokens before it, three at least where there are so many.
-            place: of the last of them: a candidate's, or None where it is another's candidate.
+            path: the preceding tokens, the last three at least if there are as many.
+            place: place of the last of them: from a candidate, or None for another proposer's.
         """
         return ()
 
@@ -51,16 +52,15 @@ Factory = Callable[[Facts], Proposer | None]
 
 
 def make_proposers(names: Sequence[str], facts: Facts) -> list[Proposer]:
-    """Those of one text that have something to propose from.
+    """Make the proposers of one text that have something to propose from.
 
     Raises:
-        DynexitError: there is none of that name.
+        DynexitError: a name is unknown.
     """
     known = proposers()
     if unknown := [name for name in names if name not in known]:
         raise DynexitError(
-            f"the method names the proposer {unknown[0]!r}, and there is none: there are "
-            f"{', '.join(known)}."
+            f"the method names the unknown proposer {unknown[0]!r}: use one of {', '.join(known)}."
         )
     made = (known[name](facts) for name in names)
     return [one for one in made if one is not None]

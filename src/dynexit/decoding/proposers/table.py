@@ -1,5 +1,5 @@
-"""Proposes what the model itself thought likely after the last tokens, in text that it wrote to be
-learned from (`dynexit learn`).
+"""Proposes the tokens that the model found likely after the last tokens in the text that it wrote
+for `dynexit learn`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ PARTS = 10  # of 0 to 1, by which probabilities are told apart
 
 
 class Table(Proposer):
-    """Tokens by their learned probability, and by how many tokens of context it was learned for."""
+    """Tokens by their learned probability, and by the length of its context."""
 
     source = "table"
     priors = tuple((part + 0.5) / PARTS for part in range(PARTS)) * LONGEST

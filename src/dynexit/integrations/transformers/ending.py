@@ -1,4 +1,4 @@
-"""Where a text ends and who hears of its tokens, by transformers' criteria and streamers."""
+"""Ends texts by transformers' stopping criteria and passes tokens to its streamers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,7 +31,7 @@ class Ending:
                 self._others.append(criterion)
 
     def ends(self, token: int) -> bool:
-        """Whether the text ends with `token`, which stays; `push` is told of it later."""
+        """Whether the text ends with `token`, which is kept; `push` receives it later."""
         self._ids.append(token)
         self._ahead.append(token in self._eos or self._asked())
         return self._ahead[-1]
@@ -50,7 +50,7 @@ class Ending:
         return ""
 
     def whole(self) -> "Ending":
-        """Criteria are asked after every token, whoever reads."""
+        """Criteria are checked after every token, with or without a reader."""
         return self
 
     def _asked(self) -> bool:

@@ -1,4 +1,4 @@
-"""What transformers' `generate` calls in the place of its own decoding loop."""
+"""The function that transformers' `generate` calls instead of its own decoding loop."""
 
 import inspect
 import sys
@@ -74,7 +74,9 @@ def generate_hf(
     refuse_settings(generation_config, kept_back.get("assistant_model"))
     refuse_arguments(model_kwargs)
     if streamer is not None and batch > 1:
-        raise DynexitError("a streamer takes one prompt: texts of a batch do not advance together.")
+        raise DynexitError(
+            "a streamer works with one prompt only: give one, or leave the streamer out."
+        )
     mask, positions = (model_kwargs.get(name) for name in ("attention_mask", "position_ids"))
     prompts, width = prompts_of(input_ids, mask, positions), input_ids.shape[1]
     runtime = runtime_of(model)
@@ -116,7 +118,7 @@ def _second(draft_model: Any, target: Model) -> Model:
     second = runtime_of(draft_model)
     if second.vocabulary_size != target.vocabulary_size:
         raise DynexitError(
-            f"draft_model has {second.vocabulary_size} tokens and the model "
-            f"{target.vocabulary_size}: it needs the same vocabulary."
+            f"draft_model has {second.vocabulary_size} tokens but the model has "
+            f"{target.vocabulary_size}: a draft model needs the same vocabulary."
         )
     return second

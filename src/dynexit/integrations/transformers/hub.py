@@ -15,7 +15,9 @@ def export_custom_generate(checkpoint: Path) -> list[Path]:
         DynexitError: the folder does not exist, is no checkpoint's, or has other code of that name.
     """
     if not checkpoint.is_dir():
-        raise DynexitError(f"no folder {str(checkpoint)!r}: give a checkpoint's folder.")
+        raise DynexitError(
+            f"folder {str(checkpoint)!r} does not exist: give a checkpoint's folder."
+        )
     if not (checkpoint / "config.json").is_file():
         raise DynexitError(f"{checkpoint} has no config.json: give a checkpoint's folder.")
     source, target = Path(__file__).parent / FOLDER, checkpoint / FOLDER
@@ -23,6 +25,6 @@ def export_custom_generate(checkpoint: Path) -> list[Path]:
     for file in files:
         there = target / file.name
         if there.exists() and there.read_bytes() != file.read_bytes():
-            raise DynexitError(f"{there} exists and is another file: remove it first.")
+            raise DynexitError(f"{there} exists and is a different file: remove it first.")
     target.mkdir(exist_ok=True)
     return [Path(shutil.copyfile(file, target / file.name)) for file in files]

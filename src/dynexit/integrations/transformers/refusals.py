@@ -1,4 +1,4 @@
-"""What `generate` offers and speculation cannot do as asked: refused by name, never ignored."""
+"""Refuses, by name, options of `generate` that speculation cannot follow. None is ignored."""
 
 from typing import Any
 
@@ -20,9 +20,11 @@ def refuse_model(model: Any) -> None:
     """Raises DynexitError for a model that is no decoder of attention alone, or in training."""
     name = type(model).__name__
     if model.config.is_encoder_decoder:
-        raise DynexitError(f"{name} is an encoder-decoder: only decoder-only models are run.")
+        raise DynexitError(f"{name} is an encoder-decoder model: use a decoder-only model.")
     if model._is_stateful:
-        raise DynexitError(f"{name} keeps a state that cannot be rolled back: it is not run.")
+        raise DynexitError(
+            f"{name} keeps a state that cannot be rolled back, so it is not supported."
+        )
     if model.training or any(map(_drops, model.modules())):
         raise DynexitError(f"{name} is in training mode: call its eval() first.")
 
@@ -41,24 +43,26 @@ def refuse_settings(config: Any, assistant: Any) -> None:
     mode = str(config.get_generation_mode(None).value)
     if mode not in ("greedy_search", "sample"):
         raise DynexitError(
-            f"{mode.replace('_', ' ')} cannot be done: use greedy decoding or sampling, and leave "
-            "what drafts to `method`."
+            f"{mode.replace('_', ' ')} is not supported: use greedy decoding or sampling, and "
+            "choose the drafter by `method`."
         )
     if (config.num_return_sequences or 1) > 1 and mode == "greedy_search":
         raise DynexitError("num_return_sequences above 1 needs do_sample=True.")
     if asked := [name for name in OUTPUTS if getattr(config, name, None)]:
-        raise DynexitError(f"{asked[0]} cannot be given: rejected drafts leave no such record.")
+        raise DynexitError(f"{asked[0]} is not supported: rejected drafts leave no such record.")
 
 
 def refuse_arguments(arguments: dict[str, Any]) -> None:
     """Raises DynexitError for inputs of the model that are more than ids and a mask.
 
-    Names change from release to release: what says nothing is let pass under any name.
+    Names change from release to release, so arguments without content pass under any name.
     """
     said = {name for name, v in arguments.items() if v is not None and not is_empty_cache(v)}
     unknown = sorted(said - UNDERSTOOD)
     if unknown and hasattr(arguments[unknown[0]], "get_seq_length"):
-        raise DynexitError(f"{unknown[0]} that holds tokens cannot be continued: leave it out.")
+        raise DynexitError(
+            f"{unknown[0]} already holds tokens and cannot be continued: leave it out."
+        )
     if unknown:
         raise DynexitError(f"{unknown[0]} cannot be used: give input_ids and an attention_mask.")
 
@@ -73,7 +77,7 @@ def prompts_of(ids: Tensor, mask: Tensor | None, positions: Tensor | None) -> li
         raise DynexitError("a prompt is empty: give at least one token.")
     mask = torch.ones_like(ids) if mask is None else mask.to(ids.device)
     if mask.shape != ids.shape or bool((mask.diff(dim=1) < 0).any()):
-        raise DynexitError("attention_mask: only padding on the left can be left out of a prompt.")
+        raise DynexitError("attention_mask may mask padding on the left only.")
     if not bool(mask[:, -1].all()):
         raise DynexitError("a prompt is empty: give at least one token.")
     usual = mask.long().cumsum(-1) - 1
@@ -96,6 +100,6 @@ def refuse_length(model: Any, longest: int) -> None:
             continue
         if longest > (limit := rope["original_max_position_embeddings"]):
             raise DynexitError(
-                f"{type(model).__name__} turns its positions otherwise past {limit} (longrope): "
-                f"prompt and new tokens together may be {limit + 1} at most."
+                f"{type(model).__name__} changes its rotary frequencies past {limit} positions "
+                f"(longrope): prompt and new tokens together may be at most {limit + 1}."
             )

@@ -47,8 +47,8 @@ def _packed_of(model: Any, made_of: Facts) -> Model:
         changed = oddity(model) or (parts != _parts(model) and "it got other modules or weights")
         if changed:
             raise DynexitError(
-                f"{type(model).__name__} is not what `accelerate` packed: {changed}. Undo or merge "
-                "that, and call `accelerate` again."
+                f"{type(model).__name__} has changed since `accelerate` packed it: {changed}. Undo "
+                "or merge that change, and call `accelerate` again."
             )
         _packed[model] = made_of, parts, packed
     return packed

@@ -68,7 +68,7 @@ def sharing(model: Any, config: ModelConfig) -> Transformer:
 
 
 def copied_layer(model: Any, config: ModelConfig, index: int) -> DecoderLayer:
-    """Decoder layer `index` of a known model with weights of its own, for who packs them."""
+    """Decoder layer `index` of a known model with weights of its own, for packing."""
     prefix = f"layers.{index}."
     with torch.device("meta"):
         layer = DecoderLayer(config, index).to(model.dtype).requires_grad_(False)

@@ -62,6 +62,6 @@ def _own_copy(one: Any) -> Any:
     except Exception as error:  # copying runs anybody's code
         name = getattr(one, "__name__", type(one).__name__)
         raise DynexitError(
-            f"{name} may keep a state and cannot be copied, and each prompt of a batch needs one "
-            "of its own: give one prompt at a time."
+            f"{name} may keep a state but cannot be copied for each prompt of a batch: give one "
+            "prompt at a time."
         ) from error

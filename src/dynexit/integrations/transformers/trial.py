@@ -1,4 +1,4 @@
-"""Whether a model run in parts says what it says when run whole: tried, not assumed."""
+"""Tests whether a model run in parts gives the same logits as when run whole."""
 
 from typing import Any
 
@@ -31,8 +31,8 @@ def adapted(model: Any) -> Adapter:
         raise DynexitError(f"{name} cannot run in parts ({reason}).") from error
     if not off <= MARGIN * rounding + FLOOR:
         raise DynexitError(
-            f"{name} cannot run in parts: its logits would be {off:.1%} off; its layers keep "
-            "something that exits and rollback do not reach."
+            f"{name} cannot run in parts: its logits would be {off:.1%} off, because its "
+            "layers keep a state that exits and rollback do not reach."
         )
     return adapter
 

@@ -1,4 +1,4 @@
-"""What releases of transformers name differently: asked of the objects, never of a version.
+"""Names that differ between releases of transformers, found on the objects, not by version.
 
 A model's code may come from another release than the library (`trust_remote_code`), so that both
 names can be met at once.

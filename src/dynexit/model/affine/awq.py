@@ -71,7 +71,7 @@ def parse(settings: Section) -> Layout:
         refuse(settings, **{key: ("gemm",)})
     if value_of(settings, "backend", str) == "llm-awq":
         raise DynexitError(
-            "config.json: backend is 'llm-awq', whose layout does not run: AutoAWQ's does."
+            "config.json: backend is 'llm-awq', whose layout is not supported: use AutoAWQ's."
         )
     scheme = Scheme(
         require(settings, "bits", int),
@@ -80,6 +80,6 @@ def parse(settings: Section) -> Layout:
     )
     if scheme.bits != BITS:
         raise DynexitError(
-            f"config.json: AWQ of {scheme.bits} bits does not run: of {BITS} it does."
+            f"config.json: AWQ of {scheme.bits} bits is not supported: use {BITS} bits."
         )
     return Awq((scheme,), tuple(value_of(settings, "modules_to_not_convert", Sequence[str], ())))

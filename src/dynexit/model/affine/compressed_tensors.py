@@ -42,7 +42,7 @@ class PackQuantized(Layout):
     def shape(self, module: Module, scheme: Scheme) -> tuple[int, int]:
         """See `Layout`."""
         if module.told("weight_shape", 1, *SIZES) != (2,):
-            raise DynexitError(f"tensor '{module.name}.weight_shape' is no shape of a matrix.")
+            raise DynexitError(f"tensor '{module.name}.weight_shape' is not the shape of a matrix.")
         outputs, inputs = module.read("weight_shape").tolist()
         return int(outputs), int(inputs)
 
@@ -76,13 +76,13 @@ def parse(settings: Section) -> Layout:
         DynexitError: settings that do not run, by name.
     """
     if set_one := next((key for key in WITHOUT if settings.get(key)), None):
-        raise DynexitError(f"config.json: {set_one} is set, which does not run.")
+        raise DynexitError(f"config.json: {set_one} is set, which is not supported.")
     refuse(value_of(settings, "sparsity_config", Section, {}), format=("dense",))
     groups = require(settings, "config_groups", Mapping[str, Section])
     whole = value_of(settings, "format", str, "none")
     schemes = tuple(dict.fromkeys(_scheme(group, whole) for group in groups.values()))
     if not schemes:
-        raise DynexitError("config.json: config_groups is empty: it says nothing of the weights.")
+        raise DynexitError("config.json: config_groups is empty: it must describe the weights.")
     return PackQuantized(schemes, tuple(value_of(settings, "ignore", Sequence[str], ())))
 
 
@@ -91,13 +91,15 @@ def _scheme(group: Section, form: str) -> Scheme:
     refuse({"format": value_of(group, "format", str, form)}, format=("pack-quantized",))
     for key in ("input_activations", "output_activations"):
         if group.get(key):
-            raise DynexitError(f"config.json: {key} are quantised, which does not run.")
+            raise DynexitError(f"config.json: {key} are quantised, which is not supported.")
     weights = require(group, "weights", Section)
     refuse(weights, type=("int",), dynamic=(False,), strategy=("group", "channel"))
     size = value_of(weights, "group_size", GroupSize)
     strategy = weights.get("strategy") or ("group" if size != PER_ROW else "channel")
     if (strategy.lower() == "group") != (size not in (None, PER_ROW)):
-        raise DynexitError(f"config.json: strategy is {strategy!r} and group_size is {size}.")
+        raise DynexitError(
+            f"config.json: strategy {strategy!r} does not go with group_size {size}."
+        )
     return Scheme(
         require(weights, "num_bits", int),
         PER_ROW if size is None else size,

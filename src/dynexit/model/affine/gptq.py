@@ -77,11 +77,9 @@ def parse(settings: Section) -> Layout:
     for form in forms:
         refuse({"checkpoint_format": form}, checkpoint_format=("gptq", "gptq_v2"))
     if len(forms) > 1:
-        raise DynexitError("config.json: format and checkpoint_format are not the same.")
+        raise DynexitError("config.json: format and checkpoint_format differ.")
     if any(not key.startswith(SKIPPED) for key in value_of(settings, "dynamic", Section, {})):
-        raise DynexitError(
-            "config.json: dynamic quantises modules each its own way: it does not run."
-        )
+        raise DynexitError("config.json: dynamic (per-module quantisation) is not supported.")
     scheme = Scheme(
         require(settings, "bits", int),
         value_of(settings, "group_size", GroupSize, 128),

@@ -1,4 +1,4 @@
-"""What a format of quantised matrices is, and whether a matrix's tensors are of it."""
+"""Describes a format of quantised matrices, and checks a matrix's tensors against it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -54,7 +54,7 @@ class Scheme:
     def __post_init__(self) -> None:
         if self.bits not in BITS:
             raise DynexitError(
-                f"config.json: weights of {shown(self.bits)} bits do not run: 4 and 8 do."
+                f"config.json: weights of {shown(self.bits)} bits are not supported: use 4 or 8."
             )
         if not self.group_size:
             raise DynexitError("config.json: group_size is 0: it must be above 0, or -1.")
@@ -138,7 +138,7 @@ class Layout(ABC):
         """
         if self.leaves(module.name):
             raise DynexitError(
-                f"config.json says that {module.name} is not quantised, and its tensors are."
+                f"config.json says that {module.name} is not quantised, but its tensors are."
             )
         problems = []
         for scheme in self.schemes:
@@ -163,8 +163,8 @@ class Layout(ABC):
             groups = torch.arange(inputs) // (inputs // scheme.groups(inputs))
             if not torch.equal(module.read(self.order).long(), groups):
                 raise DynexitError(
-                    f"{module.name} has its inputs in groups by activation order (desc_act, "
-                    "actorder), which does not run: use a checkpoint quantised without it."
+                    f"{module.name} groups its inputs by activation order (desc_act, actorder), "
+                    "which is not supported: use a checkpoint quantised without it."
                 )
         values = self.unpack(module, scheme, outputs, inputs)
         if scheme.symmetric and not (values.zeros == scheme.middle).all():
@@ -212,5 +212,5 @@ def refuse(settings: Section, **allowed: tuple[object, ...]) -> None:
         if found and found not in values:
             known = " or ".join(map(repr, values)) if values else "none"
             raise DynexitError(
-                f"config.json: {key} is {shown(value)}, which does not run: {known} does."
+                f"config.json: {key} is {shown(value)}, which is not supported: it must be {known}."
             )

@@ -1,4 +1,4 @@
-"""Which format of quantised weights a configuration names."""
+"""Finds the format of quantised weights that a configuration names."""
 
 from dynexit.errors import DynexitError
 from dynexit.model.affine import awq, compressed_tensors, gptq
@@ -26,7 +26,7 @@ def layout_of(config: Json) -> Layout | None:
     method = value_of(settings, "quant_method", str) or value_of(settings, "method", str, "unknown")
     if method.lower() not in FORMATS:
         raise DynexitError(
-            f"weights quantised by {shown(method)} do not run: {', '.join(FORMATS)} do; load the "
-            "original, or one of these."
+            f"weights quantised by {shown(method)} are not supported: load the original, or one "
+            f"quantised by {', '.join(FORMATS)}."
         )
     return FORMATS[method.lower()](settings)

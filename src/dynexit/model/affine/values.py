@@ -1,4 +1,4 @@
-"""A quantised matrix out of its words: as floats, and as blocks of the native library."""
+"""Unpacks a quantised matrix from its words: as floats, or as blocks of the native library."""
 
 from dataclasses import dataclass
 

@@ -38,9 +38,11 @@ class AffineWeights:
             if name not in self._quantised or end == "bias"
         }
         if not self._quantised:
-            raise DynexitError(f"{folder} is {layout.name} by its config.json, and no tensor is.")
+            raise DynexitError(
+                f"{folder}: config.json says {layout.name}, but no tensor is quantised."
+            )
         if odd := [name for name in self._plain if name.rpartition(".")[2] not in PLAIN]:
-            raise DynexitError(f"{folder} has a tensor {min(odd)!r}, which does not run.")
+            raise DynexitError(f"{folder} has a tensor {min(odd)!r}, which is not supported.")
 
     def keys(self) -> Iterator[str]:
         """See `StoredWeights`."""

@@ -22,7 +22,7 @@ def check_type(tensor: Tensor) -> None:
         return
     known = ", ".join(kind.name for kind in (*FLOATS, *QUANTISED))
     raise DynexitError(
-        f"{tensor.file}: tensor {tensor.name!r} is {tensor.type.name}, which does not run: "
+        f"{tensor.file}: tensor {tensor.name!r} is {tensor.type.name}, which is not supported: "
         f"use a file whose tensors are {known}."
     )
 

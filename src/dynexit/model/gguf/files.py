@@ -22,11 +22,11 @@ def is_gguf(path: Path) -> bool:
 def check_new(file: Path) -> None:
     """Raises DynexitError where something would be written over."""
     if file.exists():
-        raise DynexitError(f"{file} is there already: give a new name, or remove it.")
+        raise DynexitError(f"{file} already exists: give a new name, or remove it.")
 
 
 def parts_of(file: Path) -> list[Path]:
-    """All files of a model, in order, whichever of them is named.
+    """All files of a model, in order, given any one of them.
 
     Raises:
         DynexitError: a part is missing.

@@ -141,13 +141,13 @@ class _Reader:
 
     def _counts(self) -> tuple[int, int]:
         if self._memory[:4] != MAGIC:
-            raise DynexitError(f"{self._file} is no GGUF file: it does not begin with 'GGUF'.")
+            raise DynexitError(f"{self._file} is not a GGUF file: it does not begin with 'GGUF'.")
         self._at = 4
         version = self._number("I")
         if version not in VERSIONS:
             if version & 0xFFFF == 0:
                 raise DynexitError(f"{self._file} is big-endian GGUF: convert it to little-endian.")
-            raise DynexitError(f"{self._file} is GGUF version {version}: versions 2 and 3 run.")
+            raise DynexitError(f"{self._file} is GGUF version {version}: use version 2 or 3.")
         tensors, entries = self._number("Q"), self._number("Q")
         self._check_count(entries, SMALLEST_ENTRY, "metadata entries")
         self._check_count(tensors, SMALLEST_TENSOR, "tensors")
@@ -202,9 +202,7 @@ class _Reader:
         shape = tuple(reversed([self._number("Q") for _ in range(dimensions)]))
         kind, offset = self._number("I"), self._number("Q")
         if kind not in set(GGMLQuantizationType):
-            raise DynexitError(
-                f"{self._file}: tensor {name!r} has type {kind}, which is not known."
-            )
+            raise DynexitError(f"{self._file}: tensor {name!r} has the unknown type {kind}.")
         return name, shape, GGMLQuantizationType(kind), offset
 
     def _placed(

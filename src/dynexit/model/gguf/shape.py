@@ -1,4 +1,4 @@
-"""What model a GGUF file holds, as a `config.json` would say it, and what ends its texts."""
+"""The model in a GGUF file: its shape, as in a `config.json`, and the tokens that end its texts."""
 
 from collections.abc import Mapping
 from math import inf
@@ -53,9 +53,13 @@ def config_of(header: Header) -> Json:
     family = metadata.get("general.architecture")
     if not isinstance(family, str) or family not in families():
         known = ", ".join(families())
-        raise DynexitError(f"{header.file} holds a {family!r}, which does not run: {known} do.")
+        raise DynexitError(
+            f"{header.file} holds a {family!r} model, which is not supported: use {known}."
+        )
     if EMBEDDING not in tensors:
-        raise DynexitError(f"{header.file} has no tensor {EMBEDDING!r}: it holds no whole model.")
+        raise DynexitError(
+            f"{header.file} has no tensor {EMBEDDING!r}: it is not a complete model."
+        )
     own = {k.removeprefix(f"{family}."): v for k, v in metadata.items()}
     _check_kinds(header, own)
     _refuse(header, own)
@@ -82,28 +86,34 @@ def _check_kinds(header: Header, own: Mapping[str, Any]) -> None:
     for key in (*SIZES.values(), "rope.dimension_count", "attention.value_length"):
         value = own.get(key, 1)
         if isinstance(value, np.ndarray):
-            raise DynexitError(f"{header.file} has another {key!r} in each layer: it does not run.")
+            raise DynexitError(
+                f"{header.file} has a different {key!r} in each layer, which is not supported."
+            )
         if type(value) is not int or not 0 < value < MOST:
-            raise DynexitError(f"{header.file} says that {key!r} is {value!r}, which is no count.")
+            raise DynexitError(f"{header.file} has {key!r} = {value!r}, which is not a count.")
     for key in (*NUMBERS.values(), *FACTORS):
         value = own.get(key, 1.0)
         if type(value) not in (int, float) or not 0 < value < inf:
-            raise DynexitError(f"{header.file} says that {key!r} is {value!r}, which cannot be.")
+            raise DynexitError(f"{header.file} has {key!r} = {value!r}, which is not possible.")
 
 
 def _refuse(header: Header, own: Mapping[str, Any]) -> None:
     """What would run wrongly, or take memory for layers that are not there."""
     layers = {name.split(".")[1] for name in header.tensors if name.startswith("blk.")}
     if (claimed := own.get("block_count")) != len(layers):
-        raise DynexitError(f"{header.file} claims {claimed} layers and holds {len(layers)}.")
+        raise DynexitError(f"{header.file} claims {claimed} layers but holds {len(layers)}.")
     if own.get("expert_count"):
-        raise DynexitError(f"{header.file} holds a mixture of experts, which does not run.")
+        raise DynexitError(f"{header.file} holds a mixture of experts, which is not supported.")
     heads, width = own.get("attention.head_count", 1), own.get("embedding_length", 1)
     length = own.get("attention.key_length", width // heads)
     if own.get("attention.value_length", length) != length:
-        raise DynexitError(f"{header.file} has values of other lengths than keys: it does not run.")
+        raise DynexitError(
+            f"{header.file} has values and keys of different lengths: not supported."
+        )
     if own.get("rope.dimension_count", length) != length:
-        raise DynexitError(f"{header.file} rotates a part of each head only: it does not run.")
+        raise DynexitError(
+            f"{header.file} applies RoPE to a part of each head, which is not supported."
+        )
 
 
 def _rope(header: Header, own: Mapping[str, Any]) -> Json:

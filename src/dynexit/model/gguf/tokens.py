@@ -141,8 +141,8 @@ def _add_whole(backend: Tokenizer, words: list[str], types: np.ndarray[Any, Any]
 def _converted(file: Path) -> Any:
     if not reads_gguf():
         raise DynexitError(
-            f"transformers {version('transformers')} reads GGUF tokenizers wrongly, so install "
-            f"a newer one (pip install 'transformers>={OLDEST}')."
+            f"transformers {version('transformers')} reads GGUF tokenizers wrongly: install a "
+            f"newer one (pip install 'transformers>={OLDEST}')."
         )
     from transformers import PreTrainedTokenizerFast
 

@@ -1,4 +1,4 @@
-"""A tokenizer under llama.cpp's own keys. What these cannot say is refused."""
+"""Writes a tokenizer under llama.cpp's own keys. What these cannot express is refused."""
 
 import json
 import re
@@ -65,7 +65,8 @@ def add_ends(writer: GGUFWriter, ends: Iterable[int], first: int | None) -> None
     keys = (writer.add_eos_token_id, writer.add_eot_token_id, writer.add_eom_token_id)
     if len(ordered) > len(keys):
         raise DynexitError(
-            f"{len(ordered)} tokens end this model's texts, and a GGUF file can name {len(keys)}."
+            f"{len(ordered)} tokens end this model's texts, but a GGUF file can name only "
+            f"{len(keys)}."
         )
     for add, token in zip(keys, ordered, strict=False):
         add(token)
@@ -76,7 +77,7 @@ def _tokens(
 ) -> tuple[list[str], list[int]]:
     """Text and type of every id, padded to `size`."""
     if max(vocabulary.values()) >= size:
-        raise _refusal(f"it has {max(vocabulary.values()) + 1} tokens and the model {size}")
+        raise _refusal(f"it has {max(vocabulary.values()) + 1} tokens but the model has {size}")
     tokens = [f"[PAD{index}]" for index in range(size)]
     types = [int(TokenType.UNUSED)] * size
     for text, index in vocabulary.items():
@@ -85,7 +86,7 @@ def _tokens(
             types[index] = TokenType.BYTE
     for added in told["added_tokens"]:
         if added["lstrip"] or added["rstrip"] or added["single_word"]:
-            raise _refusal(f"its token {added['content']!r} takes the spaces beside it")
+            raise _refusal(f"its token {added['content']!r} strips the spaces beside it")
         kind = TokenType.CONTROL if added["special"] else TokenType.USER_DEFINED
         types[added["id"]] = kind
     return tokens, types
@@ -100,7 +101,7 @@ def _splitting(told: Mapping[str, Any]) -> str:
         if mine == (_rules(json.loads(splitter.__getstate__())), whole):
             return name
     known = ", ".join(SPLITTINGS)
-    raise _refusal(f"it splits a text in another way than {known}")
+    raise _refusal(f"it splits text differently from {known}")
 
 
 def _rules(splitter: Mapping[str, Any] | None) -> Any:
@@ -121,7 +122,7 @@ def _check_spaces(told: Mapping[str, Any]) -> None:
         steps = (normalizer or {}).get("normalizers")
         known = steps == [PREPENDED, REPLACED] and told["pre_tokenizer"] is None
     if not known:
-        raise _refusal("it treats spaces in another way than Llama 2's")
+        raise _refusal("it treats spaces differently from Llama 2's")
 
 
 def _scores(tokens: list[str], types: list[int], merges: Merges) -> list[float]:
@@ -158,7 +159,7 @@ def _add_special(writer: GGUFWriter, loaded: Any) -> None:
     around = loaded("a")["input_ids"]
     begins, ends = around[:1] == [loaded.bos_token_id], around[-1:] == [loaded.eos_token_id]
     if around[begins : len(around) - ends] != bare:
-        raise _refusal("it puts other tokens around a text than BOS and EOS")
+        raise _refusal("it puts tokens other than BOS and EOS around a text")
     writer.add_add_bos_token(begins)
     writer.add_add_eos_token(ends)
     template = loaded.chat_template

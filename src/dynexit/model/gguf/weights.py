@@ -101,7 +101,9 @@ class GgufWeights:
         count = metadata.get(f"{family}.attention.{heads[projection]}", count)
         rows = torch.arange(self._tensors[name].shape[0])
         if not isinstance(count, int) or count < 1 or len(rows) % (2 * count):
-            raise DynexitError(f"tensor {name!r} has {len(rows)} rows, not those of {count} heads.")
+            raise DynexitError(
+                f"tensor {name!r} has {len(rows)} rows, which do not fit {count} heads."
+            )
         return rows.view(count, -1, 2).transpose(1, 2).flatten()
 
 
@@ -116,7 +118,7 @@ def _named(header: Header) -> Iterator[tuple[str, Tensor]]:
         elif len(at) == 4 and at[0] == "blk" and at[2] in kinds:
             yield f"model.layers.{at[1]}.{kinds[at[2]]}.{at[3]}", tensor
         elif name != FREQUENCIES:
-            raise DynexitError(f"{header.file} has a tensor {name!r}, which does not run.")
+            raise DynexitError(f"{header.file} has a tensor {name!r}, which is not supported.")
 
 
 def name_in_file(name: str) -> str:
@@ -143,7 +145,7 @@ def _joined(parts: tuple[tuple[Path, int, int], ...]) -> Header:
     tensors: dict[str, Tensor] = {}
     for header in headers:
         if twice := tensors.keys() & header.tensors.keys():
-            raise DynexitError(f"{header.file} has tensor {min(twice)!r}, as a part before it has.")
+            raise DynexitError(f"{header.file} repeats tensor {min(twice)!r} of an earlier part.")
         tensors |= header.tensors
     return Header(
         headers[0].file, _checked(headers[0].metadata, len(parts), headers[0].file), tensors
@@ -154,7 +156,7 @@ def _checked(metadata: Mapping[str, Any], parts: int, file: Path) -> Mapping[str
     count = metadata.get("split.count", 1)
     if type(count) is not int or max(count, 1) != parts:
         raise DynexitError(
-            f"{file} is one of {count} parts, and {parts} are named: parts are called "
+            f"{file} is one of {count} parts, but {parts} were found: parts must be named "
             "NAME-00001-of-00003.gguf and so on."
         )
     return metadata

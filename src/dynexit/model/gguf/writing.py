@@ -144,8 +144,8 @@ def check_unquantised(checkpoint: Path) -> None:
     weights = stored_weights(checkpoint)
     if weights is not None and any(weights.stored(name).quantised for name in weights.keys()):  # noqa: SIM118
         raise DynexitError(
-            f"{checkpoint} is quantised already ({types_of(weights)}): give the checkpoint that it "
-            "was made of, or a GGUF file of it in F32, F16 or BF16."
+            f"{checkpoint} is already quantised ({types_of(weights)}): give the original "
+            "checkpoint, or a GGUF file of it in F32, F16 or BF16."
         )
 
 
@@ -164,8 +164,8 @@ def write(source: Source, file: Path, types: Mixture, encode: Encode | None = No
     for tensor, kind in chosen:
         if tensor.shape[-1] % (size := GGML_QUANT_SIZES[kind][0]):
             raise DynexitError(
-                f"tensor {tensor.name!r} has rows of {tensor.shape[-1]}, no whole blocks of {size} "
-                f"as {kind.name} needs: use f16, bf16 or f32."
+                f"tensor {tensor.name!r} has rows of {tensor.shape[-1]}, not a multiple of "
+                f"{kind.name}'s block size {size}: use f16, bf16 or f32."
             )
     with (
         replacing(file) as unfinished,
@@ -229,7 +229,7 @@ def _described(
 ) -> Source:
     """What `reads` give, in the order of `weight_map`, laid out as by llama.cpp's converter."""
     if config.family == "qwen3" and config.out_bias:
-        raise DynexitError("llama.cpp knows no bias on the output of Qwen3's attention.")
+        raise DynexitError("llama.cpp does not support a bias on the output of Qwen3's attention.")
 
     def describe(writer: GGUFWriter) -> None:
         writer.add_name(name)

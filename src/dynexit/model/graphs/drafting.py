@@ -1,11 +1,11 @@
 """Drafts whose tokens stay on the device: the next pass is launched before the host knows them.
 
-Where nothing can end a draft but its length, nobody waits: its numbers are sent after its last pass
-and arrive beside those of verification. Where it may end by how sure it is, the host looks at each
-token, but after the token's own pass is launched. That pass is wanted in any case, since
-verification continues from its states: nothing is computed in vain, and the device is never idle.
+If only its length can end a draft, the host does not wait: the draft's numbers are sent after its
+last pass and arrive together with those of verification. If confidences may end it, the host looks
+at each token, but only after the token's own pass is launched. That pass is needed in any case,
+since verification continues from its states. So no work is wasted, and the device is never idle.
 
-A draft that goes on after an EOS, because nobody looked, is cut when its numbers have arrived.
+A draft that went on after an EOS is cut when its numbers arrive.
 """
 
 from typing import Protocol

@@ -1,6 +1,6 @@
-"""How CUDA records a piece of work; nothing else here knows that it does.
+"""Records a piece of work as a CUDA graph; the only module here that uses CUDA graphs.
 
-Not responsible for what a piece reads and writes: tensors that stay where they are.
+Not responsible for a piece's inputs and outputs: tensors that keep their addresses.
 """
 
 from collections.abc import Callable

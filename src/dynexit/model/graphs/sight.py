@@ -63,7 +63,7 @@ def _put_rows(span: Span, rows: NDArray[np.int64]) -> None:
         return
     for row, seen in zip(rows, span.lineages, strict=True):
         if len(seen) > DEPTH:
-            raise DynexitError(f"a draft of {len(seen)} levels is deeper than {DEPTH}.")
+            raise DynexitError(f"a draft has {len(seen)} levels: at most {DEPTH} are possible.")
         row[SLOT], row[SEEN] = seen[-1], span.start
         row[LISTED : LISTED + len(seen)] = seen
 

@@ -1,4 +1,4 @@
-"""Whether a machine records and replays what an eager pass computes, before it is believed."""
+"""Tests whether recorded passes compute the same as eager ones on this machine."""
 
 import warnings
 from collections.abc import Iterator, Sequence

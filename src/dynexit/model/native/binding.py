@@ -236,7 +236,7 @@ def check(runtime: Any, result: int) -> None:
     """
     if result == NO_MEMORY:
         raise DynexitError(
-            "no memory left: shorten the prompt, generate fewer tokens, or use a smaller dtype."
+            "out of memory: shorten the prompt, generate fewer tokens, or use a smaller dtype."
         )
     if result:
         raise DynexitError(runtime.problem().decode())

@@ -1,6 +1,6 @@
 """Quantised weights straight into the native library, where matrices stay as the files have them.
 
-What the library has no blocks for is held in numbers, bf16 or fp32.
+Matrices in other formats are held as bf16 or fp32 numbers.
 """
 
 import warnings

@@ -28,7 +28,7 @@ class NativeEarlier(Uncopied):
     def __init__(self, bits: int) -> None:
         self._library, self.handle = functions(), c_void_p()
         if self._library.dx_earlier_new(bits, byref(self.handle)):
-            raise DynexitError(f"no memory left for {2**bits} tokens of earlier texts.")
+            raise DynexitError(f"there is not enough memory for {2**bits} tokens of earlier texts.")
 
     def __del__(self) -> None:
         if self.handle:

@@ -1,4 +1,4 @@
-"""A checkpoint straight into the native library: weights are held once, and no more."""
+"""Loads a checkpoint straight into the native library, so that weights are in memory only once."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What is known of a text without a pass, kept and grown into trees by the library: numbers alone.
+"""Lookup, earlier texts and tables, kept and grown into trees by the native library.
 
 `decoding/offer.py` has the same rules for any proposers. `native/api.h` is this file's other half.
 """
@@ -134,7 +134,7 @@ class NativeProposing(Uncopied):
     @staticmethod
     def _check(result: int) -> None:
         if result:
-            raise DynexitError("no memory left for what a text proposes: generate fewer tokens.")
+            raise DynexitError("not enough memory to draft by lookup: generate fewer tokens.")
 
     def _take(self) -> tuple[int, int]:
         """Where the text's new tokens are for the library, and how many."""

@@ -1,4 +1,4 @@
-"""What a pass reads of its sequences, beside their hidden states."""
+"""The inputs of a forward pass from its sequences, besides their hidden states."""
 
 from collections.abc import Sequence
 from ctypes import c_int32
@@ -12,7 +12,7 @@ from dynexit.model.native.cache import NativeCache
 
 
 class Angles(NamedTuple):
-    """Where cosines and sines of positions lie; whoever reads them keeps the tables from going."""
+    """Addresses of the positions' cosines and sines; the caller must keep the tables alive."""
 
     at: NativeAngles
     tables: tuple[Tensor, Tensor]

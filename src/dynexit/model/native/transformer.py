@@ -273,7 +273,9 @@ class NativeTransformer(ByParts, Uncopied):
         work = held.workspace(rows)
         angles = self.angles(start + 1 + min(rule.depth, rule.nodes))
         if states and rule.ranks > 1:
-            raise DynexitError("a draft that keeps the states of each layer has no branches.")
+            raise DynexitError(
+                "a draft that keeps the states of each layer must be a chain, not a tree."
+            )
         left = torch.empty(rows, rule.exit_layer, self.config.hidden_size) if states else None
         work.drafted.states = None if left is None else left.data_ptr()
         drafting = work.drafting(rule)
@@ -320,7 +322,7 @@ class NativeTransformer(ByParts, Uncopied):
             DynexitError: there are not so many.
         """
         if stop > (limit := self.config.max_positions):
-            raise DynexitError(f"position {stop} is past the context of {limit}.")
+            raise DynexitError(f"position {stop} is past the model's context of {limit}.")
         angles = self._angles
         if stop > angles.at.positions:
             angles = self._angles = Angles.of(*self.rotary.up_to(stop, LIKE))

@@ -83,10 +83,10 @@ class Calling(Strict):
         if isinstance(choice, NamedTool):
             name = choice.function.name
             if name not in tools:
-                raise DynexitError(f"tool_choice names {name!r}, and there is no such tool.")
+                raise DynexitError(f"tool_choice names {name!r}, which is not among the tools.")
             tools = {name: tools[name]}
         if not tools:
-            raise DynexitError("tool_choice is 'required', and there are no tools.")
+            raise DynexitError("tool_choice is 'required', but there are no tools: add tools.")
         return {
             name: NO_PARAMETERS if one.parameters is None else one.parameters
             for name, one in tools.items()

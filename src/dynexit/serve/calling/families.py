@@ -47,7 +47,8 @@ def family_of(template: str | None) -> Family:
     """
     if template is None or "tools" not in template:
         raise DynexitError(
-            "this checkpoint's chat template knows no tools: leave out tools and tool_choice."
+            "this checkpoint's chat template does not support tools: leave out tools and "
+            "tool_choice."
         )
     if "<tool_call>" in template and "<function=" not in template:
         return HERMES
@@ -56,8 +57,8 @@ def family_of(template: str | None) -> Family:
     if "<|python_tag|>" in template or ("<|eot_id|>" in template and '"parameters"' in template):
         return LLAMA
     raise DynexitError(
-        "this checkpoint's chat template writes tool calls in a way that is not read here: it is "
-        "neither Hermes's and Qwen's, nor Llama 3's, nor Mistral's in JSON."
+        "this checkpoint's chat template writes tool calls in an unsupported format: supported are "
+        "Hermes and Qwen, Llama 3, and Mistral in JSON."
     )
 
 

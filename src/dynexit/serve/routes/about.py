@@ -1,4 +1,4 @@
-"""What there is: models, health, metrics, and what layers predict."""
+"""Information: models, health, metrics, and layers' predictions."""
 
 from dataclasses import asdict
 

@@ -1,4 +1,4 @@
-"""The page that shows decoding at work: a few files, which ask for nothing from elsewhere."""
+"""The page that shows decoding at work: a few files, which load nothing from other hosts."""
 
 from pathlib import Path
 
