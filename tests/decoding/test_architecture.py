@@ -28,11 +28,11 @@ ROOMS = {
     "bench": "bench tasks decoding model environment language_model methods plain rates errors "
     "lifetime",
     "replay": "replay costs decoding model language_model methods plain rates errors",
-    "serve": "serve decoding model language_model methods schema_words errors lifetime",
+    "serve": "serve agreement decoding model language_model methods schema_words errors lifetime",
     "integrations": "integrations preparing decoding model language_model methods errors dynexit",
     "cli": "cli bench serve integrations training learning replay tasks costs decoding model "
-    "agreement comparing language_model methods perplexity plain rates schema_words shapes synth "
-    "errors dynexit",
+    "agreement asking comparing generation language_model methods perplexity plain rates "
+    "schema_words sessions shapes synth errors dynexit",
     "errors": "",
     "lifetime": "",
     "rates": "",

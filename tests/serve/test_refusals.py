@@ -165,14 +165,21 @@ def test_a_body_without_a_length_is_counted_as_it_comes(server):
 @pytest.mark.parametrize(
     "path",
     [
-        *("/v1/nothing", "/v2/completions", "/etc/passwd", "/../../etc/passwd", "/page/../app.py"),
-        *("/%2e%2e/%2e%2e/etc/passwd", "/..%2f..%2fetc%2fpasswd", "/page//etc/passwd"),
+        *("/v1/nothing", "/v2/completions", "/etc/passwd", "/../../etc/passwd"),
+        *("/%2e%2e/%2e%2e/etc/passwd", "/..%2f..%2fetc%2fpasswd"),
     ],
 )
 def test_unknown_paths(server, path):
     status, answer = send(server, BASE, path)
     assert status == 404
     assert unquote(path) in answer["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/page/../app.py", "/page//etc/passwd", "/page/..%2fapp.py"])
+def test_files_that_are_not_the_pages(server, path):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(server.url + path)
+    assert refused.value.code == 404
 
 
 def test_the_wrong_verb(server):
