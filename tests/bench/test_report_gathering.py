@@ -80,7 +80,7 @@ def test_failures_and_records_without_vanilla_enter_no_number():
         ([Record("m", "t", "1", "vanilla", error="E: no")], "every record .* is of a failure"),
         (
             [*vanilla_records(), *vanilla_records(options={"max_new_tokens": 99})],
-            "made with max_new_tokens 9 and 99: report them apart",
+            "made with max_new_tokens 9 and 99: report them separately",
         ),
     ],
 )

@@ -204,7 +204,7 @@ def test_failures_and_prompts_that_are_gone_are_told(dynexit, options, prompts, 
     prompts("A")
     code, _, err = dynexit(*command, "--method", "vanilla", "--dtype", "fp32")
     assert code == 0
-    assert "2 records of prompts that are no longer there" in err
+    assert "2 records belong to prompts that no longer exist" in err
 
 
 def test_a_file_of_something_else_is_refused(options, tmp_path):

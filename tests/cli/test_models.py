@@ -71,4 +71,4 @@ def test_a_folder_without_a_card_is_not_looked_for_on_the_hub(
 def test_a_folder_that_is_not_there(home: Path) -> None:
     said = listed(home, "yours")
     assert said.returncode == 2
-    assert said.stderr == "error: yours: there is no such folder.\n"
+    assert said.stderr == "error: yours is not a folder: give an existing one.\n"

@@ -87,6 +87,6 @@ def test_what_cannot_be_is_one_sentence(model, options, message):
 
 def test_bad_words_that_are_no_texts(tokenizer):
     lm = LanguageModel(random_model(replace(LLAMA, vocab_size=tokenizer.size)), tokenizer)
-    for words, message in (([3], "bad_words holds 3"), ([""], "makes no tokens of ''")):
+    for words, message in (([3], "bad_words holds 3"), ([""], "gives no tokens for ''")):
         with pytest.raises(DynexitError, match=message):
             lm.generate([1], bad_words=words)

@@ -97,7 +97,7 @@ def test_without_a_second_model_it_says_what_to_give():
 
 def test_another_vocabulary_is_refused():
     other = LanguageModel(random_model(replace(LLAMA, vocab_size=31)), name="other")
-    with pytest.raises(DynexitError, match="other has 31 tokens and model 29"):
+    with pytest.raises(DynexitError, match="other has 31 tokens but model has 29"):
         LanguageModel(TARGET).generate(PROMPT, "two-model", draft_model=other)
 
 

@@ -80,7 +80,7 @@ def test_angles_that_depend_on_the_length_of_a_pass(family):
     drafting = {"do_sample": False, "custom_generate": dynexit.generate_hf, "method": method}
     plain = model.generate(prompt(), do_sample=False, max_new_tokens=26)
     assert model.generate(prompt(), **drafting, max_new_tokens=26).tolist() == plain.tolist()
-    with pytest.raises(DynexitError, match=r"past 32 \(longrope\).* may be 33 at most"):
+    with pytest.raises(DynexitError, match=r"past 32 positions \(longrope\).* at most 33"):
         model.generate(prompt(), **drafting, max_new_tokens=27)
 
 

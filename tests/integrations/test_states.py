@@ -126,7 +126,7 @@ def test_rows_of_a_batch_have_states_of_their_own(llama):
 def test_a_state_that_cannot_be_copied_is_refused_for_a_batch(llama):
     grammar = Grammar()
     grammar.lock = threading.Lock()
-    with pytest.raises(DynexitError, match="Grammar may keep a state and cannot be copied"):
+    with pytest.raises(DynexitError, match="Grammar may keep a state but cannot be copied"):
         ours(llama, rows(2), **GREEDY, **with_grammar(grammar))
     assert len(ours(llama, rows(1), **GREEDY, **with_grammar(grammar))) == 1
 

@@ -95,8 +95,8 @@ def test_a_users_prompts_come_first_and_judges_teach_nothing(lm, tmp_path):
         ({"tokens": 0}, "learn.tokens is 0: it must be a whole number"),
         ({"table_size": 2.5}, "learn.table_size is 2.5"),
         ({"tokenz": 3}, "unknown 'tokenz'"),
-        ({"families": ("prose", "songs")}, "no family 'songs': there are questions, "),
-        ({"longest": 2048}, "context holds 2048 tokens"),
+        ({"families": ("prose", "songs")}, "family 'songs' is not known: use questions, "),
+        ({"longest": 2048}, "context holds only 2048 tokens"),
     ],
 )
 def test_what_cannot_be_done_is_told_before_anything_is_written(lm, tmp_path, settings, reason):

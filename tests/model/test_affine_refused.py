@@ -54,7 +54,7 @@ SETTINGS = [
     (
         GPTQ,
         {"quant_method": "fp8"},
-        "quantised by 'fp8' are not supported: load the originaltensors",
+        "quantised by 'fp8' are not supported: load the original, or one",
     ),
     (GPTQ, {"quant_method": "bitsandbytes"}, "quantised by 'bitsandbytes' are not supported"),
     (GPTQ, {"quant_method": "modelopt"}, "quantised by 'modelopt' are not supported"),

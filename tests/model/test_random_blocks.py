@@ -44,4 +44,4 @@ def test_rows_of_half_a_block_are_refused(tmp_path):
     random_model(**WIDE).save_pretrained(tmp_path / "folder")
     source = writing.checkpoint(tmp_path / "folder")
     sentence = refusal(lambda: writing.write(source, tmp_path / "m.gguf", Mix(4), RandomBlocks(0)))
-    assert "no whole blocks of 256 as Q4_K needs" in sentence
+    assert "not a multiple of Q4_K's block size 256" in sentence

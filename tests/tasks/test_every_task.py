@@ -87,7 +87,7 @@ def test_an_empty_answer_scores_nothing(name, folder):
         ((0, 0, "del"), "number of samples must be 1 or more, not 0"),
         ((None, -1, "del"), "number of shots must be 0 or more, not -1"),
         ((None, 6, "del"), "6 shots were asked for: there are 5"),
-        ((None, 0, "chat"), "no template 'chat': use del or cue"),
+        ((None, 0, "chat"), "template 'chat' does not exist: use del or cue"),
     ],
 )
 def test_requests_that_cannot_be_met(name, folder, request_, said):
