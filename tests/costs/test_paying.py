@@ -167,8 +167,8 @@ def unlucky(seed, tokens, share, depth=30):
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize(("sampled", "speed"), [(True, 0.99), (False, 0.96)])
-def test_auto_drafts_hardly_ever_with_such_exits(seed, sampled, speed):
+@pytest.mark.parametrize(("sampled", "few", "speed"), [(True, 40, 0.99), (False, 60, 0.95)])
+def test_auto_drafts_hardly_ever_with_such_exits(seed, sampled, few, speed):
     """It did in 351 of 353 rounds, and 30 tokens were accepted."""
     text, other = unlucky(seed, 353, 0.085), unlucky(seed + 100, 64, 0.1)
     info = TraceInfo("SmolLM2", 30, 49_152, 8_192, trimmed_vocabulary(49_152))
@@ -177,5 +177,5 @@ def test_auto_drafts_hardly_ever_with_such_exits(seed, sampled, speed):
     trace = Trace(info, [text], sample if sampled else None)
     told = replay(Replaying(trace, LARGE_HEAD, None), text, make_controller("auto:lookup=false"))
     plain = replay(Replaying(trace, LARGE_HEAD, None), text, make_controller("vanilla"))
-    assert sum(r.drafted > 0 for r in told.rounds) < len(told.rounds) / 3
+    assert sum(r.drafted > 0 for r in told.rounds) <= few
     assert plain.decode_seconds / told.decode_seconds > speed

@@ -18,11 +18,12 @@ from tiny import (
 from dynexit import DynexitError, LanguageModel, Sampling
 from dynexit.decoding.controllers.auto import Auto
 from dynexit.decoding.controllers.estimates import ExitEstimates
+from dynexit.decoding.controllers.pricing import Option
 from dynexit.decoding.controllers.tuning import TUNING
 from dynexit.decoding.costs import Costs
 from dynexit.decoding.offer import Panel
 from dynexit.decoding.proposers.lookup import Lookup
-from dynexit.decoding.records import Draft, Round, ShadowTokens
+from dynexit.decoding.records import Draft, Plan, Round, ShadowTokens
 from dynexit.methods import make_controller
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 1, 4]
@@ -248,21 +249,18 @@ def test_others_are_analysed_all_over_a_text():
     assert analysed == sorted({*often, *rarely})
 
 
-def test_an_exit_seen_at_a_few_places_does_not_take_the_place_of_one_that_is_known():
-    """Eight positions in a row, each of which every exit gets right, say nothing of hard ones."""
-    controller, taken = started(Auto(lookup=False), 20, costs=CHEAP_DRAFTS), []
-    for number in range(TUNING.compare + 8):
-        plan = controller.plan()
-        taken.append(plan.exit_layer)
-        right = number % 16 > 0
-        shadow = None
-        if plan.shadow:
-            shape = len(plan.shadow), 2
-            shadow = ShadowTokens(np.ones(shape, bool), np.full(shape, 0.95), plan.shadow)
-        draft = Draft([7], [0.95])
-        did = {"draft": draft, "path": [1] * right, "verify_seconds": 20.0, "shadow": shadow}
-        controller.observe(Round(plan, 1, int(right), 1 + right, **did))
-    assert set(taken[TUNING.shallow :]) == {5}
+@pytest.mark.parametrize(("positions", "moves"), [(8, False), (400, True)])
+def test_an_exit_that_is_a_little_better_must_have_been_seen_often(monkeypatch, positions, moves):
+    controller = started(Auto(lookup=False), 20, costs=CHEAP_DRAFTS)
+    kept, other = controller._layer, 7
+    controller._estimates.exits.observe(other, [0.95] * positions, [True] * positions)
+    worth = {kept: 1.0, other: 1.2}
+    monkeypatch.setattr(
+        controller,
+        "_with_layer",
+        lambda layer: Option(worth.get(layer, 0.0), True, Plan(exit_layer=layer)),
+    )
+    assert controller._best_exit(0.5).plan.exit_layer == (other if moves else kept)
 
 
 def test_a_session_needs_a_method_that_learns():

@@ -1,4 +1,4 @@
-"""Times a model's passes for the table of costs: a second or two, no text needed."""
+"""Times a model's passes for the table of costs: some seconds, no text needed."""
 
 from collections.abc import Callable
 from functools import partial

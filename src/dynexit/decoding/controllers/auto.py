@@ -66,9 +66,7 @@ class Auto(Controller):
         self._least = 0 if promising else TUNING.enough
         self._estimates = Estimates(self._layers, facts.sample)
         self._offer: Offer | None = None
-        self._offerer: Offer | None = (
-            None  # proposers of the last offer, which may be the next text's
-        )
+        self._offerer: Offer | None = None  # of the last offer: may be the next text's
         self._odds: list[float] = []
         self._rounds, self._batch_size = 0, 1
         self._unread: list[Round] = []

@@ -94,8 +94,10 @@ class ExitEstimates:
         return sum(self._seen[layer])
 
     def doubt(self, layer: int) -> float:
-        """Upper bound on the standard error of a layer's acceptance rate."""
-        return 0.5 / sqrt(seen) if (seen := self.seen(layer)) else 0.0
+        """Possible error of its acceptance rate: two standard errors of its observed positions, at
+        most. 0 before any: then its estimate is the sample's.
+        """
+        return 1.0 / sqrt(seen) if (seen := self.seen(layer)) else 0.0
 
     def odds(self, layer: int) -> tuple[float, ...]:
         """The layer's acceptance rate, by tenths of confidence."""

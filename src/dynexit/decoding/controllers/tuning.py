@@ -17,9 +17,8 @@ class Tuning:
     levels: int = 16  # levels of a draft that must each be worth it; chosen, not measured
     shallow: int = 8  # rounds at first, whose drafts do not branch; chosen, not measured
     first_lessons: tuple[int, ...] = (2, 4, 8, 16)  # rounds before them; chosen, not measured
-    lesson: int = 32  # rounds between two lessons after them, the last of which analyses the other
-    # exits, so that they are seen all over the text: hard and easy places come in runs; by replay
-    # no worse than 16, at half the time; chosen, not measured
+    lesson: int = 32  # rounds between two lessons after them; the last of these rounds analyses
+    # the other exits, here and there in the text: hard places come in runs; chosen, not measured
     first_depth: float = 0.15  # of the layers: exit of those rounds; chosen, not measured
     depth: float = 0.25  # of the layers: exit after them; chosen, not measured
     memory: float = 0.9  # of an exit's counts, at each lesson on it; chosen, not measured
