@@ -5,7 +5,7 @@
 
 extern "C" {
 
-enum dx_dtype { DX_BF16 = 0, DX_FP32 = 1, DX_INT8 = 2, DX_AS_GIVEN = 3 };
+enum dx_dtype { DX_BF16 = 0, DX_FP32 = 1, DX_INT8 = 2, DX_AS_GIVEN = 3, DX_FP16 = 4 };
 enum dx_matrix { DX_QKV = 0, DX_OUT = 1, DX_GATE_UP = 2, DX_DOWN = 3, DX_HEAD = 4, DX_EMBEDDING = 5 };
 enum dx_result { DX_DONE = 0, DX_NO_MEMORY = 1, DX_REFUSED = 2 };  // `problem` says what was refused
 enum dx_vector {
@@ -88,8 +88,8 @@ typedef struct {
 // which it overwrites: layers [first, last) for the rows of one span, then the head. Functions that return
 // int give a `dx_result`: sizes, ids, layers, positions and slots are checked before anything is touched,
 // and no exception leaves them. What pointers point to is the caller's to make large enough. `problem` is
-// the sentence of the calling thread's last refusal. A matrix's rows are outputs, [outputs, inputs], bf16
-// or fp32; or parts of it are in blocks of types for which `has_format`, which stay so. Where parts differ in
+// the sentence of the calling thread's last refusal. A matrix's rows are outputs, [outputs, inputs], bf16,
+// fp32 or, where weights stay as given, fp16; or parts of it are in blocks of types for which `has_format`, which stay so. Where parts differ in
 // type, all but the last have a multiple of 32 outputs. Hidden states and logits are fp32. A copy that `convert`
 // has filled reads its original's embeddings, and must not outlive it. Drafts, and `unembed` with `drafts`, read the
 // first of the tokens that `set_draft_tokens` has named, where these are as many as are asked for: logits are in that

@@ -37,7 +37,7 @@ inline void check_shape(const dx_shape& s, int threads) {
 }
 
 inline void check_tensor(const void* numbers, int from) {
-    require(numbers && (from == DX_BF16 || from == DX_FP32), "a tensor is neither bf16 nor fp32.");
+    require(numbers && (from == DX_BF16 || from == DX_FP32 || from == DX_FP16), "a tensor is not bf16, fp16 or fp32.");
 }
 
 inline void check_reading(const dx_reading& how) {

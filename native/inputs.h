@@ -96,21 +96,6 @@ inline Words looked_up(const int8_t* table, Words numbers) {
 #endif
 }
 
-// fp16 numbers as floats, exactly.
-inline Floats from_halves(const char* at) {
-#if defined(__AVX512F__)
-    return _mm512_cvtph_ps(load_as<__m256i>(at));
-#elif defined(__AVX2__)  // whose processors all have this instruction
-    return _mm256_cvtph_ps(load_as<__m128i>(at));
-#else
-    const Words bits = __builtin_convertvector(load_as<Halves>(at), Words), magnitude = bits & 0x7FFFu;
-    const Floats scaled = as_floats(magnitude << 13) * 0x1p112f;
-    const Words odd = load_as<Words>(&scaled) | 0x7F800000u;  // infinite, or not a number
-    const Words value = magnitude >= 0x7C00u ? odd : load_as<Words>(&scaled);
-    return as_floats(value | (bits & 0x8000u) << 16);
-#endif
-}
-
 // Bytes as words, and numbers of words as floats.
 inline Words from_bytes(const char* at) {
 #if defined(__AVX512F__)

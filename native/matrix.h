@@ -15,7 +15,7 @@ namespace DYNEXIT_ISA {
 constexpr int kGroup = 32;  // outputs that lie together
 constexpr int kPerGroup = kGroup / kLanes;
 
-enum class Dtype : int32_t { bf16 = 0, fp32 = 1, int8 = 2 };
+enum class Dtype : int32_t { bf16 = 0, fp32 = 1, int8 = 2, fp16 = 4 };
 
 template <size_t kBytes>
 inline void swap_bytes(char* one, char* other) {
@@ -45,6 +45,17 @@ struct Fp32 {
     static size_t place(int input, int lane) { return (size_t(input % 2) * kGroup + lane) * 4; }
     static void put(char* at, float value) { std::memcpy(at, &value, sizeof value); }
     static void exchange(char* one, char* other) { swap_bytes<4>(one, other); }
+};
+
+struct Fp16 {
+    static constexpr size_t kPairBytes = kGroup * 4;
+    static Floats even(const char* pair, int v) { return from_halves(pair + v * sizeof(Halves)); }
+    static Floats odd(const char* pair, int v) { return even(pair + kGroup * 2, v); }
+    static size_t place(int input, int lane) { return (size_t(input % 2) * kGroup + lane) * 2; }
+    static void put(char* at, float value) {
+        const uint16_t bits = to_fp16(value);
+        std::memcpy(at, &bits, sizeof bits);
+    }
 };
 
 struct Int8 {
@@ -182,7 +193,10 @@ struct Matrix {
     int groups() const { return (outputs + kGroup - 1) / kGroup; }
     int padded() const { return groups() * kGroup; }
     size_t pair_bytes() const {
-        return dtype == Dtype::bf16 ? Bf16::kPairBytes : dtype == Dtype::fp32 ? Fp32::kPairBytes : Int8::kPairBytes;
+        return dtype == Dtype::bf16   ? Bf16::kPairBytes
+               : dtype == Dtype::fp32 ? Fp32::kPairBytes
+               : dtype == Dtype::fp16 ? Fp16::kPairBytes
+                                      : Int8::kPairBytes;
     }
     size_t group_bytes() const { return pair_bytes() * (depth / 2); }
     size_t bytes() const { return group_bytes() * groups(); }
@@ -200,12 +214,14 @@ struct Matrix {
         const int lane = output % kGroup;
         return pair + (dtype == Dtype::bf16   ? Bf16::place(input, lane)
                        : dtype == Dtype::fp32 ? Fp32::place(input, lane)
+                       : dtype == Dtype::fp16 ? Fp16::place(input, lane)
                                               : Int8::place(input, lane));
     }
 
     void put(int output, int input, float value) const {
         if (dtype == Dtype::bf16) Bf16::put(at(output, input), value);
         else if (dtype == Dtype::fp32) Fp32::put(at(output, input), value);
+        else if (dtype == Dtype::fp16) Fp16::put(at(output, input), value);
         else *at(output, input) = char(std::lrintf(value / scale[output]));
     }
 
@@ -213,6 +229,7 @@ struct Matrix {
         const char* from = at(output, input);
         if (dtype == Dtype::bf16) return from_bf16(load_as<uint16_t>(from));
         if (dtype == Dtype::fp32) return load_as<float>(from);
+        if (dtype == Dtype::fp16) return from_fp16(load_as<uint16_t>(from));
         return float(int8_t(*from)) * scale[output];
     }
 
@@ -242,6 +259,7 @@ struct Matrix {
                 if (narrow()) tiles<Dots>(x, row, count, start, stop, taker);
                 else if (dtype == Dtype::bf16) tiles<Widened<Bf16>>(x, row, count, start, stop, taker);
                 else if (dtype == Dtype::fp32) tiles<Widened<Fp32>>(x, row, count, start, stop, taker);
+                else if (dtype == Dtype::fp16) tiles<Widened<Fp16>>(x, row, count, start, stop, taker);
                 else tiles<Widened<Int8>>(x, row, count, start, stop, taker);
             }
     }

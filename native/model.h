@@ -14,8 +14,9 @@ namespace DYNEXIT_ISA {
 
 // A number of a tensor as it lies in a checkpoint.
 inline float element(const void* numbers, Dtype dtype, size_t index) {
-    return dtype == Dtype::bf16 ? from_bf16(static_cast<const uint16_t*>(numbers)[index])
-                                : static_cast<const float*>(numbers)[index];
+    if (dtype == Dtype::fp32) return static_cast<const float*>(numbers)[index];
+    const uint16_t half = static_cast<const uint16_t*>(numbers)[index];
+    return dtype == Dtype::bf16 ? from_bf16(half) : from_fp16(half);
 }
 
 // A matrix that owns its weights: numbers of one dtype, or blocks as a file has them.

@@ -122,6 +122,21 @@ inline Floats widened(const char* from) {
 #endif
 }
 
+// fp16 numbers as floats, exactly.
+inline Floats from_halves(const char* at) {
+#if defined(__AVX512F__)
+    return _mm512_cvtph_ps(load_as<__m256i>(at));
+#elif defined(__AVX2__)  // whose processors all have this instruction
+    return _mm256_cvtph_ps(load_as<__m128i>(at));
+#else
+    const Words bits = __builtin_convertvector(load_as<Halves>(at), Words), magnitude = bits & 0x7FFFu;
+    const Floats scaled = as_floats(magnitude << 13) * 0x1p112f;
+    const Words odd = load_as<Words>(&scaled) | 0x7F800000u;  // infinite, or not a number
+    const Words value = magnitude >= 0x7C00u ? odd : load_as<Words>(&scaled);
+    return as_floats(value | (bits & 0x8000u) << 16);
+#endif
+}
+
 // All lanes joined, in a fixed order: halves, until one lane is left.
 template <class Join>
 inline float joined(Floats value, Join&& join) {
@@ -194,6 +209,22 @@ inline float from_bf16(uint16_t value) {
     float result;
     std::memcpy(&result, &bits, sizeof result);
     return result;
+}
+
+// Of a number that fp16 holds exactly.
+inline uint16_t to_fp16(float value) {
+    const float scaled = value * 0x1p-112f;  // with the exponent that fp16 has
+    uint32_t bits, whole;
+    std::memcpy(&bits, &scaled, sizeof bits);
+    std::memcpy(&whole, &value, sizeof whole);
+    const bool finite = (whole & 0x7F800000u) != 0x7F800000u;
+    return uint16_t((whole >> 16 & 0x8000u) | (finite ? bits >> 13 & 0x7FFFu : 0x7C00u | (whole >> 13 & 0x3FFu)));
+}
+
+inline float from_fp16(uint16_t value) {
+    char room[sizeof(Halves)] = {};
+    std::memcpy(room, &value, sizeof value);
+    return from_halves(room)[0];
 }
 
 }  // namespace DYNEXIT_ISA

@@ -46,11 +46,9 @@ def test_a_conversation(chatty: Path, tmp_path: Path) -> None:  # noqa: F811
         terminal.type("And now?\r")
         terminal.wait("300 tokens")
         terminal.wait(READY)
-        terminal.type("\x0f")
+        terminal.type("\x0f/stats\r/nothing\r")  # ahead of the screen
         terminal.wait("accepted draft / looked up")
-        terminal.type("/stats\r")
         terminal.wait("tokens a round")
-        terminal.type("/nothing\r")
         terminal.wait("there is no command '/nothing'")
         terminal.type("\x03")
         terminal.wait("Ctrl-D or /quit leaves")

@@ -88,11 +88,37 @@ def test_a_model_says_what_its_dequantised_weights_say(tmp_path, isa, family, va
     assert near(forward(ours, tokens_for(30)), forward(theirs, tokens_for(30)))
 
 
+@EACH_ISA
+def test_every_fp16_number_stays_what_it_is(config, isa):
+    """Subnormal and infinite ones, and those that are none, too."""
+    numbers = torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(torch.float16)
+    for part in (numbers[: 109 * 512], numbers[-109 * 512 :]):
+        native = NativeTransformer(config, torch.float32, isa=isa, weights="given")
+        head = torch.nn.Linear(512, 109, bias=False, dtype=torch.float16)
+        head.weight.data = part.view(109, 512)
+        native.pack("head", head)
+        held, given = native.embed(range(109)), part.view(109, 512).float()
+        assert torch.equal(held.isnan(), given.isnan())
+        assert torch.equal(held[~held.isnan()], given[~given.isnan()])
+
+
+@EACH_ISA
+def test_fp16_matrices_are_read_as_the_file_has_them(tmp_path, isa):
+    write_gguf(tmp_path / "m.gguf", kind=Type.F16, **BROAD)
+    ours, theirs, tokens = load(tmp_path / "m.gguf", isa), read(tmp_path / "m.gguf"), tokens_for(30)
+    said = forward(ours, tokens)
+    torch.testing.assert_close(said, forward(theirs, tokens), atol=1e-4, rtol=1e-4)
+    assert torch.equal(torch.cat([said[:0], forward(ours, tokens[:7]), said[7:]]), said)
+    weights = open_weights(tmp_path / "m.gguf")
+    kept = [told.bytes for told in map(weights.stored, weights.keys()) if told.type == "F16"]
+    assert ours.layer_bytes + ours.head_bytes + ours.embedding_bytes == sum(kept)
+
+
 def test_types_are_mixed_as_files_mix_them(tmp_path):
-    """A matrix of ours may join several types; one without a kernel is held in numbers."""
+    """A matrix of ours may join several types; one that blocks do not fit is held in numbers."""
     kinds = {"attn_v": Type.Q6_K, "ffn_up": Type.Q4_K, "attn_output": Type.F16, "output": Type.BF16}
-    write_gguf(tmp_path / "m.gguf", kind=Type.Q8_0, kinds=kinds, **BROAD)
-    with pytest.warns(UserWarning, match="2 matrices of F16 are in fp32, 1 MB instead of 0"):
+    write_gguf(tmp_path / "m.gguf", kind=Type.Q8_0, kinds={**kinds, "attn_q": Type.F16}, **BROAD)
+    with pytest.warns(UserWarning, match="6 matrices of F16, Q6_K, Q8_0 are in fp32"):
         ours = load(tmp_path / "m.gguf")
     theirs = read(tmp_path / "m.gguf")
     assert near(forward(ours, tokens_for(30)), forward(theirs, tokens_for(30)))

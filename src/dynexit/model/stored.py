@@ -62,7 +62,7 @@ class StoredWeights(Protocol):
         """A matrix as the native library takes it; None where it cannot be had so exactly."""
 
     def numbers(self, name: str, dtype: torch.dtype) -> torch.Tensor:
-        """Its numbers in bf16 or fp32, as the native library holds what stays in no blocks.
+        """Its numbers in bf16, fp16 or fp32, as the native library holds what stays in no blocks.
 
         Args:
             dtype: of models that are not quantised.

@@ -11,7 +11,7 @@ import typer
 
 from dynexit.cli.chat.commands import Commands
 from dynexit.cli.chat.conversation import Conversation, Part, Turn
-from dynexit.cli.chat.keyboard import Keys, session
+from dynexit.cli.chat.keyboard import Box, Keys, keys_as_typed
 from dynexit.cli.chat.view import View
 from dynexit.cli.generate import summary
 from dynexit.cli.printing import note, notes, write
@@ -22,7 +22,8 @@ from dynexit.methods import lossless_methods
 def run(talk: Conversation) -> None:
     """Until there are no more questions."""
     if sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
-        _converse(talk)
+        with keys_as_typed():
+            _converse(talk)
     else:
         _read_lines(talk)
 
@@ -31,14 +32,14 @@ def _converse(talk: Conversation) -> None:
     """Until the person leaves."""
     view, commands = View(), Commands(talk)
     methods = lossless_methods(talk.lm.num_layers, talk.options["draft_model"] is not None)
-    box = session(commands.known, methods, lambda: _status(talk), view.toggle)
+    box = Box(commands.known, methods, lambda: _status(talk), view.toggle)
     notes.print(
         f"{talk.name}, {talk.lm.model.runtime_name}; /help names commands and keys", style="dim"
     )
     typed = ""
     while True:
         try:
-            line = box.prompt(default=typed)
+            line = box.read(typed)
             typed = ""
             if line.startswith("/"):
                 commands.run(line)
@@ -60,7 +61,8 @@ def _status(talk: Conversation) -> str:
 def _answer(talk: Conversation, view: View, question: str) -> str:
     """Show an answer while it is written; returns what was typed meanwhile."""
     stream, parts = talk.ask(question), list[Part]()
-    with Keys() as keys, view.answer(), _stopping(parts) as stop:
+    keys = Keys()
+    with view.answer(), _stopping(parts) as stop:
         for chunk in stream:
             parts.append((chunk.text, chunk.source))
             view.add(parts[-1])
@@ -68,6 +70,8 @@ def _answer(talk: Conversation, view: View, question: str) -> str:
                 view.toggle()
             if stop:
                 break
+        if keys.recoloured():  # after the last part
+            view.toggle()
     if not parts:
         notes.print("stopped before the first token", style="dim")
     else:

@@ -81,10 +81,9 @@ class GgufWeights:
         return Blocks(kept, tensor.shape[1], tensor.type, mapped=order is None)
 
     def numbers(self, name: str, dtype: torch.dtype) -> torch.Tensor:
-        """See `StoredWeights`. What is not bf16 in the file loses nothing in fp32."""
+        """See `StoredWeights`. A matrix of floats keeps their type."""
         tensor = self.get_tensor(name)
-        kept = tensor.dtype is torch.bfloat16 and tensor.ndim > 1
-        return tensor if kept else tensor.float()
+        return tensor if tensor.ndim > 1 else tensor.float()
 
     def row_order(self, name: str) -> torch.Tensor | None:
         """Which of the file's rows is each of ours; None where they are in order.

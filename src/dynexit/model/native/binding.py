@@ -34,6 +34,7 @@ class Format(IntEnum):
     FP32 = 1
     INT8 = 2
     AS_GIVEN = 3
+    FP16 = 4
 
 
 class Matrix(IntEnum):

@@ -1,6 +1,6 @@
 """Quantised weights straight into the native library, where matrices stay as the files have them.
 
-Matrices in other formats are held as bf16 or fp32 numbers.
+Matrices in other formats are held as bf16, fp16 or fp32 numbers.
 """
 
 import warnings

@@ -44,6 +44,7 @@ LIKE = torch.empty(0)
 STREAMS = 1, 2, 4, 8  # places that a thread reads memory at
 AHEAD = 0, 2_048, 8_192  # bytes that it asks for
 FORMATS = {torch.bfloat16: Format.BF16, torch.float32: Format.FP32}
+TENSORS = {**FORMATS, torch.float16: Format.FP16}
 MULTIPLIED = {**{number: dtype for dtype, number in FORMATS.items()}, Format.INT8: torch.int8}
 WEIGHTS = {"int8": Format.INT8, "given": Format.AS_GIVEN}
 MATRICES = {matrix.name.lower(): matrix for matrix in Matrix}
@@ -165,7 +166,7 @@ class NativeTransformer(ByParts, Uncopied):
         else:
             table = module.get_parameter("weight").detach().contiguous()
             self._embedding, self.embedding_bytes = table, table.nbytes
-            given = table.data_ptr(), len(table), FORMATS[table.dtype]
+            given = table.data_ptr(), len(table), TENSORS[table.dtype]
             self.call("set_embedding", self.handle, *given)
 
     def has_format(self, kind: int) -> bool:
@@ -208,7 +209,7 @@ class NativeTransformer(ByParts, Uncopied):
         self.call(
             "set_matrix",
             *(self.handle, layer, which, weight.data_ptr(), *weight.shape),
-            *(FORMATS[weight.dtype], None if bias is None else bias.data_ptr()),
+            *(TENSORS[weight.dtype], None if bias is None else bias.data_ptr()),
         )
 
     def _set_vector(self, layer: int, which: Vector, norm: torch.nn.Module) -> None:
