@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 import dynexit
+from dynexit.model.threads import cores
 
 TEXT, NUMBER = {"type": "string", "maxLength": 60}, {"type": "integer", "minimum": 0}
 SCHEMA = {
@@ -57,7 +58,7 @@ def theirs(path):
     """llama.cpp's own grammar; its time is that of all tokens after the first."""
     from llama_cpp import Llama, LlamaGrammar
 
-    llama = Llama(path, n_ctx=1024, verbose=False)
+    llama = Llama(path, n_ctx=1024, n_threads=cores(), verbose=False)
     grammar = LlamaGrammar.from_json_schema(json.dumps(SCHEMA), verbose=False)
 
     def write(prompt):

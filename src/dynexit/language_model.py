@@ -35,6 +35,7 @@ from dynexit.decoding.memory import DEFAULT, memory_of
 from dynexit.decoding.prefix_files import Origin
 from dynexit.decoding.prefixes import PrefixCache
 from dynexit.decoding.records import ShadowTokens
+from dynexit.decoding.reuse import Reuse
 from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.sequence import Decoding
 from dynexit.decoding.successors import SuccessorTable
@@ -49,7 +50,6 @@ from dynexit.model.fingerprint import checkpoint_fingerprint
 from dynexit.model.forking import prepare_forks
 from dynexit.model.interface import Configured
 from dynexit.model.loading import load_eos, load_shape
-from dynexit.model.native.earlier import NativeEarlier
 from dynexit.model.places import BUNDLED, find_checkpoint
 from dynexit.model.runtimes import load_into
 from dynexit.model.threads import use_threads
@@ -154,7 +154,7 @@ class LanguageModel:
             DynexitError: the method has no `carry`, or not one of the given settings.
         """
         controller = make_controller(method, carry=True, **settings)
-        return Session(self, controller, self.prefix_cache(cache_memory), EarlierTexts().of())
+        return Session(self, controller, self.reuse(cache_memory))
 
     def chat(
         self,
@@ -179,20 +179,31 @@ class LanguageModel:
         Raises:
             DynexitError: there is no chat template, or the method or a setting is unknown.
         """
-        if self.tokenizer is None or not self.tokenizer.loaded.chat_template:
-            raise DynexitError(
-                f"{self.name} has no chat template: it was not trained on conversations; use "
-                "`session()` and write the prompt as text."
-            )
+        tokenizer = self.chat_tokenizer("use `session()` and write the prompt as text")
         carry = {"carry": True} if has_setting(method, "carry") else {}
         controller = make_controller(method, **(carry | settings))
-        cache, earlier = self.prefix_cache(cache_memory), EarlierTexts().of()
-        session = Session(self, controller, cache, earlier)
-        encode = partial(self.tokenizer.encode_chat, trust_messages=trust_messages)
+        encode = partial(tokenizer.encode_chat, trust_messages=trust_messages)
+        session = Session(self, controller, self.reuse(cache_memory))
         return Chat(session, encode, system, messages)
 
+    def chat_tokenizer(self, else_do: str) -> CheckpointTokenizer:
+        """The tokenizer, with its chat template.
+
+        Raises:
+            DynexitError: there is no chat template; the message says what to do instead.
+        """
+        if self.tokenizer is None or not self.tokenizer.loaded.chat_template:
+            raise DynexitError(
+                f"{self.name} has no chat template: it was not trained on conversations; {else_do}."
+            )
+        return self.tokenizer
+
+    def reuse(self, memory: int | str | None = None) -> Reuse:
+        """New caches for texts to share: pass them as `reuse`. For `memory`, see `prefix_cache`."""
+        return Reuse(self.prefix_cache(memory), EarlierTexts().of())
+
     def prefix_cache(self, memory: int | str | None = None) -> PrefixCache | None:
-        """A cache of keys and values for texts that begin alike: pass it to them as `prefixes`.
+        """A cache of keys and values for texts that begin alike.
 
         Args:
             memory: bytes, such as 500_000_000 or "500MB"; 0 is no cache. None is 1 GB in a runtime
@@ -238,9 +249,7 @@ class LanguageModel:
         prompt_logprobs: bool = False,
         constraint: Constraint | None = None,
         bad_words: Sequence[str] = (),
-        prefixes: PrefixCache | None = None,
-        salt: str = "",
-        earlier: NativeEarlier | None = None,
+        reuse: Reuse | None = None,
         **options: Any,
     ) -> Decoding:
         """Prepare a text for a scheduler to run; nothing is decoded yet.
@@ -265,10 +274,8 @@ class LanguageModel:
             prompt_logprobs: also give them for the prompt, as `prompt_logprobs` of the sequence.
             constraint: the text follows it; max_new_tokens may still cut the text short.
             bad_words: words that the text never has, in the tokens that the tokenizer gives each.
-            prefixes: this model's `prefix_cache`. A known prefix of the prompt is not computed
-                again, unless its log-probabilities are wanted, and this text is added to the cache.
-            salt: only texts of the same salt share cached prefixes.
-            earlier: earlier texts to draft from, from `EarlierTexts`; this text is added to them.
+            reuse: caches of this model that texts share. A known prefix of the prompt is not
+                computed again, unless its log-probabilities are wanted; this text is added.
             options: fields of `Sampling`, and settings of the method (such as exit_layer).
 
         Raises:
@@ -299,9 +306,10 @@ class LanguageModel:
             text = TextStream(self.tokenizer.backend, tokens, stops, min_new_tokens)
         second = None if draft_model is None else self._second(draft_model)
         job = Job(
-            *(tokens, limits, rule, text, second, logprobs, prompt_logprobs, guide, prefixes, salt)
+            *(tokens, limits, rule, text, second, logprobs, prompt_logprobs, guide),
+            reuse or Reuse(),
         )
-        return open_decoding(self.model, controller, job, self._sample_text, self.table, earlier)
+        return open_decoding(self.model, controller, job, self._sample_text, self.table)
 
     def _guide(self, constraint: Constraint, limits: Limits, ignore_eos: bool) -> Guide:
         """A guide that holds a text to a constraint.

@@ -66,7 +66,7 @@ def open_decoding(
     job: Job,
     text: Text,
     table: SuccessorTable | None,
-    earlier: NativeEarlier | None = None,
 ) -> Decoding:
     """Prepare a text; nothing is decoded yet. Other arguments and errors are as in `facts_of`."""
-    return Decoding(model, controller, facts_of(controller, model, text, table, earlier), job)
+    facts = facts_of(controller, model, text, table, job.reuse.earlier)
+    return Decoding(model, controller, facts, job)

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.prefixes import PrefixCache
+from dynexit.decoding.reuse import Reuse
 from dynexit.generation import Generation, Prompt, Stream
-from dynexit.model.native.earlier import NativeEarlier
 
 Message = Mapping[str, Any]
 
@@ -26,28 +26,24 @@ class Writer(Protocol):
 class Session:
     """A model with a controller and caches that are kept from text to text. It generates one text
     at a time.
-
-    Attributes:
-        cache: keys and values of earlier prompts and texts; None if there is no prefix cache.
-        earlier: earlier texts, from which later ones are drafted; None without the native library.
     """
 
     lm: Writer
     controller: Controller
-    cache: PrefixCache | None = None
-    earlier: NativeEarlier | None = None
+    reuse: Reuse
+
+    @property
+    def cache(self) -> PrefixCache | None:
+        """Keys and values of earlier prompts and texts; None if there is no prefix cache."""
+        return self.reuse.prefixes
 
     def generate(self, prompt: Prompt, **options: Any) -> Generation:
         """As `LanguageModel.generate`, without a method and its settings."""
-        return self.lm.generate(prompt, self.controller, **self._known, **options)
+        return self.lm.generate(prompt, self.controller, reuse=self.reuse, **options)
 
     def stream(self, prompt: Prompt, **options: Any) -> Stream:
         """As `LanguageModel.stream`, without a method and its settings."""
-        return self.lm.stream(prompt, self.controller, **self._known, **options)
-
-    @property
-    def _known(self) -> dict[str, Any]:
-        return {"prefixes": self.cache, "earlier": self.earlier}
+        return self.lm.stream(prompt, self.controller, reuse=self.reuse, **options)
 
 
 class Chat:

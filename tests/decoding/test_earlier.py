@@ -15,6 +15,7 @@ from dynexit.decoding.facts import Facts
 from dynexit.decoding.native_offer import NativePanel
 from dynexit.decoding.offer import Panel
 from dynexit.decoding.proposers import make_proposers
+from dynexit.decoding.reuse import Reuse
 from dynexit.decoding.scheduler import Scheduler
 from dynexit.decoding.together import generate_together
 from dynexit.model.native.earlier import NativeEarlier
@@ -141,7 +142,7 @@ PROMPTS = [[(5 * i + 3 * n) % 29 for i in range(8 + n)] for n in range(4)]
 def test_the_text_is_the_one_that_it_is_alone(lm, method, rule):
     earlier = NativeEarlier(12)
     for prompt in PROMPTS * 2:
-        text = lm.generate(prompt, method, earlier=earlier, max_new_tokens=30, **rule)
+        text = lm.generate(prompt, method, reuse=Reuse(earlier=earlier), max_new_tokens=30, **rule)
         assert text.token_ids == lm.generate(prompt, "vanilla", max_new_tokens=30, **rule).token_ids
 
 
@@ -149,15 +150,17 @@ def test_a_second_pass_is_drafted_from_the_first(lm):
     earlier, asked = NativeEarlier(12), {"max_new_tokens": 40}
     method = "auto:exits=false,lookup=false"
     first, second = (
-        [lm.generate(prompt, method, earlier=earlier, **asked) for prompt in PROMPTS]
+        [lm.generate(prompt, method, reuse=Reuse(earlier=earlier), **asked) for prompt in PROMPTS]
         for _ in range(2)
     )
     assert [text.token_ids for text in first] == [text.token_ids for text in second]
     rounds = [sum(len(text.stats.rounds) for text in texts) for texts in (first, second)]
     assert rounds[1] < rounds[0] / 2
-    chunks = list(lm.stream(PROMPTS[0], method, earlier=earlier, **asked))
+    chunks = list(lm.stream(PROMPTS[0], method, reuse=Reuse(earlier=earlier), **asked))
     assert sum(chunk.source == "earlier" for chunk in chunks) > 20
-    alone = list(lm.stream(PROMPTS[0], f"{method},earlier=false", earlier=earlier, **asked))
+    alone = list(
+        lm.stream(PROMPTS[0], f"{method},earlier=false", reuse=Reuse(earlier=earlier), **asked)
+    )
     assert not any(chunk.source == "earlier" for chunk in alone)
 
 
@@ -165,7 +168,8 @@ def test_texts_side_by_side_draft_from_one_anothers_ends(lm):
     earlier = NativeEarlier(12)
     for _ in range(2):
         sequences = [
-            lm.sequence(prompt, "auto", earlier=earlier, max_new_tokens=30) for prompt in PROMPTS
+            lm.sequence(prompt, "auto", reuse=Reuse(earlier=earlier), max_new_tokens=30)
+            for prompt in PROMPTS
         ]
         generate_together(sequences, Scheduler(lm.model))
     for prompt, sequence in zip(PROMPTS, sequences, strict=True):

@@ -10,6 +10,7 @@ from tiny import ALONE, LLAMA, LOSSLESS, random_model
 import dynexit
 from dynexit import LanguageModel
 from dynexit.decoding.prefixes import PrefixCache
+from dynexit.decoding.reuse import Reuse
 from dynexit.decoding.scheduler import Scheduler
 from dynexit.decoding.together import generate_together
 from dynexit.methods import make_controller
@@ -68,7 +69,7 @@ def test_the_text_is_the_one_that_it_is_alone(lm, method):
     for prompt in [*texts_that_begin_alike(), PROMPT, PROMPT]:
         for rule in RULES if exact else RULES[:1]:
             asked = {"max_new_tokens": 40, **rule}
-            text = lm.generate(prompt, method, prefixes=known, **asked)
+            text = lm.generate(prompt, method, reuse=Reuse(known), **asked)
             assert text.token_ids == lm.generate(prompt, "vanilla", **asked).token_ids
             found += text.stats.cached_tokens
     assert found > 3 * BLOCK
@@ -79,7 +80,10 @@ def test_log_probabilities_are_the_same_to_the_bit(native_lm, method):
     known, asked = native_lm.prefix_cache(), {"max_new_tokens": 20, "logprobs": 3}
     for prompt in (PROMPT, PROMPT[:100], PROMPT):
         with_it, without = (
-            [chunk.logprobs for chunk in native_lm.stream(prompt, method, prefixes=cache, **asked)]
+            [
+                chunk.logprobs
+                for chunk in native_lm.stream(prompt, method, reuse=Reuse(cache), **asked)
+            ]
             for cache in (known, None)
         )
         assert with_it == without
@@ -98,7 +102,7 @@ def test_controllers_read_as_much_of_a_prompt_as_ever(native_lm, method):
     known = native_lm.prefix_cache()
     for _ in range(2):
         controller = observing(make_controller(method))
-        native_lm.generate(PROMPT, controller, prefixes=known, max_new_tokens=4)
+        native_lm.generate(PROMPT, controller, reuse=Reuse(known), max_new_tokens=4)
     assert known.hits == 1
     if told:
         first, second = told
@@ -108,9 +112,9 @@ def test_controllers_read_as_much_of_a_prompt_as_ever(native_lm, method):
 def test_the_last_token_is_always_read(native_lm):
     prompt = PROMPT[: 3 * BLOCK]
     known = native_lm.prefix_cache()
-    native_lm.generate(prompt, "vanilla", prefixes=known, max_new_tokens=1)
+    native_lm.generate(prompt, "vanilla", reuse=Reuse(known), max_new_tokens=1)
     before = native_lm.model.rows_run
-    again = native_lm.generate(prompt, "vanilla", prefixes=known, max_new_tokens=1)
+    again = native_lm.generate(prompt, "vanilla", reuse=Reuse(known), max_new_tokens=1)
     assert again.stats.cached_tokens == 2 * BLOCK
     assert native_lm.model.rows_run - before == BLOCK
 
@@ -139,21 +143,23 @@ def test_log_probabilities_of_a_prompt_need_all_of_it_read(native_lm):
     known, asked = native_lm.prefix_cache(), {"max_new_tokens": 2, "logprobs": 2}
     said = []
     for _ in range(2):
-        text = native_lm.sequence(PROMPT, "vanilla", prompt_logprobs=True, prefixes=known, **asked)
+        text = native_lm.sequence(
+            PROMPT, "vanilla", prompt_logprobs=True, reuse=Reuse(known), **asked
+        )
         scheduler = Scheduler(native_lm.model)
         generate_together([text], scheduler)
         said.append(text.prompt_logprobs)
         assert text.stats.cached_tokens == 0
     assert said[0] == said[1]
     assert len(said[0]) == len(PROMPT) - 1
-    text = native_lm.generate(PROMPT, "vanilla", prefixes=known, max_new_tokens=1)
+    text = native_lm.generate(PROMPT, "vanilla", reuse=Reuse(known), max_new_tokens=1)
     assert text.stats.cached_tokens == 4 * BLOCK  # what was read for them is known to others
 
 
 def test_a_prompt_that_is_only_read_is_known_to_others(native_lm):
     known = native_lm.prefix_cache()
-    native_lm.generate(PROMPT, prefixes=known, max_new_tokens=0)
-    text = native_lm.generate(PROMPT, prefixes=known, max_new_tokens=1)
+    native_lm.generate(PROMPT, reuse=Reuse(known), max_new_tokens=0)
+    text = native_lm.generate(PROMPT, reuse=Reuse(known), max_new_tokens=1)
     assert text.stats.cached_tokens == 4 * BLOCK
 
 
@@ -161,7 +167,7 @@ def test_a_prompt_that_is_only_read_is_known_to_others(native_lm):
 def test_a_method_that_runs_no_last_layers_neither_gives_nor_takes(native_lm, method):
     known = native_lm.prefix_cache()
     for _ in range(2):
-        text = native_lm.generate(PROMPT, method, prefixes=known, max_new_tokens=4)
+        text = native_lm.generate(PROMPT, method, reuse=Reuse(known), max_new_tokens=4)
         sequence = native_lm.sequence(PROMPT, method)
         whole = sequence.depth == native_lm.num_layers
         assert (len(known) > 0) == whole
@@ -173,7 +179,8 @@ def test_texts_that_come_at_once_wait_for_the_first_to_read_what_they_share(nati
     known, count, shared = native_lm.prefix_cache(), 8, PROMPT[: 4 * BLOCK] * 4
     prompts = [[*shared, number, 3, number + 1] for number in range(count)]
     sequences = [
-        native_lm.sequence(prompt, method, prefixes=known, max_new_tokens=12) for prompt in prompts
+        native_lm.sequence(prompt, method, reuse=Reuse(known), max_new_tokens=12)
+        for prompt in prompts
     ]
     before = native_lm.model.rows_run
     generate_together(sequences, Scheduler(native_lm.model))
@@ -192,7 +199,8 @@ def test_a_crowd_within_a_bound_that_is_too_small_for_it(native_lm):
     known = PrefixCache(7 * (block + 200), block)
     prompts = [*texts_that_begin_alike(1), *texts_that_begin_alike(2), PROMPT * 3]
     sequences = [
-        native_lm.sequence(prompt, "auto", prefixes=known, max_new_tokens=70) for prompt in prompts
+        native_lm.sequence(prompt, "auto", reuse=Reuse(known), max_new_tokens=70)
+        for prompt in prompts
     ]
     generate_together(sequences, Scheduler(native_lm.model))
     assert known.dropped > 0
@@ -204,10 +212,12 @@ def test_a_crowd_within_a_bound_that_is_too_small_for_it(native_lm):
 
 def test_salts_share_nothing(native_lm):
     known = native_lm.prefix_cache()
-    asked = {"prefixes": known, "max_new_tokens": 1}
-    native_lm.generate(PROMPT, salt="one", **asked)
-    assert native_lm.generate(PROMPT, salt="other", **asked).stats.cached_tokens == 0
-    assert native_lm.generate(PROMPT, salt="one", **asked).stats.cached_tokens == 4 * BLOCK
+
+    def cached(salt: str) -> int:
+        reuse = Reuse(known, salt=salt)
+        return native_lm.generate(PROMPT, reuse=reuse, max_new_tokens=1).stats.cached_tokens
+
+    assert [cached("one"), cached("other"), cached("one")] == [0, 0, 4 * BLOCK]
 
 
 def test_the_default_is_where_it_changes_no_bit():

@@ -6,7 +6,7 @@ from time import perf_counter
 
 from dynexit.decoding.guide import Guide
 from dynexit.decoding.limits import Limits
-from dynexit.decoding.prefixes import PrefixCache
+from dynexit.decoding.reuse import Reuse
 from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.text import NoText, TextSink
 from dynexit.model.interface import Model
@@ -23,8 +23,7 @@ class Job:
         logprobs: give every token its log-probability, and this many of the likeliest alternatives.
         prompt_logprobs: also for the prompt's tokens, except the first.
         guide: holds the text to a grammar; used for this text only.
-        prefixes: the model's prefix cache; its texts have run through all layers.
-        salt: only texts of the same salt share cached prefixes.
+        reuse: what it shares with other texts.
         clock: returns seconds.
     """
 
@@ -36,6 +35,5 @@ class Job:
     logprobs: int | None = None
     prompt_logprobs: bool = False
     guide: Guide | None = None
-    prefixes: PrefixCache | None = None
-    salt: str = ""
+    reuse: Reuse = field(default_factory=Reuse)
     clock: Callable[[], float] = perf_counter

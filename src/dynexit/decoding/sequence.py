@@ -79,7 +79,6 @@ class Decoding:
         self._job, self.batch_size, self.awaited = job, 1, False
         self.prompt_logprobs: list[TokenLogprobs] = []
         self.end_logprobs: TokenLogprobs | None = None  # of the token that ended the text
-        self._earlier = facts.earlier
         controller.start(facts)
         self.draft_vocabulary = facts.draft_vocabulary
         self.depth = controller.target_layer()
@@ -156,21 +155,22 @@ class Decoding:
         """Restore the prompt's prefix from the prefix cache, except the last token and those whose
         hidden states are needed. Returns the number of restored positions.
         """
-        known, fresh = self._job.prefixes, len(self.tokens) - 1 - wanted
+        reuse, fresh = self._job.reuse, len(self.tokens) - 1 - wanted
+        known = reuse.prefixes
         if known is None or self._job.prompt_logprobs or not self._whole or fresh < BLOCK:
             return 0
         yield Turn()
-        found = known.restore(cast(SavedCache, self.cache), self.tokens[:fresh], self._job.salt)
+        found = known.restore(cast(SavedCache, self.cache), self.tokens[:fresh], reuse.salt)
         self.stats.cached_tokens = found
         return found
 
     def _remember(self) -> None:
-        """Save this text's keys and values so far to the prefix cache."""
-        if self.finish_reason and self.generated and self._earlier is not None:
-            self._earlier.add(added(self.tokens, self.prompt_length))
-        if self._job.prefixes is not None and self._whole:
-            cache = cast(SavedCache, self.cache)
-            self._job.prefixes.keep(cache, self.tokens, self._job.salt)
+        """Keep what later texts may reuse: keys and values so far, and a finished text's tokens."""
+        reuse = self._job.reuse
+        if self.finish_reason and self.generated and reuse.earlier is not None:
+            reuse.earlier.add(added(self.tokens, self.prompt_length))
+        if reuse.prefixes is not None and self._whole:
+            reuse.prefixes.keep(cast(SavedCache, self.cache), self.tokens, reuse.salt)
 
     @property
     def _whole(self) -> bool:

@@ -13,6 +13,7 @@ from dynexit.decoding.controllers import methods
 from dynexit.decoding.detokenizing import special_tokens
 from dynexit.decoding.earlier import EarlierTexts
 from dynexit.decoding.predictions import Predictions, layer_predictions
+from dynexit.decoding.reuse import Reuse
 from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.sequence import Decoding
 from dynexit.language_model import LanguageModel, Prompt
@@ -251,7 +252,8 @@ class Service:
             raise ApiError(400, message, param="min_tokens")
         given = {name: value for name in RULES if (value := getattr(asked, name)) is not None}
         rules = {**self._defaults, **given, "logit_bias": asked.biases}
-        constraint, earlier = self._constraint(asked), self._earlier(asked, client)
+        constraint = self._constraint(asked)
+        reuse = Reuse(self.prefixes, self._earlier(asked, client), asked.cache_salt or "")
         return [
             self.lm.sequence(
                 prompt,
@@ -267,9 +269,7 @@ class Service:
                 prompt_logprobs=asked.scores_prompt,
                 constraint=constraint,
                 bad_words=asked.bad_words or (),
-                prefixes=self.prefixes,
-                salt=asked.cache_salt or "",
-                earlier=earlier,
+                reuse=reuse,
             )
             for prompt in prompts
             for index in range(asked.choices)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dynexit.decoding.earlier import EarlierTexts
 from dynexit.errors import DynexitError
 from dynexit.generation import Generation, Stream
 from dynexit.language_model import LanguageModel
@@ -73,13 +72,10 @@ class Conversation:
     """
 
     def __init__(self, lm: LanguageModel, options: Mapping[str, Any], system: str | None) -> None:
-        if lm.tokenizer is None or not lm.tokenizer.loaded.chat_template:
-            raise DynexitError(
-                f"{lm.name} has no chat template: it was not trained on conversations; name a "
-                "chat model, or write a text with `dynexit generate`."
-            )
+        advice = "name a chat model, or write a text with `dynexit generate`"
+        self._tokenizer = lm.chat_tokenizer(advice)
         self.lm, self.options, self.system = lm, options, system
-        self._known = lm.prefix_cache(), EarlierTexts().of()  # read once, by whatever method
+        self._reuse = lm.reuse()  # whatever the method
         self.turns: list[Turn] = []
         self.length = 0  # tokens of the context that the turns take
         self.method = ""
@@ -109,7 +105,7 @@ class Conversation:
         second = self.options.get("draft_model") is not None
         controller = lasting(method, second, settings or {})
         self.lm.prepare(controller)
-        self.method, self._session = method, Session(self.lm, controller, *self._known)
+        self.method, self._session = method, Session(self.lm, controller, self._reuse)
 
     @property
     def controller(self) -> "Controller":
@@ -122,9 +118,8 @@ class Conversation:
         Raises:
             DynexitError: the context has no room for it, or the template cannot write it.
         """
-        assert self.lm.tokenizer is not None
         asked = [*self.messages, {"role": "user", "content": question}]
-        tokens = self.lm.tokenizer.encode_chat(asked)
+        tokens = self._tokenizer.encode_chat(asked)
         if len(tokens) >= self.room:
             raise DynexitError(
                 f"the conversation would have {len(tokens)} tokens, and the context holds "
