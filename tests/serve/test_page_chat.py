@@ -84,6 +84,27 @@ def test_shift_and_enter_begins_a_line(page):
     assert page.input_value("#prompt") == ""
 
 
+def test_the_chat_outlasts_a_reload(page, chatty):
+    """With its colours, counts and rounds; a new chat is forgotten."""
+    adjust(page, system="Be brief.")
+    say(page, "Hello there")
+    before = shown(page), page.text_content(".answer footer .counts")
+    coloured = page.locator(".answer .token.accepted").count()
+    page.reload()
+    page.wait_for_selector(".answer .token")
+    assert (shown(page), page.text_content(".answer footer .counts")) == before
+    assert page.locator(".answer .token.accepted").count() == coloured > 0
+    say(page, "And then?")
+    said = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello there"}]
+    said.append({"role": "assistant", "content": reply(chatty, said)})
+    said.append({"role": "user", "content": "And then?"})
+    assert shown(page)[1] == "".join(reply(chatty, said).split())
+    page.click("#renew")
+    page.reload()
+    page.wait_for_selector("#run:text('Send')")
+    assert shown(page) == []
+
+
 def test_regenerating_replaces_the_last_answer(page):
     adjust(page, temperature=1)
     say(page, "Hello")

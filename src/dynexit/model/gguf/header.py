@@ -9,6 +9,7 @@ import mmap
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from math import prod
 from pathlib import Path
@@ -92,9 +93,16 @@ class Tensor:
 
     def read(self) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
         """Its rows as they lie in the file, [rows, bytes], mapped."""
-        rows = prod(self.shape[:-1])
-        shape = (rows, self.row_bytes)
-        return np.memmap(str(self.file), np.uint8, mode="r", offset=self.offset, shape=shape)
+        stat = self.file.stat()
+        whole = _mapped(self.file, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        rows = whole[self.offset : self.offset + self.bytes]
+        return rows.reshape(prod(self.shape[:-1]), self.row_bytes)
+
+
+@lru_cache(maxsize=1)
+def _mapped(file: Path, *_: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+    """All of a file, mapped once for all its tensors; the key names the file's state."""
+    return np.asarray(np.memmap(file, np.uint8, mode="r"))
 
 
 @dataclass(frozen=True)

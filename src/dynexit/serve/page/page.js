@@ -5,7 +5,7 @@ import { letGo } from "./layers.js";
 import { clearRace, race } from "./race.js";
 import { clearRounds, drawRounds } from "./rounds.js";
 import { chosen, offer, system } from "./settings.js";
-import { addTurn, drop, forget, isEmpty, latest, messages } from "./talk.js";
+import { addTurn, drop, forget, isEmpty, keep, latest, messages, restore } from "./talk.js";
 
 const EXAMPLES = {
   text: {
@@ -31,6 +31,7 @@ async function busily(work) {  // one thing at a time: what runs beside it would
   document.body.classList.add("busy");
   try { await work(signal); } catch (error) { fail(error); } finally {
     running = null; at("run").textContent = card?.chat ? "Send" : "Run";
+    if (card?.chat) keep(card.id);
     document.body.classList.remove("busy");
   }
 }
@@ -136,6 +137,7 @@ async function connect() {
   at("prompt").title = card.chat ? "Enter sends, Shift+Enter begins a new line" : "Ctrl+Enter runs";
   at("prompt").setAttribute("aria-label", at("prompt").placeholder = card.chat ? "Message" : "Prompt");
   describe(); offer(card); examples();
+  if (card.chat && isEmpty()) restore(card.id, actions);
 }
 
 function describe() {
@@ -176,7 +178,7 @@ at("prompt").addEventListener("keydown", event => {
 });
 document.addEventListener("keydown", event => { if (event.key === "Escape" && !at("settings").open) { if (running) running.abort(); else document.body.classList.remove("inside"); } });
 at("turns").addEventListener("click", event => { if (event.target.known && matchMedia("(max-width: 800px)").matches) document.body.classList.add("inside"); });
-at("renew").addEventListener("click", () => { running?.abort(); forget(); clear(); at("prompt").focus(); });
+at("renew").addEventListener("click", () => { running?.abort(); forget(); clear(); at("prompt").focus(); if (card?.chat) keep(card.id); });
 at("open-inside").addEventListener("click", () => document.body.classList.toggle("inside"));
 at("close-inside").addEventListener("click", () => document.body.classList.remove("inside"));
 at("keyform").addEventListener("submit", event => { event.preventDefault(); setKey(at("key").value); begin(); });

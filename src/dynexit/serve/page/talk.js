@@ -10,6 +10,8 @@ const NEAR = 60;  // pixels from the end: whoever is there stays there
 const WALKED = "arrow keys move from token to token";
 let turns = [];
 
+const KEPT = "dynexit-chat";
+
 export const isEmpty = () => !turns.length;
 export const latest = () => turns.at(-1);
 
@@ -45,6 +47,20 @@ export function addTurn(question, path, body, actions) {
   at("welcome").hidden = true;
   at("turns").scrollTop = at("turns").scrollHeight;
   return turn;
+}
+
+// The conversation outlasts a reload: what the server sent is kept with the tab, and taken once more.
+export function keep(model) {
+  const kept = turns.map(({ question, text: { path, asked, rounds, counts, whole } }) => ({ question, path, asked, rounds, counts, whole }));
+  try { sessionStorage.setItem(KEPT, JSON.stringify({ model, system: at("system").value, kept })); } catch { /* a browser that keeps nothing, or has no room */ }
+}
+
+export function restore(model, actions) {
+  let found = null;
+  try { found = JSON.parse(sessionStorage.getItem(KEPT)); } catch { /* as above */ }
+  if (found?.model !== model) return;
+  at("system").value = found.system;
+  for (const { question, path, asked, ...sent } of found.kept) addTurn(question, path, asked, actions).text.retake(sent);
 }
 
 export function drop(turn) { if (turns.includes(turn)) forget(turns.indexOf(turn)); }

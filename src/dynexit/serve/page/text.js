@@ -39,6 +39,13 @@ export class Text {
     this.say(seconds > 0 ? `${((this.ids.length - 1) / seconds).toFixed(0)} tokens/s` : "");
   }
 
+  retake({ rounds, counts, whole }) {  // what was written before the page was loaded anew
+    for (const round of rounds) this.take(round);
+    Object.assign(this, { counts, whole });
+    this.view.end();
+    if (whole) this.tell(counts.tokens_per_second, " in this run");
+  }
+
   tell(speed, of = "") { this.say(speed ? `${shownSpeed(speed)} tokens/s${of}` : ""); }
 
   say(speed) { this.said = [counted(this.ids.length, "token"), speed].filter(Boolean).join(" · "); this.told(this.said); }
