@@ -158,6 +158,20 @@ typedef struct {
     int32_t nodes, depth;
 } dx_grown;
 
+// Drafts to imagine: `draws` confidences of each, as shares of those seen so far; `ends` says where each of so many parts
+// of 0 to 1 ends among these. `odds` [ranks, parts], `rows` and `levels` are those of `dx_drafting`.
+typedef struct {
+    const double *odds, *ends, *rows, *levels, *drawn;
+    int32_t ranks, parts, num_rows, num_levels, drafts, draws;
+} dx_imagining;
+
+// Sums over all of them.
+typedef struct {
+    double tokens, accepted, levels;
+} dx_imagined;
+
+__attribute__((visibility("default"))) int dx_imagine(const dx_imagining* how, dx_imagined* to);
+
 // Texts that were written before, in a window of 2^bits tokens, for any thread. `dx_earlier_find` tells what followed the
 // longest match of the last of some tokens, three at least: up to four tokens and how often each followed there, how often
 // anything did, and the length of the match. It returns how many tokens it tells.

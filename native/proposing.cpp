@@ -9,6 +9,7 @@
 
 #include "api.h"
 #include "earlier.h"
+#include "imagining.h"
 
 namespace {
 
@@ -260,6 +261,10 @@ int guarded(Work&& work) {
 }  // namespace
 
 extern "C" {
+
+int dx_imagine(const dx_imagining* how, dx_imagined* to) {
+    return guarded([&] { *to = Imagining(*how).all(); });
+}
 
 int dx_earlier_new(int bits, void** made) {
     return guarded([&] { *made = new Earlier(uint32_t(1) << bits); });

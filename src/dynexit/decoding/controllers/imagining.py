@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from dynexit.model.drafting_rule import Pricing
+from dynexit.model.native.imagining import Drawn, imagine
 
 DRAFTS, DRAWS = 6, 64  # imagined drafts, and confidences of each
-DRAWN = np.random.default_rng(0).random((DRAFTS, DRAWS)).tolist()  # the same for all layers
+DRAWN = Drawn(np.random.default_rng(0).random((DRAFTS, DRAWS)).tolist())  # the same for all layers
 
 
 class Imagined(NamedTuple):
@@ -41,10 +42,15 @@ class Chances(NamedTuple):
 
     def imagine(self, pricing: Pricing) -> Imagined:
         """Simulate drafts that grow by `model.drafting_rule`, with confidences as seen so far."""
+        sums = imagine(pricing, self.ends, DRAWN) or self._sums(pricing)
+        return Imagined(*(each / DRAFTS for each in sums))
+
+    def _sums(self, pricing: Pricing) -> tuple[float, float, float]:
+        """Without the library, which takes a tenth of the time between two passes."""
         parts = list(zip(*pricing.odds, strict=True))  # of each tenth, its children's odds
         last, rows, floors = len(parts) - 1, (*pricing.rows, inf), (*pricing.levels, 0.0)
         tokens, accepted, levels = 0, 0.0, 0
-        for drawn in DRAWN:
+        for drawn in DRAWN.rows:
             draws, chances, count = iter(drawn), [1.0], 0
             for floor in floors:
                 levels += 1
@@ -65,4 +71,4 @@ class Chances(NamedTuple):
                 if total <= floor:
                     break
             tokens += count
-        return Imagined(tokens / DRAFTS, accepted / DRAFTS, levels / DRAFTS)
+        return tokens, accepted, levels

@@ -74,6 +74,7 @@ def functions() -> Any:
         loaded.dx_earlier_free.argtypes = [pointer]
         loaded.dx_earlier_add.argtypes, loaded.dx_earlier_add.restype = read, None
         loaded.dx_earlier_find.argtypes = [*read, pointer, pointer, pointer, pointer]
+        loaded.dx_imagine.argtypes = [pointer, pointer]
         loaded.dx_propose.argtypes = [*read, POINTER(_Growing), POINTER(Grown)]
         loaded.dx_evidence.argtypes = [*read, POINTER(c_int32), POINTER(c_int32)]
     return loaded
