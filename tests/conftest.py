@@ -1,6 +1,7 @@
 """Options and markers that every test shares."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--slow"):
+        _thin(config, items)
     reasons = {}
     if not config.getoption("--slow"):
         reasons["slow"] = "takes more than a few seconds: run with --slow"
@@ -29,6 +32,18 @@ def pytest_collection_modifyitems(config, items):
         for marker, reason in reasons.items():
             if item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _thin(config, items):
+    """Leave out cases of thinned tests: on diagonals, so that each value of a parameter runs."""
+    cases, kept, left_out = Counter(), [], []
+    for item in items:
+        mark, case = item.get_closest_marker("thinned"), cases[item.function]
+        cases[item.function] += 1
+        stays = mark is None or not (case + case // mark.args[0]) % mark.args[0]
+        (kept if stays else left_out).append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = kept
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -46,6 +46,7 @@ def offered(tokens):
     return panel.offer(chain=False)
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("parts", PARTS)
 def test_the_text_is_plain_decodings_with_any_of_its_parts(family, parts):
@@ -58,6 +59,7 @@ def test_the_text_is_plain_decodings_with_any_of_its_parts(family, parts):
     )
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("parts", PARTS)
 @pytest.mark.parametrize("seed", range(3))
 def test_a_seeds_text_is_plain_decodings(parts, seed):

@@ -101,6 +101,7 @@ def plain_text(write):
     return cache(lambda shape, rule: write(shape, sampling=RULES[rule]))
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("method", DRAFTING)
 def test_every_method_writes_plain_decodings_text(write, plain_text, method, rule):

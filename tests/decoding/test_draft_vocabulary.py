@@ -50,6 +50,7 @@ def drafted(monkeypatch):
     return seen
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("runtime", ["eager", "native"])
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("method", WITH_EXITS)

@@ -137,6 +137,7 @@ def lm():
 PROMPTS = [[(5 * i + 3 * n) % 29 for i in range(8 + n)] for n in range(4)]
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("method", LOSSLESS)
 @pytest.mark.parametrize("rule", [{}, {"temperature": 0.9, "seed": 5}])
 def test_the_text_is_the_one_that_it_is_alone(lm, method, rule):

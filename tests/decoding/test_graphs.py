@@ -78,6 +78,7 @@ def assert_alike(ours, theirs, exactly=False):
         torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("segment", SEGMENTS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_number_of_rows_through_every_segment(family, segment):

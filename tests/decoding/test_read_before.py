@@ -61,6 +61,7 @@ def texts_that_begin_alike(seed=0):
         yield PROMPT[:keep] + [chance.randrange(29) for _ in range(more)]
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("method", LOSSLESS)
 def test_the_text_is_the_one_that_it_is_alone(lm, method):
     """In the native runtime to the bit; in PyTorch these are greedy texts."""

@@ -65,6 +65,7 @@ def test_a_family_of_ours_runs_on_its_own_weights(family, method):
     assert isinstance(runtime_of(model), Transformer)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("method", METHODS[1:])
 @pytest.mark.parametrize("family", COMMON + RARE)
 def test_another_family_runs_by_its_own_layers(family, method):
