@@ -7,6 +7,7 @@ extern "C" {
 
 enum dx_dtype { DX_BF16 = 0, DX_FP32 = 1, DX_INT8 = 2, DX_AS_GIVEN = 3, DX_FP16 = 4 };
 enum dx_matrix { DX_QKV = 0, DX_OUT = 1, DX_GATE_UP = 2, DX_DOWN = 3, DX_HEAD = 4, DX_EMBEDDING = 5 };
+enum dx_sublayer { DX_ATTENTION = 1, DX_MLP = 2 };  // bits: what a pass leaves out of a layer
 enum dx_result { DX_DONE = 0, DX_NO_MEMORY = 1, DX_REFUSED = 2 };  // `problem` says what was refused
 enum dx_vector {
     DX_ATTENTION_NORM = 0, DX_MLP_NORM = 1, DX_QUERY_NORM = 2, DX_KEY_NORM = 3, DX_FINAL_NORM = 4
@@ -49,21 +50,25 @@ typedef struct {
 // its chance is at least `row_floors[n - 1]`. The level after level n is drafted where the chances of the tokens
 // that may have children sum up to at least `level_floors[n - 1]`. A token that is less likely than `threshold`,
 // or one of `eos`, has no children. The last level's own layers are run only where its states are wanted.
+// Where `skips` is given, of which `run` tells, the draft is a chain by the sublayers that it leaves: layers
+// [0, whole) lack nothing, and of the last level only these are run.
 typedef struct {
-    int32_t exit_layer, nodes, depth, ranks, limit, bins, num_eos, num_row_floors, num_level_floors, finish;
+    int32_t exit_layer, nodes, depth, ranks, limit, bins, num_eos, num_row_floors, num_level_floors, finish, whole;
     float threshold;
     const float *row_floors, *level_floors, *odds;
     const int64_t* eos;
+    const uint8_t* skips;
 } dx_drafting;
 
 // What a draft is written to. Of each token: its id, the row of its parent (0 is the newest committed token, i + 1
 // is token i), its rank among that one's children, and the likelihood of the best of these. `hidden`
 // [drafted + 1, hidden size] left the exit layer for the newest token and all drafted ones; where wanted, `states`
-// [drafted + 1, exit layer, hidden size] left each layer.
+// [drafted + 1, exit layer, hidden size] left each layer. Where sublayers are left out, `before`
+// [drafted + 1, hidden size] left the whole layers before them.
 typedef struct {
     int64_t* tokens;
     int32_t *parents, *ranks;
-    float *confidences, *hidden, *states;
+    float *confidences, *hidden, *states, *before;
     int32_t drafted;
 } dx_drafted;
 
@@ -85,7 +90,8 @@ typedef struct {
 } dx_reading;
 
 // One instruction set's runtime. `verify` embeds `tokens` where they are given, else goes on with `hidden`,
-// which it overwrites: layers [first, last) for the rows of one span, then the head. Functions that return
+// which it overwrites: layers [first, last) for the rows of one span, then the head. `run` leaves out what `skips`
+// says, where that is not null: one number for each layer of the model, made of `dx_sublayer`. Functions that return
 // int give a `dx_result`: sizes, ids, layers, positions and slots are checked before anything is touched,
 // and no exception leaves them. What pointers point to is the caller's to make large enough. `problem` is
 // the sentence of the calling thread's last refusal. A matrix's rows are outputs, [outputs, inputs], bf16,
@@ -119,7 +125,7 @@ typedef struct {
     int (*cache_restore)(void*, int block, const void* from);
     int (*gather)(const void*, const int64_t* tokens, int rows, float* hidden);
     int (*run)(void*, const dx_span* spans, int count, float* hidden, int first, int last,
-               const dx_angles*, float* states, int keep);
+               const dx_angles*, float* states, int keep, const uint8_t* skips);
     int (*draft)(void*, const dx_drafting*, void* cache, int start, int64_t newest, const dx_angles*, dx_drafted*);
     int (*unembed)(void*, const float* hidden, int rows, int vocabulary_size, int drafts, float* logits, int64_t* best,
                    float* best_logit, float* log_sum);

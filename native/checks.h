@@ -175,6 +175,8 @@ inline void check_drafting(const Model& m, const dx_drafting& plan, const void* 
     require((plan.odds || !plan.bins) && (plan.bins || plan.ranks == 1) && (plan.row_floors || !plan.num_row_floors) &&
                 (plan.level_floors || !plan.num_level_floors) && (plan.eos || !plan.num_eos),
             "a draft's odds, floors or ends are missing.");
+    require(!plan.skips || (plan.whole >= 0 && plan.whole <= plan.exit_layer && plan.ranks == 1 && plan.bins == 0),
+            "a draft that leaves out sublayers must be a chain, and begin with whole layers.");
 }
 
 }  // namespace DYNEXIT_ISA

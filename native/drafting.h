@@ -23,7 +23,7 @@ class Drafting {
             const bool last = over(level, open, chances, to.drafted);
             if (last && !plan_.finish) break;
             const int next = to.drafted + 1;
-            pass(first, next - first, to);
+            pass(first, next - first, last, to);
             if (last) break;
             first = next;
             grow(open, chances, to);
@@ -46,11 +46,16 @@ class Drafting {
     }
 
     // The first layers for `count` rows from `first`.
-    void pass(int first, int count, dx_drafted& to) const {
+    void pass(int first, int count, bool last, dx_drafted& to) const {
         const size_t size = model_.shape.hidden;
         const dx_span span{&cache_, start_, first, count, slot_, plan_.ranks > 1 ? to.parents : nullptr};
         float* states = to.states ? to.states + first * plan_.exit_layer * size : nullptr;
-        Pass(model_, &span, 1, to.hidden + first * size, angles_).run(0, plan_.exit_layer, states, 1);
+        float* hidden = to.hidden + first * size;
+        Pass pass(model_, &span, 1, hidden, angles_);
+        if (!plan_.skips) return pass.run(0, plan_.exit_layer, states, 1);
+        pass.run(0, plan_.whole, nullptr, 0);
+        std::copy_n(hidden, count * size, to.before + first * size);
+        if (!last) pass.run(plan_.whole, plan_.exit_layer, nullptr, 0, plan_.skips);
     }
 
     // Adds the children of `open` rows that are worth it, and makes `open` those of them that may have children.

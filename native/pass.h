@@ -20,11 +20,14 @@ class Pass {
         plan_attention();
     }
 
-    // Where `states` is given, the last `keep` rows that leave each layer go there, [layers, keep, hidden].
-    void run(int first, int last, float* states, int keep) {
+    // Where `states` is given, the last `keep` rows that leave each layer go there, [layers, keep, hidden]. `skips`, where
+    // given, says of each layer of the model what is left out: `dx_sublayer`.
+    void run(int first, int last, float* states, int keep, const uint8_t* skips = nullptr) {
         Pool::lead(model_.threads, [&](Pool& pool) {
             for (int l = first; l < last; ++l) {
-                layer(l, pool);
+                const int skipped = skips ? skips[l] : 0;
+                if (!(skipped & DX_ATTENTION)) attention(l, pool);
+                if (!(skipped & DX_MLP)) mlp(l, pool);
                 if (states)
                     std::memcpy(states + size_t(l - first) * keep * s_.hidden, hidden_ + size_t(count() - keep) * s_.hidden,
                                 size_t(keep) * s_.hidden * sizeof(float));
@@ -68,7 +71,7 @@ class Pass {
         gates_.resize(model_.threads * rows_.size() * kGroup);
     }
 
-    void layer(int index, Pool& pool) {
+    void attention(int index, Pool& pool) {
         const Layer& l = model_.layers[index];
         normalise_rows(l.attention_norm, l.qkv, pool);
         linear(l.qkv, normed_.data(), pool, projected_.data(), false);
@@ -78,6 +81,10 @@ class Pass {
         pool.each(int(tasks_.size()), [&](int thread, int i) { attend(l, index, tasks_[i], attentions_[thread]); });
         prepare_rows(l.out, attended_.data(), pool);
         linear(l.out, attended_.data(), pool, hidden_, true);
+    }
+
+    void mlp(int index, Pool& pool) {
+        const Layer& l = model_.layers[index];
         normalise_rows(l.mlp_norm, l.gate_up, pool);
         gate(l, pool);
         linear(l.down, gated_.data(), pool, hidden_, true);

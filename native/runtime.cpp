@@ -198,19 +198,19 @@ int gather(const void* model, const int64_t* tokens, int rows, float* hidden) {
 int end_of(const dx_span& s) { return (s.parents ? s.slot : s.start) + s.first + s.length; }
 
 void run_layers(const Model& m, const dx_span* spans, int count, float* hidden, int first, int last,
-                const dx_angles& angles, float* states, int keep) {
+                const dx_angles& angles, float* states, int keep, const uint8_t* skips = nullptr) {
     for (int i = 0; i < count; ++i) cache_of(spans[i].cache).reserve(end_of(spans[i]));
-    Pass(m, spans, count, hidden, angles).run(first, last, states, keep);
+    Pass(m, spans, count, hidden, angles).run(first, last, states, keep, skips);
 }
 
 int run(void* model, const dx_span* spans, int count, float* hidden, int first, int last,
-        const dx_angles* angles, float* states, int keep) {
+        const dx_angles* angles, float* states, int keep, const uint8_t* skips) {
     const Model& m = model_of(model);
     return guarded([&] {
         check_layers(m, first, last);
         const int64_t rows = check_spans(m, spans, count, *angles);
         require(!states || (keep >= 0 && keep <= rows), keep, " of ", rows, " rows cannot be kept.");
-        run_layers(m, spans, count, hidden, first, last, *angles, states, keep);
+        run_layers(m, spans, count, hidden, first, last, *angles, states, keep, skips);
     });
 }
 

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from dynexit import rates
 from dynexit.model.drafting_rule import DraftingRule, Nodes, Pricing, depths
+from dynexit.model.skips import Skips
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,6 +41,23 @@ Source = Literal[
 FinishReason = Literal["stop", "length", "context"]
 
 
+class Skipping(NamedTuple):
+    """What a draft leaves out of the whole model, and what its drafter finds out before it.
+
+    Attributes:
+        skips: sublayers that the draft leaves out, unless others are searched for and found.
+        trial: sublayers to judge, by how many of the text's last `window` tokens one pass without
+            them reproduces: the round's `agreement`.
+        budget: share of the time of a whole pass; sublayers are searched for that leave no more:
+            the round's `found`.
+    """
+
+    skips: Skips
+    trial: Skips | None = None
+    window: int = 32
+    budget: float | None = None
+
+
 @dataclass(frozen=True)
 class Plan:
     """A controller's choice for the next round. A speculation length of 0 is a plain step.
@@ -47,7 +65,8 @@ class Plan:
     A draft has at most `speculation_length` levels. Without `pricing` it is a chain. With it, it is
     a tree where the runtime can verify one, else a chain whose tokens must be worth as much. A
     token whose confidence is below `threshold` is verified but has no children. A drafter that runs
-    none of the target's layers has exit layer 0.
+    none of the target's layers has exit layer 0. With `skipping`, a draft leaves out sublayers of
+    all layers, and the exit layer is how many layers the others amount to.
 
     `shadow` lists the layers whose shadow tokens the round returns; None is all layers that the
     controller reads.
@@ -59,6 +78,7 @@ class Plan:
     drafter: str = "early-exit"
     pricing: Pricing | None = None
     shadow: tuple[int, ...] | None = None
+    skipping: Skipping | None = None
 
     @property
     def reads_confidence(self) -> bool:
@@ -93,6 +113,8 @@ class Draft:
     The first `certain` tokens are the only ones that the grammar allows at their positions, so the
     target's choice there is known in advance.
 
+    `agreement` and `found` are what a plan's `Skipping` asked for.
+
     Where `tell` is given, the tokens are unknown until the draft has arrived from the device.
     Verification is enqueued before that, so that the device stays busy.
     """
@@ -109,6 +131,8 @@ class Draft:
     sources: list[Source] | None = None  # source of each token; None is "accepted" for all
     certain: int = 0
     tell: Callable[[], Nodes] | None = None
+    agreement: float | None = None
+    found: Skips | None = None
 
     def arrive(self) -> None:
         """Wait for tokens that are still being computed on a device."""
@@ -226,6 +250,7 @@ class Offer(Protocol):
 class Round:
     """One finished round, as controllers and statistics see it.
 
+    `agreement` and `found` are what a plan's `Skipping` asked for, where the draft could tell.
     `control_seconds` are spent on planning, lookup, analysis and statistics, `text_seconds` on
     detokenizing.
     """
@@ -237,6 +262,8 @@ class Round:
     draft: Draft | None = None  # without tensors
     path: Sequence[int] = ()  # rows of accepted tokens
     shadow: ShadowTokens | None = None
+    agreement: float | None = None
+    found: Skips | None = None
     draft_seconds: float = 0.0
     verify_seconds: float = 0.0
     control_seconds: float = 0.0

@@ -14,6 +14,7 @@ from dynexit.model.drafting import Drafted
 from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.interface import Cache, Model, Span
 from dynexit.model.readings import Readings
+from dynexit.model.skips import Skips
 
 T = TypeVar("T")
 
@@ -23,7 +24,8 @@ class Segment:
     """Run layers [start, stop) on `hidden` [n, D], the rows of `span`; answered with [n, D].
 
     Where `states` is given, the states that leave each layer are appended: all rows, or the last
-    `keep`. `model` is the one that the sequence's text comes from, or where given, another.
+    `keep`. `model` is the one that the sequence's text comes from, or where given, another. `skips`
+    are sublayers that are left out, by a model that is `skipping`.
     """
 
     hidden: Tensor
@@ -33,6 +35,7 @@ class Segment:
     states: list[Tensor] | None = None
     keep: int | None = None
     model: Model | None = None
+    skips: Skips | None = None
 
 
 @dataclass
@@ -104,7 +107,8 @@ def serve(model: Model, request: Request) -> Answer:
         answer = model.read if request.best_only else model.unembed
         return answer(request.hidden, request.limit)
     rows, layers = model.rows([request.span]), (request.start, request.stop)
-    return model.run_layers(request.hidden, rows, *layers, request.states, request.keep)
+    taps = request.states, request.keep
+    return model.run_layers(request.hidden, rows, *layers, *taps, request.skips)
 
 
 def drive(model: Model, steps: Steps[T]) -> T:

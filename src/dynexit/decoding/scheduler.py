@@ -113,7 +113,7 @@ class Scheduler:
         short = [task for task in going if _is_segment(task) and _rows(task) <= LONG]
         short += self._read_prompts([task for task in going if task not in short])
         drafts = [task for task in short if self._is_draft(task)]
-        for _, group in _grouped(drafts or short, _model_of):
+        for _, group in _grouped(drafts or short, _layers_of):
             self._serve_group(group, _run)
 
     def _read_prompts(self, going: list[Task[Any]]) -> list[Task[Any]]:
@@ -186,9 +186,9 @@ def _rows(task: Task[Any]) -> int:
     return task.request.span.length
 
 
-def _model_of(task: Task[Any]) -> Hashable:
+def _layers_of(task: Task[Any]) -> Hashable:
     assert isinstance(task.request, Segment)
-    return id(task.request.model)
+    return id(task.request.model), task.request.skips
 
 
 def _unembedding(task: Task[Any]) -> Hashable:
@@ -219,7 +219,9 @@ def _unembed(model: Model, requests: Sequence[Unembed]) -> list[Tensor | Reading
 
 
 def _run(model: Model, segments: Sequence[Segment]) -> list[Tensor]:
-    """Answer segments of one model by one sweep over its layers, which each joins and leaves."""
+    """Answer segments of one model and the same `skips` by one sweep over its layers, which each
+    joins and leaves.
+    """
     model = segments[0].model or model
     journeys = [_Journey(segment, segment.hidden) for segment in segments]
     marks = sorted({layer for s in segments for layer in (s.start, s.stop)})
@@ -240,7 +242,8 @@ def _run_together(model: Model, aboard: Sequence[_Journey], start: int, stop: in
     states: list[Tensor] | None = [] if watched else None
     rows = model.rows([journey.segment.span for journey in aboard])
     hidden = torch.cat([journey.hidden for journey in aboard])
-    parts = model.run_layers(hidden, rows, start, stop, states).split(sizes)
+    skips = aboard[0].segment.skips
+    parts = model.run_layers(hidden, rows, start, stop, states, None, skips).split(sizes)
     for journey, part in zip(aboard, parts, strict=True):
         journey.hidden = part
     for state in states or []:

@@ -223,6 +223,8 @@ class Decoding:
             draft=draft.bare(),
             path=verdict.path,
             shadow=shadow,
+            agreement=draft.agreement,
+            found=draft.found,
             draft_seconds=draft_seconds,
             verify_seconds=verify_seconds,
             control_seconds=control_seconds,

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from math import isnan
 from typing import NamedTuple
 
+from dynexit.model.skips import Skips
+
 
 class Pricing(NamedTuple):
     """What the tokens of a draft must be worth.
@@ -47,6 +49,8 @@ class DraftingRule:
         eos: nor has one of these.
         limit: so many tokens of the head are read; None is all.
         finish: whether the last level runs through the layers, too: its states are wanted.
+        skips: sublayers that the draft leaves out; it is a chain, and its last level runs through
+            the whole layers before them only.
     """
 
     exit_layer: int
@@ -56,6 +60,12 @@ class DraftingRule:
     eos: frozenset[int] = frozenset()
     limit: int | None = None
     finish: bool = True
+    skips: Skips | None = None
+
+    @property
+    def whole(self) -> int:
+        """Layers before the first that lacks something."""
+        return self.exit_layer if self.skips is None else min(self.skips.whole, self.exit_layer)
 
     @property
     def nodes(self) -> int:

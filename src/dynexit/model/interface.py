@@ -11,6 +11,7 @@ from dynexit.model.draft_tokens import DraftTokens
 from dynexit.model.drafting import Drafted
 from dynexit.model.drafting_rule import DraftingRule, depths, homes
 from dynexit.model.readings import Readings
+from dynexit.model.skips import Skips
 
 BLOCK = 32  # positions per saved block
 
@@ -163,6 +164,12 @@ class Model(Protocol):
     def draft_copy(self) -> "Model | None":
         """See `copy_for_drafts`."""
 
+    @property
+    def skipping(self) -> "Model | None":
+        """The model that can leave out sublayers, on this model's caches: mostly itself. None where
+        layers are a program of their own.
+        """
+
     def new_cache(self) -> Cache:
         """An empty cache for one sequence."""
 
@@ -180,6 +187,7 @@ class Model(Protocol):
         stop: int,
         states: list[Tensor] | None = None,
         keep: int | None = None,
+        skips: Skips | None = None,
     ) -> Tensor:
         """Run decoder layers [start, stop) on hidden states [N, D], which are not modified.
 
@@ -188,6 +196,7 @@ class Model(Protocol):
         Args:
             states: a list to which the output [N, D] of each layer is appended; None is no list.
             keep: how many of the last rows to append; None is all, without a copy.
+            skips: sublayers that are left out; only for a model that is `skipping`.
 
         Returns:
             [N, D], the output of layer `stop` (counted from 1).

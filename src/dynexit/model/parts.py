@@ -38,6 +38,11 @@ class ByParts:
         """See `interface.Model`."""
         return None
 
+    @property
+    def skipping(self: Model) -> Model | None:
+        """See `interface.Model`."""
+        return self
+
     def verify(
         self: Model, given: list[int] | Tensor, span: Span, start: int, stop: int
     ) -> Tensor | Readings:
@@ -57,10 +62,13 @@ class ByParts:
             taken: list[Tensor] | None = [] if states else None
             hidden = self.embed(tokens_of(growth, token))
             placed = self.rows([span_of(growth, rule, cache, start)])
-            hidden = self.run_layers(hidden, placed, 0, rule.exit_layer, taken)
+            hidden = self.run_layers(hidden, placed, 0, rule.whole, taken)
             rows.append(hidden)
             left += [torch.stack(taken, 1)] if taken else []
             if not last:
+                if rule.skips is not None:
+                    layers = rule.whole, rule.exit_layer
+                    hidden = self.run_layers(hidden, placed, *layers, None, None, rule.skips)
                 growth.follow(self.candidates(open_of(growth, hidden), rule.ranks, rule.limit))
         return Drafted(torch.cat(rows), torch.cat(left) if left else None, lambda: growth.nodes)
 

@@ -20,6 +20,7 @@ from dynexit.model.interface import Span
 from dynexit.model.readings import Readings, numbers_of
 from dynexit.model.rope import RotaryTable
 from dynexit.model.rows import Rows
+from dynexit.model.skips import ATTENTION, MLP, Skips
 from dynexit.model.weighing import Weighed
 
 
@@ -95,9 +96,12 @@ class DecoderLayer(nn.Module):
         """Where the weights are."""
         return self.out.weight.device
 
-    def forward(self, hidden: Tensor, rows: Attending) -> Tensor:
-        """[N, D] -> [N, D]; never writes into `hidden`."""
-        return self.leave(hidden, rows.attend(self.index, *self.enter(hidden, rows)))
+    def forward(self, hidden: Tensor, rows: Attending, skipped: int = 0) -> Tensor:
+        """[N, D] -> [N, D]; never writes into `hidden`. `skipped` is a byte of `Skips`."""
+        if not skipped & ATTENTION:
+            attended = rows.attend(self.index, *self.enter(hidden, rows))
+            hidden = hidden + self.out(attended)
+        return hidden if skipped & MLP else self.leave(hidden)
 
     def enter(self, hidden: Tensor, rows: Angles) -> tuple[Tensor, Tensor, Tensor]:
         """What comes before attention: [N, D] -> query, key, value, each [N, heads, head_dim]."""
@@ -113,9 +117,8 @@ class DecoderLayer(nn.Module):
         query, key = turned.split((config.num_heads, config.num_kv_heads), dim=1)
         return query, key, value
 
-    def leave(self, hidden: Tensor, attended: Tensor) -> Tensor:
-        """What comes after it: [N, D], [N, num_heads * head_dim] -> [N, D]."""
-        hidden = hidden + self.out(attended)
+    def leave(self, hidden: Tensor) -> Tensor:
+        """What comes after it, the MLP: [N, D] -> [N, D]."""
         gate, up = self.gate_up(self.mlp_norm(hidden)).chunk(2, dim=-1)
         return hidden + self.down(F.silu(gate) * up)
 
@@ -186,11 +189,12 @@ class Transformer(Weighed, nn.Module):
         stop: int,
         states: list[Tensor] | None = None,
         keep: int | None = None,
+        skips: Skips | None = None,
     ) -> Tensor:
         """See `interface.Model`."""
         for index in range(start, stop):
-            layer = self.layer(index)
-            hidden = layer(hidden.to(layer.device), rows.on(layer.device))
+            layer, skipped = self.layer(index), skips[index] if skips else 0
+            hidden = layer(hidden.to(layer.device), rows.on(layer.device), skipped)
             if states is not None:
                 kept = hidden if keep is None else hidden[-keep:].clone()
                 states.append(kept.to(self.device))

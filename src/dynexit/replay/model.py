@@ -21,6 +21,7 @@ from dynexit.model.drafting_rule import homes
 from dynexit.model.interface import Span
 from dynexit.model.parts import ByParts
 from dynexit.model.readings import Readings
+from dynexit.model.skips import Skips
 from dynexit.replay.trace import TracedText, TraceInfo
 
 TOO_EARLY = "a position was read before the first one that the trace holds."
@@ -79,6 +80,10 @@ class TraceModel(ByParts):
         """Where the layers are not."""
         return (self.device,)
 
+    @property
+    def skipping(self) -> None:
+        """See `interface.Model`: a trace holds whole layers."""
+
     def clock(self) -> float:
         """Seconds since the text began, as costs have it."""
         return self.seconds
@@ -104,8 +109,10 @@ class TraceModel(ByParts):
         stop: int,
         states: list[Tensor] | None = None,
         keep: int | None = None,
+        skips: Skips | None = None,
     ) -> Tensor:
         """See `interface.Model`."""
+        assert skips is None, "it is not `skipping`"
         (span,) = rows
         if start == 0:
             hidden = torch.tensor(

@@ -22,6 +22,7 @@ from dynexit.integrations.transformers.versions import cache_keyword
 from dynexit.model.config import ModelConfig
 from dynexit.model.interface import Span
 from dynexit.model.parts import ByParts
+from dynexit.model.skips import Skips
 
 
 @dataclass
@@ -109,6 +110,10 @@ class Adapter(ByParts):
     def _table(self) -> Any:
         return self._base.get_input_embeddings()
 
+    @property
+    def skipping(self) -> None:
+        """See `interface.Model`: layers are the family's own."""
+
     def new_cache(self) -> AdapterCache:
         """An empty cache for one sequence."""
         return AdapterCache(self.config.num_layers, self.config.max_positions)
@@ -129,8 +134,10 @@ class Adapter(ByParts):
         stop: int,
         states: list[Tensor] | None = None,
         keep: int | None = None,
+        skips: Skips | None = None,
     ) -> Tensor:
         """See `interface.Model`."""
+        assert skips is None, "it is not `skipping`"
         if start >= stop:
             return hidden
         parts = hidden.split([span.length for span in rows])

@@ -17,6 +17,7 @@ from dynexit.model.graphs.recording import Recorder
 from dynexit.model.interface import Cache, Span
 from dynexit.model.readings import Readings
 from dynexit.model.rows import Rows
+from dynexit.model.skips import Skips
 from dynexit.model.transformer import Transformer
 from dynexit.model.weighing import Weighed
 
@@ -50,6 +51,11 @@ class RecordedTransformer(Weighed):
     def vocabulary_size(self, tokens: int) -> None:
         self.eager.vocabulary_size = tokens
 
+    @property
+    def skipping(self) -> Transformer:
+        """See `interface.Model`: recorded layers are whole."""
+        return self.eager
+
     def new_cache(self) -> KVCache:
         """An empty cache for one sequence."""
         return self.eager.new_cache()
@@ -71,8 +77,10 @@ class RecordedTransformer(Weighed):
         stop: int,
         states: list[Tensor] | None = None,
         keep: int | None = None,
+        skips: Skips | None = None,
     ) -> Tensor:
         """See `interface.Model`."""
+        assert skips is None, "the eager model is the one that is `skipping`"
         width = width_of(len(hidden))
         if width is None:
             return self.eager.run_layers(hidden, rows, start, stop, states, keep)

@@ -96,9 +96,11 @@ class NativeDrafting(Structure):
     _fields_ = [
         *((name, c_int32) for name in ("exit_layer", "nodes", "depth", "ranks", "limit", "bins")),
         *((name, c_int32) for name in ("num_eos", "num_row_floors", "num_level_floors", "finish")),
+        ("whole", c_int32),
         ("threshold", c_float),
         *((name, POINTER(c_float)) for name in ("row_floors", "level_floors", "odds")),
         ("eos", POINTER(c_int64)),
+        ("skips", c_char_p),
     ]
 
 
@@ -109,6 +111,7 @@ class NativeDrafted(Structure):
         ("tokens", POINTER(c_int64)),
         *((name, POINTER(c_int32)) for name in ("parents", "ranks")),
         *(("confidences", POINTER(c_float)), ("hidden", pointer), ("states", pointer)),
+        ("before", pointer),
         ("drafted", c_int32),
     ]
 
@@ -168,7 +171,7 @@ class Runtime(Structure):
             CFUNCTYPE(
                 c_int,
                 *(pointer, POINTER(NativeSpan), c_int, pointer, c_int, c_int),
-                *(POINTER(NativeAngles), pointer, c_int),
+                *(POINTER(NativeAngles), pointer, c_int, c_char_p),
             ),
         ),
         (

@@ -35,6 +35,7 @@ from dynexit.model.native.workspace import ROWS, Workspace
 from dynexit.model.parts import ByParts
 from dynexit.model.readings import Readings
 from dynexit.model.rope import RotaryTable
+from dynexit.model.skips import Skips
 from dynexit.model.stored import Blocks
 from dynexit.model.threads import cores
 from dynexit.model.transformer import Transformer
@@ -249,6 +250,7 @@ class NativeTransformer(ByParts, Uncopied):
         stop: int,
         states: list[Tensor] | None = None,
         keep: int | None = None,
+        skips: Skips | None = None,
     ) -> Tensor:
         """See `interface.Model`."""
         self._fits(hidden, rows.count)
@@ -260,7 +262,7 @@ class NativeTransformer(ByParts, Uncopied):
         self.call(
             "run",
             *(self.handle, rows.spans, len(rows.spans), result.data_ptr(), start, stop),
-            *(byref(rows.angles.at), None if left is None else left.data_ptr(), kept),
+            *(byref(rows.angles.at), None if left is None else left.data_ptr(), kept, skips),
         )
         if states is not None and left is not None:
             states.extend(left.unbind())
@@ -279,6 +281,8 @@ class NativeTransformer(ByParts, Uncopied):
             )
         left = torch.empty(rows, rule.exit_layer, self.config.hidden_size) if states else None
         work.drafted.states = None if left is None else left.data_ptr()
+        before = torch.empty(rows, self.config.hidden_size) if rule.skips else None
+        work.drafted.before = None if before is None else before.data_ptr()
         drafting = work.drafting(rule)
         drafting.limit = self._limited(rule.limit)
         self.call(
@@ -288,7 +292,8 @@ class NativeTransformer(ByParts, Uncopied):
         )
         told = work.told()
         count = len(told.tokens) + 1
-        return Drafted(work.states[count], None if left is None else left[:count], lambda: told)
+        hidden = work.states[count] if before is None else before[:count]
+        return Drafted(hidden, None if left is None else left[:count], lambda: told)
 
     def verify(self, given: list[int] | Tensor, span: Span, start: int, stop: int) -> Readings:
         """See `interface.Model`."""

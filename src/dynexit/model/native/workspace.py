@@ -83,10 +83,18 @@ def _translated(rule: DraftingRule) -> NativeDrafting:
     odds, rows, levels = rule.pricing or Pricing((), (), ())
     return NativeDrafting(
         *(rule.exit_layer, rule.nodes, rule.depth, rule.ranks, 0),
-        *(len(odds[0]) if odds else 0, len(rule.eos), len(rows), len(levels), rule.finish),
+        *(
+            len(odds[0]) if odds else 0,
+            len(rule.eos),
+            len(rows),
+            len(levels),
+            rule.finish,
+            rule.whole,
+        ),
         rule.threshold,
         *(_floats(rows), _floats(levels), _floats([*chain.from_iterable(odds)])),
         (c_int64 * len(rule.eos))(*rule.eos),
+        rule.skips,
     )
 
 
