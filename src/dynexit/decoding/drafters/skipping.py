@@ -4,19 +4,19 @@ Kept sublayers read the target's keys and values and write their own past the co
 Verification continues after the whole layers before the first that lacks something.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from dynexit.decoding.drafters import Drafter, Text
+from dynexit.decoding.drafters.beside import beside
 from dynexit.decoding.drafters.proposing import Proposal
+from dynexit.decoding.drafters.skip_search import SkipSearch
 from dynexit.decoding.records import Draft, Plan, Skipping
 from dynexit.decoding.requests import Drafting, Segment, Steps, Unembed
 from dynexit.errors import DynexitError
 from dynexit.model.drafting import Drafted
 from dynexit.model.drafting_rule import DraftingRule
-from dynexit.model.interface import Cache, Model, Span
+from dynexit.model.interface import Model
 from dynexit.model.skips import Skips
 
 FEWEST = 8  # tokens of the text that a set is judged by, at least
@@ -26,6 +26,9 @@ class SkippingDrafter(Drafter):
     """Needs nothing but the target."""
 
     passes = True
+
+    def __init__(self) -> None:
+        self._search = SkipSearch()
 
     def prefill(self, text: Text) -> Steps[None]:
         """Refuse a model whose sublayers cannot be left out."""
@@ -38,6 +41,8 @@ class SkippingDrafter(Drafter):
         agreement = found = None
         if skipping.trial is not None:
             agreement = yield from agreement_of(text, model, skipping.trial, skipping.window)
+        if skipping.budget is not None:
+            found = yield from self._search.run(text, model, skipping.budget)
         skips = skipping.skips if found is None else found
         if text.sampler.best_only and text.alone:
             draft = yield from _draft_at_once(text, plan, model, skips)
@@ -92,8 +97,8 @@ def agreement_of(text: Text, model: Model, skips: Skips, window: int) -> Steps[f
     """The share of the text's last `window` tokens that one pass without these sublayers
     reproduces; None while the text is too short to tell.
 
-    The pass reads the committed keys and values before these tokens. It keeps its own past all
-    committed positions, which it never changes.
+    The pass reads the committed keys and values before these tokens, and leaves all of them as they
+    are: see `beside`.
     """
     stop = text.cache.length
     first = max(text.prompt_length - 1, stop - window, 1)
@@ -107,16 +112,6 @@ def agreement_of(text: Text, model: Model, skips: Skips, window: int) -> Steps[f
     chosen = text.sampler.shadow(read, 1, (), -count)[0][0].tolist()
     pairs = zip(chosen, text.tokens[first + 1 :], strict=True)
     return sum(mine == theirs for mine, theirs in pairs) / count
-
-
-def beside(cache: Cache, position: int, parents: Sequence[int]) -> Span:
-    """Rows that stand at committed positions, from `position` (1 or more) on, and keep their keys
-    and values past the committed ones.
-
-    A span's rows 0 and 1 are the committed tokens before `position` and there, so that no row of
-    the pass is at home. Its first row is row 2; `parents` are of rows 2, 3, ...
-    """
-    return Span(cache, position - 1, len(parents), [0, *parents], cache.length, first=2)
 
 
 def _skipping(model: Model) -> Model:
