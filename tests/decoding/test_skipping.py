@@ -1,5 +1,6 @@
 """Drafts by the whole model without some of its sublayers, and the searches for these."""
 
+import random
 from dataclasses import replace
 from itertools import pairwise
 
@@ -9,7 +10,9 @@ from numbers_in import finished, started
 from tiny import CHEAP_DRAFTS, LLAMA, PROMPTS, Priced, decode, random_model
 
 from dynexit import Controller, DynexitError, Plan
+from dynexit.decoding.controllers import swift
 from dynexit.decoding.controllers.clasp import Clasp
+from dynexit.decoding.controllers.likely_sets import propose
 from dynexit.decoding.controllers.skipping import Skip, spread
 from dynexit.decoding.controllers.swift import Search, Swift
 from dynexit.decoding.drafters.skip_search import SkipSearch
@@ -162,7 +165,7 @@ def test_a_text_too_short_to_tell_tells_nothing():
 
 def test_swift_takes_the_better_set_as_soon_as_it_is_judged():
     model = random_model(replace(LLAMA, num_layers=8), depth_gain=0.8)
-    sequence, _ = decode(model, PROMPTS[0], "swift:threshold=0.3", 60)
+    sequence, _ = decode(model, PROMPTS[0], "swift:threshold=0.3,bayesian=0", 30)
     rounds = sequence.stats.rounds
     scores = [r.agreement for r in rounds if r.agreement is not None]
     best = -1.0
@@ -204,6 +207,32 @@ def test_proposals_leave_the_first_and_the_last_layer_whole():
         sets.add(search.trial)
         search.judge(0.0)
     assert len(sets) > 30
+
+
+def test_bayesian_proposals_find_what_matters():
+    """Four sublayers matter, the others are alike."""
+    found, draw, inner = [], random.Random(1), range(2, 22)
+    for proposes in (True, False):
+        tried = []
+        for count in range(24):
+            if proposes and count > 7:
+                out = propose(tried, inner, draw)
+            else:
+                out = Skips.of(12, draw.sample(inner, 9))
+            tried.append((out, 2 - len({5, 12, 13, 18} & {*out.sublayers}) / 2))
+        found.append(sum(result for _, result in tried[-8:]))
+    assert found[0] > found[1] + 4
+
+
+def test_swift_asks_for_a_bayesian_proposal_every_so_often(monkeypatch):
+    asked, out = [], spread(12, 0.4)
+    monkeypatch.setattr(swift, "propose", lambda tried, *_: asked.append(len(tried)) or out)
+    judged(started(Swift(bayesian=3), 12), *[0.1] * 7)
+    judged(started(Swift(bayesian=0), 12), *[0.1] * 7)
+    assert asked == [3, 6]
+    monkeypatch.setattr(swift, "is_available", lambda: False)
+    judged(started(Swift(bayesian=3), 12), *[0.1] * 7)
+    assert asked == [3, 6]
 
 
 def test_clasp_searches_every_so_often():

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from dynexit.decoding.controllers.base import Share
+from dynexit.decoding.controllers.likely_sets import is_available, propose
 from dynexit.decoding.controllers.skipping import SkippingController, inner_sublayers, spread
 from dynexit.decoding.facts import Facts
 from dynexit.decoding.records import Round, Skipping
@@ -23,9 +24,10 @@ Window = Annotated[int, Within(1, 64)]
 class Swift(SkippingController):
     """Leaves out `skipped` of the sublayers of all but the first and the last layer.
 
-    The search ends when a set reproduces `enough` of the last `window` tokens, after `patience`
-    sets without gain, or after `steps` sets. With `carry` it goes on from prompt to prompt, as
-    published; otherwise every prompt starts anew.
+    The sets on trial are random, but each one after so many as `bayesian` says is the likeliest to
+    be better, where scikit-learn is installed (0: none is). The search ends when a set reproduces
+    `enough` of the last `window` tokens, after `patience` sets without gain, or after `steps` sets.
+    With `carry` it goes on from prompt to prompt, as published; otherwise every prompt starts anew.
     """
 
     skipped: Share = 0.45
@@ -33,6 +35,7 @@ class Swift(SkippingController):
     enough: Share = 0.9
     patience: Count = 300
     steps: Count = 1_000
+    bayesian: Count = 25
     carry: bool = True
 
     def __post_init__(self) -> None:
@@ -43,7 +46,7 @@ class Swift(SkippingController):
         super().start(facts)
         search = self._search
         if not self.carry or search is None or len(search.best) != facts.num_layers:
-            self._search = Search(facts.num_layers, self.skipped)
+            self._search = Search(facts.num_layers, self.skipped, self.bayesian)
 
     def skipping(self) -> Skipping:
         """The best set so far, and one to judge as long as the search lasts."""
@@ -63,7 +66,11 @@ class Swift(SkippingController):
 
 
 class Search:
-    """Random search over sets of one size. The first on trial is evenly spread.
+    """A search over sets of one size. The first on trial is evenly spread.
+
+    Args:
+        share: of the sublayers between the first and the last layer.
+        bayesian: every so many sets, one by Bayesian optimisation; 0 is none.
 
     Attributes:
         best, score: the set that reproduced the most, and its share of the tokens.
@@ -71,8 +78,9 @@ class Search:
         judged: sets judged so far; `improved` is what that was at the last gain.
     """
 
-    def __init__(self, num_layers: int, share: float) -> None:
-        self._random = random.Random(0)
+    def __init__(self, num_layers: int, share: float, bayesian: int = 0) -> None:
+        self._random, self._tried = random.Random(0), list[tuple[Skips, float]]()
+        self._bayesian = bayesian if is_available() else 0
         self.best = self.trial = spread(num_layers, share)
         self._inner = inner_sublayers(num_layers)
         self.score, self.judged, self.improved = -1.0, 0, 0
@@ -80,12 +88,15 @@ class Search:
     def judge(self, agreement: float) -> None:
         """Take the result of the trial, and propose another."""
         self.judged += 1
+        self._tried.append((self.trial, agreement))
         if agreement > self.score:
             self.best, self.score, self.improved = self.trial, agreement, self.judged
         self.trial = self._proposed()
 
     def _proposed(self) -> Skips:
-        """A random set as large as the first."""
+        """A set as large as the first."""
+        if self._bayesian and self.judged > 1 and self.judged % self._bayesian == 0:
+            return propose(self._tried, self._inner, self._random)
         out = self._random.sample(self._inner, len(self.best.sublayers))
         return Skips.of(len(self.best), out)
 

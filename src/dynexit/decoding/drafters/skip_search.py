@@ -1,6 +1,6 @@
 """Searches by dynamic programming for the sublayers that drafts leave out, as the text is now.
 
-Sources: CLaSp (Chen et al., arXiv 2505.24196): the states at the newest committed position, with
+Sources: CLaSp (Chen et al. 2025): the states at the newest committed position, with
 and without each part of the model, compared with the whole model's; KnapSpec: attention and MLPs
 apart, under a budget of measured time.
 """

@@ -1,0 +1,80 @@
+"""Which set of sublayers to try next, by what is known of others: Bayesian optimisation.
+
+A Gaussian process over the switches of all sublayers, from scikit-learn, and the expected
+improvement over the best result so far.
+"""
+
+import importlib.util
+import random
+from collections.abc import Sequence
+from math import erf
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynexit.model.skips import Skips
+
+CANDIDATES = 256  # random sets that are compared, and as many beside the best set
+SWAPS = 4  # sublayers that the latter exchange, at most
+MEMORY = 256  # results that count: the newest
+NOISE = 0.5  # of the results' variance: they are counts over a few tokens
+
+
+def is_available() -> bool:
+    """Whether scikit-learn is installed."""
+    return importlib.util.find_spec("sklearn") is not None
+
+
+def propose(
+    tried: Sequence[tuple[Skips, float]], inner: Sequence[int], draw: random.Random
+) -> Skips:
+    """The set that should improve the most on the best one tried.
+
+    Args:
+        tried: sets of equal size and their results, two or more; higher is better.
+        inner: the sublayers that may be left out.
+    """
+    best = max(tried, key=lambda one: one[1])[0]
+    candidates = [
+        *(draw.sample(inner, len(best.sublayers)) for _ in range(CANDIDATES)),
+        *(_beside(best, inner, draw) for _ in range(CANDIDATES)),
+    ]
+    sets = [Skips.of(len(best), sublayers) for sublayers in candidates]
+    gains = _expected_gains(tried[-MEMORY:], sets, max(score for _, score in tried))
+    return sets[int(gains.argmax())]
+
+
+def _beside(best: Skips, inner: Sequence[int], draw: random.Random) -> list[int]:
+    """The best set with some of its sublayers exchanged for others."""
+    out = set(best.sublayers)
+    kept = [sublayer for sublayer in inner if sublayer not in out]
+    count = min(draw.randint(1, SWAPS), len(out), len(kept))
+    return [*out - {*draw.sample(sorted(out), count)}, *draw.sample(kept, count)]
+
+
+def _expected_gains(
+    tried: Sequence[tuple[Skips, float]], sets: Sequence[Skips], best: float
+) -> NDArray[np.float64]:
+    """Expected improvement on `best`, of each set."""
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import Matern
+
+    known, results = _switches([one for one, _ in tried]), [score for _, score in tried]
+    scale = np.sqrt(known.shape[1]) / 2
+    process = GaussianProcessRegressor(
+        Matern(length_scale=scale, nu=2.5), alpha=NOISE, optimizer=None, normalize_y=True
+    )
+    mean, deviation = process.fit(known, results).predict(_switches(sets), return_std=True)
+    ahead = mean - best
+    score = ahead / np.maximum(deviation, 1e-9)
+    density = np.exp(-(score**2) / 2) / np.sqrt(2 * np.pi)
+    below = (1 + np.vectorize(erf)(score / np.sqrt(2))) / 2
+    return np.asarray(ahead * below + deviation * density)
+
+
+def _switches(sets: Sequence[Skips]) -> NDArray[np.float64]:
+    """[sets, 2L]: 1 where a sublayer is left out."""
+    found = np.zeros((len(sets), 2 * len(sets[0])))
+    for row, one in enumerate(sets):
+        found[row, list(one.sublayers)] = 1
+    return found
