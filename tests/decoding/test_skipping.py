@@ -165,7 +165,7 @@ def test_a_text_too_short_to_tell_tells_nothing():
 
 def test_swift_takes_the_better_set_as_soon_as_it_is_judged():
     model = random_model(replace(LLAMA, num_layers=8), depth_gain=0.8)
-    sequence, _ = decode(model, PROMPTS[0], "swift:threshold=0.3,bayesian=0", 30)
+    sequence, _ = decode(model, PROMPTS[0], "swift:threshold=0.3", 30)
     rounds = sequence.stats.rounds
     scores = [r.agreement for r in rounds if r.agreement is not None]
     best = -1.0
@@ -229,9 +229,6 @@ def test_swift_asks_for_a_bayesian_proposal_every_so_often(monkeypatch):
     monkeypatch.setattr(swift, "propose", lambda tried, *_: asked.append(len(tried)) or out)
     judged(started(Swift(bayesian=3), 12), *[0.1] * 7)
     judged(started(Swift(bayesian=0), 12), *[0.1] * 7)
-    assert asked == [3, 6]
-    monkeypatch.setattr(swift, "is_available", lambda: False)
-    judged(started(Swift(bayesian=3), 12), *[0.1] * 7)
     assert asked == [3, 6]
 
 

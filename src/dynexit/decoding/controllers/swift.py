@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from dynexit.decoding.controllers.base import Share
-from dynexit.decoding.controllers.likely_sets import is_available, propose
+from dynexit.decoding.controllers.likely_sets import propose
 from dynexit.decoding.controllers.skipping import SkippingController, inner_sublayers, spread
 from dynexit.decoding.facts import Facts
 from dynexit.decoding.records import Round, Skipping
@@ -24,10 +24,10 @@ Window = Annotated[int, Within(1, 64)]
 class Swift(SkippingController):
     """Leaves out `skipped` of the sublayers of all but the first and the last layer.
 
-    The sets on trial are random, but each one after so many as `bayesian` says is the likeliest to
-    be better, where scikit-learn is installed (0: none is). The search ends when a set reproduces
-    `enough` of the last `window` tokens, after `patience` sets without gain, or after `steps` sets.
-    With `carry` it goes on from prompt to prompt, as published; otherwise every prompt starts anew.
+    The sets on trial are random, but each one after `bayesian` others is the likeliest to be better
+    (0: none is). The search ends when a set reproduces `enough` of the last `window` tokens, after
+    `patience` sets without gain, or after `steps` sets. With `carry` it goes on from prompt to
+    prompt, as published; otherwise every prompt starts anew.
     """
 
     skipped: Share = 0.45
@@ -80,7 +80,7 @@ class Search:
 
     def __init__(self, num_layers: int, share: float, bayesian: int = 0) -> None:
         self._random, self._tried = random.Random(0), list[tuple[Skips, float]]()
-        self._bayesian = bayesian if is_available() else 0
+        self._bayesian = bayesian
         self.best = self.trial = spread(num_layers, share)
         self._inner = inner_sublayers(num_layers)
         self.score, self.judged, self.improved = -1.0, 0, 0
