@@ -32,7 +32,7 @@ ROOMS = {
     "integrations": "integrations preparing decoding model language_model methods errors dynexit",
     "cli": "cli bench serve integrations training learning replay tasks costs decoding model "
     "agreement asking comparing generation language_model methods perplexity plain rates "
-    "schema_words sessions shapes synth errors dynexit",
+    "skip_search schema_words sessions shapes synth errors dynexit",
     "errors": "",
     "lifetime": "",
     "rates": "",
@@ -53,6 +53,7 @@ ROOMS = {
     "learning.learned methods model sessions errors",
     "comparing": "decoding language_model",
     "perplexity": "language_model model errors",
+    "skip_search": "decoding language_model model errors",
     "__main__": "cli errors",
     "dynexit": "decoding generation integrations language_model learning sessions errors",
 }

@@ -25,6 +25,7 @@ from dynexit.cli import (
     report,
     roofline,
     serve,
+    skip_search,
     synth,
     trace,
     train,
@@ -97,7 +98,7 @@ for command in (
         learn,
         models,
     ),
-    *(trace, replay, export_custom_generate),
+    *(skip_search, trace, replay, export_custom_generate),
 ):
     command.register(app)
 

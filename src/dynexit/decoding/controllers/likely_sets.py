@@ -20,19 +20,24 @@ NOISE = 0.5  # of the results' variance: they are counts over a few tokens
 
 
 def propose(
-    tried: Sequence[tuple[Skips, float]], inner: Sequence[int], draw: random.Random
+    tried: Sequence[tuple[Skips, float]],
+    inner: Sequence[int],
+    draw: random.Random,
+    any_size: bool = False,
 ) -> Skips:
     """The set that should improve the most on the best one tried.
 
     Args:
-        tried: sets of equal size and their results, two or more; higher is better.
+        tried: sets and their results, two or more; higher is better.
         inner: the sublayers that may be left out.
+        any_size: whether the set may be larger or smaller than the best one.
     """
     best = max(tried, key=lambda one: one[1])[0]
-    candidates = [
-        *(draw.sample(inner, len(best.sublayers)) for _ in range(CANDIDATES)),
-        *(_beside(best, inner, draw) for _ in range(CANDIDATES)),
-    ]
+    candidates = []
+    for _ in range(CANDIDATES):
+        size = draw.randint(1, len(inner)) if any_size else len(best.sublayers)
+        candidates.append(draw.sample(inner, size))
+        candidates.append(_switched(best, inner, draw) if any_size else _beside(best, inner, draw))
     sets = [Skips.of(len(best), sublayers) for sublayers in candidates]
     gains = _expected_gains(tried[-MEMORY:], sets, max(score for _, score in tried))
     return sets[int(gains.argmax())]
@@ -44,6 +49,12 @@ def _beside(best: Skips, inner: Sequence[int], draw: random.Random) -> list[int]
     kept = [sublayer for sublayer in inner if sublayer not in out]
     count = min(draw.randint(1, SWAPS), len(out), len(kept))
     return [*out - {*draw.sample(sorted(out), count)}, *draw.sample(kept, count)]
+
+
+def _switched(best: Skips, inner: Sequence[int], draw: random.Random) -> list[int]:
+    """The best set with some sublayers added or taken away."""
+    some = draw.sample(inner, min(draw.randint(1, SWAPS), len(inner)))
+    return [*{*best.sublayers} ^ {*some}]
 
 
 def _expected_gains(

@@ -95,6 +95,15 @@ class Skip(SkippingController):
         return self._skipping
 
 
+def method_of(skips: Skips) -> str:
+    """The method with this set, which leaves out something."""
+    parts = []
+    for name, half in ("attention", 0), ("mlp", 1):
+        layers = [str(part // 2 + 1) for part in skips.sublayers if part % 2 == half]
+        parts += [f"{name}={'+'.join(layers)}"] if layers else []
+    return f"skip:{','.join(parts)}"
+
+
 def _layers(name: str, value: int | str | None, num_layers: int) -> Sequence[int]:
     """The layers that a setting names, such as 3+5+7.
 
