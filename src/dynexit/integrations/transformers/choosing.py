@@ -119,8 +119,8 @@ class ProcessorsChooser(Sampler):
         return self.best(row[None], len(path))[0]
 
     def _in_order(self, row: Tensor, path: Sequence[int]) -> Tensor:
-        """A row's scores [V] after tokens that stay, through all processors. What follows the end of
-        the text is not processed: it is never written.
+        """A row's scores [V] after tokens that stay, through all processors. After the end of the
+        text there are none: what follows is never written.
         """
         self._ended = bool(path) and (self._ended or self._ending.ends(path[-1]))
         processors = () if self._ended else self._processing.processors
