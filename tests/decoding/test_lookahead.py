@@ -171,7 +171,7 @@ def test_jacobi_converges_in_a_round_for_each_wrong_guess_at_most():
 
 def test_lookahead_copies_a_repetition():
     says = [(token + 1) % 11 for token in range(11)]
-    sequence, _ = decode(scripted(says, says), [*range(11), 0], "lookahead:window=2,pool=9", 41)
+    sequence, _ = decode(scripted(says, says), [*range(11)] * 2, "lookahead:window=2", 41)
     assert [r.accepted for r in sequence.stats.rounds[:8]] == [4] * 8
 
 
