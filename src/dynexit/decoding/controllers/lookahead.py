@@ -19,8 +19,8 @@ from dynexit.plain import Within
 WIDEST = 16
 Width = Annotated[int, Within(0, WIDEST)]
 
-# Chosen, not tuned: the first is the lower end of what the paper reports.
-EXPECTED = 0.5  # accepted tokens per round, before any is seen
+# Chosen, not tuned on any text.
+EXPECTED = 0.5  # accepted tokens per round before any is seen: the least that the authors report
 TRUST = 2.0  # rounds that this counts for
 SHARE = 0.5  # of what accepted tokens save, that rows may cost
 STRETCH = 16  # rounds with the same window, so that its guesses can ripen
