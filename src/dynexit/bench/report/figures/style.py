@@ -32,6 +32,8 @@ OWN = {  # a method's own colour, in every figure of every report
     "lookup": "#B8860B",
     "table": "#117A8B",
     "two-model": "#56B4E9",
+    "lookahead": "#6A3D9A",
+    "jacobi": "#B15928",
     "early-exit": "#7B5EA7",
     "peer:transformers": "#8A8D00",
     "peer:llama.cpp": "#4D4D4D",
