@@ -1,4 +1,4 @@
-// Drafts that are imagined from how sure an exit was so far: `src/dynexit/decoding/controllers/imagining.py` has the same
+// Drafts that are imagined from how sure an exit was so far: `src/dynexit/decoding/imagining.py` has the same
 // rules in Python.
 #pragma once
 

@@ -215,6 +215,12 @@ def test_whole_texts_of_speculative_acceptance_behind_filters_and_a_threshold():
     check_texts("draft-verify", rule, TEXTS // 3, exit_layer=1, gamma=0.5)
 
 
+@pytest.mark.parametrize("method", ["jacobi", "lookahead:window=3,ngram=2"])
+def test_whole_texts_of_guesses_that_earlier_rounds_have_left(method):
+    rule = Sampling(temperature=1.0, acceptance="speculative")
+    assert check_texts(method, rule, TEXTS // 3) > 0.1
+
+
 def test_whole_texts_of_shared_noise():
     check_texts("vanilla", Sampling(temperature=1.0), TEXTS // 3)
 

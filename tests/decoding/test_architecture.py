@@ -17,7 +17,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 ROOMS = {
     "model": "model plain errors",
     "decoding.controllers": "decoding.controllers decoding.records decoding.facts decoding.costs "
-    "decoding.paying model.drafting_rule model.skips errors plain setting_types",
+    "decoding.paying decoding.imagining model.drafting_rule model.skips errors plain setting_types",
     "decoding": "decoding model rates plain errors",
     "costs": "costs decoding model environment plain errors",
     "learning.finding": "learning.learned model errors",

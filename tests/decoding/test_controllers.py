@@ -187,7 +187,10 @@ def test_a_length_that_counts_up_ends_at_the_longest_draft():
     assert lengths == [64, 64, 64]
 
 
-RUN_WITHOUT_EXITS = "vanilla", "two-model", "auto", "lookup", "table", "skip", "swift", "clasp"
+RUN_WITHOUT_EXITS = {
+    *("vanilla", "two-model", "auto", "lookup", "table", "lookahead", "jacobi"),
+    *("skip", "swift", "clasp"),
+}
 
 
 @pytest.mark.parametrize("method", [n for n in methods() if n not in RUN_WITHOUT_EXITS])

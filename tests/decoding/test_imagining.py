@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from dynexit.decoding.controllers.imagining import DRAWN, Chances
+from dynexit.decoding.imagining import DRAWN, Chances
 from dynexit.model.drafting_rule import Pricing
 from dynexit.model.native.binding import runtimes
 from dynexit.model.native.imagining import imagine

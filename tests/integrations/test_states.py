@@ -22,6 +22,8 @@ METHODS = [
     "layerskip:exit_layer=3,speculation_length=4",
     "del:analysis=full",
     "finite-state",
+    "lookahead:window=5",
+    "jacobi",
 ]
 GREEDY = {"max_new_tokens": 20, "do_sample": False, "pad_token_id": 0}
 

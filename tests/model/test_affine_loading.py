@@ -205,6 +205,7 @@ def test_a_file_that_is_replaced_is_read_again(plain, tmp_path):
     assert not torch.equal(before, expected["model.layers.0.self_attn.o_proj.weight"])
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("form", FEW.values(), ids=FEW)
 def test_the_bundled_model_speaks_on(tmp_path, form):
     """Every way to draft writes what plain decoding of the quantised weights writes."""

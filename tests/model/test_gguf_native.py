@@ -201,15 +201,18 @@ def test_blocks_that_do_not_fit_are_refused(config, kinds, inputs, rows, reason)
 @pytest.mark.skipif(sys.platform != "linux", reason="says of a mapping what is in memory")
 def test_pages_of_a_file_are_let_go_once_they_are_packed(tmp_path):
     file = tmp_path / "m.gguf"
-    write_gguf(file, kind=Type.Q8_0, **BROAD)
+    write_gguf(file, kind=Type.Q8_0, **{**BROAD, "intermediate_size": 4096})
     config, weights = load_shape(file), open_weights(file)
     blocks = weights.blocks("model.layers.0.mlp.down_proj.weight")
     before = blocks.rows.copy()
     assert resident(file) >= blocks.rows.nbytes
     native = NativeTransformer(config, torch.float32, weights="given")
     native.pack_blocks("layers.0.down", [blocks])
-    assert resident(file) == 0
+    assert resident(file) <= 2 * AROUND < blocks.rows.nbytes / 8
     assert np.array_equal(blocks.rows, before)
+
+
+AROUND = 2**16  # bytes at either end that Linux maps with a page
 
 
 def resident(file):

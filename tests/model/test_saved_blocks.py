@@ -34,6 +34,7 @@ def test_every_instruction_set_reads_alike_in_any_pieces(native, dtype, weights,
     check_saved_blocks(native(dtype, weights, head_dim=head_dim), LENGTH)
 
 
+@pytest.mark.thinned(3)
 @EACH_ISA
 @pytest.mark.parametrize("kind", sorted(QUANTISED))
 def test_so_do_models_in_blocks(tmp_path, isa, kind):

@@ -59,6 +59,7 @@ def check(model, parents, start, draw, same=torch.equal, run=states_of):
     assert same(after, states_of(model, text, Span(fresh, start, len(text)))[-2:])
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(("dtype", "weights"), FORMATS)
@@ -80,6 +81,7 @@ def alike(one, other):
     return torch.allclose(one, other, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("run", [states_of, by_levels])
 @pytest.mark.parametrize("start", [*STARTS, 1011])  # the last slots are past the context
 @pytest.mark.parametrize("shape", SHAPES)

@@ -37,9 +37,7 @@ def accept(
         verdict = _accept_speculative(draft, target_logits, sampler)
     elif isinstance(target_logits, Tensor) and (draft.parents is not None or sampler.by_path):
         rows = target_logits.split(1)  # a choice depends on the path, so only the path is asked
-        verdict = _accept_equal(
-            draft, lambda row, path: sampler.choose(rows[row], path, len(path)).tokens[0]
-        )
+        verdict = _accept_equal(draft, lambda row, path: sampler.after(rows[row], path))
     elif isinstance(target_logits, Readings) and sampler.by_path:
         readings = target_logits
         verdict = _accept_equal(draft, lambda row, path: sampler.settle(readings, row, path))
@@ -49,6 +47,25 @@ def accept(
     if verdict.token == NO_TOKEN:
         raise NotNumbersError(sampler.restricted)
     return verdict
+
+
+def choices(draft: Draft, logits: Tensor | Readings, sampler: Sampler) -> list[int]:
+    """The target's choice after every row of a draft, accepted or not, or `NO_TOKEN`. Where tokens
+    are drawn, or a grammar restricts them, the likeliest one.
+
+    Args:
+        logits: as `target_logits` of `accept`.
+    """
+    if isinstance(logits, Readings):
+        return sampler.choose(logits).tokens
+    if sampler.by_path or sampler.sampling.speculative:
+        likeliest: list[int] = logits.argmax(-1).tolist()
+        return likeliest
+    if draft.parents is None or sampler.best_only:
+        return sampler.choose(logits, draft.tokens).tokens
+    paths = map(draft.path_to, range(len(logits)))
+    each = zip(logits.split(1), paths, strict=True)
+    return [sampler.choose(row, path, len(path)).tokens[0] for row, path in each]
 
 
 def _are_numbers(logits: Tensor | Readings) -> bool:

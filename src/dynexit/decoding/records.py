@@ -58,6 +58,20 @@ class Skipping(NamedTuple):
     budget: float | None = None
 
 
+class LookaheadSize(NamedTuple):
+    """How wide a round of lookahead decoding is.
+
+    Attributes:
+        window: columns of guesses; 0 is none.
+        ngram: tokens of an n-gram, the one that it follows included.
+        pool: n-grams that are verified, at most.
+    """
+
+    window: int
+    ngram: int
+    pool: int
+
+
 @dataclass(frozen=True)
 class Plan:
     """A controller's choice for the next round. A speculation length of 0 is a plain step.
@@ -69,7 +83,7 @@ class Plan:
     all layers, and the exit layer is how many layers the others amount to.
 
     `shadow` lists the layers whose shadow tokens the round returns; None is all layers that the
-    controller reads.
+    controller reads. `lookahead` is for the drafter of that name, which needs it.
     """
 
     exit_layer: int = 1
@@ -78,6 +92,7 @@ class Plan:
     drafter: str = "early-exit"
     pricing: Pricing | None = None
     shadow: tuple[int, ...] | None = None
+    lookahead: LookaheadSize | None = None
     skipping: Skipping | None = None
 
     @property

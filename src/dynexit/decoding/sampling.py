@@ -162,6 +162,12 @@ class Sampler:
         """
         return self.choose(logits, drafts).tokens
 
+    def after(self, logits: Tensor, path: Sequence[int]) -> int:
+        """What the target chooses from one row's logits [1, V] after drafts that stay. Of a round,
+        every such row is asked for once, in order, beginning with an empty path.
+        """
+        return self.choose(logits, path, len(path)).tokens[0]
+
     def judged(self, logits: Tensor, drafts: Sequence[int]) -> Iterator[Tensor]:
         """The target's processed logits [V] after each draft; read on only while drafts stay."""
         if not self.by_path:

@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from dynexit.decoding.acceptance import accept
+from dynexit.decoding.acceptance import accept, choices
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.drafters import Drafter, Given, make_drafters
 from dynexit.decoding.drafters.grammar import GRAMMAR, GrammarDrafter, within_grammar
@@ -208,6 +208,9 @@ class Decoding:
         verify_seconds = laps.lap()
         shadow = (yield from self._shadow(draft, states, logits, verdict)) if states else None
         control_seconds += laps.lap()
+        drafter = self.drafters.get(plan.drafter)
+        if drafter is not None and drafter.reads and draft.tokens:
+            drafter.read(self, draft, choices(draft, logits, self.sampler))
         stays, before = [draft.tokens[row - 1] for row in verdict.path], len(self.tokens)
         if draft.parents is not None:
             logits = self._bring_home(draft, logits, verdict)

@@ -136,7 +136,8 @@ class Model(Protocol):
 
     runtime_name: str  # such as "eager", "graphs" or "native, avx512"
     rows_independent: bool  # a row's results do not depend on the other rows of a pass, to the bit
-    most_children: int  # children per row of a span, at most: 1 where passes run only chains
+    most_children: int  # children per row that a draft of it has, at most
+    runs_trees: bool  # whether a span may be a tree
     vocabulary_size: int  # tokens; the head may have more rows, as padding
     draft_tokens: DraftTokens  # the tokens that are read where a limit is given
 

@@ -23,6 +23,7 @@ class ByParts:
     """See `interface.Model`."""
 
     most_children = MOST_ROWS
+    runs_trees = True
     draft_tokens = DraftTokens()
 
     def draft_by(self, chosen: DraftTokens) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dynexit.decoding.controllers.imagining import Chances
+from dynexit.decoding.imagining import Chances
 from dynexit.decoding.records import Evidence, Round, ShadowTokens
 
 # Before anything is seen: how often a token is accepted whose confidence lies in a tenth of 0 to 1.

@@ -9,9 +9,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from dynexit.decoding.controllers.base import LONGEST
-from dynexit.decoding.controllers.imagining import Chances
 from dynexit.decoding.controllers.tuning import TUNING
 from dynexit.decoding.costs import Costs, rising
+from dynexit.decoding.imagining import Chances
 from dynexit.decoding.paying import best_promise, copy_price, draft_price, pays
 from dynexit.decoding.records import Plan, Round, ShadowTokens
 from dynexit.model.drafting_rule import Pricing

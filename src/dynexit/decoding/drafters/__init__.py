@@ -49,8 +49,10 @@ class Drafter:
     Attributes:
         early: whether it runs the target's layers up to a plan's exit layer.
         passes: whether each token takes a forward pass of a model.
+        reads: whether the target's choices after all rows of its last draft go to `read`.
     """
 
+    reads: bool = False
     early: ClassVar[bool] = False
     passes: ClassVar[bool] = False
 
@@ -71,6 +73,14 @@ class Drafter:
         """
         yield from ()
         return Draft()
+
+    def read(self, text: Text, draft: Draft, best: list[int]) -> None:
+        """Take what the target chooses after each row of a draft, from row 0 on, accepted or not.
+        Where it chooses nothing: `sampling.NO_TOKEN`. Called before the text grows.
+
+        Args:
+            draft: as it was verified: a grammar may have taken tokens from it.
+        """
 
 
 class Given(NamedTuple):

@@ -73,6 +73,7 @@ class Adapter(ByParts):
     runtime_name = "transformers' layers"
     rows_independent = False
     most_children = 1
+    runs_trees = False
 
     def __init__(self, model: Any) -> None:
         text = model.config.get_text_config()

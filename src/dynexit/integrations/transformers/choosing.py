@@ -73,7 +73,7 @@ class ProcessorsChooser(Sampler):
         self, sampling: Sampling, tokens: Sequence[int], processing: Processing, ending: Ending
     ) -> None:
         super().__init__(sampling, tokens)
-        self._processing, self._ending = processing, ending
+        self._processing, self._ending, self._ended = processing, ending, False
 
     @property
     def best_only(self) -> bool:
@@ -104,13 +104,25 @@ class ProcessorsChooser(Sampler):
         return chosen
 
     def judged(self, logits: Tensor, drafts: Sequence[int]) -> Iterator[Tensor]:
-        """See `Sampler`. What follows the text's end is not processed: it is never written."""
+        """See `Sampler`."""
         if not self._processing.ordered:
             yield from super().judged(logits, drafts)
             return
-        ended = False
         for index, row in enumerate(self._processing.exact(logits)):
-            ended = ended or (index > 0 and self._ending.ends(drafts[index - 1]))
-            context = [*self._tokens, *drafts[:index]]
-            processors = () if ended else self._processing.processors
-            yield self._processing(processors, row[None], context)[0] if processors else row
+            yield self._in_order(row, drafts[:index])
+
+    def after(self, logits: Tensor, path: Sequence[int]) -> int:
+        """See `Sampler`."""
+        if not self._processing.ordered:
+            return super().after(logits, path)
+        row = self._in_order(self._processing.exact(logits)[0], path)
+        return self.best(row[None], len(path))[0]
+
+    def _in_order(self, row: Tensor, path: Sequence[int]) -> Tensor:
+        """A row's scores [V] after tokens that stay, through all processors. After the end of the
+        text there are none: what follows is never written.
+        """
+        self._ended = bool(path) and (self._ended or self._ending.ends(path[-1]))
+        processors = () if self._ended else self._processing.processors
+        context = [*self._tokens, *path]
+        return self._processing(processors, row[None], context)[0] if processors else row

@@ -6,7 +6,7 @@ from gguf.constants import GGMLQuantizationType as Type
 from gguf.quants import dequantize
 
 from dynexit.errors import DynexitError
-from dynexit.model.gguf.header import Tensor
+from dynexit.model.gguf.header import MappedFile, Tensor
 
 FLOATS = {Type.F32: torch.float32, Type.F16: torch.float16, Type.BF16: torch.bfloat16}
 QUANTISED = (
@@ -27,9 +27,13 @@ def check_type(tensor: Tensor) -> None:
     )
 
 
-def floats_of(tensor: Tensor) -> torch.Tensor:
-    """A tensor's numbers: as they lie there, or fp32 where they are quantised."""
-    rows = tensor.read()
+def floats_of(tensor: Tensor, file: MappedFile | None = None) -> torch.Tensor:
+    """A tensor's numbers: as they lie there, or fp32 where they are quantised.
+
+    Args:
+        file: as for `Tensor.read`.
+    """
+    rows = tensor.read(file)
     if tensor.type in FLOATS:
         return torch.from_numpy(rows.copy()).view(FLOATS[tensor.type]).view(tensor.shape)
     result = np.empty((rows.shape[0], tensor.shape[-1]), np.float32)

@@ -9,7 +9,6 @@ import mmap
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from math import prod
 from pathlib import Path
@@ -24,6 +23,8 @@ from gguf.constants import (
 )
 
 from dynexit.errors import DynexitError, reason
+
+Rows = np.ndarray[tuple[int, int], np.dtype[np.uint8]]
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -91,18 +92,31 @@ class Tensor:
         """Bytes of all of it."""
         return prod(self.shape[:-1]) * self.row_bytes
 
-    def read(self) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
-        """Its rows as they lie in the file, [rows, bytes], mapped."""
-        stat = self.file.stat()
-        whole = _mapped(self.file, stat.st_ino, stat.st_size, stat.st_mtime_ns)
-        rows = whole[self.offset : self.offset + self.bytes]
+    def read(self, file: "MappedFile | None" = None) -> Rows:
+        """Its rows as they lie in the file, [rows, bytes].
+
+        Args:
+            file: where the file is mapped already.
+        """
+        file = file or MappedFile(self.file)
+        rows = file.bytes[self.offset : self.offset + self.bytes]
         return rows.reshape(prod(self.shape[:-1]), self.row_bytes)
 
 
-@lru_cache(maxsize=1)
-def _mapped(file: Path, *_: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
-    """All of a file, mapped once for all its tensors; the key names the file's state."""
-    return np.asarray(np.memmap(file, np.uint8, mode="r"))
+class MappedFile:
+    """A file in memory, page by page as it is read."""
+
+    def __init__(self, file: Path) -> None:
+        with file.open("rb") as opened:
+            self._memory = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+        self.bytes = np.frombuffer(self._memory, np.uint8)
+
+    def let_go(self, tensor: Tensor) -> None:
+        """Free the pages of a tensor; they are read anew if it is."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            start = tensor.offset // mmap.PAGESIZE * mmap.PAGESIZE
+            length = tensor.offset + tensor.bytes - start
+            self._memory.madvise(mmap.MADV_DONTNEED, start, length)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dynexit.errors import DynexitError, reason
 from dynexit.model.config import ModelConfig
 from dynexit.model.gguf.blocks import QUANTISED, check_type, floats_of
 from dynexit.model.gguf.files import parts_of
-from dynexit.model.gguf.header import Header, Tensor, read_header
+from dynexit.model.gguf.header import Header, MappedFile, Tensor, read_header
 from dynexit.model.gguf.shape import EMBEDDING, FREQUENCIES, HEAD
 from dynexit.model.stored import Blocks, Stored
 
@@ -45,6 +45,7 @@ class GgufWeights:
     def __init__(self, header: Header) -> None:
         self.header = header
         self._tensors = dict(_named(header))
+        self._files: dict[Path, MappedFile] = {}
 
     def keys(self) -> Iterator[str]:
         """See `StoredWeights`."""
@@ -58,8 +59,15 @@ class GgufWeights:
     def get_tensor(self, name: str) -> torch.Tensor:
         """See `StoredWeights`."""
         tensor = self.tensor(name)
-        numbers, order = floats_of(tensor), self.row_order(name)
+        file, order = self._file(tensor), self.row_order(name)
+        numbers = floats_of(tensor, file)
+        file.let_go(tensor)
         return numbers if order is None else numbers[order]
+
+    def _file(self, tensor: Tensor) -> MappedFile:
+        if tensor.file not in self._files:
+            self._files[tensor.file] = MappedFile(tensor.file)
+        return self._files[tensor.file]
 
     def tensor(self, name: str) -> Tensor:
         """Where it lies.
@@ -76,9 +84,12 @@ class GgufWeights:
         tensor = self.tensor(name)
         if tensor.type not in QUANTISED:
             return None
-        rows, order = tensor.read(), self.row_order(name)
-        kept = rows if order is None else rows[order.numpy()]
-        return Blocks(kept, tensor.shape[1], tensor.type, mapped=order is None)
+        file, order = self._file(tensor), self.row_order(name)
+        rows = tensor.read(file)
+        if order is not None:
+            rows = rows[order.numpy()]
+            file.let_go(tensor)
+        return Blocks(rows, tensor.shape[1], tensor.type, mapped=order is None)
 
     def numbers(self, name: str, dtype: torch.dtype) -> torch.Tensor:
         """See `StoredWeights`. A matrix of floats keeps their type."""
