@@ -23,7 +23,7 @@ UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, Recur
 
 @dataclass
 class Documents:
-    """A domain's text, split into what is trained on and what never is."""
+    """A domain's text, split into training and held-out documents."""
 
     training: list[str]
     held_out: list[str]

@@ -1,4 +1,4 @@
-"""The README of a trained checkpoint: what it is, what it was trained on, what its exits know."""
+"""The README of a trained checkpoint: shape, training data, and how well its exits predict."""
 
 from dynexit.model.config import ModelConfig
 from dynexit.training.evaluation import DomainReport

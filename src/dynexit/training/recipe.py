@@ -1,4 +1,4 @@
-"""A training run as data: everything that decides its outcome, read from one YAML file."""
+"""The settings of a training run, all of them in one YAML file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields

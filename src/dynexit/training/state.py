@@ -40,7 +40,7 @@ def read_state(file: Path, device: torch.device) -> dict[str, Any]:
 
 
 def damaged(file: Path, why: str) -> DynexitError:
-    """What to say of a file that is no state of this run."""
+    """The error message for a file that is not a state of this run."""
     return DynexitError(f"{file} cannot be continued ({why}): delete it to begin anew.")
 
 

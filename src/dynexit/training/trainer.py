@@ -204,7 +204,7 @@ class Trainer:
         return initialise(Transformer(config))
 
     def _teacher(self) -> Transformer | None:
-        """The model as it is now, where it is to be learned from."""
+        """A copy of the model as teacher, if the recipe distils from it."""
         if self.recipe.early_exit.teacher == "last":
             return None
         return copy.deepcopy(self.model).requires_grad_(False).to(fast_dtype(self.device))
@@ -250,7 +250,7 @@ class Trainer:
         return {name: evaluate(self.model, text) for name, text in self.held_out.items()}
 
     def _diverged(self, what: str) -> DynexitError:
-        """What to say where numbers have left their range."""
+        """The error for a number that is not finite."""
         kept = f"{self.out / STATE} keeps an earlier step" if (self.out / STATE).exists() else ""
         return DynexitError(
             f"{what} is not a number: training has stopped{', and ' if kept else ''}{kept}. Lower "

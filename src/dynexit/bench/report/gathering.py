@@ -1,4 +1,4 @@
-"""Records -> evidence: what can be compared is paired with its vanilla, the rest is set aside."""
+"""Pairs records with vanilla's of the same prompt and run, and sets aside those without one."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -37,7 +37,7 @@ def gather(records: Iterable[Record]) -> Evidence:
 
 
 def _read(records: Iterable[Record]) -> tuple[list[Generation], list[Record]]:
-    """Generations, and the records of failures."""
+    """Split records into generations and failures."""
     shared: dict[str, Any] = {}
     read: dict[tuple[str, ...], Generation] = {}
     failed: dict[tuple[str, ...], Record] = {}
@@ -54,7 +54,7 @@ def _read(records: Iterable[Record]) -> tuple[list[Generation], list[Record]]:
 
 
 def _distinct(read: Iterable[Generation]) -> list[Generation]:
-    """Generations whose examples' ids name one prompt each: of several, later ones get numbers."""
+    """Number examples that share an id but not a prompt, so that each id is one prompt."""
     contents: dict[tuple[str, str, str], list[str]] = {}
     found = []
     for one in read:
@@ -67,7 +67,7 @@ def _distinct(read: Iterable[Generation]) -> list[Generation]:
 
 
 def _where(one: Generation) -> tuple[str, str, str, str]:
-    """What a generation shares with the vanilla that it is compared with."""
+    """The key that a generation shares with its vanilla generation."""
     return one.model, one.task, one.example, one.run
 
 
@@ -80,7 +80,7 @@ def _nothing(read: Sequence[Generation], failed: Sequence[Record]) -> str:
 
 
 def _labels(samples: Iterable[Sample]) -> dict[str, str]:
-    """What each model is called; two folders of one name are numbered."""
+    """The label of each model; folders with the same name are numbered."""
     labels: dict[str, str] = {}
     for model in dict.fromkeys(sample.own.model for sample in samples):
         own = model_label(model)
@@ -101,7 +101,7 @@ def _study(model: str, label: str, samples: Sequence[Sample]) -> Study:
 
 
 def _split_grid(samples: Iterable[Sample]) -> tuple[list[str], dict[FixedPair, str]]:
-    """Methods of the tables, and those that a run timed as part of a grid."""
+    """Split methods into those for the tables and those of a grid of fixed pairs."""
     runs: dict[str, dict[str, None]] = {}
     for sample in samples:
         runs.setdefault(sample.own.run, {})[sample.own.method] = None
@@ -116,7 +116,7 @@ def _split_grid(samples: Iterable[Sample]) -> tuple[list[str], dict[FixedPair, s
 
 
 def _check_comparable(texts: Sequence[Generation]) -> None:
-    """Raises DynexitError where averages over these texts would mean nothing."""
+    """Raises DynexitError if averages over these texts would be meaningless."""
     for name in (*DECISIVE, *DECISIVE_PLACE):
         holder = "options" if name in DECISIVE else "environment"
         values = {str(getattr(one, holder).get(name)) for one in texts}

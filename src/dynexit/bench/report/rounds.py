@@ -1,6 +1,6 @@
-"""Rounds of one text or of thousands, and what they add up to.
+"""Rounds of one text or of many, and their totals.
 
-Half a million rounds are nine arrays here, not half a million objects.
+They are stored as nine arrays, since a report may have half a million rounds.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ _FRACTIONS = ("threshold", *SECONDS)
 
 
 class Phases(NamedTuple):
-    """Milliseconds of the mean round."""
+    """Mean milliseconds of each phase of a round."""
 
     draft: float
     verify: float
@@ -83,7 +83,7 @@ class Rounds:
 
     @classmethod
     def read(cls, stats: Mapping[str, Any]) -> "Rounds":
-        """Rounds of what `Statistics.as_dict` has written."""
+        """Read rounds from the output of `Statistics.as_dict`."""
         rows: Mapping[str, Sequence[Any]] = stats["round_records"]
         columns: dict[str, Any] = {name: np.array(rows[name], np.int32) for name in _COUNTS}
         columns |= {name: np.array(rows[name], np.float32) for name in _FRACTIONS}
@@ -93,14 +93,14 @@ class Rounds:
 
     @classmethod
     def join(cls, parts: Iterable["Rounds"]) -> "Rounds":
-        """All rounds of at least one part."""
+        """Concatenate the rounds of one or more parts."""
         found = list(parts)
         columns = [part._columns() for part in found]
         joined: Any = {name: np.concatenate([c[name] for c in columns]) for name in columns[0]}
         return replace(found[0], **joined)
 
     def pick(self, which: slice | NDArray[np.bool_]) -> "Rounds":
-        """Some of them."""
+        """A selection of these rounds."""
         picked: Any = {name: column[which] for name, column in self._columns().items()}
         return replace(self, **picked)
 
@@ -146,7 +146,7 @@ class Rounds:
 
     @property
     def phases(self) -> Phases | None:
-        """Where the mean round's time goes; None without rounds."""
+        """Mean time of each phase; None without rounds."""
         means = [_mean(getattr(self, name)) for name in SECONDS]
         return Phases(*(1e3 * mean for mean in means if mean is not None)) if len(self) else None
 
@@ -218,7 +218,7 @@ def over_rounds(texts: Sequence[Rounds], value: Value) -> Curve:
 
 
 def _sum(column: NDArray[Any]) -> Any:
-    """As a Python number, so that no sum overflows."""
+    """The sum as a Python number, which cannot overflow."""
     return column.sum(dtype=np.float64 if column.dtype.kind == "f" else np.int64).item()
 
 

@@ -1,4 +1,5 @@
-"""The forward pass as recorded pieces: where launching operations costs more than running them.
+"""The forward pass as recorded pieces, for devices where launching operations takes longer than
+running them.
 
 A layer is recorded once for a number of rows and replayed with one launch. `pieces.py` says what is
 recorded, `sight.py` what a recorded layer reads of the rows that pass it, `kernels.py` attends by

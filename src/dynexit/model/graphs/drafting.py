@@ -22,7 +22,7 @@ from dynexit.model.readings import Readings
 
 
 class Measures(Model, Protocol):
-    """A model whose readings can stay on its device."""
+    """A model that can keep readings on its device."""
 
     def measure(self, hidden: Tensor, limit: int | None = None) -> Tensor:
         """What `read` brings to the host, [3, N]: see `numbers_of`."""

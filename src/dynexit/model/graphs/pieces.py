@@ -64,7 +64,7 @@ class Stage:
     def take(
         self, hidden: Tensor, angles: Angles, spans: Sequence[Span], start: int, stop: int
     ) -> None:
-        """Put in what layers [start, stop) need to know of a pass over `spans`."""
+        """Fill in the tables that layers [start, stop) need for a pass over `spans`."""
         count = len(hidden)
         self.states[start, :count] = hidden
         self.cos[:count], self.sin[:count] = angles.cos, angles.sin
@@ -85,7 +85,7 @@ class HeadStage:
 
 
 class Pieces:
-    """All that is recorded of a model, and the tensors it works on; made as it is first needed.
+    """The recordings of a model and their tensors, each made when it is first needed.
 
     Not safe in several threads at once. The model's weights must stay where they are.
     """

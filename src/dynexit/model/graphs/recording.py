@@ -39,7 +39,7 @@ class CudaRecorder:
 
 
 def _warm_up(piece: Piece, stream: torch.cuda.Stream) -> None:
-    """In the stream that records, or its libraries would not be ready there."""
+    """Run the piece first in the recording stream, so that its libraries are ready there."""
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(WARM_UPS):

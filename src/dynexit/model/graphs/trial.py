@@ -87,7 +87,7 @@ def _passed(
 
 
 def _kernels() -> Attend:
-    """Those of a card; Triton, which they need, comes with PyTorch on Linux."""
+    """The CUDA kernels; they need Triton, which comes with PyTorch on Linux."""
     from dynexit.model.graphs.kernels import attend
 
     return attend

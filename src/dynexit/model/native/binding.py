@@ -1,4 +1,4 @@
-"""The compiled library by way of ctypes. `native/api.h` is its other half, field by field."""
+"""The compiled library through ctypes. Structures mirror `native/api.h` field by field."""
 
 import ctypes
 import os
@@ -201,7 +201,7 @@ class Runtime(Structure):
 
 
 class Uncopied:
-    """Has memory of the library's, which a copy would free a second time."""
+    """Owns memory of the library, so it must not be copied: that would free it twice."""
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise DynexitError(
@@ -233,7 +233,7 @@ class Held(Uncopied):
 
 
 def check(runtime: Any, result: int) -> None:
-    """What the library's functions return.
+    """Check what a function of the library returned.
 
     Raises:
         DynexitError: it ran out of memory, or refused what it was given.
@@ -258,7 +258,7 @@ def find_library() -> Path | None:
 
 
 def is_fast() -> bool:
-    """Whether the library knows this machine's vectors."""
+    """Whether the library was built for this machine's vector instructions."""
     return any(runtime.tuned for runtime in runtimes().values())
 
 

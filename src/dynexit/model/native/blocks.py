@@ -1,4 +1,4 @@
-"""Quantised weights straight into the native library, where matrices stay as the files have them.
+"""Loads quantised weights into the native library, where they stay quantised.
 
 Matrices in other formats are held as bf16, fp16 or fp32 numbers.
 """
@@ -61,7 +61,7 @@ def load_blocks(
 def _blocks(
     weights: StoredWeights, parts: Sequence[Part], native: NativeTransformer
 ) -> list[Blocks] | None:
-    """A matrix's parts as they are; None where the library cannot take them so."""
+    """A matrix's parts as blocks; None if the library has no kernel for them."""
     found = [weights.blocks(part.name) for part in parts]
     blocks = [one for one in found if one is not None and native.has_format(one.type)]
     mixed = len({one.type for one in blocks}) > 1
@@ -77,7 +77,7 @@ def _numbers(weights: StoredWeights, parts: Sequence[Part], dtype: torch.dtype) 
 
 
 def _tell(checkpoint: Path, widened: Sequence[Stored]) -> None:
-    """Say what takes more memory than in the file."""
+    """Warn of matrices that take more memory than in the file."""
     if held := sum(one.bytes for one in widened):
         types = ", ".join(sorted({one.type for one in widened}))
         size = sum(4 * one.count for one in widened)

@@ -12,7 +12,7 @@ from dynexit.model.native.workspace import Workspace
 
 
 class Owner(Protocol):
-    """The model of a cache, as far as the cache knows it."""
+    """What a cache needs of its model."""
 
     config: ModelConfig
     runtime: Any
@@ -30,7 +30,7 @@ class Owner(Protocol):
 
 
 class NativeCache(Uncopied):
-    """As `KVCache`, and what the sequence works in."""
+    """As `KVCache`, with a workspace for the sequence."""
 
     def __init__(self, model: Owner) -> None:
         self._model = model  # outlives this cache

@@ -62,7 +62,7 @@ class Successors(NamedTuple):
 
 @cache
 def functions() -> Any:
-    """The library, whose functions know what they take; None where there is none."""
+    """The library with argument types set; None without a library."""
     loaded = library()
     if loaded is not None:
         read = pointer, pointer, c_int32
@@ -81,7 +81,7 @@ def functions() -> Any:
 
 
 class NativeProposing(Uncopied):
-    """Of one text.
+    """Proposers of one text.
 
     Args:
         lookup: whether what the text holds already is proposed.
@@ -138,7 +138,7 @@ class NativeProposing(Uncopied):
             raise DynexitError("not enough memory to draft by lookup: generate fewer tokens.")
 
     def _take(self) -> tuple[int, int]:
-        """Where the text's new tokens are for the library, and how many."""
+        """Address and number of the text's new tokens."""
         new = self._text[self._read :]
         self._read += (count := len(new))
         if count > len(self._new):
@@ -148,9 +148,9 @@ class NativeProposing(Uncopied):
         return self._given, count
 
     def grow(self, odds: Sequence[float], floors: Sequence[float], chain: bool) -> Grown:
-        """A tree after the text; there is one until the next.
+        """Grow a tree after the text; it is valid until the next call.
 
-        The same lists of odds and floors come again until more is learned.
+        Pass the same list objects while odds and floors are unchanged: they are converted once.
         """
         how = self._how
         if odds is not self._odds:

@@ -222,7 +222,7 @@ class NativeTransformer(ByParts, Uncopied):
         return NativeCache(self)
 
     def workspace(self) -> Workspace:
-        """One that a sequence has left behind, or a new one; asked for by any thread."""
+        """A workspace of a finished sequence, or a new one. Thread-safe."""
         with suppress(IndexError):  # there is none, or another thread was quicker
             return self.spare.pop()
         return self.new_workspace()
@@ -313,7 +313,7 @@ class NativeTransformer(ByParts, Uncopied):
         return work.read[rows]
 
     def _fits(self, hidden: Tensor, rows: int) -> Tensor:
-        """`hidden`, where it is what so many rows need."""
+        """Return `hidden` after checking its shape and dtype."""
         if hidden.shape != (rows, self.config.hidden_size) or hidden.dtype != torch.float32:
             raise DynexitError(
                 f"hidden states {tuple(hidden.shape)} in {hidden.dtype} do not fit {rows} rows of "
@@ -367,7 +367,7 @@ class NativeTransformer(ByParts, Uncopied):
 
     @property
     def multiplied(self) -> torch.dtype:
-        """In what products are computed: not always the dtype of the weights."""
+        """The dtype that products are computed in, which may differ from the weights'."""
         return MULTIPLIED[Format(self.runtime.multiplied(self._packed))]
 
     def _limited(self, limit: int | None) -> int:

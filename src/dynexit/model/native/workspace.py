@@ -68,7 +68,7 @@ class Workspace:
         return self._tokens
 
     def drafting(self, rule: DraftingRule) -> NativeDrafting:
-        """A rule as the library reads it; rules come again."""
+        """A rule as the library reads it. Rules recur, so results are cached."""
         if rule is not self._rule:
             self._rule, self._drafting = rule, _translated(rule)
         return self._drafting
@@ -99,5 +99,5 @@ def _translated(rule: DraftingRule) -> NativeDrafting:
 
 
 def _floats(values: Sequence[float]) -> Any:
-    """An array; none where there is nothing."""
+    """A C array of floats; None for an empty sequence."""
     return (c_float * len(values))(*values) if values else None

@@ -1,4 +1,4 @@
-"""How chat templates write tool calls: a family is told by what its template holds."""
+"""How chat templates write tool calls. A template's content tells its family."""
 
 import json
 from dataclasses import dataclass
@@ -88,7 +88,7 @@ def constraint_of(
 
 
 def _literal(text: str) -> str:
-    """A text in Lark; nothing for none."""
+    """A text as a Lark literal; an empty text gives nothing."""
     return json.dumps(text) if text else ""
 
 

@@ -1,6 +1,6 @@
-"""Tool calls out of a text while it is written: what is said, and each call's arguments in pieces.
+"""Finds tool calls in a text while it is written: plain text, and each call's arguments in pieces.
 
-What turns out to be no call is text like any other.
+What turns out not to be a call is plain text.
 """
 
 import json
@@ -46,7 +46,7 @@ Piece = Said | Began | Argued
 
 
 class JsonSpan:
-    """Finds where a JSON object ends that comes in pieces."""
+    """Finds the end of a JSON object that arrives in pieces."""
 
     def __init__(self) -> None:
         self._depth, self._quoted, self._escaped = 0, False, False
@@ -83,12 +83,12 @@ class CallReader:
         self.count = 0  # of calls
 
     def feed(self, text: str) -> list[Piece]:
-        """What has become certain with more of the text."""
+        """Take more of the text; returns what has become certain."""
         self._held += text
         return list(self._read())
 
     def end(self) -> list[Piece]:
-        """What was held back, at the text's end."""
+        """Return what was held back when the text ends."""
         call = self._object
         rest = call.unread if call is not None and not call.begun else ""
         rest, self._held, self._object = rest + self._held, "", None

@@ -1,4 +1,4 @@
-"""A chat's reply where tools may be called: its message, or what a round adds to it."""
+"""Replies of chats with tools: whole messages, or what a round adds to a stream."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

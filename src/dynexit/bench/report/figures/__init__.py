@@ -1,6 +1,6 @@
-"""Figures of a report. A file's figures are found by being there: see `figures`.
+"""Figures of a report. Every file of this folder is searched for figures: see `figures`.
 
-matplotlib is imported in this room and in no other.
+Only this package imports matplotlib.
 """
 
 import importlib
@@ -59,7 +59,7 @@ def figures() -> list[Figure]:
 
 
 def draw_all(figure: Figure, evidence: Evidence, folder: Path) -> list[Drawn]:
-    """Draw and save a figure; returns what there was data for."""
+    """Draw and save a figure for each subject that has data; returns those drawn."""
     found = getattr(evidence, figure.subjects)
     if figure.beside:
         return _save(Drawn(figure, figure.name, None), found, folder) if found else []
@@ -85,7 +85,7 @@ def _save(drawn: Drawn, subject: Any, folder: Path) -> list[Drawn]:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draw as all figures do, whatever the user's own settings are."""
+    """Use the report's style instead of the user's matplotlib settings."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)

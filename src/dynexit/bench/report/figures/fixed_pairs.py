@@ -89,7 +89,7 @@ def _speeds(axes: Axes, study: Study) -> list[tuple[float, str, str]]:
 
 
 class Heat(NamedTuple):
-    """What the colour of a heat map stands for."""
+    """The quantity that a heat map shows as colour."""
 
     label: str
     digits: int
@@ -119,12 +119,12 @@ def _heat_map(study: Study, heat: Heat) -> Canvas | None:
 
 
 def compared(study: Study, task: str) -> bool:
-    """Whether more than one pair ran on it."""
+    """Whether more than one fixed pair ran on this model."""
     return sum(bool(study.of(method, task)) for method in study.grid.values()) > 1
 
 
 def _row(figure: Canvas, row: Sequence[Axes], study: Study, task: str | None, heat: Heat) -> None:
-    """One task's panels, on one scale of colours."""
+    """The panels of one task, which share a colour scale."""
     values = heat_values(study, task, heat)
     finite = values[np.isfinite(values)]
     if not len(finite):
@@ -179,7 +179,7 @@ def _longest(study: Study) -> int:
 
 
 def _ticks(axes: Axes, layers: Sequence[int], lengths: Sequence[int]) -> None:
-    """Of all panels at once, since they share their axes."""
+    """Set the ticks of all panels at once, since they share axes."""
     for set_ticks, names in ((axes.set_yticks, layers), (axes.set_xticks, lengths)):
         step = -(-len(names) // TICKS)
         shown = range(0, len(names), step)
@@ -216,7 +216,7 @@ heatmap_speed, heatmap_etpl = (
     needs="records of `dynexit sweep`, and of any other method on the same prompts",
 )
 def oracle(study: Study) -> Canvas | None:
-    """Methods beside the best that a fixed pair could have done."""
+    """Methods beside the best fixed pair, chosen with hindsight."""
     grid = study.fixed_pairs
     every = [grid.method(method, study.timings(method)) for method in study.others if grid]
     made = [strategy for strategy in every if strategy is not None][:SHOWN]

@@ -1,4 +1,4 @@
-"""How fast methods are, what their rounds choose and keep, and where the time goes."""
+"""Speed of methods, their choices and accepted tokens, and the time of a round by phase."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -176,7 +176,7 @@ def _mean_exit(rounds: Rounds) -> float | None:
 
 
 def _early_exits(rounds: Rounds) -> Rounds:
-    """Those that drafted with the target's own layers; a lookup has no exit."""
+    """The methods that drafted with the target's own layers: lookup has no exit."""
     return rounds.pick((rounds.drafted > 0) & (rounds.exit_layer > 0))
 
 
@@ -247,7 +247,7 @@ def _curves(
     needs="records with the times of rounds",
 )
 def round_time(study: Study) -> Canvas | None:
-    """Where the time of a round goes."""
+    """The time of a round, by phase."""
     found = {m: phases for m in study.methods if (phases := study.rounds(m).phases)}
     if not any(phases.round for phases in found.values()):
         return None

@@ -1,4 +1,4 @@
-"""Passes over the rows computed at once: what they took, and the least that they could take."""
+"""Time of passes by number of rows, beside the hardware limit."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -37,7 +37,7 @@ def save_roofline(found: Roofline, file: Path) -> None:
 
 
 def draw_rooflines(found: Sequence[Roofline]) -> Canvas:
-    """A row of two panels for each: milliseconds, and the share of what is possible."""
+    """Two panels for each roofline: milliseconds, and the share of the hardware limit reached."""
     figure = canvas(0.3 + 2.7 * len(found))
     panels = figure.subplots(len(found), 2, squeeze=False)
     for one, (times, shares) in zip(found, panels, strict=True):
@@ -50,7 +50,7 @@ def draw_rooflines(found: Sequence[Roofline]) -> Canvas:
 
 
 def _times(axes: Axes, found: Roofline) -> None:
-    """Milliseconds, each context's floor in its colour."""
+    """Milliseconds, with each context's hardware limit in the same colour."""
     for _, points, colour, marker in _lines(found):
         rows, floors = [p.rows for p in points], [p.floor_ms(found.limits) for p in points]
         axes.plot(rows, [p.total_ms for p in points], color=colour, marker=marker)
@@ -61,7 +61,7 @@ def _times(axes: Axes, found: Roofline) -> None:
 
 
 def _shares(axes: Axes, found: Roofline) -> None:
-    """The floor over what was measured."""
+    """The hardware limit divided by the measured time."""
     ends = []
     for context, points, colour, marker in _lines(found):
         shares = [p.floor_ms(found.limits) / p.total_ms for p in points]

@@ -1,4 +1,4 @@
-"""How every figure looks: 700 px wide on a page, colour-blind safe, nothing that says nothing."""
+"""The style of all figures: 700 px wide, colours safe for colour-blind readers, no decoration."""
 
 import hashlib
 from collections.abc import Sequence
@@ -82,9 +82,9 @@ def canvas(height: float) -> Canvas:
 
 
 def colour_of(method: str) -> str:
-    """The same in all figures and all reports: of the name, its settings make a shade of it.
+    """A method's colour, equal in all figures and reports: the name sets the hue, settings a shade.
 
-    A method of a user's own has the hue that its name's hash gives.
+    The hue of a user's own method comes from a hash of its name.
     """
     if method == VANILLA:
         return GREY
@@ -94,19 +94,19 @@ def colour_of(method: str) -> str:
 
 
 def markers(study: Study) -> dict[str, str]:
-    """A marker for each method, so that colour is not all that tells them apart."""
+    """A marker for each method, so that readers need not rely on colour."""
     return {method: MARKERS[i % len(MARKERS)] for i, method in enumerate(study.others)}
 
 
 def task_colours(study: Study, method: str) -> dict[str, str]:
-    """A colour for each task, on a scale apart from the methods'; of one task the method's."""
+    """A colour for each task, not from the methods' scale; a single task has the method's."""
     if len(study.tasks) == 1:
         return {task: colour_of(method) for task in study.tasks}
     return dict(zip(study.tasks, scale_colours(len(study.tasks)), strict=True))
 
 
 def scale_colours(count: int) -> list[str]:
-    """So many colours along the scale of curves."""
+    """`count` colours along the scale for curves."""
     scale = colormaps[SEQUENCE]
     return [to_hex(scale(PALEST * i / max(1, count - 1))) for i in range(count)]
 
@@ -116,7 +116,7 @@ def _names(own: str, method: str) -> bool:
 
 
 def _share(name: str) -> float:
-    """From 0 to 1, by the name alone."""
+    """A number from 0 to 1 that depends on the name only."""
     return int.from_bytes(hashlib.sha256(name.encode(errors="replace")).digest()[:4]) / 2**32
 
 
@@ -125,7 +125,7 @@ def _hashed_colour(name: str) -> str:
 
 
 def _shade(colour: str, name: str) -> str:
-    """A little along the hues, and towards black or white."""
+    """A slightly different hue, darker or lighter."""
     hue, saturation, value = rgb_to_hsv(to_rgb(colour))
     turned = hsv_to_rgb(((hue + TURN * (2 * _share(f"hue {name}") - 1)) % 1, saturation, value))
     far = SHADES * (2 * _share(name) - 1)

@@ -1,4 +1,4 @@
-"""What a report says, in order. A section turns evidence into blocks of markdown.
+"""The sections of a report, in order. Each turns evidence into blocks of Markdown.
 
 A figure names the section that it stands under (`figures/`).
 """
@@ -13,7 +13,7 @@ from dynexit.bench.report.wording import code
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it; without blocks the section is left out."""
+    """A heading and its blocks; a section without blocks is left out."""
 
     title: str
     write: Callable[[Evidence], Iterable[str]]

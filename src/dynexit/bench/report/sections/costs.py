@@ -1,4 +1,4 @@
-"""What methods do in a round, what it takes, and what a pass of so many rows costs."""
+"""What methods do in a round, its time and memory, and the cost of passes by number of rows."""
 
 from collections.abc import Iterator, Sequence
 from statistics import fmean, median
@@ -80,7 +80,7 @@ def _drafts(study: Study, method: str) -> list[Cell]:
 
 
 def time_and_memory(study: Study) -> Iterator[str]:
-    """Where a round's time goes, what prefill costs, and how much memory is held."""
+    """The time of a round by phase, of prefill, and peak memory."""
     yield table(TIME, (_time_and_memory(study, method) for method in study.methods))
     yield TIME_NOTE
 
@@ -96,7 +96,7 @@ def _time_and_memory(study: Study, method: str) -> list[str]:
 
 
 def passes(evidence: Evidence) -> Iterator[str]:
-    """What passes of several widths cost, beside the least that they could."""
+    """Time of passes by number of rows, beside the hardware limit."""
     for found in evidence.rooflines:
         yield (
             f"{code(roofline_label(found))}: {scaled(found.weight_bytes, 'B')} of weights a token. "

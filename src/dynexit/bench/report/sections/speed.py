@@ -48,7 +48,7 @@ PAIRS_NOTE = (
 
 
 def in_short(study: Study) -> Iterator[str]:
-    """The figures that a reader came for, in a few lines."""
+    """The main results in a few lines."""
     speeds = {method: study.total(method).speedup or 0.0 for method in study.others}
     if not speeds:
         return
@@ -123,7 +123,7 @@ def _of_task(study: Study, method: str, task: str) -> Cell:
 
 
 def by_prompt(study: Study) -> Iterator[str]:
-    """The middle prompt: methods compared on each prompt by itself; long texts do not decide."""
+    """The median over prompts, in which long texts count no more than short ones."""
     listed = (*study.others, *study.grid.values())
     every = {method: _speedups(study.timings(method)) for method in listed}
     if not every:

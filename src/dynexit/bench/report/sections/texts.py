@@ -1,4 +1,4 @@
-"""What the texts are: of which runs, of which prompts, and whether they are vanilla's."""
+"""Where the texts come from, and whether they equal vanilla's."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
