@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dynexit.decoding.controllers.likely_sets import propose
+from dynexit.decoding.controllers.bayesian import propose
 from dynexit.decoding.controllers.skipping import method_of, spread
 from dynexit.errors import DynexitError
 from dynexit.language_model import LanguageModel

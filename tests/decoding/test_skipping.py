@@ -11,11 +11,11 @@ from tiny import CHEAP_DRAFTS, LLAMA, PROMPTS, Priced, decode, random_model
 
 from dynexit import Controller, DynexitError, Plan
 from dynexit.decoding.controllers import swift
+from dynexit.decoding.controllers.bayesian import propose
 from dynexit.decoding.controllers.clasp import Clasp
-from dynexit.decoding.controllers.likely_sets import propose
 from dynexit.decoding.controllers.skipping import Skip, spread
 from dynexit.decoding.controllers.swift import Search, Swift
-from dynexit.decoding.drafters.skip_search import SkipSearch
+from dynexit.decoding.drafters.clasp_search import ClaspSearch
 from dynexit.decoding.drafters.skipping import agreement_of
 from dynexit.decoding.records import PLAIN_STEP, Skipping
 from dynexit.decoding.requests import drive
@@ -140,7 +140,7 @@ def test_judging_a_set_changes_no_committed_key_or_value(text):
 def test_a_search_changes_no_committed_key_or_value(text):
     before = contents(text.cache)
     for budget in (0.0, 0.3, 0.6, 1.0):
-        found = drive(text.model, SkipSearch().run(text, text.model, budget))
+        found = drive(text.model, ClaspSearch().run(text, text.model, budget))
         assert len(found) == DEPTH
         assert (found.sublayers == ()) == (budget == 1.0)
     assert torch.equal(contents(text.cache), before)
@@ -149,10 +149,10 @@ def test_a_search_changes_no_committed_key_or_value(text):
 @torch.inference_mode()
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_search_leaves_out_what_adds_nothing(runtime, monkeypatch):
-    monkeypatch.setattr("dynexit.decoding.drafters.skip_search._measured", lambda *_: (2, 2))
+    monkeypatch.setattr("dynexit.decoding.drafters.clasp_search._measured", lambda *_: (2, 2))
     idle = (1, 4, 7, 8)
     text, _ = decode(model_on(runtime, silent=idle), PROMPTS[0], "vanilla", 12)
-    found = drive(text.model, SkipSearch().run(text, text.model, 0.6))
+    found = drive(text.model, ClaspSearch().run(text, text.model, 0.6))
     assert found.sublayers == idle
 
 
@@ -160,7 +160,7 @@ def test_a_search_leaves_out_what_adds_nothing(runtime, monkeypatch):
 def test_a_text_too_short_to_tell_tells_nothing():
     text, _ = decode(model_on("eager"), [7], "vanilla", 1)
     assert drive(text.model, agreement_of(text, text.model, Skips.of(DEPTH, (2,)), 32)) is None
-    assert drive(text.model, SkipSearch().run(text, text.model, 0.5)) is None
+    assert drive(text.model, ClaspSearch().run(text, text.model, 0.5)) is None
 
 
 def test_swift_takes_the_better_set_as_soon_as_it_is_judged():

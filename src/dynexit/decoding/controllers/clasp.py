@@ -1,7 +1,7 @@
 """CLaSp: searches again and again for the sublayers that drafts leave out (Chen et al. 2025).
 
 Each search is a dynamic program over cosine similarities to the whole model's states, under a
-budget of measured time, as KnapSpec has it (`decoding/drafters/skip_search.py`).
+budget of measured time, as KnapSpec has it (`decoding/drafters/clasp_search.py`).
 """
 
 from dataclasses import dataclass

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from dynexit.decoding.controllers.base import Share
-from dynexit.decoding.controllers.likely_sets import propose
+from dynexit.decoding.controllers.bayesian import propose
 from dynexit.decoding.controllers.skipping import SkippingController, inner_sublayers, spread
 from dynexit.decoding.facts import Facts
 from dynexit.decoding.records import Round, Skipping

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from dynexit.decoding.drafters import Drafter, Text
 from dynexit.decoding.drafters.beside import beside
+from dynexit.decoding.drafters.clasp_search import ClaspSearch
 from dynexit.decoding.drafters.proposing import Proposal
-from dynexit.decoding.drafters.skip_search import SkipSearch
 from dynexit.decoding.records import Draft, Plan, Skipping
 from dynexit.decoding.requests import Drafting, Segment, Steps, Unembed
 from dynexit.errors import DynexitError
@@ -28,7 +28,7 @@ class SkippingDrafter(Drafter):
     passes = True
 
     def __init__(self) -> None:
-        self._search = SkipSearch()
+        self._search = ClaspSearch()
 
     def prefill(self, text: Text) -> Steps[None]:
         """Refuse a model whose sublayers cannot be left out."""

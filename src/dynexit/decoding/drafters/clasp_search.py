@@ -24,7 +24,7 @@ WIDTH = 6  # units around the budget's straight line from the first sublayer to 
 TIMES = 3  # that costs are measured; the least counts
 
 
-class SkipSearch:
+class ClaspSearch:
     """That of one text. It measures again when the text has grown twice as long, because attention
     costs more then.
     """
