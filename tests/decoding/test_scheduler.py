@@ -11,7 +11,7 @@ from tiny import LLAMA, LOSSLESS, random_model
 import dynexit
 from dynexit import Controller, DynexitError, LanguageModel, Plan
 from dynexit.decoding import scheduler as scheduler_module
-from dynexit.decoding.drafters import skip_search
+from dynexit.decoding.drafters import clasp_search
 from dynexit.decoding.scheduler import Scheduler
 from dynexit.decoding.together import generate_together
 
@@ -74,7 +74,7 @@ def mixture(lm, methods, prompts, rules, seed=0):
 
 @pytest.mark.parametrize("batched", [True, False])
 def test_a_mixture_of_methods_and_rules_arriving_one_after_the_other(lm, batched, monkeypatch):
-    monkeypatch.setattr(skip_search, "_measured", lambda *_: (2, 2))  # so that plans are the same
+    monkeypatch.setattr(clasp_search, "_measured", lambda *_: (2, 2))  # so that plans are the same
     alone, started, chance = mixture(lm, [*LOSSLESS, "vanilla", "layerskip"], PROMPTS, RULES)
     errors = run_all(
         Scheduler(lm.model, batched), ((chance.randint(0, 60), sequence) for sequence in started)
