@@ -162,15 +162,20 @@ class Prices:
     """
 
     def __init__(self, costs: Costs, depth: int, vocabulary: int | None) -> None:
-        self._alone, self._costs, self._depth, self._vocabulary = costs, costs, depth, vocabulary
+        self._alone, self._depth, self._vocabulary = costs, depth, vocabulary
+        self._use(costs)
         self._drafting, self._verifying = Calibration(trust=TUNING.drift), RowCalibration()
         self.pace = Pace(1.0, self.plain() / TUNING.hope)
 
     def share(self, batch_size: int) -> None:
         """Use costs of passes shared by this many texts, in powers of two, and adapt the pace."""
-        costs = self._alone.shared(1 << (batch_size - 1).bit_length())
-        before, self._costs = self._costs.verify(self._depth)[1], costs
-        self.pace.seconds *= costs.verify(self._depth)[1] / before
+        before = self._whole[1]
+        self._use(self._alone.shared(1 << (batch_size - 1).bit_length()))
+        self.pace.seconds *= self._whole[1] / before
+
+    def _use(self, costs: Costs) -> None:
+        self._costs, self._whole = costs, costs.verify(self._depth)
+        self._rows = row_seconds(costs, self._depth)
 
     def promising(self, sample: ShadowTokens, layers: tuple[int, ...]) -> bool:
         """Whether the exits' predictions for a sample justify drafting at a text's beginning."""
@@ -180,23 +185,20 @@ class Prices:
 
     def plain(self) -> float:
         """Seconds of a plain step."""
-        first = self._costs.verify(self._depth)[1]
-        return first * self._verifying.scales(first)[0]
+        return self._whole[1] * self._verifying.scales(self._whole[1])[0]
 
-    def rows(self) -> list[float]:
-        """Tokens that the time of verifying 0, 1, 2, ... rows would bring at the present pace."""
-        seconds = self._costs.verify(self._depth)[: TUNING.tokens + 2]
-        base, late = self._verifying.scales(seconds[1])
-        rate = self.pace.rate
-        around, more = rate * (base - late) * seconds[1], rate * late
-        return [0.0, *[around + more * each for each in seconds[1:]]]
+    def verification(self, rows: int) -> float:
+        """Tokens that the time of verifying so many rows would bring at the present pace."""
+        first = self._whole[1]
+        base, late = self._verifying.scales(first)
+        return self.pace.rate * (base * first + late * (self._whole[rows] - first))
 
     def floors(self) -> list[float]:
         """Tokens that the time of the first, second, ... row beyond a plain step would bring; never
         falling.
         """
-        more = self.pace.rate * self._verifying.scales(self._costs.verify(self._depth)[1])[1]
-        return [more * each for each in row_seconds(self._costs, self._depth)]
+        more = self.pace.rate * self._verifying.scales(self._whole[1])[1]
+        return [more * each for each in self._rows]
 
     def draft(self, layer: int, copies: bool, chances: Chances, others: tuple[Odds, ...]) -> Option:
         """Drafting with a layer, or with its int8 copy where that is worth more.
@@ -214,17 +216,17 @@ class Prices:
         """A draft of every row and every level that is worth its time."""
         token, ends, beside, verify = self._draft_seconds(drafter, layer)
         beside = beside if others else 0.0
-        rate, whole = self.pace.rate, self._costs.verify(self._depth)[1]
-        base, late = self._verifying.scales(whole)
+        rate, through = self.pace.rate, self._rows
+        base, late = self._verifying.scales(self._whole[1])
         slow = self._drafting.ratio(base)
-        through = row_seconds(self._costs, self._depth)
-        rows = [rate * (late * price + slow * beside) for price in through]
+        around, more = rate * slow * beside, rate * late
+        rows = [more * price + around for price in through]
         others = tuple(rank for rank in others if max(rank) >= rows[0])  # no other is ever kept
         level = rate * (slow * token + late * through[0]) / max(chances.mean, 0.01)
         pricing = Pricing((chances.odds, *others), tuple(rows), (level,) * TUNING.levels)
         drafts = chances.imagine(pricing)
-        more = max(drafts.tokens - drafts.levels, 0.0) * beside
-        seconds = slow * (drafts.levels * token + ends + more)
+        siblings = max(drafts.tokens - drafts.levels, 0.0)
+        seconds = slow * (drafts.levels * token + ends + siblings * beside)
         whole_rows = int(drafts.tokens) + 1
         through_rows, after = verify[whole_rows : whole_rows + 2]
         through_rows += (drafts.tokens + 1.0 - whole_rows) * (after - through_rows)
@@ -233,7 +235,7 @@ class Prices:
         plan = Plan(layer, LONGEST, None, drafter, pricing, shadow=())
         worth, fixed = tokens - rate * seconds, slow * ends + base * verify[1]
         slope = drafts.accepted - rate * (seconds - fixed)
-        paying = pays(tokens, seconds, self.plain())
+        paying = pays(tokens, seconds, base * self._whole[1])
         return Option(worth, paying, plan, drafts.accepted, slope)
 
     def _draft_seconds(self, drafter: str, layer: int) -> DraftSeconds:
@@ -248,7 +250,7 @@ class Prices:
     def _calibrate(self, finished: Round) -> None:
         plan, drafted = finished.plan, finished.drafted
         self._drafting.fade()
-        verify = self._costs.verify(self._depth)
+        verify = self._whole
         if plan.exit_layer and drafted:
             token, ends, beside, verify = self._draft_seconds(plan.drafter, plan.exit_layer)
             depth = finished.depth

@@ -16,15 +16,12 @@ class Tuning:
     tokens: int = 24  # tokens of a draft, by an exit or looked up; chosen, not measured
     levels: int = 16  # levels of a draft that must each be worth it; chosen, not measured
     shallow: int = 8  # rounds at first, whose drafts do not branch; chosen, not measured
-    first_lessons: tuple[int, ...] = (2, 4, 8, 16)  # rounds before them; chosen, not measured
-    lesson: int = 32  # rounds between two lessons after them; the last of these rounds analyses
-    # the other exits, here and there in the text: hard places come in runs; chosen, not measured
+    first_lessons: tuple[int, ...] = (8, 16, 32)  # rounds at first; measured 2026-11-28
+    lesson: int = 64  # rounds between two lessons after them; measured 2026-11-28
     first_depth: float = 0.15  # of the layers: exit of those rounds; chosen, not measured
     depth: float = 0.25  # of the layers: exit after them; chosen, not measured
     memory: float = 0.9  # of an exit's counts, at each lesson on it; chosen, not measured
-    compare: int = 64  # rounds between two comparisons of exits; chosen, not measured
     enough: int = 6  # positions after which an exit is known; chosen, not measured
-    well: int = 24  # and well known: analysed before comparisons only; chosen, not measured
     candidates: int = 8  # exits at most; chosen, not measured
     waiting: float = 0.3  # tokens that a draft must add where others wait; chosen, not measured
     hope: float = 1.3  # of plain decoding's pace: the pace at first; chosen, not measured
