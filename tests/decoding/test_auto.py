@@ -129,7 +129,9 @@ def test_exits_that_do_not_pay_by_a_sample_wait_for_the_text_to_speak_for_them()
             shape = len(plan.shadow), 1
             shadow = ShadowTokens(np.ones(shape, bool), np.full(shape, 0.95), plan.shadow)
         controller.observe(Round(plan, 0, 0, 1, shadow=shadow, verify_seconds=20.6))
-    assert number == TUNING.enough * TUNING.lesson  # rounds, of which every 64th is analysed
+    assert (
+        number == TUNING.enough * controller._lesson
+    )  # rounds, the last of each lesson's analysed
 
 
 def test_exits_that_always_agree_are_used():
@@ -165,7 +167,7 @@ def test_others_do_not_wait_for_an_analysis():
     for batch_size in (1, 2):
         controller.share(batch_size)
         plans = []
-        for _ in range(2 * TUNING.lesson):
+        for _ in range(2 * controller._lesson):
             plans.append(controller.plan())
             controller.observe(Round(plans[-1], 0, 0, 1))
         analysed.append(sum(bool(plan.shadow) for plan in plans))
@@ -237,7 +239,7 @@ def test_an_exit_whose_sample_is_useless_gives_way_to_one_that_is_not(good_from)
 def test_others_are_analysed_all_over_a_text():
     controller = begun(DEAR_DRAFTS, 20)
     analysed = []
-    for number in range(4 * TUNING.lesson):
+    for number in range(4 * controller._lesson):
         plan = controller.plan()
         shadow = None
         if plan.shadow:
@@ -245,8 +247,21 @@ def test_others_are_analysed_all_over_a_text():
             shape = len(plan.shadow), 4
             shadow = ShadowTokens(np.ones(shape, bool), np.ones(shape, np.float32), plan.shadow)
         controller.observe(Round(plan, 0, 0, 1, shadow=shadow))
-    often = range(TUNING.lesson, 4 * TUNING.lesson + 1, TUNING.lesson)
-    assert analysed == [*often]
+    assert analysed == [controller._lesson * number for number in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rounds"), [(0.0005, 64), (0.0016, 64), (0.004, 32), (0.07, 16)]
+)
+def test_lessons_come_more_often_where_passes_take_longer(seconds, rounds):
+    costs = Costs((1, 2), (seconds / 20,) * 2, (1e-9,) * 2, (0.0, 0.0), 0.0, 0.0, 0.0, 29)
+    controller, learned = started(Auto(lookup=False), 20, costs=costs), []
+    for number in range(1, 129):
+        controller.observe(Round(controller.plan(), 0, 0, 1, verify_seconds=seconds))
+        if not controller._unread:
+            learned.append(number)
+    regular = range(rounds, 129, rounds)
+    assert learned == sorted({8, 16, 32, *regular})
 
 
 @pytest.mark.parametrize(("positions", "moves"), [(8, False), (400, True)])

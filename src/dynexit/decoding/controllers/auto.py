@@ -11,6 +11,7 @@ for other constants (`tuning.py`).
 
 from dataclasses import dataclass, replace
 from itertools import compress
+from math import ceil
 from typing import ClassVar
 
 import numpy as np
@@ -69,6 +70,7 @@ class Auto(Controller):
         self._offerer: Offer | None = None  # of the last offer: may be the next text's
         self._odds: list[float] = []
         self._rounds, self._batch_size = 0, 1
+        self._lesson = _rounds_between_lessons(self._prices.plain())
         self._unread: list[Round] = []
         self._standing: Standing | None = None
         self._settle()
@@ -107,7 +109,7 @@ class Auto(Controller):
         if self._offer is not None and not self._odds:
             self._odds = self._estimates.offers(self._offer.priors).odds
         plan = standing.plan(self._offer, self._odds)
-        last = self._rounds % TUNING.lesson == TUNING.lesson - 1
+        last = self._rounds % self._lesson == self._lesson - 1
         return self._analysing(plan) if last else plan
 
     def _settle(self) -> Standing:
@@ -132,7 +134,7 @@ class Auto(Controller):
         step, all of them count.
         """
         kept = best = self._with_layer(self._layer)
-        if self._rounds % TUNING.lesson:
+        if self._rounds % self._lesson:
             return kept
         exits, most = self._estimates.exits, kept.worth
         least = self._least if kept.worth <= plain else TUNING.enough
@@ -165,7 +167,7 @@ class Auto(Controller):
         self._unread.append(finished)
         if self._standing is not None and finished.drafted:
             self._standing.observe(finished.accepted)
-        if self._rounds in TUNING.first_lessons or not self._rounds % TUNING.lesson:
+        if self._rounds in TUNING.first_lessons or not self._rounds % self._lesson:
             self._learn()
 
     def _learn(self) -> None:
@@ -182,6 +184,15 @@ class Auto(Controller):
         """Learn how offers compared with the text since the last call."""
         if (offer := self._offerer) is not None:
             self._estimates.offers(offer.priors).observe(offer.evidence())
+
+
+def _rounds_between_lessons(plain: float) -> int:
+    """A power of two. Python takes as long for a lesson whether a plain step takes a millisecond or
+    a tenth of a second.
+    """
+    least, most = TUNING.lessons
+    rounds = min(max(TUNING.lesson / plain, least), most) if plain else most
+    return 1 << (ceil(rounds) - 1).bit_length()
 
 
 METHODS = {"auto": Auto}
