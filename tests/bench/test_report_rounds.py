@@ -17,7 +17,7 @@ from reporting import (
 
 from dynexit.bench.report.rounds import Rounds, Rows, bounds, over_rounds, segments
 from dynexit.bench.report.study import Generation
-from dynexit.decoding.records import Statistics
+from dynexit.decoding.statistics import Statistics
 
 
 def read(one):

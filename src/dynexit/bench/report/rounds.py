@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynexit import rates
-from dynexit.decoding.records import SECONDS
+from dynexit.decoding.statistics import SECONDS
 
 Ints = NDArray[np.int32]
 Floats = NDArray[np.float32]

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from dynexit.decoding.facts import Facts
-from dynexit.decoding.records import PLAIN_STEP, Offer, Plan, Round, ShadowTokens
+from dynexit.decoding.plans import PLAIN_STEP, Plan
+from dynexit.decoding.records import Offer, Round, ShadowTokens
 from dynexit.errors import DynexitError
 from dynexit.plain import Within
 

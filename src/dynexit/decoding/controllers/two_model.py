@@ -6,7 +6,7 @@ Source: Leviathan et al. 2023. The baseline for self-speculation.
 from dataclasses import dataclass
 
 from dynexit.decoding.controllers.base import Controller, Length
-from dynexit.decoding.records import Plan
+from dynexit.decoding.plans import Plan
 
 
 @dataclass

@@ -12,7 +12,8 @@ from typing import ClassVar, NamedTuple, Protocol
 
 from dynexit.decoding.facts import Facts
 from dynexit.decoding.limits import Limits
-from dynexit.decoding.records import Draft, Offer, Plan
+from dynexit.decoding.plans import Plan
+from dynexit.decoding.records import Draft, Offer
 from dynexit.decoding.requests import Steps
 from dynexit.decoding.sampling import Sampler
 from dynexit.errors import DynexitError

@@ -10,8 +10,8 @@ from transformers import GenerationMixin
 from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 from dynexit.decoding.controllers.base import Controller
-from dynexit.decoding.records import Statistics
 from dynexit.decoding.sampling_parameters import Acceptance
+from dynexit.decoding.statistics import Statistics
 from dynexit.errors import DynexitError
 from dynexit.integrations.transformers.choosing import Processing
 from dynexit.integrations.transformers.refusals import (
