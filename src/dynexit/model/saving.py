@@ -8,7 +8,7 @@ from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import save_file
 
 from dynexit.model.config import Json, ModelConfig, RopeConfig
-from dynexit.model.families import families
+from dynexit.model.families import family
 from dynexit.model.files import make_folder, replacing
 from dynexit.model.transformer import Transformer
 from dynexit.model.weights import weight_map
@@ -16,8 +16,9 @@ from dynexit.model.weights import weight_map
 
 def config_json(config: ModelConfig, dtype: torch.dtype, eos: int | None, bos: int | None) -> Json:
     """The `config.json` that describes `config`, in the layout of transformers 5."""
-    return {
-        "architectures": [families()[config.family].ARCHITECTURES[0]],
+    masks = {} if config.mask_token is None else {"mask_token_id": config.mask_token}
+    return masks | {
+        "architectures": [family(config.family).ARCHITECTURES[0]],
         "model_type": config.family,
         "vocab_size": config.vocab_size,
         "hidden_size": config.hidden_size,
