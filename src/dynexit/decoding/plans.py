@@ -49,6 +49,28 @@ class LookaheadSize(DrafterSettings):
 
 
 @dataclass(frozen=True)
+class Lattice(DrafterSettings):
+    """How a path is searched through what a masked-diffusion model finds likely.
+
+    Attributes:
+        mass: probability that a position's candidates have together.
+        candidates: of a position, at most.
+        beam: paths that the search keeps.
+        paths: of these, verified as one tree.
+        trigrams: weight of the 3-gram model in a path's score, 0 to 1; the rest is the diffusion
+            model's.
+        recent: last tokens of the text that each pass reads again; None is all.
+    """
+
+    mass: float
+    candidates: int
+    beam: int
+    paths: int
+    trigrams: float
+    recent: int | None
+
+
+@dataclass(frozen=True)
 class Plan:
     """A controller's choice for the next round. A speculation length of 0 is a plain step.
 

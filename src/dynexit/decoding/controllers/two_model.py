@@ -14,6 +14,7 @@ class TwoModel(Controller):
     """Drafts a fixed number of tokens with a draft model; no layer of the target runs for it."""
 
     drafters = ("second-model",)
+    second_model = "causal"
 
     speculation_length: Length = 6
 

@@ -17,7 +17,7 @@ from dynexit.decoding.records import Draft, Offer
 from dynexit.decoding.requests import Steps
 from dynexit.decoding.sampling import Sampler
 from dynexit.errors import DynexitError
-from dynexit.model.interface import Cache, Model
+from dynexit.model.interface import Cache, Described, Model
 
 
 class Text(Protocol):
@@ -91,7 +91,7 @@ class Given(NamedTuple):
 
     proposers: tuple[str, ...]
     facts: Facts
-    second: Model | None
+    second: Described | None
 
 
 Factory = Callable[[Given], Drafter]
