@@ -1,6 +1,7 @@
 """Write a model as a Hugging Face checkpoint that transformers loads and runs identically."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -15,9 +16,18 @@ from dynexit.model.weights import weight_map
 
 
 def config_json(config: ModelConfig, dtype: torch.dtype, eos: int | None, bos: int | None) -> Json:
-    """The `config.json` that describes `config`, in the layout of transformers 5."""
-    masks = {} if config.mask_token is None else {"mask_token_id": config.mask_token}
-    return masks | {
+    """The `config.json` that describes `config`, in the layout of transformers 5, unless its family
+    has its own.
+    """
+    own: Callable[[Json], Json] | None = getattr(family(config.family), "written", None)
+    described = _described(config, dtype, eos, bos)
+    if config.mask_token is not None:
+        described["mask_token_id"] = config.mask_token
+    return described if own is None else own(described)
+
+
+def _described(config: ModelConfig, dtype: torch.dtype, eos: int | None, bos: int | None) -> Json:
+    return {
         "architectures": [family(config.family).ARCHITECTURES[0]],
         "model_type": config.family,
         "vocab_size": config.vocab_size,

@@ -29,14 +29,12 @@ def to_diffusion(model: Transformer, layers: int) -> Transformer:
     mask after it. A model that is one already is returned.
 
     Raises:
-        DynexitError: the layers are not ones that Dream has.
+        DynexitError: it has too few layers, or layers that Dream's form does not have.
     """
     old = model.config
     if old.mask_token is not None:
-        if old.family != dream.MODEL_TYPE or layers not in (0, old.num_layers):
-            raise DynexitError(
-                "masked-diffusion training goes on with whole models of Dream's form."
-            )
+        if layers not in (0, old.num_layers):
+            raise DynexitError("recipe: diffusion.layers cuts causal models only: leave it out.")
         return model
     if old.qk_norm or old.out_bias or old.mlp_bias or layers > old.num_layers:
         raise DynexitError(

@@ -19,6 +19,9 @@ KEYS = {  # of Llama's configuration
     "tie_word_embeddings": "weight_tying",
     "rms_norm_eps": "rms_norm_eps",
     "rope_theta": "rope_theta",
+    "vocab_size": "embedding_size",
+    "attention_out_bias": "include_bias",
+    "attention_bias": "include_qkv_bias",
 }
 TENSORS = {  # parts of Llama's names
     "model.embed_tokens": "model.transformer.wte",
@@ -57,7 +60,7 @@ def parse(config: Json) -> ModelConfig:
         )
     bias = flag(config, "include_bias")
     llama = {key: config.get(theirs) for key, theirs in KEYS.items()}
-    llama["vocab_size"] = config.get("embedding_size") or config.get("vocab_size")
+    llama["vocab_size"] = llama["vocab_size"] or config.get("vocab_size")
     return parse_shape(
         llama,
         MODEL_TYPE,
@@ -66,3 +69,11 @@ def parse(config: Json) -> ModelConfig:
         mlp_bias=bias,
         mask_token=mask_token(config),
     )
+
+
+def written(config: Json) -> Json:
+    """A `config.json` of Llama's keys under LLaDA's."""
+    named = {theirs: config[key] for key, theirs in KEYS.items()}
+    kept = {key: config[key] for key in ("architectures", "model_type", "mask_token_id", "dtype")}
+    ends = {key: config[key] for key in ("bos_token_id", "eos_token_id")}
+    return {**kept, **named, **NEEDED, **ends, "vocab_size": config["vocab_size"]}
