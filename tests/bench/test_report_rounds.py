@@ -82,6 +82,13 @@ def test_flops_of_two_models_are_those_of_both():
     assert read(one).flops == 2 * (10 * 44 + 100 * 11 + 3 * 20 + 5 * 7)
 
 
+def test_flops_of_a_diffusion_model_are_not_known():
+    rounds = [drafted(0, 3, 1, drafter="diffusion"), *plain(1)]
+    assert columns(rounds).second.tolist() == [True, False]
+    assert read(record("t", "1", "diffuspec:d_max=25", rounds, 1.0, shape=SHAPE)).flops is None
+    assert read(record("t", "1", "vanilla", plain(2), 1.0, shape=SHAPE)).flops is not None
+
+
 def test_segments_are_quarters_by_a_round_s_first_token():
     """Tokens 1 to 8 after prefill's 0: rounds begin at 1, 4 and 7 of 9."""
     text = record("alpha", "a1", "del", fixed(1, 2), 0.8)

@@ -31,7 +31,8 @@ ModelArgument = Annotated[
     typer.Argument(help="Folder, GGUF file, hub id or bundled [default: bundled]."),
 ]
 DraftModel = Annotated[
-    str | None, typer.Option(help="Smaller checkpoint that drafts for the method two-model.")
+    str | None,
+    typer.Option(help="Checkpoint that drafts: a small one (two-model) or diffusion (diffuspec)."),
 ]
 Dtype = Annotated[
     str | None, typer.Option(help="bf16, fp16, fp32 or fp64 [default: the fast one here].")
