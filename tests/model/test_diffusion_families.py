@@ -12,6 +12,7 @@ from tiny_checkpoints import SHAPE, forward, random_model, read, refusal, tokens
 import dynexit
 from dynexit.model.families import families, parse_config
 from dynexit.model.families.diffusion import llada
+from dynexit.model.gguf.writing import checkpoint
 from dynexit.model.interface import Span
 from dynexit.model.runtimes import load_into
 from dynexit.model.saving import save_checkpoint
@@ -133,6 +134,11 @@ def test_saved_and_loaded_it_is_the_same(pair, tmp_path):
     again = read(tmp_path / "again")
     assert again.config == ours.config
     assert torch.equal(forward(again, tokens_for(9)), forward(ours, tokens_for(9)))
+
+
+def test_it_is_not_quantised(pair):
+    message = refusal(lambda: checkpoint(pair[2]))
+    assert "is a masked-diffusion model, which is not quantised here" in message
 
 
 @pytest.mark.parametrize("runtime", [None, "native"])
