@@ -11,6 +11,8 @@ from tiny import LLAMA, decode, new_tokens, random_diffusion, random_model, scri
 from dynexit import DynexitError, Facts, LanguageModel, Sampling
 from dynexit.decoding.controllers.diffuspec import DiffuSpec
 from dynexit.decoding.records import Round
+from dynexit.decoding.scheduler import Scheduler
+from dynexit.decoding.together import generate_together
 from dynexit.model.transformer import Transformer
 from dynexit.training.masked_diffusion import MaskedDiffusion, to_diffusion
 from dynexit.training.recipe import Diffusion
@@ -171,6 +173,18 @@ def test_weights_that_are_not_numbers_draft_nothing():
     sequence, _ = decode(TARGET, PROMPT, "diffuspec", 12, second=second)
     assert sequence.new_tokens == plain.new_tokens
     assert sequence.stats.drafted == 0
+
+
+def test_texts_that_share_passes_are_each_its_own():
+    """Passes of both models are shared, too: spans of the diffusion model see their own text."""
+    lm, second = LanguageModel(TARGET), LanguageModel(SECONDS["Dream's kind"])
+    prompts = PROMPT, [7], [1, 2, 3] * 4
+    options = {"max_new_tokens": 20, "draft_model": second}
+    alone = [lm.generate(one, max_new_tokens=20, method="vanilla").token_ids for one in prompts]
+    started = [lm.sequence(one, "diffuspec", **options) for one in prompts]
+    generate_together(started, Scheduler(TARGET))
+    assert [one.new_tokens for one in started] == alone
+    assert all(one.stats.drafted for one in started)
 
 
 def test_speculative_acceptance_runs_with_a_diffusion_model():

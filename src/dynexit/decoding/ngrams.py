@@ -33,10 +33,10 @@ class Trigrams:
         self._known = len(tokens)
 
     def log_chances(self, last: tuple[int, ...], tokens: Sequence[int]) -> list[float]:
-        """Log-probabilities of tokens after the `last` two."""
+        """Log-probabilities of tokens after the `last` two, or the only one there is."""
         listed, rest = self._below(last)
         chances = [listed.get(token, rest) for token in tokens]
-        for order in (1, 2):
+        for order in range(1, len(last) + 1):
             if seen := self._counts.get(last[-order:]):
                 whole = seen.total() + 1
                 pairs = zip(tokens, chances, strict=True)
