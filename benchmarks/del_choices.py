@@ -24,7 +24,8 @@ from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.controllers.del_ import Del
 from dynexit.decoding.costs import Costs
 from dynexit.decoding.facts import Facts
-from dynexit.decoding.records import Plan, Round, ShadowTokens
+from dynexit.decoding.plans import Plan
+from dynexit.decoding.records import Round, ShadowTokens
 from dynexit.methods import make_controller
 from dynexit.replay.running import Replaying, replay, replay_all
 from dynexit.replay.trace import Trace, load_trace

@@ -10,9 +10,7 @@ from dynexit.decoding.controllers import methods
 from dynexit.model.places import BUNDLED
 
 ALONE = [
-    name
-    for name, make in methods().items()
-    if make().lossless and "second-model" not in make().drafters
+    name for name, make in methods().items() if make().lossless and make().second_model is None
 ]
 PROMPTS = {
     "word problems": "Question: Lena buys 3 boxes of 8 crayons and gives 5 crayons to her brother. "

@@ -12,7 +12,8 @@ from dynexit.comparing import (
     shown_speed,
     shown_speedup,
 )
-from dynexit.decoding.records import PLAIN_STEP, Round
+from dynexit.decoding.plans import PLAIN_STEP
+from dynexit.decoding.records import Round
 
 
 def run_of(tokens: int, seconds: float) -> dynexit.Generation:

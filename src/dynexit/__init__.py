@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     from dynexit.decoding.constraint import Constraint
     from dynexit.decoding.controllers.base import Controller
     from dynexit.decoding.facts import Facts
-    from dynexit.decoding.records import Plan, Round, ShadowTokens, Statistics
+    from dynexit.decoding.plans import Plan
+    from dynexit.decoding.records import Round, ShadowTokens
     from dynexit.decoding.sampling_parameters import Sampling
     from dynexit.decoding.sequence import Chunk
+    from dynexit.decoding.statistics import Statistics
     from dynexit.errors import DynexitError
     from dynexit.generation import Generation, Stream
     from dynexit.integrations.transformers import accelerate, generate_hf
@@ -50,9 +52,11 @@ _HOMES = {
     "decoding.constraint": ("Constraint",),
     "decoding.controllers.base": ("Controller",),
     "decoding.facts": ("Facts",),
-    "decoding.records": ("Plan", "Round", "ShadowTokens", "Statistics"),
+    "decoding.plans": ("Plan",),
+    "decoding.records": ("Round", "ShadowTokens"),
     "decoding.sampling_parameters": ("Sampling",),
     "decoding.sequence": ("Chunk",),
+    "decoding.statistics": ("Statistics",),
     "errors": ("DynexitError",),
     "integrations.transformers": ("accelerate", "generate_hf"),
     "generation": ("Generation", "Stream"),

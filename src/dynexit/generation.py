@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dynexit.decoding.loop import generate
-from dynexit.decoding.records import FinishReason, Statistics
+from dynexit.decoding.records import FinishReason
 from dynexit.decoding.sequence import Chunk, Decoding
+from dynexit.decoding.statistics import Statistics
 
 Prompt = str | Sequence[int]
 

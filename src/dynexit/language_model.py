@@ -23,7 +23,7 @@ from dynexit.asking import (
 )
 from dynexit.costs.store import costs_of
 from dynexit.decoding.constraint import Constraint
-from dynexit.decoding.controllers.base import Controller
+from dynexit.decoding.controllers.base import Controller, SecondModel
 from dynexit.decoding.costs import Costs
 from dynexit.decoding.earlier import EarlierTexts
 from dynexit.decoding.grammars import Grammars
@@ -83,6 +83,21 @@ class LanguageModel:
             model.vocabulary_size = min(model.vocabulary_size, tokenizer.size)
         if self.learned is not None and self.learned.frequent:
             model.draft_by(self.learned.draft_tokens)
+
+    @property
+    def kind(self) -> SecondModel:
+        """What it can be for another model: one that drafts token by token, or a diffusion model,
+        which drafts blocks and writes no text of its own.
+        """
+        return "causal" if self.model.config.mask_token is None else "diffusion"
+
+    def check_writes(self) -> None:
+        """Raises DynexitError where this is a masked-diffusion model, which writes no text here."""
+        if self.kind == "diffusion":
+            raise DynexitError(
+                f"{self.name} is a masked-diffusion model, which writes no text here: give it as "
+                "draft model to method diffuspec."
+            )
 
     @property
     def num_layers(self) -> int:
@@ -281,6 +296,7 @@ class LanguageModel:
         Raises:
             DynexitError: the request cannot be run as asked.
         """
+        self.check_writes()
         fields = Sampling.__dataclass_fields__
         chosen = {name: value for name, value in options.items() if name in fields}
         settings = {name: value for name, value in options.items() if name not in fields}
@@ -419,6 +435,16 @@ def _controller(method: str | Controller, settings: dict[str, Any]) -> Controlle
         ) from error
 
 
+def kind_of(model: str | Path) -> SecondModel:
+    """The kind of a checkpoint that is not loaded (`LanguageModel.kind`).
+
+    Raises:
+        DynexitError: as `load`.
+    """
+    causal = load_shape(find_checkpoint(model)).mask_token is None
+    return "causal" if causal else "diffusion"
+
+
 def load(
     model: str | Path | None = None,
     dtype: str | torch.dtype | None = None,
@@ -463,7 +489,8 @@ def load(
         folder,
         learned,
     )
-    reason = why_none_pays(loaded.model, loaded.sample) if check else None
+    exits = check and loaded.kind == "causal"
+    reason = why_none_pays(loaded.model, loaded.sample) if exits else None
     if reason is not None:
         advice = ADVICE if loaded.learned is None else WITHOUT_EXITS
         warnings.warn(f"{loaded.name}: {reason}. {advice}", stacklevel=2)

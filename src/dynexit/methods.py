@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from dynexit.decoding.controllers import Controller, Factory, methods
-from dynexit.decoding.controllers.base import Vocabulary
+from dynexit.decoding.controllers.base import SecondModel, Vocabulary
 from dynexit.errors import DynexitError
 from dynexit.plain import shown
 from dynexit.setting_types import check_type, check_types
@@ -98,19 +98,19 @@ def usable_controller(method: str, second: bool, **settings: Any) -> Controller:
         DynexitError: as `make_controller`, or the method needs a draft model.
     """
     controller = make_controller(method, **settings)
-    if "second-model" in controller.drafters and not second:
+    if controller.second_model and not second:
         raise DynexitError(f"method {method!r} drafts with a second model: give --draft-model.")
     return controller
 
 
-def lossless_methods(num_layers: int, second: bool) -> list[str]:
-    """The package's lossless methods for a model of `num_layers`, with or without a draft model."""
+def lossless_methods(num_layers: int, second: SecondModel | None) -> list[str]:
+    """The package's lossless methods for a model of `num_layers` and a kind of draft model."""
     made = {name: make() for name, make in methods().items()}
     return [
         name
         for name, controller in made.items()
         if controller.lossless
-        and (second or "second-model" not in controller.drafters)
+        and controller.second_model in (None, second)
         and (num_layers > 1 or "early-exit" not in controller.drafters)
     ]
 

@@ -9,7 +9,9 @@ from dynexit.bench.passes import Limits, Point, Roofline
 from dynexit.bench.records import Record
 from dynexit.bench.report import writing
 from dynexit.bench.report.gathering import gather
-from dynexit.decoding.records import PLAIN_STEP, SECONDS, Plan, Round, Statistics
+from dynexit.decoding.plans import PLAIN_STEP, Plan
+from dynexit.decoding.records import Round
+from dynexit.decoding.statistics import SECONDS, Statistics
 
 LAYERS = 4
 SHAPE = {"num_layers": LAYERS, "layer_parameters": 10, "head_parameters": 100, "parameters": 200}

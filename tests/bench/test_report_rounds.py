@@ -17,7 +17,7 @@ from reporting import (
 
 from dynexit.bench.report.rounds import Rounds, Rows, bounds, over_rounds, segments
 from dynexit.bench.report.study import Generation
-from dynexit.decoding.records import Statistics
+from dynexit.decoding.statistics import Statistics
 
 
 def read(one):
@@ -80,6 +80,13 @@ def test_flops_of_two_models_are_those_of_both():
     assert rows == Rows(4 * (4 + 3 + 1 + 3), 4 + 3 + 1 + 3, passed, 3 + 2 + 2)
     one = record("t", "1", "two-model", rounds, 1.0, shape=shape)
     assert read(one).flops == 2 * (10 * 44 + 100 * 11 + 3 * 20 + 5 * 7)
+
+
+def test_flops_of_a_diffusion_model_are_not_known():
+    rounds = [drafted(0, 3, 1, drafter="diffusion"), *plain(1)]
+    assert columns(rounds).second.tolist() == [True, False]
+    assert read(record("t", "1", "diffuspec:d_max=25", rounds, 1.0, shape=SHAPE)).flops is None
+    assert read(record("t", "1", "vanilla", plain(2), 1.0, shape=SHAPE)).flops is not None
 
 
 def test_segments_are_quarters_by_a_round_s_first_token():

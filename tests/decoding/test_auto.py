@@ -22,8 +22,9 @@ from dynexit.decoding.controllers.pricing import Option
 from dynexit.decoding.controllers.tuning import TUNING
 from dynexit.decoding.costs import Costs
 from dynexit.decoding.offer import Panel
+from dynexit.decoding.plans import Plan
 from dynexit.decoding.proposers.lookup import Lookup
-from dynexit.decoding.records import Draft, Plan, Round, ShadowTokens
+from dynexit.decoding.records import Draft, Round, ShadowTokens
 from dynexit.methods import make_controller
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 1, 4]

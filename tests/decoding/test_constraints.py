@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from tiny import DRAFTING, LLAMA, LOSSLESS, by_recomputing, decode, random_model
+from tiny import DRAFTING, LLAMA, LOSSLESS, by_recomputing, decode, random_diffusion, random_model
 
 from dynexit import Constraint, DynexitError, LanguageModel, Sampling
 from dynexit.decoding.grammars import Grammars
@@ -130,6 +130,16 @@ def test_a_second_model_drafts_within_the_grammar(write, model):
         text = write(shape, "two-model", second=second)
         assert text.new_tokens == write(shape).new_tokens
         drafted = [r for r in text.stats.rounds if r.draft and r.plan.drafter == "second-model"]
+        assert shape != "schema" or drafted
+
+
+def test_a_diffusion_model_drafts_within_the_grammar(write, model):
+    tokens = model.vocabulary_size
+    second = random_diffusion(family="llada", vocab_size=tokens + 1, mask_token=tokens)
+    for shape in SHAPES:
+        text = write(shape, "diffuspec", second=second)
+        assert text.new_tokens == write(shape).new_tokens
+        drafted = [r for r in text.stats.rounds if r.draft and r.plan.drafter == "diffusion"]
         assert shape != "schema" or drafted
 
 

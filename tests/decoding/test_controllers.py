@@ -11,7 +11,7 @@ from dynexit.decoding.controllers.del_ import Del
 from dynexit.decoding.controllers.draft_verify import DraftVerify
 from dynexit.decoding.controllers.finite_state import FiniteState
 from dynexit.decoding.controllers.layerskip import LayerSkip
-from dynexit.decoding.records import PLAIN_STEP
+from dynexit.decoding.plans import PLAIN_STEP
 from dynexit.methods import make_controller, settings_of
 
 # Finite state
@@ -189,7 +189,7 @@ def test_a_length_that_counts_up_ends_at_the_longest_draft():
 
 RUN_WITHOUT_EXITS = {
     *("vanilla", "two-model", "auto", "lookup", "table", "lookahead", "jacobi"),
-    *("skip", "swift", "clasp"),
+    *("skip", "swift", "clasp", "diffuspec"),
 }
 
 

@@ -12,7 +12,7 @@ from numbers_in import finished, shadows, started
 from dynexit import DynexitError, Plan, ShadowTokens
 from dynexit.decoding.controllers import del_, methods
 from dynexit.decoding.controllers.del_ import expected_tokens, loaded_layers
-from dynexit.decoding.records import PLAIN_STEP
+from dynexit.decoding.plans import PLAIN_STEP
 from dynexit.methods import make_controller
 
 NAN = float("nan")

@@ -7,7 +7,7 @@ import torch
 from tiny import FAMILIES, Fixed, decode, random_model
 
 from dynexit import LanguageModel
-from dynexit.decoding.records import Plan
+from dynexit.decoding.plans import Plan
 from dynexit.decoding.scheduler import Scheduler
 from dynexit.decoding.together import generate_together
 from dynexit.model.native.transformer import NativeTransformer

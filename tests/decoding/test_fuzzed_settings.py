@@ -3,8 +3,9 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tiny import random_diffusion
 
-from dynexit import DynexitError, load
+from dynexit import DynexitError, LanguageModel, load
 from dynexit.decoding.controllers import methods
 from dynexit.methods import make_controller, settings_of
 
@@ -35,6 +36,10 @@ def lm(checkpoint):
 def outcome(lm, method):
     """Tokens, or the sentence that refuses them."""
     second = lm if method.startswith("two-model") else None
+    if method.startswith("diffuspec"):
+        tokens = lm.model.vocabulary_size
+        shape = {"family": "llada", "vocab_size": tokens + 1, "mask_token": tokens}
+        second = LanguageModel(random_diffusion(**shape))
     try:
         return lm.generate(PROMPT, method, max_new_tokens=TOKENS, draft_model=second).token_ids, ""
     except DynexitError as error:

@@ -10,7 +10,9 @@ from tiny import DRAFTING, LLAMA, LOSSLESS, Fixed, decode, random_model
 
 from dynexit import Sampling
 from dynexit.bench.report.rounds import Rounds as RoundColumns
-from dynexit.decoding.records import Plan, Round, Statistics
+from dynexit.decoding.plans import Plan
+from dynexit.decoding.records import Round
+from dynexit.decoding.statistics import Statistics
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6]
 

@@ -17,7 +17,8 @@ from dynexit.decoding.controllers.lookahead import STRETCH
 from dynexit.decoding.costs import Costs
 from dynexit.decoding.drafters.jacobi import JacobiDrafter
 from dynexit.decoding.drafters.lookahead import MOST, LookaheadDrafter, Pool
-from dynexit.decoding.records import Draft, LookaheadSize
+from dynexit.decoding.plans import LookaheadSize
+from dynexit.decoding.records import Draft
 from dynexit.decoding.sampling import NO_TOKEN, Sampler
 from dynexit.methods import make_controller
 from dynexit.model.drafting_rule import depths
@@ -44,7 +45,7 @@ def text_of(tokens, alone=True, runs_trees=True, **sampling):
 
 
 def drafted(drafter, text, levels, size=None):
-    steps = drafter.draft(text, Plan(0, levels, lookahead=size))
+    steps = drafter.draft(text, Plan(0, levels, settings=size))
     with pytest.raises(StopIteration) as stop:
         next(steps)
     return stop.value.value
@@ -91,10 +92,10 @@ def test_the_published_sizes_have_the_papers_rows(width, rows):
     tokens = [token for n in range(20) for token in (90, n, 20 + n, 40 + n, 60 + n)] + [90]
     drafter, text, fresh = LookaheadDrafter(), text_of(tokens), count(100)
     plan = started(make_controller("lookahead", window=width)).plan()
-    draft = drafted(drafter, text, plan.speculation_length, plan.lookahead)
+    draft = drafted(drafter, text, plan.speculation_length, plan.settings)
     for _ in range(5):  # until all columns differ
         drafter.read(text, draft, [next(fresh) for _ in range(len(draft.tokens) + 1)])
-        draft = drafted(drafter, text, plan.speculation_length, plan.lookahead)
+        draft = drafted(drafter, text, plan.speculation_length, plan.settings)
     assert len(draft.tokens) == rows == (width - 1) + 3 * width + 4 * width
     assert max(depths(draft.parents)) == plan.speculation_length == width + 2
 
@@ -140,7 +141,7 @@ def test_the_pool_keeps_the_latest():
 
 
 def test_a_plan_without_sizes_is_refused():
-    with pytest.raises(DynexitError, match=r"without `Plan.lookahead`"):
+    with pytest.raises(DynexitError, match=r"without its settings"):
         next(LookaheadDrafter().draft(text_of([1]), Plan(0, 3)))
 
 
@@ -255,20 +256,20 @@ def planned(controller, rounds=1, accepted=0):
 
 def test_prices_choose_the_window():
     free = started(make_controller("lookahead"), costs=FREE_ROWS).plan()
-    assert free.lookahead == LookaheadSize(8, 5, 8)  # 63 rows: the table's
+    assert free.settings == LookaheadSize(8, 5, 8)  # 63 rows: the table's
     assert free.speculation_length == 10
     fair = started(make_controller("lookahead"), costs=FAIR_ROWS).plan()
-    assert fair.lookahead == LookaheadSize(1, 5, 1)
+    assert fair.settings == LookaheadSize(1, 5, 1)
     dear = started(make_controller("lookahead"), costs=DEAR_ROWS).plan()
     assert dear.speculation_length == 0
     few = started(make_controller("lookahead", ngram=3, pool=2), costs=FAIR_ROWS).plan()
-    assert few.lookahead == LookaheadSize(2, 3, 2)
+    assert few.settings == LookaheadSize(2, 3, 2)
 
 
 def test_a_window_widens_with_what_is_accepted():
     controller = started(make_controller("lookahead"), costs=FAIR_ROWS)
     plans = planned(controller, 3 * STRETCH, accepted=3)
-    assert [plan.lookahead.window for plan in plans[::STRETCH]] == [1, 6, 6]
+    assert [plan.settings.window for plan in plans[::STRETCH]] == [1, 6, 6]
 
 
 def test_where_nothing_is_accepted_it_soon_decodes_plainly_and_rarely_tries_again():
@@ -282,7 +283,7 @@ def test_where_nothing_is_accepted_it_soon_decodes_plainly_and_rarely_tries_agai
 def test_texts_that_share_passes_are_given_a_chain():
     controller = started(make_controller("lookahead"), costs=FREE_ROWS)
     controller.share(3)
-    assert controller.plan() == Plan(0, 4, drafter="lookahead", lookahead=LookaheadSize(0, 5, 1))
+    assert controller.plan() == Plan(0, 4, drafter="lookahead", settings=LookaheadSize(0, 5, 1))
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,8 @@ def test_only_early_exit_is_lossy():
     assert set(methods()) - set(LOSSLESS) == {
         "early-exit",
         "two-model",
-    }  # the latter: test_two_model
+        "diffuspec",
+    }  # the latter: test_two_model, test_diffuspec
 
 
 @st.composite

@@ -17,7 +17,7 @@ from dynexit.decoding.controllers.skipping import Skip, spread
 from dynexit.decoding.controllers.swift import Search, Swift
 from dynexit.decoding.drafters.clasp_search import ClaspSearch
 from dynexit.decoding.drafters.skipping import agreement_of
-from dynexit.decoding.records import PLAIN_STEP, Skipping
+from dynexit.decoding.plans import PLAIN_STEP, Skipping
 from dynexit.decoding.requests import drive
 from dynexit.decoding.sequence import Decoding
 from dynexit.methods import make_controller
@@ -174,14 +174,14 @@ def test_swift_takes_the_better_set_as_soon_as_it_is_judged():
             continue
         if one.agreement > best:
             best = one.agreement
-            assert after.plan.skipping.skips == one.plan.skipping.trial
+            assert after.plan.settings.skips == one.plan.settings.trial
     assert best == max(scores) > min(scores)
 
 
 def judged(controller, *agreements):
     for agreement in agreements:
         controller.observe(replace(finished(), agreement=agreement))
-    return controller.plan().skipping
+    return controller.plan().settings
 
 
 def test_swifts_search_ends():
@@ -196,7 +196,7 @@ def test_swifts_search_goes_on_with_the_next_prompt_unless_told_otherwise():
     for carry in (True, False):
         controller = started(Swift(carry=carry), 12)
         kept = judged(controller, 0.1, 0.3, 0.2)
-        assert (started(controller, 12).plan().skipping == kept) == carry
+        assert (started(controller, 12).plan().settings == kept) == carry
 
 
 def test_proposals_leave_the_first_and_the_last_layer_whole():
@@ -236,12 +236,12 @@ def test_clasp_searches_every_so_often():
     controller, found = started(Clasp(period=3)), Skips.of(8, (4, 5))
     searched = []
     for _ in range(7):
-        skipping = controller.plan().skipping
+        skipping = controller.plan().settings
         searched.append(skipping.budget is not None)
         told = found if skipping.budget is not None else None
         controller.observe(replace(finished(3, 1), found=told))
     assert searched == [True, False, False, True, False, False, True]
-    assert controller.plan().skipping.skips == found
+    assert controller.plan().settings.skips == found
 
 
 # Settings
@@ -249,8 +249,8 @@ def test_clasp_searches_every_so_often():
 
 def test_a_fixed_set_is_named_by_layers():
     controller = make_controller("skip:attention=3+5,mlp=4")
-    assert started(controller).plan().skipping.skips.sublayers == (4, 7, 8)
-    assert started(make_controller("skip")).plan().skipping.skips == spread(8, 0.45)
+    assert started(controller).plan().settings.skips.sublayers == (4, 7, 8)
+    assert started(make_controller("skip")).plan().settings.skips == spread(8, 0.45)
     assert started(make_controller("skip"), 2).plan() is PLAIN_STEP
 
 
@@ -277,15 +277,21 @@ class Careless(Controller):
     drafters = ("skipping",)
 
     def __init__(self, skipping):
-        self.planned = Plan(1, 3, drafter="skipping", skipping=skipping)
+        self.planned = Plan(1, 3, drafter="skipping", settings=skipping)
 
     def plan(self):
         return self.planned
 
 
-@pytest.mark.parametrize("skipping", [None, Skipping(Skips.of(4, (2,)))], ids=["none", "short"])
-def test_a_set_that_is_not_for_this_model_is_refused(skipping):
-    with pytest.raises(DynexitError, match="without a set for this model's 5 layers"):
+CARELESS = [
+    (None, r"'skipping' without its settings: give Plan\(settings=Skipping"),
+    (Skipping(Skips.of(4, (2,))), "leave out parts of another model: this one has 5 layers"),
+]
+
+
+@pytest.mark.parametrize(("skipping", "sentence"), CARELESS, ids=["none", "short"])
+def test_a_set_that_is_not_for_this_model_is_refused(skipping, sentence):
+    with pytest.raises(DynexitError, match=sentence):
         decode(model_on("eager"), PROMPTS[0], Careless(skipping))
 
 

@@ -14,7 +14,8 @@ from dynexit.decoding.controllers.auto import Auto
 from dynexit.decoding.controllers.estimates import OTHERS, OtherEstimates
 from dynexit.decoding.controllers.tuning import TUNING
 from dynexit.decoding.costs import Costs
-from dynexit.decoding.records import Draft, Plan, Round
+from dynexit.decoding.plans import Plan
+from dynexit.decoding.records import Draft, Round
 from dynexit.decoding.sampling import Sampler
 from dynexit.model.drafting_rule import Pricing
 from dynexit.model.native.transformer import NativeTransformer

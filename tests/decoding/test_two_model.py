@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tiny import LLAMA, decode, new_tokens, random_model
 
 from dynexit import DynexitError, LanguageModel, Sampling
+from dynexit.decoding.sampling import Sampler
 
 TARGET = random_model(depth_gain=0.8)
 SECONDS = {
@@ -51,6 +52,14 @@ def test_text_is_vanillas_for_any_prompt_seed_and_end(
     )
     assert sequence.new_tokens == plain.new_tokens
     assert sequence.finish_reason == plain.finish_reason
+
+
+def test_noise_is_the_targets_to_the_bit_whatever_precision_asked_first():
+    """A second model's logits may be fp32 where the target's are fp64."""
+    second, target = torch.zeros(3, 29), torch.zeros(3, 29, dtype=torch.float64)
+    alone, shared = (Sampler(Sampling(temperature=1.0, seed=4), PROMPT) for _ in range(2))
+    assert shared.noise(second, 0).dtype == torch.float32
+    assert torch.equal(shared.noise(target, 0), alone.noise(target, 0))
 
 
 def test_a_target_that_drafts_for_itself_is_always_right():

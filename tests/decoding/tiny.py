@@ -44,7 +44,7 @@ FAMILIES = {
 # A pass costs much and its rows and layers little, so that whoever weighs costs drafts a lot.
 CHEAP_DRAFTS = Costs((1, 2), (1.0, 1.01), (0.1, 0.1), (0.0, 0.0), 0.01, 0.0, 1.0, 29)
 NAMES = *methods(), *(f"{name}:analysis=full" for name in methods() if name.startswith("del"))
-ALONE = [name for name in NAMES if "second-model" not in make_controller(name).drafters]
+ALONE = [name for name in NAMES if make_controller(name).second_model is None]
 LOSSLESS = [name for name in ALONE if make_controller(name).lossless]
 DRAFTING = [name for name in LOSSLESS if name != "vanilla"]
 WITH_EXITS = [name for name in DRAFTING if "early-exit" in make_controller(name).drafters]
@@ -84,6 +84,14 @@ def random_model(
     model.embedding.weight.mul_(3.0)  # so that the text varies
     for index, layer in enumerate(model.layers):
         silence(layer, depth_gain**index)
+    return model
+
+
+def random_diffusion(seed: int = 0, dtype=torch.float64, **changes) -> Transformer:
+    """A masked-diffusion model of the same tokens, and one more for the mask."""
+    config = replace(LLAMA, **{"num_layers": 2, "vocab_size": 30, "mask_token": 29, **changes})
+    model = random_model(config, seed, dtype=dtype)
+    model.vocabulary_size = config.vocab_size - 1
     return model
 
 

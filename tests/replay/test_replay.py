@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 from dynexit import DynexitError, load
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.costs import Costs
-from dynexit.decoding.records import Plan
+from dynexit.decoding.plans import Plan
 from dynexit.methods import make_controller
 from dynexit.model.drafting_rule import Pricing
 from dynexit.replay.oracle import oracle

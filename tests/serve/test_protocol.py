@@ -36,7 +36,7 @@ IDLE = {
     "user": "me",
     "chat_template_kwargs": {},
 }
-METHODS = lossless_methods(20, second=False)
+METHODS = lossless_methods(20, second=None)
 
 
 @pytest.fixture(scope="module")

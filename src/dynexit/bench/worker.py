@@ -8,8 +8,8 @@ from dynexit.bench.options import Options, Shard
 from dynexit.bench.peers import Peer, find_peer, is_peer
 from dynexit.bench.records import Record, conditions
 from dynexit.decoding.controllers.base import Controller
-from dynexit.decoding.records import Statistics
 from dynexit.decoding.sampling_parameters import Sampling
+from dynexit.decoding.statistics import Statistics
 from dynexit.environment import PeakMemory, environment
 from dynexit.errors import DynexitError
 from dynexit.language_model import Generation, LanguageModel, Prompt, load

@@ -7,6 +7,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from dynexit.cli.options import starting
 from dynexit.cli.printing import notes, print_json, print_table, write
 from dynexit.comparing import (
     PLAIN,
@@ -20,13 +21,13 @@ from dynexit.errors import DynexitError
 from dynexit.rates import speedup
 
 if TYPE_CHECKING:
-    from dynexit.decoding.controllers.base import Controller
+    from dynexit.decoding.controllers.base import Controller, SecondModel
     from dynexit.language_model import Generation, LanguageModel
 
     Controllers = dict[str, Controller]
 
 
-def choose(methods: list[str], settings: dict[str, Any], second: bool) -> "Controllers":
+def choose(methods: list[str], settings: dict[str, Any], draft_model: str | None) -> "Controllers":
     """Plain decoding and the named methods, or all lossless ones, before the model loads.
 
     Each gets those of the settings that it has; the others are for its neighbours.
@@ -37,7 +38,9 @@ def choose(methods: list[str], settings: dict[str, Any], second: bool) -> "Contr
     from dynexit.decoding.controllers import methods as known
     from dynexit.methods import lossless_methods, settings_of, usable_controller
 
-    names = dict.fromkeys([PLAIN, *(methods or lossless_methods(2, second))])
+    if not methods:
+        methods = lossless_methods(2, None if draft_model is None else _kind_of(draft_model))
+    names, second = dict.fromkeys([PLAIN, *methods]), draft_model is not None
     own = {name: settings_of(known()[name]) if name in known() else [] for name in names}
     given = {name: value for name, value in settings.items() if value is not None}
     if unused := [name for name in given if not any(name in its for its in own.values())]:
@@ -46,6 +49,13 @@ def choose(methods: list[str], settings: dict[str, Any], second: bool) -> "Contr
         name: usable_controller(name, second, **{k: given[k] for k in its if k in given})
         for name, its in own.items()
     }
+
+
+def _kind_of(model: str) -> "SecondModel":
+    with starting():
+        from dynexit.language_model import kind_of
+
+    return kind_of(model)
 
 
 def run(

@@ -177,7 +177,7 @@ def generate(
     constraint = shape.constraint
     chosen = methods[0] if methods else DEFAULT_METHOD
     if compare_methods:
-        controllers = compare.choose(methods, settings, second)
+        controllers = compare.choose(methods, settings, draft_model)
     else:
         controllers = {chosen: usable_controller(chosen, second, **settings)}
     text = read_prompt(prompt, file)

@@ -31,7 +31,8 @@ ModelArgument = Annotated[
     typer.Argument(help="Folder, GGUF file, hub id or bundled [default: bundled]."),
 ]
 DraftModel = Annotated[
-    str | None, typer.Option(help="Smaller checkpoint that drafts for the method two-model.")
+    str | None,
+    typer.Option(help="Checkpoint that drafts: a small one (two-model) or diffusion (diffuspec)."),
 ]
 Dtype = Annotated[
     str | None, typer.Option(help="bf16, fp16, fp32 or fp64 [default: the fast one here].")
@@ -150,7 +151,14 @@ class Loading:
         return False if self.learned == "none" else self.learned
 
     def load(self, model: str | None, check: bool = True) -> "LanguageModel":
-        """Load a model and print its warnings, one line each. `check` as for `dynexit.load`."""
+        """Load a model that writes, and print its warnings, one line each. `check` as for
+        `dynexit.load`.
+        """
+        lm = self._load(model, check)
+        lm.check_writes()
+        return lm
+
+    def _load(self, model: str | None, check: bool = True) -> "LanguageModel":
         check_threads(self.threads)
         check_checkpoint(model)  # a download shows bars, which a spinner would hide
         with starting():
@@ -167,7 +175,7 @@ class Loading:
         """Load a model, and the draft model if one is named. `check` as for `dynexit.load`."""
         check_checkpoint(second)
         lone = dataclasses.replace(self, learned="none")  # what drafts for another
-        return self.load(model, check), None if second is None else lone.load(second)
+        return self.load(model, check), None if second is None else lone._load(second)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`dynexit train`: the LayerSkip recipe, from scratch or from a checkpoint."""
+"""`dynexit train`: the LayerSkip recipe or masked diffusion, from scratch or from a checkpoint."""
 
 import signal
 from collections.abc import Iterator
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dynexit.training.evaluation import DomainReport
     from dynexit.training.trainer import Trainer
 
+AGREED = {"layer": "last layer", "mask": "text"}
 STEPS_PER_LINE = 10  # where there is no terminal to draw a bar on
 
 
@@ -37,10 +38,17 @@ def train(
         list[str] | None,
         typer.Option("--set", help="Change a setting, such as early_exit.distill=0; may repeat."),
     ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            help="early-exit, or masked-diffusion for a draft model [default: the recipe's]."
+        ),
+    ] = None,
     device: Device = None,
     threads: Threads = None,
 ) -> None:
-    """Train an early-exit model. A stopped or killed run continues when started again.
+    """Train an early-exit model, or a masked-diffusion model that drafts for another. A stopped or
+    killed run continues when started again.
 
     Ctrl-C and SIGTERM finish and save the running step. A kill loses what followed the last save.
     """
@@ -54,7 +62,10 @@ def train(
     if not data_dir.is_dir():
         raise DynexitError(f"--data-dir {data_dir} is not a folder: give an existing one.")
     check_folder(out, "--out")
-    chosen = load_recipe(recipe, parse_settings(change or []))
+    changes = parse_settings(change or [])
+    if objective is not None:
+        changes["objective"] = objective
+    chosen = load_recipe(recipe, changes)
     with starting():
         from dynexit.model.dtypes import parse_device
         from dynexit.training.trainer import Progress as State
@@ -121,17 +132,18 @@ def stopped_by_signals(trainer: "Trainer") -> Iterator[list[int]]:
 
 
 def report_table(reports: "dict[str, DomainReport]", title: str) -> Table:
-    """Bits per byte and agreement at every quarter of the depth, per domain."""
+    """Bits per byte and agreement at every quarter of the depth, or of a block's masks."""
     table = Table("domain", title=title, title_style="")
-    layers = len(next(iter(reports.values())).agreement)
+    first = next(iter(reports.values()))
+    layers, unit = len(first.agreement), first.unit
     shown = sorted({max(1, layers * part // 8) for part in (1, 2, 3, 4, 6, 8)})
     for layer in shown:
-        table.add_column(f"layer {layer}", justify="right")
+        table.add_column(f"{unit} {layer}", justify="right")
     for name, report in reports.items():
         cells = [
             f"{report.bits_per_byte[layer - 1]:.3f} {report.agreement[layer - 1]:.0%}"
             for layer in shown
         ]
         table.add_row(name, *cells)
-    table.caption = "bits per byte, agreement with the last layer"
+    table.caption = f"bits per byte, agreement with the {AGREED[unit]}"
     return table

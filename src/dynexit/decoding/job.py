@@ -9,7 +9,7 @@ from dynexit.decoding.limits import Limits
 from dynexit.decoding.reuse import Reuse
 from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.text import NoText, TextSink
-from dynexit.model.interface import Model
+from dynexit.model.interface import Described
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Job:
     limits: Limits
     sampling: Sampling = field(default_factory=Sampling)
     text: TextSink = field(default_factory=NoText)
-    second: Model | None = None
+    second: Described | None = None
     logprobs: int | None = None
     prompt_logprobs: bool = False
     guide: Guide | None = None

@@ -1,4 +1,4 @@
-"""The records that pass between the phases of a round, and the statistics kept of them.
+"""The records that pass between the phases of a round. Plans are in `plans.py`.
 
 The project's vocabulary; each word has this one meaning everywhere:
 
@@ -21,98 +21,23 @@ The project's vocabulary; each word has this one meaning everywhere:
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dynexit import rates
-from dynexit.model.drafting_rule import DraftingRule, Nodes, Pricing, depths
+from dynexit.decoding.plans import Plan
+from dynexit.model.drafting_rule import Nodes, depths
 from dynexit.model.skips import Skips
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SECONDS = ("draft_seconds", "verify_seconds", "control_seconds", "text_seconds")
 Source = Literal[
     "accepted", "lookup", "earlier", "table", "grammar", "recovered", "bonus", "target"
 ]
 FinishReason = Literal["stop", "length", "context"]
-
-
-class Skipping(NamedTuple):
-    """What a draft leaves out of the whole model, and what its drafter finds out before it.
-
-    Attributes:
-        skips: sublayers that the draft leaves out, unless others are searched for and found.
-        trial: sublayers to judge, by how many of the text's last `window` tokens one pass without
-            them reproduces: the round's `agreement`.
-        budget: share of the time of a whole pass; sublayers are searched for that leave no more:
-            the round's `found`.
-    """
-
-    skips: Skips
-    trial: Skips | None = None
-    window: int = 32
-    budget: float | None = None
-
-
-class LookaheadSize(NamedTuple):
-    """How wide a round of lookahead decoding is.
-
-    Attributes:
-        window: columns of guesses; 0 is none.
-        ngram: tokens of an n-gram, the one that it follows included.
-        pool: n-grams that are verified, at most.
-    """
-
-    window: int
-    ngram: int
-    pool: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A controller's choice for the next round. A speculation length of 0 is a plain step.
-
-    A draft has at most `speculation_length` levels. Without `pricing` it is a chain. With it, it is
-    a tree where the runtime can verify one, else a chain whose tokens must be worth as much. A
-    token whose confidence is below `threshold` is verified but has no children. A drafter that runs
-    none of the target's layers has exit layer 0. With `skipping`, a draft leaves out sublayers of
-    all layers, and the exit layer is how many layers the others amount to.
-
-    `shadow` lists the layers whose shadow tokens the round returns; None is all layers that the
-    controller reads. `lookahead` is for the drafter of that name, which needs it.
-    """
-
-    exit_layer: int = 1
-    speculation_length: int = 0
-    threshold: float | None = None
-    drafter: str = "early-exit"
-    pricing: Pricing | None = None
-    shadow: tuple[int, ...] | None = None
-    lookahead: LookaheadSize | None = None
-    skipping: Skipping | None = None
-
-    @property
-    def reads_confidence(self) -> bool:
-        """Whether confidences may end the draft."""
-        return self.threshold is not None or self.pricing is not None
-
-    def with_children(self, most: int) -> "Plan":
-        """The same plan with at most `most` children per token."""
-        if self.pricing is None or most >= len(self.pricing.odds):
-            return self
-        return replace(self, pricing=self.pricing.with_children(most))
-
-    def rule(self, **more: Any) -> DraftingRule:
-        """The plan as a model's `DraftingRule`."""
-        length, threshold = self.speculation_length, self.threshold or 0.0
-        return DraftingRule(self.exit_layer, length, threshold, self.pricing, **more)
-
-
-PLAIN_STEP = Plan()
 
 
 @dataclass
@@ -322,99 +247,3 @@ class Round:
         kept = Round.__new__(Round)
         vars(kept).update(vars(self), shadow=None)
         return kept
-
-
-@dataclass
-class Statistics:
-    """Raw counters of one generation; every rate is derived. The prefill's token is not counted.
-
-    `cached_tokens` are tokens of the prompt that came from the prefix cache.
-    """
-
-    num_layers: int
-    rounds: list[Round] = field(default_factory=list)
-    prefill_seconds: float = 0.0
-    decode_seconds: float = 0.0
-    cached_tokens: int = 0
-
-    @property
-    def drafted(self) -> int:
-        """Drafted tokens."""
-        return sum(r.drafted for r in self.rounds)
-
-    @property
-    def accepted(self) -> int:
-        """Drafted tokens that the target agreed with."""
-        return sum(r.accepted for r in self.rounds)
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of the text that rounds produced."""
-        return sum(r.tokens for r in self.rounds)
-
-    @property
-    def acceptance_rate(self) -> float:
-        """Share of drafted tokens that were accepted; 0 where nothing was drafted."""
-        return rates.acceptance_rate(self.accepted, self.drafted) or 0.0
-
-    @property
-    def mean_acceptance_length(self) -> float:
-        """Tokens per round; 0 without rounds."""
-        return rates.mean_acceptance_length(self.accepted, len(self.rounds)) or 0.0
-
-    @property
-    def etpl(self) -> float:
-        """Effective tokens per layer; 0 without rounds."""
-        drafted_layers = sum(r.plan.exit_layer * r.drafted for r in self.rounds)
-        return rates.etpl(self.tokens, drafted_layers, len(self.rounds), self.num_layers) or 0.0
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Decoding speed, without prefill."""
-        return rates.tokens_per_second(self.tokens, self.decode_seconds) or 0.0
-
-    @property
-    def acceptance_by_position(self) -> list[float]:
-        """Per level 1, 2, ...: the share of rounds with that level that accepted a token there."""
-        depths = [r.depth for r in self.rounds]
-        longest = max(depths, default=0)
-        drafted = [sum(depth > i for depth in depths) for i in range(longest)]
-        accepted = [sum(r.accepted > i for r in self.rounds) for i in range(longest)]
-        return [a / d for a, d in zip(accepted, drafted, strict=True)]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Everything, for JSON."""
-        return {
-            "num_layers": self.num_layers,
-            "rounds": len(self.rounds),
-            "drafted": self.drafted,
-            "accepted": self.accepted,
-            "tokens": self.tokens,
-            "acceptance_rate": self.acceptance_rate,
-            "mean_acceptance_length": self.mean_acceptance_length,
-            "etpl": self.etpl,
-            "cached_tokens": self.cached_tokens,
-            "prefill_seconds": self.prefill_seconds,
-            "decode_seconds": self.decode_seconds,
-            "tokens_per_second": self.tokens_per_second,
-            "acceptance_by_position": self.acceptance_by_position,
-            "round_records": _columns(self.rounds),
-        }
-
-
-def _columns(rounds: Sequence[Round]) -> dict[str, list[Any]]:
-    """One list per field, with one entry per round: half the size of one object per round."""
-    return {
-        "drafter": [r.plan.drafter if r.drafted else None for r in rounds],
-        "exit_layer": [r.plan.exit_layer if r.drafted else None for r in rounds],
-        "threshold": [_rounded(r.plan.threshold) if r.drafted else None for r in rounds],
-        "drafted": [r.drafted for r in rounds],
-        "accepted": [r.accepted for r in rounds],
-        "depth": [r.depth for r in rounds],
-        "tokens": [r.tokens for r in rounds],
-        **{name: [_rounded(getattr(r, name)) for r in rounds] for name in SECONDS},
-    }
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)

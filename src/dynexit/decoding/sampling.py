@@ -77,7 +77,7 @@ class Sampler:
         self._prompt_length = len(tokens)
         self._processors = Processors(sampling, tokens, Ends(ends, min_new_tokens), guide)
         self.seed = secrets.randbits(31) if sampling.seed is None else int(sampling.seed)
-        self._noise: dict[int, Tensor] = {}
+        self._noise: dict[tuple[int, torch.dtype], Tensor] = {}
         self._noise_base = len(tokens)
         self._generator: torch.Generator | None = None
 
@@ -204,17 +204,19 @@ class Sampler:
         positions = range(start, start + like.shape[-2])
         if self._noise_base != len(self._tokens):  # a round is over
             self._noise_base, keep = len(self._tokens), self.sampling.acceptance == "shared-noise"
-            self._noise = {p: n for p, n in self._noise.items() if keep and p >= self._noise_base}
+            kept = self._noise.items() if keep else ()
+            self._noise = {key: drawn for key, drawn in kept if key[0] >= self._noise_base}
         return torch.stack([self._noise_at(p, like) for p in positions])
 
     def _noise_at(self, position: int, like: Tensor) -> Tensor:
-        if position not in self._noise:
+        key = position, like.dtype  # a draft model's may be another: it is not the target's noise
+        if key not in self._noise:
             generator = torch.Generator(like.device).manual_seed(self._key(position))
             exponential = torch.empty(like.shape[-1], device=like.device, dtype=like.dtype)
             exponential.exponential_(generator=generator)
             tiny = torch.finfo(like.dtype).tiny
-            self._noise[position] = exponential.clamp_(min=tiny).log_().neg_()
-        return self._noise[position]
+            self._noise[key] = exponential.clamp_(min=tiny).log_().neg_()
+        return self._noise[key]
 
     def _key(self, position: int) -> int:
         """Shared noise: a function of seed and position alone. Speculative: anew every round.

@@ -20,19 +20,12 @@ from dynexit.decoding.facts import Facts
 from dynexit.decoding.job import Job
 from dynexit.decoding.laps import Laps
 from dynexit.decoding.logprobs import TokenLogprobs, following_logprobs, token_logprobs
-from dynexit.decoding.records import (
-    Draft,
-    FinishReason,
-    Plan,
-    Round,
-    ShadowTokens,
-    Source,
-    Statistics,
-    Verdict,
-)
+from dynexit.decoding.plans import Plan
+from dynexit.decoding.records import Draft, FinishReason, Round, ShadowTokens, Source, Verdict
 from dynexit.decoding.requests import Segment, Steps, Turn, Unembed, Verifying
 from dynexit.decoding.sampling import NO_TOKEN, NotNumbersError, Sampler, UnsettledError
 from dynexit.decoding.shadow import gather_states, shadow_tokens
+from dynexit.decoding.statistics import Statistics
 from dynexit.errors import DynexitError
 from dynexit.model.drafting_rule import homes
 from dynexit.model.interface import BLOCK, Model, SavedCache, Span

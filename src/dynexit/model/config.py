@@ -36,7 +36,12 @@ class RopeConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything that the runtime needs to know about a decoder-only model."""
+    """Everything that the runtime needs to know about a decoder-only model.
+
+    A model with a `mask_token` is a masked-diffusion model: every position sees all positions, and
+    it predicts tokens where masks are. If it is `shifted`, the row before a mask predicts it, as in
+    a model that was made from a causal one; otherwise the mask's own row does.
+    """
 
     family: str
     vocab_size: int
@@ -54,6 +59,8 @@ class ModelConfig:
     out_bias: bool = False
     mlp_bias: bool = False
     qk_norm: bool = False
+    mask_token: int | None = None
+    shifted: bool = False
 
     @property
     def group_size(self) -> int:
@@ -103,6 +110,18 @@ def require(config: Section, key: str, kind: Any) -> Any:
 def flag(config: Section, key: str) -> bool:
     """Like `value_of`, of true or false; false where there is none."""
     return bool(value_of(config, key, bool, False))
+
+
+def mask_token(config: Section) -> int:
+    """The token that stands for what a masked-diffusion model does not know.
+
+    Raises:
+        DynexitError: there is none.
+    """
+    token = value_of(config, "mask_token_id", Annotated[int, Within(0, 2**30)])
+    if token is None:
+        raise DynexitError("config.json has no mask_token_id: a masked-diffusion model needs one.")
+    return int(token)
 
 
 def parse_rope(config: Json) -> RopeConfig:
@@ -176,6 +195,11 @@ def _check_shape(shape: ModelConfig) -> None:
         raise DynexitError(
             f"{shape.num_heads} heads over {shape.num_kv_heads} key/value heads of "
             f"{shape.head_dim} is not a shape that attention can run."
+        )
+    if shape.mask_token is not None and shape.mask_token >= shape.vocab_size:
+        raise DynexitError(
+            f"config.json: mask_token_id {shape.mask_token} is outside the vocabulary of "
+            f"{shape.vocab_size} tokens."
         )
     if (factors := shape.rope.factors) and (
         len(factors) != shape.head_dim // 2 or not all(0 < factor < inf for factor in factors)

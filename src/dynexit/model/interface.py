@@ -264,12 +264,16 @@ class Model(Protocol):
         """
 
 
-class Configured(Model, Protocol):
-    """A model of a checkpoint, whose whole configuration is known."""
+class Described(Model, Protocol):
+    """A model whose whole configuration is known."""
 
     @property
     def config(self) -> ModelConfig:
         """The configuration: sizes, and what the model family defines."""
+
+
+class Configured(Described, Protocol):
+    """A model of a checkpoint."""
 
     def new_cache(self) -> SavedCache:
         """See `Model`."""

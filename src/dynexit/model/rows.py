@@ -131,37 +131,52 @@ def _attend_span(
         grouped = query.view(1, heads, -1, query.shape[-1])
         return F.scaled_dot_product_attention(grouped, keys[None], values[None]).view(1, -1)
     if mask is None:
-        return _attend_causally(query, keys, values)
+        return _attend_whole(query, keys, values, causal=True)
     grouped = query.unflatten(1, (heads, -1)).permute(1, 2, 0, 3).flatten(1, 2)
     out = F.scaled_dot_product_attention(grouped[None], keys[None], values[None], attn_mask=mask)
     return out[0].unflatten(1, (-1, rows)).permute(2, 0, 1, 3).reshape(rows, -1)
 
 
-def _attend_causally(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """A whole prompt: [T, H, head_dim], [KVH, T, head_dim] -> [T, H * head_dim]."""
+def _attend_whole(query: Tensor, keys: Tensor, values: Tensor, causal: bool) -> Tensor:
+    """[T, H, head_dim], [KVH, S, head_dim] -> [T, H * head_dim]; causal for a whole prompt."""
     out = F.scaled_dot_product_attention(
         query.transpose(0, 1)[None],
         keys[None],
         values[None],
-        is_causal=True,
+        is_causal=causal,
         enable_gqa=query.shape[1] != keys.shape[0],
     )
     return out[0].transpose(0, 1).reshape(query.shape[0], -1)
 
 
+class SeeingAll(Rows):
+    """The rows of a masked-diffusion model: each sees every position of its sequence up to the end
+    of its span, later ones included. Spans are no trees.
+    """
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """See `Rows.attend`."""
+        sizes, outputs = [s.length for s in self.spans], []
+        parts = zip(query.split(sizes), key.split(sizes), value.split(sizes), strict=True)
+        for span, (queries, keys, values) in zip(self.spans, parts, strict=True):
+            held = cast(KVCache, span.cache).write(layer, span.start, keys, values)
+            outputs.append(_attend_whole(queries, *held, causal=False))
+        return torch.cat(outputs)
+
+
 class PackedBatch:
     """Whole windows without a cache, for training: B windows of T positions, N = B * T rows."""
 
-    def __init__(self, length: int, rotary: RotaryTable, like: Tensor) -> None:
-        self.length = length
+    def __init__(self, length: int, rotary: RotaryTable, like: Tensor, causal: bool = True) -> None:
+        self.length, self.causal = length, causal
         cos, sin = rotary.between(0, length, like)
         windows = like.shape[0] // length
         self.cos, self.sin = cos.repeat(windows, 1, 1), sin.repeat(windows, 1, 1)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Causal attention inside every window; shapes as in `Rows.attend`."""
+        """Attention inside every window; shapes as in `Rows.attend`."""
         del layer
         q, k, v = (t.unflatten(0, (-1, self.length)).transpose(1, 2) for t in (query, key, value))
         gqa = query.shape[1] != key.shape[1]
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=gqa)
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal, enable_gqa=gqa)
         return out.transpose(1, 2).flatten(0, 1).flatten(1)

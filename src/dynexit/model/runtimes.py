@@ -28,7 +28,8 @@ def load_into(
     dtype: str | torch.dtype | None,
     devices: Sequence[torch.device],
 ) -> Configured:
-    """A checkpoint's weights in `runtime`; None is native where that is possible, else graphs.
+    """A checkpoint's weights in `runtime`; None is native where that is possible, else graphs. A
+    masked-diffusion model, which attends in both directions, runs eagerly beside any other.
 
     Args:
         dtype: None is bf16 in the native runtime, which reads it fast on every processor with wide
@@ -40,6 +41,8 @@ def load_into(
         DynexitError: a runtime that is not known or cannot run this, or as `load_model`.
     """
     check_runtime(runtime)
+    if config.mask_token is not None:
+        runtime = "eager"
     native = runtime in (None, "native")
     chosen = fast_dtype(devices[0]) if dtype is None else parse_dtype(dtype)
     if dtype is None and native and is_fast() and not obstacle(config, torch.bfloat16, *devices):

@@ -1,6 +1,7 @@
 """Write a model as a Hugging Face checkpoint that transformers loads and runs identically."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -8,16 +9,26 @@ from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import save_file
 
 from dynexit.model.config import Json, ModelConfig, RopeConfig
-from dynexit.model.families import families
+from dynexit.model.families import family
 from dynexit.model.files import make_folder, replacing
 from dynexit.model.transformer import Transformer
 from dynexit.model.weights import weight_map
 
 
 def config_json(config: ModelConfig, dtype: torch.dtype, eos: int | None, bos: int | None) -> Json:
-    """The `config.json` that describes `config`, in the layout of transformers 5."""
+    """The `config.json` that describes `config`, in the layout of transformers 5, unless its family
+    has its own.
+    """
+    own: Callable[[Json], Json] | None = getattr(family(config.family), "written", None)
+    described = _described(config, dtype, eos, bos)
+    if config.mask_token is not None:
+        described["mask_token_id"] = config.mask_token
+    return described if own is None else own(described)
+
+
+def _described(config: ModelConfig, dtype: torch.dtype, eos: int | None, bos: int | None) -> Json:
     return {
-        "architectures": [families()[config.family].ARCHITECTURES[0]],
+        "architectures": [family(config.family).ARCHITECTURES[0]],
         "model_type": config.family,
         "vocab_size": config.vocab_size,
         "hidden_size": config.hidden_size,

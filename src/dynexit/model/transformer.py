@@ -19,7 +19,7 @@ from dynexit.model.draft_tokens import DraftTokens
 from dynexit.model.interface import Span
 from dynexit.model.readings import Readings, numbers_of
 from dynexit.model.rope import RotaryTable
-from dynexit.model.rows import Rows
+from dynexit.model.rows import Rows, SeeingAll
 from dynexit.model.skips import ATTENTION, MLP, Skips
 from dynexit.model.weighing import Weighed
 
@@ -173,7 +173,8 @@ class Transformer(Weighed, nn.Module):
 
     def rows(self, spans: Sequence[Span]) -> Rows:
         """The rows of a forward pass over `spans`, in the order given."""
-        return Rows(spans, self.rotary, self.embedding.weight)
+        kind = Rows if self.config.mask_token is None else SeeingAll
+        return kind(spans, self.rotary, self.embedding.weight)
 
     def embed(self, tokens: Sequence[int] | Tensor) -> Tensor:
         """See `interface.Model`."""

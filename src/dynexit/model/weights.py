@@ -1,13 +1,14 @@
 """Names of weights: ours, fused, beside those of a Hugging Face checkpoint.
 
-Every supported family uses the same names on disk; a parameter of ours is one tensor of the file
-or several, stacked along the first dimension.
+Families use the same names on disk, unless their file has `TENSORS`. A parameter of ours is one
+tensor of the file or several, stacked along the first dimension.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dynexit.model.config import ModelConfig
+from dynexit.model.families import tensor_name
 
 
 @dataclass(frozen=True)
@@ -73,4 +74,7 @@ def weight_map(config: ModelConfig) -> dict[str, tuple[Part, ...]]:
     names["final_norm.weight"] = _stack(("model.norm.weight", hidden))
     if not config.tie_embeddings:
         names["head.weight"] = _stack(("lm_head.weight", size), inputs=hidden)
-    return names
+    return {
+        ours: tuple(replace(part, name=tensor_name(config.family, part.name)) for part in parts)
+        for ours, parts in names.items()
+    }

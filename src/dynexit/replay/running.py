@@ -11,8 +11,8 @@ from dynexit.decoding.facts import Facts
 from dynexit.decoding.job import Job
 from dynexit.decoding.limits import Limits
 from dynexit.decoding.loop import finish
-from dynexit.decoding.records import Statistics
 from dynexit.decoding.sequence import Decoding
+from dynexit.decoding.statistics import Statistics
 from dynexit.decoding.successors import SuccessorTable
 from dynexit.errors import DynexitError
 from dynexit.methods import make_controller

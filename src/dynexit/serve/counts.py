@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from dynexit.decoding.records import Draft, Statistics
+from dynexit.decoding.records import Draft
+from dynexit.decoding.statistics import Statistics
 from dynexit.serve.replies import Counts, PromptDetails, RejectedToken, Trace, TracedToken, Usage
 from dynexit.serve.service import Ongoing
 from dynexit.serve.work import Progress

@@ -10,6 +10,7 @@ from typing import Any
 
 from dynexit.decoding.constraint import Constraint
 from dynexit.decoding.controllers import methods
+from dynexit.decoding.controllers.base import SecondModel
 from dynexit.decoding.detokenizing import special_tokens
 from dynexit.decoding.earlier import EarlierTexts
 from dynexit.decoding.predictions import Predictions, layer_predictions
@@ -136,7 +137,7 @@ class Service:
     def methods(self) -> list[str]:
         """Those that a request may name and that write plain decoding's text."""
         allowed = self.settings.methods
-        known = lossless_methods(self.lm.num_layers, self.draft_model is not None)
+        known = lossless_methods(self.lm.num_layers, self._second)
         return known if allowed is None else [name for name in allowed if split_name(name) in known]
 
     async def start(
@@ -226,8 +227,11 @@ class Service:
 
     def _runs(self, method: str) -> bool:
         make = methods().get(split_name(method))
-        second = self.draft_model is not None
-        return make is not None and (second or "second-model" not in make().drafters)
+        return make is not None and make().second_model in (None, self._second)
+
+    @property
+    def _second(self) -> SecondModel | None:
+        return None if self.draft_model is None else self.draft_model.kind
 
     def _earlier(self, asked: Asked, client: str) -> NativeEarlier | None:
         """Texts that a request's texts may be drafted from."""

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -33,10 +33,13 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class DomainReport:
-    """Per exit layer 1..L: bits per byte of held-out text, and agreement with the last layer."""
+    """Per exit layer 1..L: bits per byte of held-out text, and agreement with the last layer. Of a
+    masked-diffusion model, per mask of a block: bits per byte, and agreement with the text.
+    """
 
     bits_per_byte: list[float]
     agreement: list[float]
+    unit: Literal["layer", "mask"] = "layer"
 
 
 def evaluate(model: Transformer, text: HeldOut) -> DomainReport:

@@ -62,6 +62,21 @@ class EarlyExit:
 
 
 @dataclass(frozen=True)
+class Diffusion:
+    """Settings of the objective `masked-diffusion`.
+
+    Attributes:
+        layers: of the model that training starts from, the first ones are kept; 0 is all.
+        block_share: share of windows whose masks are a block at the end, as in drafting.
+        block: the longest such block.
+    """
+
+    layers: int = 0
+    block_share: float = 0.0
+    block: int = 32
+
+
+@dataclass(frozen=True)
 class Adapter:
     """Train low-rank differences of all matrices of layers instead of weights (LoRA, arXiv
     2106.09685); rank 0 trains the weights.
@@ -99,15 +114,17 @@ class Optimisation:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole run. `start_from` names a checkpoint to continue, a folder or a GGUF file; else
-    `shape` is trained anew.
+    """A whole run. `start_from` names a checkpoint to continue, as a folder, a GGUF file, a hub id
+    or `bundled`; else `shape` is trained anew.
     """
 
     domains: list[Domain]
     vocab_size: int = 8_192
     start_from: str | None = None
+    objective: Literal["early-exit", "masked-diffusion"] = "early-exit"
     shape: Shape = field(default_factory=Shape)
     early_exit: EarlyExit = field(default_factory=EarlyExit)
+    diffusion: Diffusion = field(default_factory=Diffusion)
     adapter: Adapter = field(default_factory=Adapter)
     optimisation: Optimisation = field(default_factory=Optimisation)
     seed: int = 0
@@ -138,19 +155,35 @@ def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     _check_counts(recipe)
     if not recipe.start_from and (recipe.adapter.rank or recipe.early_exit.teacher == "start"):
         raise DynexitError("recipe: an adapter and teacher: start need start_from.")
+    if recipe.objective == "masked-diffusion":
+        _check_diffusion(recipe)
     if recipe.optimisation.batch_windows % recipe.optimisation.micro_windows:
         raise DynexitError("recipe: batch_windows must be a multiple of micro_windows.")
     return recipe
 
 
+def _check_diffusion(recipe: Recipe) -> None:
+    """Raises DynexitError where the settings do not fit the objective `masked-diffusion`."""
+    settings = recipe.diffusion
+    if recipe.adapter.rank:
+        raise DynexitError("recipe: an adapter is for the objective early-exit.")
+    if not 0 <= settings.block_share <= 1:
+        raise DynexitError(
+            f"recipe: block_share is {settings.block_share}: it must be between 0 and 1."
+        )
+    if 2 * settings.block > recipe.optimisation.window:
+        raise DynexitError("recipe: diffusion.block is longer than half of optimisation.window.")
+
+
 def _check_counts(recipe: Recipe) -> None:
-    """Raises DynexitError where a whole number is too small: the seed's and an adapter's may be 0,
-    others not.
+    """Raises DynexitError where a whole number is too small: the seed's, an adapter's and
+    diffusion's layers may be 0, others not.
     """
-    adapter = {one.name for one in fields(Adapter)}
-    for part in (recipe, recipe.shape, recipe.early_exit, recipe.adapter, recipe.optimisation):
+    zero = {"seed", "layers", *(one.name for one in fields(Adapter))}
+    parts = recipe, recipe.shape, recipe.early_exit, recipe.adapter, recipe.optimisation
+    for part in (*parts, recipe.diffusion):
         for one in fields(part):
-            value, least = getattr(part, one.name), int(one.name not in {"seed", *adapter})
+            value, least = getattr(part, one.name), int(one.name not in zero)
             if one.type is int and value < least:
                 raise DynexitError(f"recipe: {one.name} is {value}: it must be {least} or more.")
 

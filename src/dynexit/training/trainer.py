@@ -27,12 +27,14 @@ from dynexit.model.dtypes import fast_dtype
 from dynexit.model.files import make_folder, replacing
 from dynexit.model.gguf.files import is_gguf
 from dynexit.model.loading import load_eos, load_model, load_shape
+from dynexit.model.places import find_checkpoint
 from dynexit.model.saving import save_checkpoint, write_json
 from dynexit.model.tokenizer import load_tokenizer
 from dynexit.model.transformer import Transformer
 from dynexit.training.adapter import adapt, merge, save_adapter
 from dynexit.training.corpus import DomainStream, Mixture, encode, read_domain
 from dynexit.training.evaluation import DomainReport, HeldOut, evaluate
+from dynexit.training.masked_diffusion import MaskedDiffusion, evaluate_blocks, to_diffusion
 from dynexit.training.model_card import model_card
 from dynexit.training.muon import Muon
 from dynexit.training.objective import Objective
@@ -85,6 +87,7 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         documents = {d.name: read_domain(d, data_dir, recipe.seed) for d in recipe.domains}
         make_folder(out)
+        self._start = find_checkpoint(recipe.start_from) if recipe.start_from else None
         self.tokenizer = self._tokenizer([t for d in documents.values() for t in d.training])
         self.end = self._end()
         self.held_out = {name: self._held_out(d.held_out) for name, d in documents.items()}
@@ -101,10 +104,18 @@ class Trainer:
         self.optimisers = self._optimisers()
         if recipe.optimisation.window > self.model.config.max_positions:
             raise DynexitError("recipe: optimisation.window is longer than the model's context.")
-        self.objective = Objective(self.model, recipe.early_exit, teacher)
+        self.objective: Objective | MaskedDiffusion = (
+            MaskedDiffusion(self.model, recipe.diffusion)
+            if self._masks
+            else Objective(self.model, recipe.early_exit, teacher)
+        )
         self.step = 0
         self._stopping = False
         self._resume()
+
+    @property
+    def _masks(self) -> bool:
+        return self.recipe.objective == "masked-diffusion"
 
     @property
     def steps(self) -> int:
@@ -155,8 +166,8 @@ class Trainer:
 
     def _tokenizer(self, texts: list[str]) -> Tokenizer:
         file = self.out / "tokenizer.json"
-        if self.recipe.start_from:
-            self._copy_tokenizer(Path(self.recipe.start_from))
+        if self._start:
+            self._copy_tokenizer(self._start)
         elif not file.exists():
             tokenizer = byte_level_tokenizer(self.recipe.vocab_size, texts)
             save_tokenizer(tokenizer, self.out, self.recipe.shape.max_positions)
@@ -180,18 +191,22 @@ class Trainer:
 
     def _end(self) -> int:
         """The token that ends a document."""
-        if not self.recipe.start_from:
+        if not self._start:
             return int(self.tokenizer.token_to_id(END_OF_TEXT) or 0)
-        ends = load_eos(Path(self.recipe.start_from))
+        ends = load_eos(self._start)
         if not ends:
             raise DynexitError(f"{self.recipe.start_from} names no eos_token_id: add it there.")
         return min(ends)
 
     def _model(self) -> Transformer:
-        if self.recipe.start_from:
-            folder = Path(self.recipe.start_from)
-            model = load_model(folder, load_shape(folder), torch.float32, torch.device("cpu"))
-            return model.requires_grad_(True)
+        model = self._first_model()
+        if self._masks:
+            model = to_diffusion(model, self.recipe.diffusion.layers)
+        return model.requires_grad_(True)
+
+    def _first_model(self) -> Transformer:
+        if folder := self._start:
+            return load_model(folder, load_shape(folder), torch.float32, torch.device("cpu"))
         shape = dataclasses.asdict(self.recipe.shape)
         config = ModelConfig(
             family="llama",
@@ -205,7 +220,7 @@ class Trainer:
 
     def _teacher(self) -> Transformer | None:
         """A copy of the model as teacher, if the recipe distils from it."""
-        if self.recipe.early_exit.teacher == "last":
+        if self._masks or self.recipe.early_exit.teacher == "last":
             return None
         return copy.deepcopy(self.model).requires_grad_(False).to(fast_dtype(self.device))
 
@@ -247,7 +262,12 @@ class Trainer:
         return last
 
     def _reports(self) -> dict[str, DomainReport]:
-        return {name: evaluate(self.model, text) for name, text in self.held_out.items()}
+        return {name: self._report(text) for name, text in self.held_out.items()}
+
+    def _report(self, text: HeldOut) -> DomainReport:
+        if self._masks:
+            return evaluate_blocks(self.model, text, self.recipe.diffusion.block)
+        return evaluate(self.model, text)
 
     def _diverged(self, what: str) -> DynexitError:
         """The error for a number that is not finite."""

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynexit import rates
-from dynexit.decoding.records import SECONDS
+from dynexit.decoding.statistics import SECONDS
 
 Ints = NDArray[np.int32]
 Floats = NDArray[np.float32]
 Curve = tuple[list[float], list[float]]  # round numbers from 1, values
 Value = Callable[["Rounds"], float | None]
 
-SECOND_MODEL = "second-model"
+SECOND_MODELS = "second-model", "diffusion"  # drafters
 SEGMENTS = 4
 POINTS = 24  # of a curve over rounds, at most
 _COUNTS = ("drafted", "accepted", "tokens")
@@ -88,7 +88,7 @@ class Rounds:
         columns: dict[str, Any] = {name: np.array(rows[name], np.int32) for name in _COUNTS}
         columns |= {name: np.array(rows[name], np.float32) for name in _FRACTIONS}
         columns["exit_layer"] = np.array([layer or 0 for layer in rows["exit_layer"]], np.int32)
-        columns["second"] = np.array([name == SECOND_MODEL for name in rows["drafter"]], np.bool_)
+        columns["second"] = np.array([name in SECOND_MODELS for name in rows["drafter"]], np.bool_)
         return cls(stats["num_layers"], **columns)
 
     @classmethod

@@ -17,7 +17,7 @@ from dynexit.bench.passes import Roofline
 from dynexit.bench.records import Record
 from dynexit.bench.report.rounds import Rounds
 from dynexit.bench.report.speeds import FixedPair, Grid, Interval, Prompt, Timing, interval, total
-from dynexit.bench.report.wording import VANILLA, reads_shadow
+from dynexit.bench.report.wording import VANILLA, drafts_blocks, reads_shadow
 from dynexit.errors import DynexitError
 
 GRAM = 4  # tokens
@@ -66,8 +66,11 @@ class Generation(Record):
         2 (multiply, add) x parameters for every row that passes one.
 
         Attention's products with the cache (which grow with the context) and the embedding, a
-        look-up, are not counted. None where the record does not hold the parts' parameters.
+        look-up, are not counted. None where the record does not hold the parts' parameters, or how
+        many rows a diffusion model read.
         """
+        if drafts_blocks(self.method):
+            return None
         rows = self.rounds.rows(reads_shadow(self.method))
         parts = {
             "layer_parameters": rows.layers,

@@ -22,7 +22,8 @@ ORDER = (  # of this package's methods, each with its variants
     VANILLA,
     *("layerskip", "finite-state", "draft-verify"),
     *("del", "del-e", "del-e-lim", "del-d"),
-    *("auto", "skip", "swift", "clasp", "two-model", "lookahead", "jacobi", "early-exit"),
+    *("auto", "skip", "swift", "clasp", "two-model", "diffuspec", "lookahead", "jacobi"),
+    "early-exit",
 )
 NONE = "-"
 PREFIXES = ("", "k", "M", "G", "T", "P", "E")
@@ -83,6 +84,11 @@ def prompt_label(task: str, example: str) -> str:
 def reads_shadow(method: str) -> bool:
     """Whether the method unembeds shadow tokens; a method of a user's own is not asked."""
     return bool(_trait(method, "reads_shadow", False))
+
+
+def drafts_blocks(method: str) -> bool:
+    """Whether a diffusion model drafts: records do not tell how many rows its passes have."""
+    return _trait(method, "second_model", None) == "diffusion"
 
 
 def lossless(method: str) -> bool:

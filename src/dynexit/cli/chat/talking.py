@@ -31,7 +31,8 @@ def run(talk: Conversation) -> None:
 def _converse(talk: Conversation) -> None:
     """Until the person leaves."""
     view, commands = View(), Commands(talk)
-    methods = lossless_methods(talk.lm.num_layers, talk.options["draft_model"] is not None)
+    second = talk.options["draft_model"]
+    methods = lossless_methods(talk.lm.num_layers, None if second is None else second.kind)
     box = Box(commands.known, methods, lambda: _status(talk), view.toggle)
     notes.print(
         f"{talk.name}, {talk.lm.model.runtime_name}; /help names commands and keys", style="dim"

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dynexit.decoding.records import Plan, Round, ShadowTokens
+from dynexit.decoding.plans import Plan
+from dynexit.decoding.records import Round, ShadowTokens
 
 SHARE = 0.03  # of the time of rounds that analysis may take on a budget
 LESSON = 4  # rounds between two lessons on a budget: Python runs cold between passes

@@ -23,7 +23,8 @@ from dynexit.decoding.controllers.standing import Standing
 from dynexit.decoding.controllers.tuning import TUNING
 from dynexit.decoding.costs import ROUGH
 from dynexit.decoding.facts import Facts
-from dynexit.decoding.records import Offer, Plan, Round
+from dynexit.decoding.plans import Plan
+from dynexit.decoding.records import Offer, Round
 
 
 @dataclass

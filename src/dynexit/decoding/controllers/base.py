@@ -1,13 +1,15 @@
 """The base class of controllers, which itself does plain decoding."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from dynexit.decoding.facts import Facts
-from dynexit.decoding.records import PLAIN_STEP, Offer, Plan, Round, ShadowTokens
+from dynexit.decoding.plans import PLAIN_STEP, Plan
+from dynexit.decoding.records import Offer, Round, ShadowTokens
 from dynexit.errors import DynexitError
 from dynexit.plain import Within
 
+SecondModel = Literal["causal", "diffusion"]
 LONGEST = 64  # tokens per draft, at most: later ones are rarely reached, and other texts must wait
 Layer = Annotated[int, Within(1, 1_000)]
 Length = Annotated[int, Within(0, LONGEST)]
@@ -29,6 +31,7 @@ class Controller:
     lossless: ClassVar[bool] = True
     drafts: ClassVar[bool] = True  # whether a round may have a draft at all
     drafters: tuple[str, ...] = ("early-exit",)  # drafters that its plans may name
+    second_model: ClassVar[SecondModel | None] = None  # kind of the draft model that it needs
     proposers: tuple[str, ...] = ()  # proposers that the drafter "sources" asks
     int8: bool = False  # whether it drafts with an int8 copy of the first layers
     reads_costs = False  # whether `start` needs the costs of passes

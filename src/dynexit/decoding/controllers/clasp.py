@@ -10,7 +10,8 @@ from typing import Annotated
 from dynexit.decoding.controllers.base import Share
 from dynexit.decoding.controllers.skipping import SkippingController, spread
 from dynexit.decoding.facts import Facts
-from dynexit.decoding.records import Round, Skipping
+from dynexit.decoding.plans import Skipping
+from dynexit.decoding.records import Round
 from dynexit.plain import Within
 
 Period = Annotated[int, Within(1, 100_000)]

@@ -18,7 +18,8 @@ from dynexit.decoding.controllers.base import LONGEST, Controller, Layer, check_
 from dynexit.decoding.costs import ROUGH, Costs
 from dynexit.decoding.facts import Facts
 from dynexit.decoding.paying import round_seconds
-from dynexit.decoding.records import Plan, Round, ShadowTokens
+from dynexit.decoding.plans import Plan
+from dynexit.decoding.records import Round, ShadowTokens
 from dynexit.errors import DynexitError
 from dynexit.plain import Within
 

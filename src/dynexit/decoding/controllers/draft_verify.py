@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from dynexit.decoding.controllers.base import FixedExit, Length, Share
 from dynexit.decoding.facts import Facts
-from dynexit.decoding.records import Plan, Round
+from dynexit.decoding.plans import Plan
+from dynexit.decoding.records import Round
 
 
 @dataclass

@@ -7,7 +7,7 @@ far is text, and the rest are the guesses of the next round.
 from dataclasses import dataclass
 
 from dynexit.decoding.controllers.base import Controller, Length
-from dynexit.decoding.records import Plan
+from dynexit.decoding.plans import Plan
 
 
 @dataclass

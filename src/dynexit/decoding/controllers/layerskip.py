@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from dynexit.decoding.controllers.base import FixedExit, Length
 from dynexit.decoding.facts import Facts
-from dynexit.decoding.records import Plan
+from dynexit.decoding.plans import Plan
 
 
 @dataclass

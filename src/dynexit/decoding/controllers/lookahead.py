@@ -13,7 +13,8 @@ from typing import Annotated, Literal
 from dynexit.decoding.controllers.base import Controller
 from dynexit.decoding.costs import ROUGH
 from dynexit.decoding.facts import Facts
-from dynexit.decoding.records import PLAIN_STEP, LookaheadSize, Plan, Round
+from dynexit.decoding.plans import PLAIN_STEP, LookaheadSize, Plan
+from dynexit.decoding.records import Round
 from dynexit.plain import Within
 
 WIDEST = 16
@@ -68,7 +69,7 @@ class Lookahead(Controller):
         """A round with a window."""
         levels = max(window - 2, 0) + self.ngram - 1
         size = LookaheadSize(window, self.ngram, self._verified(window))
-        return Plan(0, levels, drafter="lookahead", lookahead=size)
+        return Plan(0, levels, drafter="lookahead", settings=size)
 
     def _verified(self, window: int) -> int:
         """n-grams that are verified beside a window."""
@@ -81,7 +82,7 @@ class Lookahead(Controller):
         if wide and self._batch_size == 1:
             return self._of(wide[-1])
         size = LookaheadSize(0, self.ngram, 1)
-        return Plan(0, min(rows, self.ngram - 1), drafter="lookahead", lookahead=size)
+        return Plan(0, min(rows, self.ngram - 1), drafter="lookahead", settings=size)
 
     def _rows_of(self, window: int) -> int:
         """Rows of a round beside the newest token's."""

@@ -13,7 +13,8 @@ from dynexit.decoding.controllers.tuning import TUNING
 from dynexit.decoding.costs import Costs, rising
 from dynexit.decoding.imagining import Chances
 from dynexit.decoding.paying import best_promise, copy_price, draft_price, pays
-from dynexit.decoding.records import Plan, Round, ShadowTokens
+from dynexit.decoding.plans import Plan
+from dynexit.decoding.records import Round, ShadowTokens
 from dynexit.model.drafting_rule import Pricing
 
 Odds = tuple[float, ...]  # by tenths of confidence

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from dynexit.decoding.controllers.base import Controller, Length, Share
 from dynexit.decoding.controllers.draft_verify import Adaptive
 from dynexit.decoding.facts import Facts
-from dynexit.decoding.records import PLAIN_STEP, Plan, Round, Skipping
+from dynexit.decoding.plans import PLAIN_STEP, Plan, Skipping
+from dynexit.decoding.records import Round
 from dynexit.errors import DynexitError
 from dynexit.model.skips import Skips
 from dynexit.plain import shown
@@ -59,7 +60,7 @@ class SkippingController(Controller):
             return PLAIN_STEP
         threshold = self.threshold if self._moving is None else self._moving.gamma
         layers, length = skipping.skips.kept_layers, self.speculation_length
-        return Plan(layers, length, threshold, "skipping", skipping=skipping)
+        return Plan(layers, length, threshold, "skipping", settings=skipping)
 
     def observe(self, finished: Round) -> None:
         """Move the threshold."""

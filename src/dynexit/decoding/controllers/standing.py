@@ -2,7 +2,8 @@
 
 from dynexit.decoding.controllers.estimates import Ease
 from dynexit.decoding.controllers.pricing import NO_DRAFT, Option, Prices, proposed
-from dynexit.decoding.records import Offer, Plan
+from dynexit.decoding.plans import Plan
+from dynexit.decoding.records import Offer
 
 
 class Standing:

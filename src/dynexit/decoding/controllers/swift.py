@@ -12,7 +12,8 @@ from dynexit.decoding.controllers.base import Share
 from dynexit.decoding.controllers.bayesian import propose
 from dynexit.decoding.controllers.skipping import SkippingController, inner_sublayers, spread
 from dynexit.decoding.facts import Facts
-from dynexit.decoding.records import Round, Skipping
+from dynexit.decoding.plans import Skipping
+from dynexit.decoding.records import Round
 from dynexit.model.skips import Skips
 from dynexit.plain import Within
 

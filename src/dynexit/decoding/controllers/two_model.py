@@ -6,7 +6,7 @@ Source: Leviathan et al. 2023. The baseline for self-speculation.
 from dataclasses import dataclass
 
 from dynexit.decoding.controllers.base import Controller, Length
-from dynexit.decoding.records import Plan
+from dynexit.decoding.plans import Plan
 
 
 @dataclass
@@ -14,6 +14,7 @@ class TwoModel(Controller):
     """Drafts a fixed number of tokens with a draft model; no layer of the target runs for it."""
 
     drafters = ("second-model",)
+    second_model = "causal"
 
     speculation_length: Length = 6
 

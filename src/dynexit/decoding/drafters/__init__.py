@@ -12,11 +12,12 @@ from typing import ClassVar, NamedTuple, Protocol
 
 from dynexit.decoding.facts import Facts
 from dynexit.decoding.limits import Limits
-from dynexit.decoding.records import Draft, Offer, Plan
+from dynexit.decoding.plans import Plan
+from dynexit.decoding.records import Draft, Offer
 from dynexit.decoding.requests import Steps
 from dynexit.decoding.sampling import Sampler
 from dynexit.errors import DynexitError
-from dynexit.model.interface import Cache, Model
+from dynexit.model.interface import Cache, Described, Model
 
 
 class Text(Protocol):
@@ -90,7 +91,7 @@ class Given(NamedTuple):
 
     proposers: tuple[str, ...]
     facts: Facts
-    second: Model | None
+    second: Described | None
 
 
 Factory = Callable[[Given], Drafter]

@@ -5,7 +5,8 @@ from torch import Tensor
 
 from dynexit.decoding.drafters import Drafter, Text
 from dynexit.decoding.drafters.proposing import Proposal
-from dynexit.decoding.records import Draft, Plan
+from dynexit.decoding.plans import Plan
+from dynexit.decoding.records import Draft
 from dynexit.decoding.requests import Drafting, Segment, Steps, Unembed
 from dynexit.errors import DynexitError
 from dynexit.model.drafting import Drafted

@@ -6,7 +6,8 @@ Controllers do not plan it: such rounds occur with every method that drafts.
 from dynexit.decoding.drafters import Drafter, Text
 from dynexit.decoding.drafters.sources import certain_logits
 from dynexit.decoding.guide import Guide
-from dynexit.decoding.records import Draft, Plan
+from dynexit.decoding.plans import Plan
+from dynexit.decoding.records import Draft
 from dynexit.decoding.requests import Steps
 
 GRAMMAR = "grammar"  # its name in plans

@@ -4,7 +4,8 @@ target replaces by what it says itself.
 
 from dynexit.decoding.drafters import Drafter, Text
 from dynexit.decoding.drafters.sources import certain_logits
-from dynexit.decoding.records import Draft, Plan
+from dynexit.decoding.plans import Plan
+from dynexit.decoding.records import Draft
 from dynexit.decoding.requests import Steps
 from dynexit.decoding.sampling import NO_TOKEN
 

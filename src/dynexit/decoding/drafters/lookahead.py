@@ -15,10 +15,10 @@ from itertools import islice
 
 from dynexit.decoding.drafters import Drafter, Text
 from dynexit.decoding.drafters.sources import certain_logits
-from dynexit.decoding.records import Draft, Plan
+from dynexit.decoding.plans import LookaheadSize, Plan
+from dynexit.decoding.records import Draft
 from dynexit.decoding.requests import Steps
 from dynexit.decoding.sampling import NO_TOKEN
-from dynexit.errors import DynexitError
 
 MOST = 16  # n-grams that are kept of a first token: as many as a setting can ask for
 
@@ -43,9 +43,7 @@ class LookaheadDrafter(Drafter):
     def draft(self, text: Text, plan: Plan) -> Steps[Draft]:
         """Draft the window and the pool's n-grams as one tree of at most so many levels."""
         yield from ()
-        size, levels = plan.lookahead, plan.speculation_length
-        if size is None:
-            raise DynexitError("the method planned drafter 'lookahead' without `Plan.lookahead`.")
+        size, levels = plan.own(LookaheadSize), plan.speculation_length
         if size.ngram != self._ngram:
             self._begin(size.ngram)
         speculative = text.sampler.sampling.speculative

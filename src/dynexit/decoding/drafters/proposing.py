@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from dynexit.decoding.drafters import Text
-from dynexit.decoding.records import Draft, Plan
+from dynexit.decoding.plans import Plan
+from dynexit.decoding.records import Draft
 from dynexit.decoding.sampling import NO_TOKEN
 from dynexit.model.drafting_rule import Growth
 from dynexit.model.interface import Span

@@ -4,10 +4,11 @@ from torch import Tensor
 
 from dynexit.decoding.drafters import Drafter, Text
 from dynexit.decoding.drafters.proposing import Proposal
-from dynexit.decoding.records import Draft, Plan
+from dynexit.decoding.plans import Plan
+from dynexit.decoding.records import Draft
 from dynexit.decoding.requests import Segment, Steps, Unembed
 from dynexit.errors import DynexitError
-from dynexit.model.interface import Model, Span
+from dynexit.model.interface import Described, Span
 
 
 class SecondModelDrafter(Drafter):
@@ -15,9 +16,14 @@ class SecondModelDrafter(Drafter):
 
     passes = True
 
-    def __init__(self, model: Model | None) -> None:
+    def __init__(self, model: Described | None) -> None:
         if model is None:
             raise DynexitError("this method drafts with a second model: give draft_model.")
+        if model.config.mask_token is not None:
+            raise DynexitError(
+                "the draft model is a masked-diffusion model, which does not draft token by token: "
+                "use method diffuspec."
+            )
         self._model, self._cache = model, model.new_cache()
         self._read: list[int] = []
 

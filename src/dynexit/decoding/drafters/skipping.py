@@ -11,7 +11,8 @@ from dynexit.decoding.drafters import Drafter, Text
 from dynexit.decoding.drafters.beside import beside
 from dynexit.decoding.drafters.clasp_search import ClaspSearch
 from dynexit.decoding.drafters.proposing import Proposal
-from dynexit.decoding.records import Draft, Plan, Skipping
+from dynexit.decoding.plans import Plan, Skipping
+from dynexit.decoding.records import Draft
 from dynexit.decoding.requests import Drafting, Segment, Steps, Unembed
 from dynexit.errors import DynexitError
 from dynexit.model.drafting import Drafted
@@ -125,12 +126,10 @@ def _skipping(model: Model) -> Model:
 
 def _checked(plan: Plan, model: Model) -> Skipping:
     """What a plan leaves out, of a method that may be a user's."""
-    skipping, layers = plan.skipping, model.config.num_layers
-    sets = [] if skipping is None else [skipping.skips, skipping.trial or skipping.skips]
-    if skipping is None or any(len(one) != layers for one in sets):
+    skipping, layers = plan.own(Skipping), model.config.num_layers
+    if any(len(one) != layers for one in (skipping.skips, skipping.trial or skipping.skips)):
         raise DynexitError(
-            f"the method planned the drafter 'skipping' without a set for this model's {layers} "
-            "layers: give Plan(skipping=Skipping(Skips.of(...)))."
+            f"the method planned to leave out parts of another model: this one has {layers} layers."
         )
     return skipping
 

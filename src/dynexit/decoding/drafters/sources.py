@@ -6,8 +6,9 @@ from torch import Tensor
 from dynexit.decoding.drafters import Drafter, Given, Text
 from dynexit.decoding.native_offer import NativePanel
 from dynexit.decoding.offer import Panel
+from dynexit.decoding.plans import Plan
 from dynexit.decoding.proposers import make_proposers
-from dynexit.decoding.records import Draft, Offer, Plan
+from dynexit.decoding.records import Draft, Offer
 from dynexit.decoding.requests import Steps
 from dynexit.errors import DynexitError
 from dynexit.model.interface import Model

@@ -10,8 +10,8 @@ from transformers import GenerationMixin
 from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 from dynexit.decoding.controllers.base import Controller
-from dynexit.decoding.records import Statistics
 from dynexit.decoding.sampling_parameters import Acceptance
+from dynexit.decoding.statistics import Statistics
 from dynexit.errors import DynexitError
 from dynexit.integrations.transformers.choosing import Processing
 from dynexit.integrations.transformers.refusals import (
@@ -26,7 +26,7 @@ from dynexit.integrations.transformers.runtimes import runtime_of
 from dynexit.integrations.transformers.states import own_copies
 from dynexit.integrations.transformers.writing import Row, Writing, joined, samplings
 from dynexit.methods import DEFAULT_METHOD
-from dynexit.model.interface import Model
+from dynexit.model.interface import Described, Model
 
 
 @dataclass
@@ -114,7 +114,7 @@ def _kept_back() -> dict[str, Any]:
     return {} if frame is None else dict(frame.f_locals)
 
 
-def _second(draft_model: Any, target: Model) -> Model:
+def _second(draft_model: Any, target: Model) -> Described:
     second = runtime_of(draft_model)
     if second.vocabulary_size != target.vocabulary_size:
         raise DynexitError(

@@ -7,7 +7,7 @@ from dynexit.errors import DynexitError
 from dynexit.integrations.transformers.plain import facts, oddity
 from dynexit.integrations.transformers.sharing import copied_layer, shape_of, sharing
 from dynexit.integrations.transformers.trial import adapted
-from dynexit.model.interface import Model
+from dynexit.model.interface import Described
 from dynexit.model.native.loading import obstacle
 from dynexit.model.native.transformer import NativeTransformer
 
@@ -15,11 +15,11 @@ ENDS = ("embedding", "final_norm", "head")
 
 Facts = list[Any]
 
-_found: WeakKeyDictionary[Any, tuple[Facts, Model]] = WeakKeyDictionary()
-_packed: WeakKeyDictionary[Any, tuple[Facts, list[int], Model]] = WeakKeyDictionary()
+_found: WeakKeyDictionary[Any, tuple[Facts, Described]] = WeakKeyDictionary()
+_packed: WeakKeyDictionary[Any, tuple[Facts, list[int], Described]] = WeakKeyDictionary()
 
 
-def runtime_of(model: Any) -> Model:
+def runtime_of(model: Any) -> Described:
     """What `accelerate` packed; else our forward pass over the model's weights; else its layers.
 
     Raises:
@@ -33,7 +33,7 @@ def runtime_of(model: Any) -> Model:
     return _found[model][1]
 
 
-def _runtime(model: Any) -> Model:
+def _runtime(model: Any) -> Described:
     try:
         config = shape_of(model)
     except DynexitError:
@@ -41,7 +41,7 @@ def _runtime(model: Any) -> Model:
     return sharing(model, config)
 
 
-def _packed_of(model: Any, made_of: Facts) -> Model:
+def _packed_of(model: Any, made_of: Facts) -> Described:
     then, parts, packed = _packed[model]
     if made_of != then:
         changed = oddity(model) or (parts != _parts(model) and "it got other modules or weights")

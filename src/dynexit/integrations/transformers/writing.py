@@ -18,7 +18,7 @@ from dynexit.errors import DynexitError
 from dynexit.integrations.transformers.choosing import Processing, ProcessorsChooser
 from dynexit.integrations.transformers.ending import Ending
 from dynexit.methods import make_controller
-from dynexit.model.interface import Model
+from dynexit.model.interface import Described, Model
 from dynexit.preparing import open_decoding
 
 
@@ -37,7 +37,7 @@ class Writing:
     """What all sequences of a batch share."""
 
     runtime: Model
-    second: Model | None
+    second: Described | None
     method: str | Controller
     streamer: Any
     max_new_tokens: int

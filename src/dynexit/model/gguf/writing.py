@@ -112,6 +112,10 @@ def checkpoint(folder: Path, name: str | None = None, with_tokenizer: bool = Tru
         DynexitError: what cannot be loaded, or llama.cpp would not run.
     """
     config = load_shape(folder)
+    if config.mask_token is not None:
+        raise DynexitError(
+            f"{folder} is a masked-diffusion model, which is not quantised here: use it as it is."
+        )
     check_weights(folder, config)
     if is_gguf(folder):
         header = joined_header(folder)

@@ -35,6 +35,7 @@ OWN = {  # a method's own colour, in every figure of every report
     "swift": "#4C9F38",
     "clasp": "#3A5FCD",
     "two-model": "#56B4E9",
+    "diffuspec": "#2F6F73",
     "lookahead": "#6A3D9A",
     "jacobi": "#B15928",
     "early-exit": "#7B5EA7",
