@@ -11,6 +11,7 @@ from dynexit.cli.options import DraftModel, Loading, ModelArgument, starting
 from dynexit.cli.printing import notes
 from dynexit.cli.spreading import spread
 from dynexit.errors import DynexitError
+from dynexit.model.ranks.joined import refuse_several
 from dynexit.methods import usable_controller
 
 if TYPE_CHECKING:
@@ -171,6 +172,7 @@ def serve(
     usable_controller(settings.method, draft_model is not None)
     logs = logging.logs
     if cluster.ray:
+        refuse_several("serve --ray")
         from dynexit.serve import replicas
 
         loading = (how.dtype, how.device, how.runtime, how.threads)
