@@ -12,10 +12,13 @@ sys.path.append(str(Path(__file__).parents[1] / "decoding"))
 
 from tiny import LLAMA, random_model
 
+from dynexit.model.config import ModelConfig
 from dynexit.model.saving import save_checkpoint
+from dynexit.model.transformer import Transformer
 
 # 29 tokens and MLPs of 26 are not to be divided by 2 or 4.
 WIDE = replace(LLAMA, num_heads=8, num_kv_heads=4, intermediate_size=26)
+LARGE = ModelConfig("llama", 29, 512, 2_048, 8, 8, 4, 64, 160)  # 35M parameters
 SHAPES = {
     "llama": WIDE,
     "one-head-each": replace(WIDE, num_heads=4, tie_embeddings=True),
@@ -29,9 +32,9 @@ SHAPES = {
 def folders(tmp_path_factory):
     """By the names of their shapes; and a small model of the same vocabulary."""
     place = tmp_path_factory.mktemp("checkpoints")
-    shapes = {**SHAPES, "small": replace(WIDE, num_layers=2)}
+    shapes = {**SHAPES, "small": replace(WIDE, num_layers=2), "large": LARGE}
     for seed, (name, config) in enumerate(shapes.items()):
-        model = random_model(config, seed, 0.7)
+        model = random_model(config, seed, 0.7) if config != LARGE else Transformer(config)
         save_checkpoint(model, place / name, torch.float32)
     return {name: place / name for name in shapes}
 

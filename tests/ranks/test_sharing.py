@@ -1,10 +1,14 @@
 """A model that several processes hold computes what one process computes."""
 
 import gc
+import re
 import signal
+import sys
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from ranked import alone, shared, text_of
@@ -26,6 +30,9 @@ from dynexit.model.ranks.cuts import check_division
 from dynexit.model.ranks.loading import load_sharded
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6]
+FOUR_IF_SLOW = pytest.mark.parametrize(
+    "ranks", [2, pytest.param(4, marks=pytest.mark.slow)], indirect=True
+)
 PROMPTS = PROMPT, [7], [1, 2, 3] * 6
 
 
@@ -93,6 +100,7 @@ def test_a_row_that_is_no_number_is_told(parts):
     assert confidence[1] != confidence[1]
 
 
+@FOUR_IF_SLOW
 @pytest.mark.parametrize("method", methods())
 def test_texts_of_every_method(whole, parts, method):
     second = parts("small") if method == "two-model" else None
@@ -103,6 +111,7 @@ def test_texts_of_every_method(whole, parts, method):
         assert got.tokens == expected.tokens or not make_controller(method).lossless
 
 
+@FOUR_IF_SLOW
 def test_drafts_that_branch(whole, parts):
     counted = 0
     for prompt in PROMPTS:
@@ -113,6 +122,7 @@ def test_drafts_that_branch(whole, parts):
     assert counted  # moved in the caches of all processes
 
 
+@FOUR_IF_SLOW
 def test_texts_in_shared_passes(whole, parts):
     several = LanguageModel(parts("llama"))
     sequences = [
@@ -125,6 +135,7 @@ def test_texts_in_shared_passes(whole, parts):
         assert sequence.tokens[len(prompt) :] == expected
 
 
+@FOUR_IF_SLOW
 def test_a_prefix_that_is_known_is_not_computed_again(whole, parts):
     several = LanguageModel(parts("llama"))
     reuse, prompt = several.reuse("1MB"), [n % 29 for n in range(2 * BLOCK + 5)]
@@ -152,6 +163,25 @@ def test_each_process_holds_its_share(ranks, whole, parts):
     assert max(several.rank_bytes) < 1.1 * whole_bytes / ranks.size + norms
 
 
+def peak_of(process):
+    """Bytes that a process has held at most."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return 1_024 * int(re.search(r"VmHWM:\s+(\d+)", status)[1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads a process's peak from /proc")
+def test_each_process_reads_its_share_only(ranks, folders):
+    """Of 140 MB: at the peak, a process holds its share and, from the files, a matrix's."""
+    helpers = psutil.Process().children()
+    before = [peak_of(one) for one in helpers]
+    several = shared(ranks, folders["large"], torch.float32)
+    share = several.layer_bytes // ranks.size
+    for one, start, held in zip(helpers, before, several.rank_bytes[1:], strict=True):
+        assert held == pytest.approx(share, rel=0.03)
+        assert peak_of(one) - start < 1.2 * share + 8e6
+
+
+@FOUR_IF_SLOW
 def test_a_context_that_is_over_ends_one_text_only(whole, parts):
     several, long = parts("llama"), [n % 29 for n in range(200)]
     with pytest.raises(DynexitError, match="past the model's context of 160"):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 FAREWELL = 512  # bytes: an exit code, then a sentence
 LOST = 1  # exit code where another process has died
-PATIENCE = 5.0  # seconds in which a failed exchange is found to be a process's death
+PATIENCE = 3.0  # seconds in which a failed exchange is found to be a process's death
 
 
 class Watch:
