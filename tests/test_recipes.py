@@ -38,7 +38,7 @@ def parsed(command: list[str]) -> dict[str, object]:
 def test_the_papers_table_is_run_whole(tmp_path: Path, pairs: str) -> None:
     *benches, report = commands_of(RECIPES / "reproduce.sh", tmp_path, PAIRS=pairs)
     assert len(benches) == 5
-    together = "--standalone --nproc-per-node 4 -m dynexit".split()
+    together = ["--standalone", "--nproc-per-node", "4", "-m", "dynexit"]
     assert benches[-1][: len(together)] == together  # of no card is 70B
     benches[-1] = benches[-1][len(together) :]
     for command in benches:

@@ -19,7 +19,7 @@ from dynexit.model.native.binding import is_fast
 from dynexit.model.native.blocks import load_blocks
 from dynexit.model.native.loading import load_native, obstacle
 from dynexit.model.quantised import dequantised, stored_weights
-from dynexit.model.ranks.joined import current
+from dynexit.model.ranks.group import current
 from dynexit.model.ranks.loading import load_sharded
 
 

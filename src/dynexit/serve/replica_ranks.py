@@ -8,8 +8,7 @@ import logging
 import socket
 from typing import Any
 
-from dynexit.model.ranks.group import Seat, join
-from dynexit.model.ranks.joined import current
+from dynexit.model.ranks.group import Seat, current, join
 from dynexit.model.ranks.working import work
 
 log = logging.getLogger("dynexit.serve")

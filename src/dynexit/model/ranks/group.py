@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from dynexit.errors import DynexitError
-from dynexit.model.ranks.joined import current, set_current
+from dynexit.model.ranks.joined import set_joined
 from dynexit.model.ranks.watching import Watch
 
 EVER = timedelta(days=365)  # that a process may wait for the next call; deaths are seen otherwise
@@ -122,22 +122,30 @@ class Ranks:
             self.watch.lost(f"the exchange between the processes has failed: {told[0]}")
 
 
+_joined: list[Ranks] = []
+
+
 def join(seat: Seat, tell: Callable[[str], None]) -> Ranks:
     """Join a group, as soon as all its processes do.
 
     Args:
         tell: prints the sentence with which this process ends where another has died.
     """
-    ranks = Ranks(seat, tell)
-    set_current(ranks)
-    return ranks
+    _joined.append(Ranks(seat, tell))
+    set_joined(seat.size)
+    return _joined[0]
+
+
+def current() -> Ranks | None:
+    """The group that this process has joined, if any."""
+    return _joined[0] if _joined else None
 
 
 def leave(code: int = 0) -> None:
     """End the other processes with an exit code; this one goes on alone."""
-    if (ranks := current()) is not None:
-        set_current(None)
-        ranks.watch.leave(code)
+    if _joined:
+        set_joined(1)
+        _joined.pop().watch.leave(code)
         dist.destroy_process_group()
 
 
