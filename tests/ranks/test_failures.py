@@ -49,21 +49,21 @@ def end_of(folder, place, helper="", leader=""):
 def test_tokens_that_differ(folders, tmp_path):
     codes, said = end_of(folders["llama"], tmp_path, helper=OTHER)
     assert codes == (1, 1)
-    assert said == "process 1 of 2 has ended: it read other tokens than process 0\n"
+    assert said == "process 1 of 2 has ended: it read other tokens than process 0.\n"
 
 
 @pytest.mark.slow
 def test_a_helper_that_fails(folders, tmp_path):
     codes, said = end_of(folders["llama"], tmp_path, helper=FAILING)
     assert codes == (1, 1)
-    assert said == "process 1 of 2 has ended: there is no memory left\n"
+    assert said == "process 1 of 2 has ended: there is no memory left.\n"
 
 
 @pytest.mark.slow
 def test_rank_0_that_fails_inside_a_call(folders, tmp_path):
     codes, said = end_of(folders["llama"], tmp_path, leader=FAILING)
     assert codes == (1, 1)
-    assert said == "process 0 of 2 has failed: there is no memory left\n"
+    assert said == "process 0 of 2 has failed: there is no memory left.\n"
 
 
 @pytest.mark.slow
@@ -72,4 +72,4 @@ def test_a_helper_that_cannot_load(folders, tmp_path):
     change += "    raise OSError('the disk is gone')\nmember.check_weights = fail"
     codes, said = end_of(folders["llama"], tmp_path, helper=change)
     assert codes[0] == 1
-    assert "DynexitError: the disk is gone" in said  # the command line prints it alone
+    assert "cannot be loaded: the disk is gone." in said  # the command line prints it alone

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dynexit.errors import DynexitError
+from dynexit.errors import DynexitError, reason
 from dynexit.model.ranks.joined import set_joined
 from dynexit.model.ranks.watching import Watch
 
@@ -118,8 +118,7 @@ class Ranks:
         try:
             run()
         except RuntimeError as error:
-            told = str(error).strip().splitlines() or ["it was broken off"]
-            self.watch.lost(f"the exchange between the processes has failed: {told[0]}")
+            self.watch.lost(f"the exchange between the processes has failed: {reason(error)}.")
 
 
 _joined: list[Ranks] = []

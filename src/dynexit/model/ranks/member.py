@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from dynexit.errors import DynexitError
+from dynexit.errors import DynexitError, reason
 from dynexit.model.config import ModelConfig
 from dynexit.model.loading import filled_modules, made_without_memory
 from dynexit.model.ranks.cache import CachePart
@@ -79,8 +79,10 @@ class Member:
         shard, trouble = None, ""
         try:
             shard = load_shard(wanted, self.ranks)
-        except (DynexitError, RuntimeError, OSError) as error:
-            trouble = str(error).strip().splitlines()[0]
+        except DynexitError as error:
+            trouble = str(error)
+        except (RuntimeError, MemoryError, OSError) as error:
+            trouble = f"{wanted.folder} cannot be loaded: {reason(error)}."
         self.ranks.agree(trouble)
         assert shard is not None
         self._shards[number], self.device = shard, shard.device

@@ -34,7 +34,8 @@ class Shard(Transformer):
         self.cut, self.ranks = cut, ranks
         self.vocabulary_size = cut.config.vocab_size
         self.read_so_far = 0
-        self._places: list[list[int]] = []  # of each process's draft tokens among all of them
+        self._places: list[Tensor] = []  # of each process's draft tokens among all of them
+        self._marks: list[list[int]] = []  # the same on the host
         for layer in self.layers:
             for name in BY_COLUMNS:
                 layer.get_submodule(name).register_forward_hook(
@@ -77,12 +78,13 @@ class Shard(Transformer):
     def draft_by(self, chosen: DraftTokens) -> None:
         """See `interface.Model`: each process reads those of its tokens."""
         self.draft_tokens = chosen.on(self.device)
-        self._places = [[] for _ in range(self.ranks.size)]
+        self._marks = [[] for _ in range(self.ranks.size)]
         cuts = [Cut(self.cut.config, rank, self.ranks.size) for rank in range(self.ranks.size)]
         ends = [cut.range(self.cut.config.vocab_size)[1] for cut in cuts]
         for place, token in enumerate(chosen.tokens.tolist()):
-            self._places[bisect_left(ends, token + 1)].append(place)
-        own = chosen.tokens[self._places[self.ranks.rank]]
+            self._marks[bisect_left(ends, token + 1)].append(place)
+        self._places = [torch.tensor(m, dtype=torch.long, device=self.device) for m in self._marks]
+        own = chosen.tokens[self._marks[self.ranks.rank]]
         first, _ = self.cut.range(self.cut.config.vocab_size)
         self._draft_head = self.head.weight.detach()[(own - first).to(self.device)]
 
@@ -93,17 +95,18 @@ class Shard(Transformer):
         every = self.ranks.gather(padded)
         whole = torch.cat([part[:, :size] for part, size in zip(every, sizes, strict=True)], -1)
         if self.draft_tokens.named(limit) is not None:
-            places = torch.tensor(self._listed(limit), device=self.device)
+            pairs = zip(self._places, sizes, strict=True)
+            places = torch.cat([one[:size] for one, size in pairs])
             whole = torch.empty_like(whole).index_copy_(1, places, whole)
         self._note(whole.argmax(-1))
         return self.draft_tokens.spread(whole, limit, self.vocabulary_size)
 
     def measure(self, hidden: Tensor, limit: int | None = None) -> Tensor:
         """As `Transformer.measure`: each process's best and sums first, then those of all."""
-        logits, rank = self._logits(hidden, limit), self.ranks.rank
+        logits = self._logits(hidden, limit)
         if logits.shape[-1]:
             own = numbers_of(logits)
-            own[0] = self._places_of(rank, limit)[own[0].long()]
+            own[0] = self._own_places(limit)[own[0].long()]
         else:
             exact = torch.promote_types(logits.dtype, torch.float32)
             own = logits.new_full((3, len(logits)), -torch.inf, dtype=exact)
@@ -134,27 +137,14 @@ class Shard(Transformer):
         """How many tokens each process reads where the first `limit` are read."""
         if self.draft_tokens.named(limit) is not None:
             assert limit is not None
-            return [bisect_left(places, limit) for places in self._places]
+            return [bisect_left(places, limit) for places in self._marks]
         read, size = self.limited(limit), self.ranks.size
         marks = [self.cut.config.vocab_size * rank // size for rank in range(size + 1)]
         ends = [min(mark, read) for mark in marks]
         return [end - first for first, end in pairwise(ends)]
 
-    def _listed(self, limit: int | None) -> list[int]:
-        """The places of the draft tokens that are read, by rank."""
-        sizes = self._sizes(limit)
-        return [
-            place
-            for places, size in zip(self._places, sizes, strict=True)
-            for place in places[:size]
-        ]
-
-    def _places_of(self, rank: int, limit: int | None) -> Tensor:
-        """The places of the tokens that a process reads, among all that are read."""
-        size = self._sizes(limit)[rank]
+    def _own_places(self, limit: int | None) -> Tensor:
+        """The places of this process's tokens among all; more of them than are read."""
         if self.draft_tokens.named(limit) is not None:
-            places = torch.tensor(self._places[rank][:size], device=self.device)
-        else:
-            first, _ = self.cut.range(self.cut.config.vocab_size)
-            places = torch.arange(first, first + size, device=self.device)
-        return places
+            return self._places[self.ranks.rank]
+        return torch.arange(*self.cut.range(self.cut.config.vocab_size), device=self.device)

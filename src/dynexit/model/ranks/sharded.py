@@ -11,7 +11,7 @@ from weakref import finalize
 import torch
 from torch import Tensor
 
-from dynexit.errors import DynexitError
+from dynexit.errors import DynexitError, reason
 from dynexit.model.draft_tokens import DraftTokens
 from dynexit.model.drafting import Drafted
 from dynexit.model.drafting_rule import DraftingRule
@@ -47,8 +47,9 @@ class Caller:
             except DynexitError:
                 raise
             except Exception as error:  # the others are somewhere inside the call
-                told = str(error).strip().splitlines() or [type(error).__name__]
-                self.ranks.watch.lost(f"process 0 of {self.ranks.size} has failed: {told[0]}")
+                self.ranks.watch.lost(
+                    f"process 0 of {self.ranks.size} has failed: {reason(error)}."
+                )
 
 
 def _number_of(found: Any) -> CacheNumber | None:

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import torch
 
-from dynexit.errors import DynexitError
+from dynexit.errors import DynexitError, reason
 from dynexit.model.ranks.group import Ranks
 from dynexit.model.ranks.member import Member
 from dynexit.model.ranks.messages import receive
@@ -29,6 +29,5 @@ def work(ranks: Ranks) -> NoReturn:
         except DynexitError:  # rank 0 has the same and tells of it
             continue
         except Exception as error:
-            told = str(error).strip().splitlines() or [type(error).__name__]
-            ranks.watch.leave(1, told[0])
+            ranks.watch.leave(1, f"{reason(error)}.")
             raise SystemExit(1) from None
