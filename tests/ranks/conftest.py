@@ -1,31 +1,14 @@
 """Checkpoints of shapes that two and four processes can share, and groups of both sizes."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-from ranked import joined
+from ranked import LARGE, SHAPES, WIDE, joined
+from tiny import random_model
 
-sys.path.append(str(Path(__file__).parents[1] / "decoding"))
-
-from tiny import LLAMA, random_model
-
-from dynexit.model.config import ModelConfig
 from dynexit.model.saving import save_checkpoint
 from dynexit.model.transformer import Transformer
-
-# 29 tokens and MLPs of 26 are not to be divided by 2 or 4.
-WIDE = replace(LLAMA, num_heads=8, num_kv_heads=4, intermediate_size=26)
-LARGE = ModelConfig("llama", 29, 512, 2_048, 8, 8, 4, 64, 160)  # 35M parameters
-SHAPES = {
-    "llama": WIDE,
-    "one-head-each": replace(WIDE, num_heads=4, tie_embeddings=True),
-    "biases": replace(WIDE, qkv_bias=True, out_bias=True, mlp_bias=True),
-    "seed-oss-biases": replace(WIDE, family="qwen2", qkv_bias=True),
-    "qwen3": replace(WIDE, family="qwen3", qk_norm=True),
-}
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +22,7 @@ def folders(tmp_path_factory):
     return {name: place / name for name in shapes}
 
 
-@pytest.fixture(scope="module", params=[2, 4])
+@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)])
 def ranks(request, tmp_path_factory):
     with joined(request.param, tmp_path_factory.mktemp("ranks")) as group:
         yield group

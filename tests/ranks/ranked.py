@@ -1,36 +1,61 @@
 """Groups of real processes: this one is rank 0, the others run what it announces."""
 
-import subprocess
+import multiprocessing
+import os
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 
+sys.path.append(str(Path(__file__).parents[1] / "decoding"))
+
+from tiny import LLAMA
+
 from dynexit import LanguageModel
+from dynexit.model.config import ModelConfig
+from dynexit.model.interface import Span
 from dynexit.model.loading import load_model, load_shape
 from dynexit.model.ranks.group import Seat, join, leave
 from dynexit.model.ranks.loading import load_sharded
-
-HELPER = """
-import sys
-from dynexit.model.ranks.group import Seat, join
 from dynexit.model.ranks.working import work
-{change}
-rank, size, address = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-work(join(Seat(rank, size, address), lambda sentence: print(sentence, file=sys.stderr)))
-"""
+
+# 29 tokens and MLPs of 26 are not to be divided by 2 or 4.
+WIDE = replace(LLAMA, num_heads=8, num_kv_heads=4, intermediate_size=26)
+LARGE = ModelConfig("llama", 29, 512, 2_048, 8, 8, 4, 64, 160)  # 35M parameters
+SHAPES = {
+    "llama": WIDE,
+    "one-head-each": replace(WIDE, num_heads=4, tie_embeddings=True),
+    "biases": replace(WIDE, qkv_bias=True, out_bias=True, mlp_bias=True),
+    "seed-oss-biases": replace(WIDE, family="qwen2", qkv_bias=True),
+    "qwen3": replace(WIDE, family="qwen3", qk_norm=True),
+}
 CPU = torch.device("cpu")
+FORKS = multiprocessing.get_context("fork")  # PyTorch need not be imported again
 
 
-def helpers(size: int, folder: Path, change: str = "") -> list[subprocess.Popen]:
+def tell(sentence: str) -> None:
+    """On standard error."""
+    os.write(2, f"{sentence}\n".encode())
+
+
+def helper(rank: int, size: int, address: str, change: str) -> None:
+    """What a process other than rank 0 does."""
+    exec(change, {})
+    work(join(Seat(rank, size, address), tell))
+
+
+def helpers(size: int, folder: Path, change: str = "") -> list[Any]:
     """The processes beside rank 0, which run `change` first."""
-    code = HELPER.format(change=change)
-    command = [sys.executable, "-c", code]
-    return [
-        subprocess.Popen([*command, str(rank), str(size), f"file://{folder}/meet"])
-        for rank in range(1, size)
-    ]
+    address = f"file://{folder}/meet"
+    given = [(rank, size, address, change) for rank in range(1, size)]
+    found = [FORKS.Process(target=helper, args=one) for one in given]
+    for one in found:
+        one.start()
+    return found
 
 
 @contextmanager
@@ -38,14 +63,15 @@ def joined(size: int, folder: Path):
     """A group, until its end; all processes must end well."""
     others = helpers(size, folder)
     try:
-        ranks = join(Seat(0, size, f"file://{folder}/meet"), sys.stderr.write)
+        ranks = join(Seat(0, size, f"file://{folder}/meet"), tell)
         yield ranks
         leave()
-        assert [other.wait(10) for other in others] == [0] * (size - 1)
+        for other in others:
+            other.join(10)
+        assert [other.exitcode for other in others] == [0] * (size - 1)
     finally:
         for other in others:
             other.kill()
-            other.wait()
 
 
 def shared(ranks, folder: Path, dtype=torch.float64):
@@ -61,3 +87,13 @@ def alone(folder: Path, dtype=torch.float64):
 def text_of(model, prompt, method="vanilla", **options) -> list[int]:
     """Only the new tokens."""
     return LanguageModel(model).generate(prompt, method, **options).token_ids
+
+
+@torch.inference_mode()
+def logits_of(model, prompt, layers):
+    rows = model.rows([Span(model.new_cache(), 0, len(prompt))])
+    hidden = model.embed(prompt)
+    seen = [hidden]
+    for start, stop in pairwise((0, *layers)):
+        seen.append(model.run_layers(seen[-1], rows, start, stop))
+    return torch.stack([model.unembed(states) for states in seen])

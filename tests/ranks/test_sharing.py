@@ -5,13 +5,12 @@ import re
 import signal
 import sys
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
-from ranked import alone, shared, text_of
+from ranked import SHAPES, alone, logits_of, shared, text_of
 from test_trees import Bushy
 from tiny import decode
 
@@ -30,9 +29,6 @@ from dynexit.model.ranks.cuts import check_division
 from dynexit.model.ranks.loading import load_sharded
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6]
-FOUR_IF_SLOW = pytest.mark.parametrize(
-    "ranks", [2, pytest.param(4, marks=pytest.mark.slow)], indirect=True
-)
 PROMPTS = PROMPT, [7], [1, 2, 3] * 6
 
 
@@ -46,20 +42,10 @@ def parts(ranks, folders):
     return cache(lambda name: shared(ranks, folders[name]))
 
 
-@torch.inference_mode()
-def logits_of(model, prompt, layers):
-    rows = model.rows([Span(model.new_cache(), 0, len(prompt))])
-    hidden = model.embed(prompt)
-    seen = [hidden]
-    for start, stop in pairwise((0, *layers)):
-        seen.append(model.run_layers(seen[-1], rows, start, stop))
-    return torch.stack([model.unembed(states) for states in seen])
-
-
-@pytest.mark.parametrize("name", ["llama", "one-head-each", "biases", "seed-oss-biases", "qwen3"])
-def test_logits_of_every_kind_of_layer(whole, parts, name):
-    expected = logits_of(whole(name), PROMPT, (1, 3, 5))
-    torch.testing.assert_close(logits_of(parts(name), PROMPT, (1, 3, 5)), expected)
+def test_logits_of_every_kind_of_layer(whole, parts):
+    for name in SHAPES:
+        expected = logits_of(whole(name), PROMPT, (1, 3, 5))
+        torch.testing.assert_close(logits_of(parts(name), PROMPT, (1, 3, 5)), expected)
 
 
 def test_logits_of_the_bundled_model_in_fp32(ranks):
@@ -100,7 +86,6 @@ def test_a_row_that_is_no_number_is_told(parts):
     assert confidence[1] != confidence[1]
 
 
-@FOUR_IF_SLOW
 @pytest.mark.parametrize("method", methods())
 def test_texts_of_every_method(whole, parts, method):
     second = parts("small") if method == "two-model" else None
@@ -111,7 +96,6 @@ def test_texts_of_every_method(whole, parts, method):
         assert got.tokens == expected.tokens or not make_controller(method).lossless
 
 
-@FOUR_IF_SLOW
 def test_drafts_that_branch(whole, parts):
     counted = 0
     for prompt in PROMPTS:
@@ -122,7 +106,6 @@ def test_drafts_that_branch(whole, parts):
     assert counted  # moved in the caches of all processes
 
 
-@FOUR_IF_SLOW
 def test_texts_in_shared_passes(whole, parts):
     several = LanguageModel(parts("llama"))
     sequences = [
@@ -135,7 +118,6 @@ def test_texts_in_shared_passes(whole, parts):
         assert sequence.tokens[len(prompt) :] == expected
 
 
-@FOUR_IF_SLOW
 def test_a_prefix_that_is_known_is_not_computed_again(whole, parts):
     several = LanguageModel(parts("llama"))
     reuse, prompt = several.reuse("1MB"), [n % 29 for n in range(2 * BLOCK + 5)]
@@ -181,7 +163,6 @@ def test_each_process_reads_its_share_only(ranks, folders):
         assert peak_of(one) - start < 1.2 * share + 8e6
 
 
-@FOUR_IF_SLOW
 def test_a_context_that_is_over_ends_one_text_only(whole, parts):
     several, long = parts("llama"), [n % 29 for n in range(200)]
     with pytest.raises(DynexitError, match="past the model's context of 160"):

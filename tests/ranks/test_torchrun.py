@@ -38,6 +38,7 @@ def test_a_text_and_the_end_by_the_death_of_a_helper():
     assert running.sentences() == ["error: process 1 of 2 has died; so all of them end."]
 
 
+@pytest.mark.slow
 def test_the_end_by_the_death_of_rank_0():
     with launched(2, "generate", *LONG) as running:
         running.until("(?s)time.{20}")
