@@ -6,7 +6,11 @@
 #
 # CHECKPOINTS="llama3.2-1B llama3-8B" runs some of them only. Killed and started again it continues.
 # (E, d) are those of the paper's tables; PAIRS=script takes those of its published script, which
-# differ for 8B and 13B. The 70B checkpoint needs more memory than one GPU has.
+# differ for 8B and 13B.
+#
+# Memory in fp16, weights and keys and values of 4,096 positions: llama3.2-1B 2.6 GB, llama3-8B 16.6,
+# llama2-7B 15.6, llama2-13B 29.4, llama2-70B 139.3. The last runs in RANKS processes, one a card
+# (4 by default; 2 and 8 are possible, too), which hold 34.8 GB each. It takes no --ray.
 set -euo pipefail
 
 out=${1:?give the folder for records and report}
@@ -31,7 +35,10 @@ for name in ${CHECKPOINTS:-llama3.2-1B llama3-8B llama2-7B llama2-13B llama2-70B
     read -r exit_layer length <<< "$(pair_of "$name")"
     [ -n "$exit_layer" ] || exit 2
     fixed="exit_layer=$exit_layer,speculation_length=$length"
-    $dynexit bench --model "facebook/layerskip-$name" --out "$out/$name.jsonl" \
+    launch=$dynexit
+    [ "$name" != llama2-70B ] ||
+        launch="${TORCHRUN:-torchrun} --standalone --nproc-per-node ${RANKS:-4} -m dynexit"
+    $launch bench --model "facebook/layerskip-$name" --out "$out/$name.jsonl" \
         --method vanilla \
         --method "layerskip:$fixed" \
         --method "finite-state:$fixed" \

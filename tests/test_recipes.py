@@ -22,7 +22,7 @@ def commands_of(script: Path, tmp_path: Path, **environment: str) -> list[list[s
     log, recorder = tmp_path / "commands", tmp_path / "recorder"
     recorder.write_text(f'#!/bin/bash\nprintf "%q " "$@" >> {log}\necho >> {log}\n')
     recorder.chmod(recorder.stat().st_mode | stat.S_IXUSR)
-    variables = {**os.environ, "DYNEXIT": str(recorder), **environment}
+    variables = {**os.environ, "DYNEXIT": str(recorder), "TORCHRUN": str(recorder), **environment}
     subprocess.run([script, tmp_path / "out", "--data-dir", "rows"], check=True, env=variables)
     return [shlex.split(line) for line in log.read_text().splitlines()]
 
@@ -38,6 +38,9 @@ def parsed(command: list[str]) -> dict[str, object]:
 def test_the_papers_table_is_run_whole(tmp_path: Path, pairs: str) -> None:
     *benches, report = commands_of(RECIPES / "reproduce.sh", tmp_path, PAIRS=pairs)
     assert len(benches) == 5
+    together = ["--standalone", "--nproc-per-node", "4", "-m", "dynexit"]
+    assert benches[-1][: len(together)] == together  # of no card is 70B
+    benches[-1] = benches[-1][len(together) :]
     for command in benches:
         settings = parsed(command)
         methods = tuple(settings["method"])  # type: ignore[arg-type]

@@ -15,8 +15,12 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored
         signal.signal(signal.SIGINT, _interrupt)
     from dynexit.cli import main as run
+    from dynexit.cli.together import is_one_of_several, run_together
 
-    run()
+    if is_one_of_several():
+        run_together(run)
+    else:
+        run()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -4,37 +4,20 @@ from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
-from running import METHOD, PROMPTS
+from replicated import served
+from running import PROMPTS
 
 from dynexit import DynexitError
-from dynexit.serve.replicas import Checkpoint, Replicas, application
-from dynexit.serve.server import open_socket
-from dynexit.serve.settings import Settings
+from dynexit.serve.replicas import Checkpoint, Replicas
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def client():
-    """Two replicas on this machine."""
-    pytest.importorskip("ray.serve", exc_type=ImportError)
-    import ray
-    from ray import serve
-
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
-    try:
-        with open_socket("127.0.0.1", 0) as free:
-            port = free.getsockname()[1]
-        serve.start(http_options={"host": "127.0.0.1", "port": port})
-        settings = Settings(method=METHOD, api_key="secret")
-        checkpoint = Checkpoint(device="cpu", threads=1)
-        serve.run(application(checkpoint, settings, Replicas(2, 2)), route_prefix="/")
-        yield openai.OpenAI(
-            base_url=f"http://127.0.0.1:{port}/v1", api_key="secret", max_retries=0, timeout=120
-        )
-    finally:
-        serve.shutdown()
-        ray.shutdown()
+    """Two replicas."""
+    with served(Checkpoint(device="cpu", threads=1), Replicas(2, 2)) as asking:
+        yield asking
 
 
 def test_replicas_write_what_one_process_writes(lm, client):

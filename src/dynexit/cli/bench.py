@@ -32,6 +32,7 @@ from dynexit.cli.options import (
 )
 from dynexit.cli.printing import note, notes
 from dynexit.errors import INTERRUPTED, DynexitError
+from dynexit.model.ranks.joined import refuse_several
 from dynexit.rates import speedup
 
 if TYPE_CHECKING:
@@ -175,6 +176,8 @@ def make_executor(
     from dynexit.bench.executors import Cluster, Inline, Processes
     from dynexit.model.threads import check_threads
 
+    if ray is not None or workers > 1:
+        refuse_several("bench --ray" if workers == 1 else "bench --workers")
     if ray is not None and workers > 1:
         raise DynexitError("give --workers for this machine or --ray for a cluster, not both.")
     if ray is not None:

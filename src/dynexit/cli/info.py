@@ -73,6 +73,8 @@ def describe(lm: "LanguageModel", text: str | None) -> dict[str, Any]:
         "device": ", ".join(map(str, model.devices)),
         "runtime": model.runtime_name,
         "native_obstacle": obstacle(config, model.dtype, *model.devices),
+        "ranks": len(model.rank_bytes),
+        "rank_bytes": list(model.rank_bytes),
         "weight_bytes": model.layer_bytes + model.head_bytes + model.embedding_bytes,
         "kv_bytes_per_position": per_position,
         "tensors": _tensors(lm),
@@ -122,6 +124,9 @@ def _print(record: dict[str, Any]) -> None:
         f"{record['parameters'] / 1e6:.1f}M parameters, {megabytes:.1f} MB in {_types(record)} on "
         f"{record['device']} ({record['runtime']})"
     )
+    if record["ranks"] > 1:
+        shares = ", ".join(f"{held / 1e6:.1f}" for held in record["rank_bytes"])
+        say(f"{record['ranks']} processes hold {shares} MB of the weights")
     say(
         f"{record['num_heads']} heads over {record['num_kv_heads']} of {record['head_dim']}, "
         f"vocabulary {record['vocab_size']}, head = {record['head_in_layers']:.1f} layers"

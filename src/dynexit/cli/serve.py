@@ -12,6 +12,7 @@ from dynexit.cli.printing import notes
 from dynexit.cli.spreading import spread
 from dynexit.errors import DynexitError
 from dynexit.methods import usable_controller
+from dynexit.model.ranks.joined import refuse_several
 
 if TYPE_CHECKING:
     from dynexit.language_model import LanguageModel
@@ -118,7 +119,10 @@ class Cluster:
     max_replicas: Annotated[
         int | None, typer.Option(help="With --ray: most replicas [default: --replicas].")
     ] = None
-    gpus: Annotated[float, typer.Option(help="With --ray: GPUs per replica.")] = 0.0
+    gpus: Annotated[float, typer.Option(help="With --ray: GPUs per process.")] = 0.0
+    ranks: Annotated[
+        int, typer.Option(min=1, help="With --ray: processes that share a replica's model.")
+    ] = 1
 
 
 @dataclass(frozen=True)
@@ -171,12 +175,13 @@ def serve(
     usable_controller(settings.method, draft_model is not None)
     logs = logging.logs
     if cluster.ray:
+        refuse_several("serve --ray")
         from dynexit.serve import replicas
 
         loading = (how.dtype, how.device, how.runtime, how.threads)
         checkpoint = replicas.Checkpoint(model, *loading, draft_model, how.learned_in)
         most = cluster.max_replicas or cluster.replicas
-        wanted = replicas.Replicas(cluster.replicas, most, gpus=cluster.gpus)
+        wanted = replicas.Replicas(cluster.replicas, most, None, cluster.gpus, cluster.ranks)
         where = (listening.host, listening.port, cluster.ray_address)
         replicas.run(checkpoint, settings, wanted, *where)
         return

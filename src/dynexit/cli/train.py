@@ -54,9 +54,11 @@ def train(
     """
     from dynexit.methods import parse_settings
     from dynexit.model.names import check_names
+    from dynexit.model.ranks.joined import refuse_several
     from dynexit.model.threads import check_threads, use_threads
     from dynexit.training.recipe import load_recipe
 
+    refuse_several("training")
     check_names(None, device, None)
     check_threads(threads)
     if not data_dir.is_dir():

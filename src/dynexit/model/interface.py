@@ -291,6 +291,10 @@ class Configured(Described, Protocol):
         """Bytes of the embedding; 0 where it is tied to the head."""
 
     @property
+    def rank_bytes(self) -> Sequence[int]:
+        """Bytes of the weights that each process holds; mostly there is one."""
+
+    @property
     def multiplied(self) -> torch.dtype:
         """The dtype in which products of its weights are computed."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -24,6 +24,8 @@ from dynexit.model.tying import are_one
 from dynexit.model.weight_files import check_weights, held, opened, wanted_of
 from dynexit.model.weights import Part
 from dynexit.plain import fits, shown
+
+Made = TypeVar("Made", bound=torch.nn.Module)
 
 
 def load_shape(folder: Path) -> ModelConfig:
@@ -92,8 +94,26 @@ def load_model(
 
 def without_memory(config: ModelConfig, dtype: torch.dtype) -> Transformer:
     """A model whose weights have shapes and no values."""
+    return made_without_memory(lambda: Transformer(config), dtype)
+
+
+def made_without_memory(make: Callable[[], Made], dtype: torch.dtype) -> Made:
+    """The same, of what `make` makes."""
     with torch.device("meta"), Unfilled():
-        return Transformer(config).to(dtype).requires_grad_(False)
+        return make().to(dtype).requires_grad_(False)
+
+
+class Share(Protocol):
+    """What one process holds of a model that several share."""
+
+    @property
+    def config(self) -> ModelConfig:
+        """Of the whole model."""
+
+    def fill(self, parameter: torch.Tensor, name: str, part: Part, stored: Any) -> None:
+        """Fill a parameter of ours, of that name, with its part of a stored tensor, of which
+        `stored` is a slice. `part` says which of the whole parameter's rows the tensor has.
+        """
 
 
 class Unfilled(TorchFunctionMode):
@@ -128,13 +148,17 @@ def filled_modules(
     folder: Path,
     *devices: torch.device,
     memory: Callable[[torch.nn.Module, torch.device], None] = give_memory,
+    share: Share | None = None,
 ) -> Iterator[str]:
     """Give `model` memory on `devices` and weights, a module at a time, embedding and head first.
 
     Yields each module's name when its weights are there, a tied head's as the embedding's. The
     caller may take its weights away before the next are read.
+
+    Args:
+        share: where the model holds a part of the checkpoint only.
     """
-    wanted, files = wanted_of(folder, model.config)
+    wanted, files = wanted_of(folder, share.config if share else model.config)
     layers = place_layers(model.config, devices)
     ordered = sorted(wanted.items(), key=lambda item: item[0].startswith("layers."))
     for name, group in groupby(ordered, key=lambda item: item[0].rpartition(".")[0]):
@@ -144,14 +168,20 @@ def filled_modules(
         parameters = {f"{name}.{own}": p for own, p in module.named_parameters()}
         pieces = [(ours, part) for ours, parts in group for part in parts]
         for shard, found in groupby(pieces, key=lambda piece: files[piece[1].name]):
-            _fill(parameters, shard, list(found))
+            _fill(parameters, shard, list(found), share)
         del parameters  # or a matrix would outlive its being taken away
         yield name
 
 
 def _fill(
-    parameters: dict[str, torch.nn.Parameter], shard: Path, wanted: list[tuple[str, Part]]
+    parameters: dict[str, torch.nn.Parameter],
+    shard: Path,
+    wanted: list[tuple[str, Part]],
+    share: Share | None,
 ) -> None:
     with opened(shard, wanted[0][1].name) as file:
         for ours, part in wanted:
-            parameters[ours][part.start : part.stop].copy_(file.get_tensor(part.name))
+            if share is None:
+                parameters[ours][part.start : part.stop].copy_(file.get_tensor(part.name))
+            else:
+                share.fill(parameters[ours], ours, part, file.get_slice(part.name))

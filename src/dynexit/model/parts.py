@@ -5,6 +5,8 @@ Not responsible for sampling, nor for passes that several texts share: decoding 
 one by one where these matter.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,7 @@ from dynexit.model.crossing import Parcel
 from dynexit.model.draft_tokens import DraftTokens
 from dynexit.model.drafting import Drafted
 from dynexit.model.drafting_rule import DraftingRule, Growth
-from dynexit.model.interface import Cache, Model, Span
+from dynexit.model.interface import Cache, Configured, Model, Span
 from dynexit.model.readings import Readings, numbers_of
 
 MOST_ROWS = 64  # of a tree beside row 0
@@ -43,6 +45,11 @@ class ByParts:
     def skipping(self: Model) -> Model | None:
         """See `interface.Model`."""
         return self
+
+    @property
+    def rank_bytes(self: Configured) -> Sequence[int]:
+        """See `interface.Configured`."""
+        return [self.layer_bytes + self.head_bytes + self.embedding_bytes]
 
     def verify(
         self: Model, given: list[int] | Tensor, span: Span, start: int, stop: int

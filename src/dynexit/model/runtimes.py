@@ -19,6 +19,8 @@ from dynexit.model.native.binding import is_fast
 from dynexit.model.native.blocks import load_blocks
 from dynexit.model.native.loading import load_native, obstacle
 from dynexit.model.quantised import dequantised, stored_weights
+from dynexit.model.ranks.group import current
+from dynexit.model.ranks.loading import load_sharded
 
 
 def load_into(
@@ -35,7 +37,8 @@ def load_into(
         dtype: None is bf16 in the native runtime, which reads it fast on every processor with wide
             vectors, and else what the first device multiplies fast. Quantised weights stay as they
             are in the native runtime, unless a dtype is given.
-        devices: several share the layers among them, in PyTorch.
+        devices: several share the layers among them, in PyTorch. Where this process is one of
+            several, each holds a part of a causal model (`ranks`).
 
     Raises:
         DynexitError: a runtime that is not known or cannot run this, or as `load_model`.
@@ -43,6 +46,8 @@ def load_into(
     check_runtime(runtime)
     if config.mask_token is not None:
         runtime = "eager"
+    elif (ranks := current()) is not None:
+        return load_sharded(ranks, runtime, folder, config, dtype, devices)
     native = runtime in (None, "native")
     chosen = fast_dtype(devices[0]) if dtype is None else parse_dtype(dtype)
     if dtype is None and native and is_fast() and not obstacle(config, torch.bfloat16, *devices):

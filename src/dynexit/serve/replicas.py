@@ -37,16 +37,20 @@ class Replicas:
     Args:
         least: that always run.
         most: that may run; more start while requests wait, and end when they are idle.
-        cpus: that one is given; None is its threads.
-        gpus: that one is given.
+        cpus: that each process of one is given; None is its threads.
+        gpus: that each process of one is given.
+        ranks: processes that hold a replica's model together, each a share of it.
     """
 
     least: int = 1
     most: int = 1
     cpus: float | None = None
     gpus: float = 0.0
+    ranks: int = 1
 
     def __post_init__(self) -> None:
+        if self.ranks < 1:
+            raise DynexitError(f"{self.ranks} processes per replica are too few: give 1 or more.")
         if not 1 <= self.least <= self.most:
             raise DynexitError(
                 f"{self.least} to {self.most} replicas are not possible: the minimum must be 1 or "
@@ -62,9 +66,17 @@ def application(checkpoint: Checkpoint, settings: Settings, replicas: Replicas) 
     """
     serve = _ray_serve()
 
+    cpus = checkpoint.threads or 1 if replicas.cpus is None else replicas.cpus
+
     def build() -> "FastAPI":
+        if replicas.ranks > 1:
+            from dynexit.serve.replica_ranks import join_helpers
+
+            join_helpers(replicas.ranks, cpus, replicas.gpus)
         return _built(checkpoint, settings)
 
+    bundle = {"CPU": cpus} | ({"GPU": replicas.gpus} if replicas.gpus else {})
+    together = {"placement_group_bundles": [bundle] * replicas.ranks}
     deployment = serve.deployment(
         name=NAME,
         autoscaling_config={
@@ -74,10 +86,8 @@ def application(checkpoint: Checkpoint, settings: Settings, replicas: Replicas) 
         },
         max_ongoing_requests=settings.running + settings.queue,
         graceful_shutdown_timeout_s=settings.grace,
-        ray_actor_options={
-            "num_cpus": checkpoint.threads or 1 if replicas.cpus is None else replicas.cpus,
-            "num_gpus": replicas.gpus,
-        },
+        ray_actor_options={"num_cpus": cpus, "num_gpus": replicas.gpus},
+        **(together if replicas.ranks > 1 else {}),
     )
     return deployment(serve.ingress(build)()).bind()
 
