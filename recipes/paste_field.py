@@ -2,7 +2,7 @@
 
     python recipes/paste_field.py OUT docs/field.md
 
-Everything between `<!-- begin: MODEL -->` and `<!-- end: MODEL -->` is replaced, for each model that
+What is between `<!-- begin: MODEL -->` and `<!-- end: MODEL -->` is replaced, for each model that
 has a report in OUT. Figures go into `figures/` beside the page.
 """
 
