@@ -88,13 +88,17 @@ class WindowController(Controller):
         return sum(rate**level for level in range(length + 1))
 
     def _seconds(self, length: int) -> float:
-        """Seconds of a round."""
-        costs = self._costs.shared(self._batch_size)
+        """Seconds of a round. Attention to a long context counts for every row that is verified:
+        many queries over one cache are arithmetic, which no memory waits for.
+        """
+        costs, rows = self._costs.shared(self._batch_size), length + 1
         seen = min(self._context, self.sinks + self.recent)
         drafted = costs.layers(self._layers, 1, seen) + costs.unembed(1, self._vocabulary)
         begun = costs.draft_call if length else 0.0
-        passed = costs.layers(self.num_layers, length + 1, self._context)
-        return begun + length * drafted + passed + costs.unembed(length + 1) + costs.round
+        near = costs.layers(self.num_layers, 1)
+        far = costs.layers(self.num_layers, 1, self._context) - near
+        passed = costs.layers(self.num_layers, rows) + rows * far + costs.unembed(rows)
+        return begun + length * drafted + passed + costs.round
 
     def observe(self, finished: Round) -> None:
         """Count what a draft brought."""
