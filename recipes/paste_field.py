@@ -6,7 +6,6 @@ What is between `<!-- begin: MODEL -->` and `<!-- end: MODEL -->` is replaced, f
 has a report in OUT. Figures go into `figures/` beside the page.
 """
 
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -23,10 +22,7 @@ def pasted(page: str, name: str, report: str) -> str:
     before, rest = page.split(begin, 1)
     section = report.split(f"## {SECTION}\n", 1)[1].split("\n## ", 1)[0].strip()
     section = section.replace(f"](figures/{FIGURE}.png)", f"](figures/{FIGURE}-{name}.png)")
-    origin = re.search(r"^- Command: .*$", report, re.M)
-    command = [] if origin is None else [origin[0].removeprefix("- ")]
-    body = "\n\n".join([section, *command])
-    return f"{before}{begin}\n\n{body}\n\n{end}{rest.split(end, 1)[1]}"
+    return f"{before}{begin}\n\n{section}\n\n{end}{rest.split(end, 1)[1]}"
 
 
 def main(out: Path, page: Path) -> None:
