@@ -181,8 +181,8 @@ def test_drafts_are_as_long_as_they_pay():
     assert measured(costs, 300, 3, 4).plan() == PLAIN_STEP  # nothing to leave out
     long = measured(costs, 8_000).plan()
     assert (long.exit_layer, long.drafter) == (16, "windowed")
-    assert long.speculation_length == MOST
-    assert measured(costs, 8_000, 1, 4).plan().speculation_length < MOST
+    assert 4 <= long.speculation_length <= MOST
+    assert measured(costs, 8_000, 1, 4).plan().speculation_length < long.speculation_length
     assert measured(costs, 8_000, 0, 4).plan() == PLAIN_STEP
     shared = measured(costs, 2_000)
     shared.share(16)
