@@ -36,11 +36,13 @@ typedef struct {
 // `parents` each row follows the one before it. With them the rows are a tree: row i > 0 follows row
 // `parents[i - 1]`, and sees it and all that it follows, nothing else. A row is at home, and keeps its keys and
 // values in its own position of the cache, where its parent is and no row before it has the same parent; any
-// other row i keeps them in slot `slot + i`, past all positions that are in use.
+// other row i keeps them in slot `slot + i`, past all positions that are in use. Where `recent` is not 0, a chain's row sees only
+// the first `sinks` positions, one at least, and the `recent` last ones, its own included.
 typedef struct {
     void* cache;
     int32_t start, first, length, slot;
     const int32_t* parents;
+    int32_t sinks, recent;
 } dx_span;
 
 // How to draft: a tree of up to `nodes` tokens, level by level, at most `depth` levels, by layers [0, exit_layer)
@@ -51,9 +53,10 @@ typedef struct {
 // that may have children sum up to at least `level_floors[n - 1]`. A token that is less likely than `threshold`,
 // or one of `eos`, has no children. The last level's own layers are run only where its states are wanted.
 // Where `skips` is given, of which `run` tells, the draft is a chain by the sublayers that it leaves: layers
-// [0, whole) lack nothing, and of the last level only these are run.
+// [0, whole) lack nothing, and of the last level only these are run. `sinks` and `recent` are as in `dx_span`.
 typedef struct {
     int32_t exit_layer, nodes, depth, ranks, limit, bins, num_eos, num_row_floors, num_level_floors, finish, whole;
+    int32_t sinks, recent;
     float threshold;
     const float *row_floors, *level_floors, *odds;
     const int64_t* eos;

@@ -31,8 +31,8 @@ class Attention {
     // Dimensions [d, d + kLanes) of what a query found.
     Floats result(int i, int d) const { return load(&sums_[size_t(i) * width_ + d]) * (1.0f / totals_[i]); }
 
-    // Of rows that each have `each` queries, which see positions [0, seen(i)). Within a branch, `exchange(branch)`
-    // brings what it sees to its positions, and takes it away again.
+    // Of rows that each have `each` queries, which see positions [0, seen(i)), or of these what their window shows. Within a
+    // branch, `exchange(branch)` brings what it sees to its positions, and takes it away again.
     template <class Seen, class Exchange>
     void run(const Matrix& keys, const Matrix& values, const Together& rows, int each, Seen&& seen,
              Exchange&& exchange) {
@@ -43,8 +43,13 @@ class Attention {
             for (const auto& [position, slot] : b.swaps) apart = std::min(apart, position);
         }
         forget(0, n);
-        for (int start = 0; start < end; start += kBlock) {
-            const int groups = (std::min(kBlock, end - start) + kGroup - 1) / kGroup;
+        window_ = rows.window;
+        int shown = INT_MAX;  // the first position past the sinks that any query sees
+        for (int i = 0; i < n; i += each) shown = std::min(shown, window_.from(seen(i)));
+        const int gap = (window_.sinks + kGroup - 1) / kGroup * kGroup, over = std::max(gap, shown / kGroup * kGroup);
+        for (int start = 0, stop; start < end; start = stop == gap ? over : stop) {  // no query sees what is in the gap
+            stop = start < gap && gap < over ? std::min(start + kBlock, gap) : start + kBlock;
+            const int groups = (std::min(stop, end) - start + kGroup - 1) / kGroup;
             const Matrix part = values.part(start, groups * kGroup);
             if (start + kBlock <= apart) {
                 block(keys, part, start, groups, 0, n, seen);
@@ -122,17 +127,19 @@ class Attention {
             store(&scores_[i * spaced(width) + vector * kLanes - start], value);
         });
         for (int i = 0; i < count; ++i)
-            weigh(first + i, &scores_[i * spaced(width)], seen(first + i) - start, width, values.narrow());
+            weigh(first + i, &scores_[i * spaced(width)], start, seen(first + i), width, values.narrow());
         values.times(scores_.data(), count, 0, values.groups(), [&](int i, int vector, Floats value) {
             float* sum = &sums_[size_t(first + i) * width_ + vector * kLanes];
             store(sum, load(sum) * fading_[first + i] + value);
         });
     }
 
-    // Turns a query's scores of a block, of which the first `count` are seen, into weights relative to
-    // the highest score so far.
-    void weigh(int i, float* scores, int count, int width, bool narrow) {
-        for (int p = std::max(count, 0); p < width; ++p) scores[p] = -INFINITY;
+    // Turns a query's scores of a block from `start`, of which those before `end` are seen as far as the window shows
+    // them, into weights relative to the highest score so far.
+    void weigh(int i, float* scores, int start, int end, int width, bool narrow) {
+        for (int p = std::max(end - start, 0); p < width; ++p) scores[p] = -INFINITY;
+        const int shown = std::min(window_.from(end) - start, width);
+        for (int p = std::max(window_.sinks - start, 0); p < shown; ++p) scores[p] = -INFINITY;
         Floats best = all(highest_[i]);
         for (int p = 0; p < width; p += kLanes) best = maximum(best, load(scores + p));
         const float top = maximum(best);
@@ -148,6 +155,7 @@ class Attention {
     }
 
     const int head_dim_, width_;
+    Window window_;
     std::vector<float> queries_, scores_, sums_;
     std::vector<float> highest_, totals_, fading_;  // of a query: its highest score, and what that did to sums
 };

@@ -133,7 +133,14 @@ inline void check_place(const Model& m, const void* cache, int64_t start, int64_
             " are not among ", angles.positions, ".");
 }
 
+inline void check_window(int sinks, int recent, bool chain) {
+    require(chain || recent == 0, "a window is for chains alone.");
+    require(recent == 0 ? sinks == 0 : sinks >= 1 && recent >= 1 && sinks <= kMost && recent <= kMost,
+            "a window needs a first and a recent position, not ", sinks, " and ", recent, ".");
+}
+
 inline void check_span(const Model& m, const dx_span& s, const dx_angles& angles) {
+    check_window(s.sinks, s.recent, !s.parents);
     const int64_t rows = int64_t(s.first) + s.length;
     require(s.first >= 0 && s.length >= 0 && rows <= (s.parents ? kMostNodes : kMost), "rows ", s.first, " to ", rows, " are not in a round.");
     int64_t stop = int64_t(s.start) + rows;
@@ -165,6 +172,7 @@ inline int64_t check_spans(const Model& m, const dx_span* spans, int count, cons
 inline void check_drafting(const Model& m, const dx_drafting& plan, const void* cache, int start,
                            const dx_angles& angles) {
     require(plan.exit_layer >= 1, "a draft needs an exit layer.");
+    check_window(plan.sinks, plan.recent, plan.ranks == 1);
     check_layers(m, 0, plan.exit_layer);
     check_head(m, 1, plan.limit);
     require(plan.nodes >= 0 && plan.nodes <= kMostNodes && plan.depth >= 0 && plan.ranks >= 1 && plan.ranks <= kMostRanks && plan.bins >= 0 &&

@@ -48,7 +48,7 @@ class Drafting {
     // The first layers for `count` rows from `first`.
     void pass(int first, int count, bool last, dx_drafted& to) const {
         const size_t size = model_.shape.hidden;
-        const dx_span span{&cache_, start_, first, count, slot_, plan_.ranks > 1 ? to.parents : nullptr};
+        const dx_span span{&cache_, start_, first, count, slot_, plan_.ranks > 1 ? to.parents : nullptr, plan_.sinks, plan_.recent};
         float* states = to.states ? to.states + first * plan_.exit_layer * size : nullptr;
         float* hidden = to.hidden + first * size;
         Pass pass(model_, &span, 1, hidden, angles_);

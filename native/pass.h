@@ -56,7 +56,7 @@ class Pass {
         while (!even(parts * s_.kv_heads) && span.length / (parts + 1) * model_.query_group() >= kMostRows) ++parts;
         for (int p = 0; p < parts; ++p) {
             const Share part = share(span.length, p, parts);
-            together_.push_back({{all.rows.begin() + part.first, all.rows.begin() + part.last}, part.last - part.first, {}});
+            together_.push_back({{all.rows.begin() + part.first, all.rows.begin() + part.last}, part.last - part.first, {}, all.window});
         }
     }
 

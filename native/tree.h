@@ -1,6 +1,7 @@
 // Where the rows of a round stand: a chain, or a tree of tokens that may follow one another.
 #pragma once
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -22,11 +23,18 @@ struct Branch {
     std::vector<std::pair<int, int>> swaps;
 };
 
+// What a query sees of the positions before `end`: all, or where `recent` is not 0, the first `sinks` and the last `recent`.
+struct Window {
+    int sinks = 0, recent = 0;
+    int from(int end) const { return recent ? std::max(end - recent, 0) : 0; }  // those before it are seen if they are sinks
+};
+
 // Rows of a pass that attend together: those at home in ascending order, then branch after branch.
 struct Together {
     std::vector<int> rows;
     int home = 0;
     std::vector<Branch> branches;
+    Window window;
 };
 
 inline int parent_of(const dx_span& s, int row) { return s.parents ? s.parents[row - 1] : row - 1; }
@@ -51,6 +59,7 @@ inline std::vector<Row> rows_of(const dx_span& s) {
 // The rows of the pass, the first of which is its number `offset`.
 inline Together together(const dx_span& s, const std::vector<Row>& rows, int offset) {
     Together all;
+    all.window = {s.sinks, s.recent};
     std::vector<std::vector<int>> branches;
     std::vector<int> branch_of(rows.size(), -1);  // whose last row this is
     for (int i = s.first; i < s.first + s.length; ++i) {

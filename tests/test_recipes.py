@@ -71,6 +71,20 @@ def test_the_bundled_models_figures_are_run(tmp_path: Path) -> None:
     assert parsed(sweep)["exit_layers"] == "1-5,7"
 
 
+def test_the_field_is_run_on_three_models(tmp_path: Path) -> None:
+    (tmp_path / "out" / "prompts").mkdir(parents=True)
+    given = {"CHAT": "chat.gguf", "BIG": str(tmp_path), "EXTRA": "--method jacobi", "PROMPTS": "3"}
+    commands = commands_of(RECIPES / "field.sh", tmp_path, **given)
+    assert [command[0] for command in commands] == ["bench", "report"] * 3
+    benches = [parsed(command) for command in commands[::2]]
+    assert [one["num_samples"] for one in benches] == [3, 3, 2]
+    assert [one["model"] or () for one in benches] == [(), ["chat.gguf"], [str(tmp_path)]]
+    for one in benches:
+        methods = tuple(one["method"])  # type: ignore[arg-type]
+        check_methods(Options(methods=methods))
+        assert {"auto", "window", "clasp", "jacobi"} <= {*methods}
+
+
 @pytest.mark.parametrize("file", sorted(RECIPES.glob("*.yaml")), ids=lambda f: f.name)
 def test_training_recipes_are_read(file: Path) -> None:
     assert load_recipe(file).domains

@@ -58,7 +58,7 @@ def test_several_models_stand_under_their_names(report, monkeypatch):
     monkeypatch.setattr(writing, "figures", lambda: drawn)
     folder = report(two_models())
     text = (folder / "report.md").read_text()
-    assert text.count("### `tiny`") == text.count("### `other`") == 8
+    assert text.count("### `tiny`") == text.count("### `other`") == 9
     assert "/home/ann" not in text
     names = {file.stem for file in (folder / "figures").iterdir()}
     assert {"speedup-tiny", "speedup-other", "exit-layers"} <= names

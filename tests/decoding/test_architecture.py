@@ -17,8 +17,8 @@ FILES = sorted(SOURCE.rglob("*.py"))
 ROOMS = {
     "model": "model plain errors",
     "decoding.controllers": "decoding.controllers decoding.plans decoding.records decoding.facts "
-    "decoding.costs decoding.paying decoding.imagining model.drafting_rule model.skips errors "
-    "plain setting_types",
+    "decoding.costs decoding.paying decoding.imagining model.drafting_rule model.skips "
+    "model.windows errors plain setting_types",
     "decoding": "decoding model rates plain errors",
     "costs": "costs decoding model environment plain errors",
     "learning.finding": "learning.learned model errors",

@@ -9,6 +9,7 @@ from dynexit.errors import DynexitError
 from dynexit.learning.judging import coverage, judge
 from dynexit.learning.learn import TEXTS
 from dynexit.learning.learned import ABOUT, ARRAYS, CARD, read_learned
+from dynexit.learning.vocabulary import choose_draft_vocabulary
 
 SIZE = 20_000
 SHORT = {"longest": 24, "batch_size": 8, "table_size": SIZE}
@@ -164,3 +165,36 @@ def test_the_command_refuses_in_a_sentence(dynexit, tmp_path):
         assert (code, out) == (2, "")
         assert reason in err
         assert "writing" not in err
+
+
+def test_a_draft_vocabulary_is_kept_beside_what_was_learned(lm, learned, tmp_path):
+    folder, made = learned
+    first = package.load(device="cpu", dtype="fp32", check=False, learned=folder)
+    chosen = choose_draft_vocabulary(first, 64, tmp_path)
+    assert chosen.frequent == made.frequent
+    again = package.load(device="cpu", dtype="fp32", check=False, learned=tmp_path)
+    assert again.model.draft_tokens.usual(8192) == 64
+    assert again.model.draft_tokens.tokens.tolist() == list(made.frequent[:64])
+    assert again.learned.table.after([1, 2, 3]) == made.table.after([1, 2, 3])
+    texts = [one.generate("Once", "layerskip", max_new_tokens=24).text for one in (again, lm)]
+    assert texts[0] == texts[1]
+    choose_draft_vocabulary(again, None, tmp_path)  # and back
+    usual = package.load(device="cpu", dtype="fp32", check=False, learned=tmp_path).model
+    assert usual.draft_tokens.usual(8192) == first.model.draft_tokens.usual(8192)
+
+
+def test_a_draft_vocabulary_of_what_is_not_known_is_refused(lm, learned, tmp_path):
+    folder, made = learned
+    known = package.load(device="cpu", dtype="fp32", check=False, learned=folder)
+    with pytest.raises(DynexitError, match=f"size is 9000, but .* 1 to {len(made.frequent):,} tok"):
+        choose_draft_vocabulary(known, 9000, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_has_not_learned_learns_first(lm, tmp_path):
+    made = choose_draft_vocabulary(lm, 32, tmp_path, tokens=2000, **SHORT)
+    assert made.draft_tokens.usual(8192) == 32
+    assert read_learned(tmp_path, 8192).about.recipe.texts
+    for family, shares in made.about.families.items():
+        assert family in made.about.held_out
+        assert list(shares.values()) == sorted(shares.values())

@@ -71,7 +71,7 @@ def learn(
         from dynexit.learning.learn import learn as run
 
     try:
-        with _progress(tokens) as watch:
+        with writing(tokens) as watch:
             made = run(
                 *(lm, out, watch),
                 tokens=tokens,
@@ -109,7 +109,7 @@ def figures_table(about: "About", title: str) -> Table:
 
 
 @contextmanager
-def _progress(tokens: int) -> Iterator[Callable[[int], None]]:
+def writing(tokens: int) -> Iterator[Callable[[int], None]]:
     """Yields a function that takes numbers of new tokens. The bar appears with the first of them,
     so that a refusal prints no bar.
     """

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from dynexit.errors import DynexitError
 from dynexit.model.drafting_rule import DraftingRule, Pricing
 from dynexit.model.skips import Skips
+from dynexit.model.windows import Window
 
 
 class DrafterSettings:
@@ -31,6 +32,13 @@ class Skipping(DrafterSettings):
     trial: Skips | None = None
     window: int = 32
     budget: float | None = None
+
+
+@dataclass(frozen=True)
+class Windowed(DrafterSettings):
+    """What a draft sees of the cache."""
+
+    window: Window
 
 
 @dataclass(frozen=True)

@@ -199,6 +199,7 @@ class Round:
     drafted: int
     accepted: int
     tokens: int  # tokens that the text kept
+    position: int = 0  # tokens before the round, the prompt's included
     draft: Draft | None = None  # without tensors
     path: Sequence[int] = ()  # rows of accepted tokens
     shadow: ShadowTokens | None = None

@@ -216,6 +216,7 @@ class Decoding:
             drafted=verdict.drafted,
             accepted=verdict.accepted,
             tokens=len(self.tokens) - before,
+            position=before,
             draft=draft.bare(),
             path=verdict.path,
             shadow=shadow,

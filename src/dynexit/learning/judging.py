@@ -54,3 +54,13 @@ def coverage(frequent: Sequence[int], texts: Iterable[Text]) -> Mapping[str, flo
     places = np.array([rank.get(token, len(frequent)) for token in tokens])
     sizes = [FIRST_COVER << doubled for doubled in range(COVERS)]
     return {str(size): round(float((places < size).mean()), 4) for size in sizes}
+
+
+def coverage_of_families(
+    frequent: Sequence[int], texts: Iterable[Text]
+) -> Mapping[str, Mapping[str, float]]:
+    """`coverage` of each family's texts."""
+    by_family: dict[str, list[Text]] = {}
+    for text in texts:
+        by_family.setdefault(text.family, []).append(text)
+    return {family: coverage(frequent, by_family[family]) for family in sorted(by_family)}

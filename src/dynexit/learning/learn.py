@@ -15,7 +15,7 @@ from dynexit.learning.card import card
 from dynexit.learning.collecting import Settings, collect, has_chat
 from dynexit.learning.finding import cached_folder
 from dynexit.learning.journal import Journal
-from dynexit.learning.judging import coverage, frequencies, judge
+from dynexit.learning.judging import coverage, coverage_of_families, frequencies, judge
 from dynexit.learning.learned import FORMAT, FREQUENT, About, Learned, Recipe, write_learned
 from dynexit.learning.prompts import OWN, Prompt, in_turn, read_prompts
 from dynexit.learning.writing import KEPT
@@ -109,5 +109,6 @@ def _fit(lm: LanguageModel, journal: Journal, folder: Path, settings: Settings) 
         recipe=recipe,
         held_out=judge(table, held_out),
         covered=coverage(frequent[:kept].tolist(), held_out),
+        families=coverage_of_families(frequent[:kept].tolist(), held_out),
     )
     return write_learned(folder, table, frequent, about, card(table, kept, about))

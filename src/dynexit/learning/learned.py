@@ -70,6 +70,8 @@ class About:
         digest: of the file of arrays: SHA-256, the first 16 hex digits.
         held_out: figures of each family, and of `all`.
         covered: shares of held-out tokens that are among the 512, 1024 ... most frequent.
+        families: the same, for each family of prompts.
+        draft_tokens: how many of these exits choose among, if that was chosen.
     """
 
     format: int
@@ -81,6 +83,8 @@ class About:
     digest: str = ""
     held_out: Mapping[str, Figures] = field(default_factory=dict)
     covered: Mapping[str, float] = field(default_factory=dict)
+    families: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    draft_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,8 @@ class Learned:
     def draft_tokens(self) -> DraftTokens:
         """Which tokens of the head exits read."""
         covered = {int(count): share for count, share in self.about.covered.items()}
-        return DraftTokens.of(self.frequent, covered, self.about.vocabulary_size)
+        chosen, vocabulary = self.about.draft_tokens, self.about.vocabulary_size
+        return DraftTokens.of(self.frequent, covered, vocabulary, chosen)
 
 
 def write_learned(

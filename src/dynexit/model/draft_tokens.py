@@ -25,14 +25,21 @@ class DraftTokens:
 
     @classmethod
     def of(
-        cls, frequent: Sequence[int], covered: Mapping[int, float], vocabulary_size: int
+        cls,
+        frequent: Sequence[int],
+        covered: Mapping[int, float],
+        vocabulary_size: int,
+        chosen: int | None = None,
     ) -> "DraftTokens":
         """What a model's own text says.
 
         Args:
             frequent: tokens, the most frequent first.
             covered: shares of such text that the first so many hold.
+            chosen: how many to read, whatever they hold.
         """
+        if chosen is not None:
+            return cls(frequent[:chosen], chosen)
         most = min(trimmed_vocabulary(vocabulary_size), len(frequent))
         enough = (count for count, share in sorted(covered.items()) if share >= COVERED)
         return cls(frequent[:most], min(next(enough, most), most))

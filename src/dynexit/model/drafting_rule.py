@@ -11,6 +11,7 @@ from math import isnan
 from typing import NamedTuple
 
 from dynexit.model.skips import Skips
+from dynexit.model.windows import Window
 
 
 class Pricing(NamedTuple):
@@ -51,6 +52,7 @@ class DraftingRule:
         finish: whether the last level runs through the layers, too: its states are wanted.
         skips: sublayers that the draft leaves out; it is a chain, and its last level runs through
             the whole layers before them only.
+        window: what rows see of the cache; None is all.
     """
 
     exit_layer: int
@@ -61,6 +63,7 @@ class DraftingRule:
     limit: int | None = None
     finish: bool = True
     skips: Skips | None = None
+    window: Window | None = None
 
     @property
     def whole(self) -> int:

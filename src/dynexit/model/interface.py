@@ -12,6 +12,7 @@ from dynexit.model.drafting import Drafted
 from dynexit.model.drafting_rule import DraftingRule, depths, homes
 from dynexit.model.readings import Readings
 from dynexit.model.skips import Skips
+from dynexit.model.windows import Window
 
 BLOCK = 32  # positions per saved block
 
@@ -69,7 +70,8 @@ class Span(NamedTuple):
     attends to its ancestors and the cache, nothing else. Row 0 is at home, and so is the first
     child of a row at home: it keeps its keys and values at its position. Any other row i keeps them
     in slot `slot + i`, past all positions in use. The span has `length` rows from row `first` on:
-    earlier rows have already run, later ones are ignored.
+    earlier rows have already run, later ones are ignored. With a `window`, a chain's rows see
+    only what it shows; such spans are for a model that is `skipping`.
     """
 
     cache: Cache
@@ -78,6 +80,7 @@ class Span(NamedTuple):
     parents: Sequence[int] | None = None
     slot: int = 0
     first: int = 0
+    window: Window | None = None
 
     @property
     def stop(self) -> int:
@@ -167,8 +170,8 @@ class Model(Protocol):
 
     @property
     def skipping(self) -> "Model | None":
-        """The model that can leave out sublayers, on this model's caches: mostly itself. None where
-        layers are a program of their own.
+        """The model that can leave out sublayers and see through a window, on this model's caches:
+        mostly itself. None where layers are a program of their own.
         """
 
     def new_cache(self) -> Cache:

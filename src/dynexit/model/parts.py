@@ -111,8 +111,9 @@ def span_of(growth: Growth, rule: DraftingRule, cache: Cache, start: int) -> Spa
     """The rows of a draft's last level; its row 0 stands at `start`."""
     fresh = growth.fresh
     if rule.ranks == 1:
-        return Span(cache, start + fresh.start, 1)
-    return Span(cache, start, len(fresh), growth.nodes.parents, rule.slot(start), fresh.start)
+        return Span(cache, start + fresh.start, 1, window=rule.window)
+    tree = growth.nodes.parents, rule.slot(start), fresh.start
+    return Span(cache, start, len(fresh), *tree, rule.window)
 
 
 def open_of(growth: Growth, hidden: Tensor) -> Tensor:

@@ -111,10 +111,15 @@ def _causal_mask(span: Span, like: Tensor) -> Tensor | None:
     Added to scores [G * T, start + T], since the G query heads that share keys are computed as
     rows; in `like`'s dtype, because every layer would convert a boolean.
     """
-    if span.length == 1 or span.start == 0:
+    if span.length == 1 or (span.start == 0 and span.window is None):
         return None
     unseen = torch.full((span.length, span.stop), -torch.inf, dtype=like.dtype, device=like.device)
-    return unseen.triu_(span.start + 1).repeat(cast(KVCache, span.cache).query_group, 1)
+    unseen.triu_(span.start + 1)
+    if span.window is not None:
+        for row, position in enumerate(range(span.start, span.stop)):
+            first = position + 1 - span.window.recent
+            unseen[row, span.window.sinks : max(first, 0)] = -torch.inf
+    return unseen.repeat(cast(KVCache, span.cache).query_group, 1)
 
 
 def _attend_span(
@@ -128,6 +133,7 @@ def _attend_span(
         mask = sight
         keys, values = cache.write(layer, span.start, key, value)
     if rows == 1 and mask is None:
+        keys, values = _shown(span, keys), _shown(span, values)
         grouped = query.view(1, heads, -1, query.shape[-1])
         return F.scaled_dot_product_attention(grouped, keys[None], values[None]).view(1, -1)
     if mask is None:
@@ -135,6 +141,14 @@ def _attend_span(
     grouped = query.unflatten(1, (heads, -1)).permute(1, 2, 0, 3).flatten(1, 2)
     out = F.scaled_dot_product_attention(grouped[None], keys[None], values[None], attn_mask=mask)
     return out[0].unflatten(1, (-1, rows)).permute(2, 0, 1, 3).reshape(rows, -1)
+
+
+def _shown(span: Span, stored: Tensor) -> Tensor:
+    """What a single row sees of keys or values [num_kv_heads, T, head_dim]."""
+    if span.window is None or stored.shape[1] <= sum(span.window):
+        return stored
+    sinks, recent = span.window
+    return torch.cat((stored[:, :sinks], stored[:, -recent:]), dim=1)
 
 
 def _attend_whole(query: Tensor, keys: Tensor, values: Tensor, causal: bool) -> Tensor:

@@ -140,6 +140,11 @@ class Rounds:
         return _mean(self.drafted)
 
     @property
+    def mean_rows(self) -> float | None:
+        """Mean rows of a verification, the newest token's included."""
+        return _mean(self.drafted + 1)
+
+    @property
     def mean_threshold(self) -> float | None:
         """Mean over the rounds that had one."""
         return _mean(self.threshold[~np.isnan(self.threshold)])

@@ -22,8 +22,8 @@ ORDER = (  # of this package's methods, each with its variants
     VANILLA,
     *("layerskip", "finite-state", "draft-verify"),
     *("del", "del-e", "del-e-lim", "del-d"),
-    *("auto", "skip", "swift", "clasp", "two-model", "diffuspec", "lookahead", "jacobi"),
-    "early-exit",
+    *("auto", "skip", "swift", "clasp", "window", "two-model", "diffuspec"),
+    *("lookahead", "jacobi", "early-exit"),
 )
 NONE = "-"
 PREFIXES = ("", "k", "M", "G", "T", "P", "E")

@@ -87,6 +87,7 @@ class NativeSpan(Structure):
         ("cache", pointer),
         *((name, c_int32) for name in ("start", "first", "length", "slot")),
         ("parents", POINTER(c_int32)),
+        *(("sinks", c_int32), ("recent", c_int32)),
     ]
 
 
@@ -96,7 +97,7 @@ class NativeDrafting(Structure):
     _fields_ = [
         *((name, c_int32) for name in ("exit_layer", "nodes", "depth", "ranks", "limit", "bins")),
         *((name, c_int32) for name in ("num_eos", "num_row_floors", "num_level_floors", "finish")),
-        ("whole", c_int32),
+        *((name, c_int32) for name in ("whole", "sinks", "recent")),
         ("threshold", c_float),
         *((name, POINTER(c_float)) for name in ("row_floors", "level_floors", "odds")),
         ("eos", POINTER(c_int64)),

@@ -9,6 +9,7 @@ from torch import Tensor
 from dynexit.model.interface import Span
 from dynexit.model.native.binding import NativeAngles, NativeSpan
 from dynexit.model.native.cache import NativeCache
+from dynexit.model.windows import ALL
 
 
 class Angles(NamedTuple):
@@ -35,6 +36,7 @@ class NativeRows:
                 NativeSpan(
                     *(cast(NativeCache, s.cache).handle, s.start, s.first, s.length, s.slot),
                     None if s.parents is None else (c_int32 * len(s.parents))(*s.parents),
+                    *(s.window or ALL),
                 )
                 for s in spans
             )

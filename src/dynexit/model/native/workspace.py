@@ -22,6 +22,7 @@ from dynexit.model.native.binding import (
     NativeSpan,
 )
 from dynexit.model.readings import Readings
+from dynexit.model.windows import ALL
 
 ROWS = 32
 
@@ -56,6 +57,7 @@ class Workspace:
         at, parents = self.span, span.parents
         at.cache, at.start, at.length, at.slot = cache, span.start, span.length, span.slot
         at.first = span.first
+        at.sinks, at.recent = span.window or ALL
         at.parents = None
         if parents is not None:
             self._parents[: len(parents)] = [*parents]
@@ -90,6 +92,7 @@ def _translated(rule: DraftingRule) -> NativeDrafting:
             len(levels),
             rule.finish,
             rule.whole,
+            *(rule.window or ALL),
         ),
         rule.threshold,
         *(_floats(rows), _floats(levels), _floats([*chain.from_iterable(odds)])),

@@ -34,6 +34,7 @@ OWN = {  # a method's own colour, in every figure of every report
     "skip": "#A83B6B",
     "swift": "#4C9F38",
     "clasp": "#3A5FCD",
+    "window": "#2F6F73",
     "two-model": "#56B4E9",
     "diffuspec": "#2F6F73",
     "lookahead": "#6A3D9A",

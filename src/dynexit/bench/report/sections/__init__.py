@@ -6,7 +6,7 @@ A figure names the section that it stands under (`figures/`).
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from dynexit.bench.report.sections import categories, costs, speed, texts
+from dynexit.bench.report.sections import categories, costs, field, speed, texts
 from dynexit.bench.report.study import Evidence, Study
 from dynexit.bench.report.wording import code
 
@@ -36,6 +36,7 @@ SECTIONS = (
     Section("In short", _per_model(speed.in_short)),
     Section("What was measured", texts.measured),
     Section("Speed", _per_model(speed.by_task)),
+    Section("Methods side by side", _per_model(field.compared)),
     Section("Category by category", _per_model(categories.by_category)),
     Section("Prompt by prompt", _per_model(speed.by_prompt)),
     Section("Exit layers and drafts", _per_model(costs.drafts)),

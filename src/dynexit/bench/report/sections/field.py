@@ -1,0 +1,62 @@
+"""All methods of a model in one table: speed, what a round brings and costs, and our code."""
+
+from collections.abc import Iterator
+
+from dynexit.bench.report.source_lines import source_lines
+from dynexit.bench.report.study import Study
+from dynexit.bench.report.wording import (
+    NONE,
+    Cell,
+    best_in_bold,
+    code,
+    contends,
+    fixed,
+    gain,
+    percent,
+    scaled,
+    table,
+    within,
+)
+
+HEADINGS = (
+    *("method", "tok/s", "speedup [95 %]", "tokens per round", "rows per round"),
+    *("ms per token", "drafting", "verifying", "controller", "peak memory", "lines of code"),
+)
+NOTE = (
+    "Rows: those that verification computes in a round, the newest token's included. Drafting, "
+    "verifying and controller: shares of a round's time; text takes the rest. Lines of code: of "
+    "the files that only this method's drafts need, without what all methods share, the native "
+    "library included. Bold: the fastest method."
+)
+
+
+def compared(study: Study) -> Iterator[str]:
+    """One row for each method, the fastest first."""
+    if not study.others:
+        return
+    ranked = sorted(study.methods, key=lambda method: -(study.total(method).speedup or 0.0))
+    yield table(HEADINGS, best_in_bold(_row(study, method) for method in ranked))
+    yield NOTE
+
+
+def _row(study: Study, method: str) -> list[Cell]:
+    total, rounds = study.total(method), study.rounds(method)
+    speed, phases = total.tokens_per_second, rounds.phases
+    peak = max(sample.own.peak_memory for sample in study.of(method))
+    shares = [NONE] * 3
+    if phases is not None and phases.round:
+        parts = (phases.draft, phases.verify, phases.control)
+        shares = [percent(part / phases.round) for part in parts]
+    lines = source_lines(method)
+    best = gain(total.speedup) if contends(method) else None
+    return [
+        Cell(code(method)),
+        Cell(fixed(speed, 1)),
+        Cell(within(total.speedup, study.interval(method)), best),
+        Cell(fixed(rounds.mean_acceptance_length)),
+        Cell(fixed(rounds.mean_rows, 1)),
+        Cell(fixed(1e3 / speed if speed else None)),
+        *map(Cell, shares),
+        Cell(scaled(peak, "B") if peak else NONE),
+        Cell(NONE if lines is None else str(lines)),
+    ]
