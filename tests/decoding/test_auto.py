@@ -240,7 +240,8 @@ def test_an_exit_whose_sample_is_useless_gives_way_to_one_that_is_not(good_from)
 def test_others_are_analysed_all_over_a_text():
     controller = begun(DEAR_DRAFTS, 20)
     analysed = []
-    for number in range(4 * controller._lesson):
+    assert (controller._lesson, TUNING.lessons[1], TUNING.well) == (16, 64, 24)
+    for number in range(4 * 64):
         plan = controller.plan()
         shadow = None
         if plan.shadow:
@@ -248,7 +249,8 @@ def test_others_are_analysed_all_over_a_text():
             shape = len(plan.shadow), 4
             shadow = ShadowTokens(np.ones(shape, bool), np.ones(shape, np.float32), plan.shadow)
         controller.observe(Round(plan, 0, 0, 1, shadow=shadow))
-    assert analysed == [controller._lesson * number for number in (1, 2, 3, 4)]
+    often = range(16, 97, 16)  # until each is well known
+    assert analysed == [*often, *range(128, 4 * 64 + 1, 64)]
 
 
 @pytest.mark.parametrize(

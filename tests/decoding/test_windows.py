@@ -202,7 +202,7 @@ def test_settings():
     plan = started(make_controller("window:sinks=8,recent=64,speculation_length=3"), 12).plan()
     assert plan.settings == Windowed(Window(8, 64))
     assert (plan.exit_layer, plan.speculation_length, plan.threshold) == (12, 3, None)
-    with pytest.raises(DynexitError, match="exit layer 13 is not between 1 and 12"):
-        started(make_controller("window:exit_layer=13"), 12)
+    with pytest.raises(DynexitError, match="exit layer 12 is not between 1 and 11"):
+        started(make_controller("window:exit_layer=12"), 12)
     with pytest.raises(DynexitError, match="recent"):
         make_controller("window:recent=0")

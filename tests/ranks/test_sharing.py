@@ -11,6 +11,7 @@ import psutil
 import pytest
 import torch
 from ranked import SHAPES, alone, logits_of, shared, text_of
+from test_diffuspec import SECONDS
 from test_trees import Bushy
 from tiny import decode
 
@@ -88,7 +89,8 @@ def test_a_row_that_is_no_number_is_told(parts):
 
 @pytest.mark.parametrize("method", methods())
 def test_texts_of_every_method(whole, parts, method):
-    second = parts("small") if method == "two-model" else None
+    seconds = {"two-model": parts("small"), "diffuspec": next(iter(SECONDS.values()))}
+    second = seconds.get(method)
     for rule, prompt in (Sampling(), PROMPTS[2]), (Sampling(0.9, 9, seed=3), PROMPT):
         options = {"max_new_tokens": 16, "sampling": rule}
         expected, _ = decode(whole("llama"), prompt, **options)
@@ -181,8 +183,10 @@ def test_an_interrupt_waits_for_the_end_of_a_call(parts, monkeypatch):
         return seen[-1]
 
     monkeypatch.setattr(model._caller.member, "run", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # parallel tests ignore it
     with pytest.raises(KeyboardInterrupt):
         model.embed([1, 2])
+    signal.signal(signal.SIGINT, before)
     monkeypatch.undo()
     assert torch.equal(model.embed([1, 2]), seen[0])
 

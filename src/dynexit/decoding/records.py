@@ -199,7 +199,6 @@ class Round:
     drafted: int
     accepted: int
     tokens: int  # tokens that the text kept
-    position: int = 0  # tokens before the round, the prompt's included
     draft: Draft | None = None  # without tensors
     path: Sequence[int] = ()  # rows of accepted tokens
     shadow: ShadowTokens | None = None
@@ -209,6 +208,7 @@ class Round:
     verify_seconds: float = 0.0
     control_seconds: float = 0.0
     text_seconds: float = 0.0
+    position: int = 0  # tokens before the round, the prompt's included
 
     @property
     def depth(self) -> int:

@@ -155,10 +155,15 @@ class Auto(Controller):
         return self._prices.draft(layer, self.int8, self._estimates.exits.chances(layer), others)
 
     def _analysing(self, plan: Plan) -> Plan:
-        """The round with shadow tokens of the other exit layers, if the text is alone."""
+        """The round with shadow tokens of the other exit layers, if the text is alone. Layers that
+        are well known are analysed rarely.
+        """
         if not self.shadow or self._batch_size > 1 or plan.drafter == "sources":
             return plan
         others = tuple(layer for layer in self._layers if layer != plan.exit_layer)
+        seen = min(map(self._estimates.exits.seen, others), default=0.0)
+        if seen >= TUNING.well and (self._rounds + 1) % TUNING.lessons[1]:
+            return plan
         return replace(plan, shadow=others)
 
     def observe(self, finished: Round) -> None:

@@ -18,11 +18,12 @@ class Tuning:
     shallow: int = 8  # rounds at first, whose drafts do not branch; chosen, not measured
     first_lessons: tuple[int, ...] = (8, 16, 32)  # rounds at first; measured 2026-11-28
     lesson: float = 0.1  # seconds of plain steps between two lessons after them, and
-    lessons: tuple[int, int] = (16, 64)  # rounds, at least and at most; measured 2026-11-28
+    lessons: tuple[int, int] = (32, 64)  # rounds, at least and at most; measured 2026-11-28
     first_depth: float = 0.15  # of the layers: exit of those rounds; chosen, not measured
     depth: float = 0.25  # of the layers: exit after them; chosen, not measured
     memory: float = 0.9  # of an exit's counts, at each lesson on it; chosen, not measured
     enough: int = 6  # positions after which an exit is known; chosen, not measured
+    well: int = 24  # and well known: analysed every `lessons[1]` rounds only; chosen, not measured
     candidates: int = 8  # exits at most; chosen, not measured
     waiting: float = 0.3  # tokens that a draft must add where others wait; chosen, not measured
     hope: float = 1.3  # of plain decoding's pace: the pace at first; chosen, not measured

@@ -7,12 +7,11 @@ over the first positions and the latest ones reads few of these and says nearly 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from dynexit.decoding.controllers.base import Controller, Layer, Length, Share
+from dynexit.decoding.controllers.base import Controller, Layer, Length, Share, check_exit_layer
 from dynexit.decoding.costs import ROUGH
 from dynexit.decoding.facts import Facts
 from dynexit.decoding.plans import PLAIN_STEP, Plan, Windowed
 from dynexit.decoding.records import Round
-from dynexit.errors import DynexitError
 from dynexit.model.windows import Window
 from dynexit.plain import Within
 
@@ -51,12 +50,9 @@ class WindowController(Controller):
     def start(self, facts: Facts) -> None:
         """Check the layers against the model, and forget the last text."""
         super().start(facts)
-        self._layers = facts.num_layers if self.exit_layer is None else self.exit_layer
-        if self._layers > facts.num_layers:
-            raise DynexitError(
-                f"exit layer {self._layers} is not between 1 and {facts.num_layers}, the layers of "
-                "this model."
-            )
+        self._layers = facts.num_layers
+        if self.exit_layer is not None:
+            self._layers = check_exit_layer(self.exit_layer, facts.num_layers)
         self._costs, self._batch_size = facts.costs or ROUGH, 1
         self._vocabulary = facts.draft_vocabulary
         self._accepted = self._judged = 0.0

@@ -36,7 +36,7 @@ OWN = {  # a method's own colour, in every figure of every report
     "clasp": "#3A5FCD",
     "window": "#2F6F73",
     "two-model": "#56B4E9",
-    "diffuspec": "#2F6F73",
+    "diffuspec": "#B5477A",
     "lookahead": "#6A3D9A",
     "jacobi": "#B15928",
     "early-exit": "#7B5EA7",
