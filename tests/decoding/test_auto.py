@@ -240,8 +240,8 @@ def test_an_exit_whose_sample_is_useless_gives_way_to_one_that_is_not(good_from)
 def test_others_are_analysed_all_over_a_text():
     controller = begun(DEAR_DRAFTS, 20)
     analysed = []
-    assert (controller._lesson, TUNING.lessons[1], TUNING.well) == (16, 64, 24)
-    for number in range(4 * 64):
+    assert (controller._lesson, TUNING.lessons[1], TUNING.well) == (32, 64, 24)
+    for number in range(320):
         plan = controller.plan()
         shadow = None
         if plan.shadow:
@@ -249,13 +249,11 @@ def test_others_are_analysed_all_over_a_text():
             shape = len(plan.shadow), 4
             shadow = ShadowTokens(np.ones(shape, bool), np.ones(shape, np.float32), plan.shadow)
         controller.observe(Round(plan, 0, 0, 1, shadow=shadow))
-    often = range(16, 97, 16)  # until each is well known
-    assert analysed == [*often, *range(128, 4 * 64 + 1, 64)]
+    often = range(32, 193, 32)  # until each is well known
+    assert analysed == [*often, 256, 320]
 
 
-@pytest.mark.parametrize(
-    ("seconds", "rounds"), [(0.0005, 64), (0.0016, 64), (0.004, 32), (0.07, 16)]
-)
+@pytest.mark.parametrize(("seconds", "rounds"), [(0.0005, 64), (0.002, 64), (0.004, 32), (9, 32)])
 def test_lessons_come_more_often_where_passes_take_longer(seconds, rounds):
     costs = Costs((1, 2), (seconds / 20,) * 2, (1e-9,) * 2, (0.0, 0.0), 0.0, 0.0, 0.0, 29)
     controller, learned = started(Auto(lookup=False), 20, costs=costs), []
@@ -264,7 +262,7 @@ def test_lessons_come_more_often_where_passes_take_longer(seconds, rounds):
         if not controller._unread:
             learned.append(number)
     regular = range(rounds, 129, rounds)
-    assert learned == sorted({8, 16, 32, *regular})
+    assert learned == sorted({4, 8, 16, 32, *regular})  # nothing was accepted
 
 
 @pytest.mark.parametrize(("positions", "moves"), [(8, False), (400, True)])

@@ -173,8 +173,13 @@ class Auto(Controller):
         self._unread.append(finished)
         if self._standing is not None and finished.drafted:
             self._standing.observe(finished.accepted)
-        if self._rounds in TUNING.first_lessons or not self._rounds % self._lesson:
+        if self._lesson_is_due():
             self._learn()
+
+    def _lesson_is_due(self) -> bool:
+        if self._rounds == TUNING.doubtful:
+            return not any(finished.accepted for finished in self._unread)
+        return self._rounds in TUNING.first_lessons or not self._rounds % self._lesson
 
     def _learn(self) -> None:
         """Learn from all rounds since the last call."""

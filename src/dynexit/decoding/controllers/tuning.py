@@ -16,6 +16,7 @@ class Tuning:
     tokens: int = 24  # tokens of a draft, by an exit or looked up; chosen, not measured
     levels: int = 16  # levels of a draft that must each be worth it; chosen, not measured
     shallow: int = 8  # rounds at first, whose drafts do not branch; chosen, not measured
+    doubtful: int = 4  # rounds: a first lesson if none of them accepted a token; chosen
     first_lessons: tuple[int, ...] = (8, 16, 32)  # rounds at first; measured 2026-11-28
     lesson: float = 0.1  # seconds of plain steps between two lessons after them, and
     lessons: tuple[int, int] = (32, 64)  # rounds, at least and at most; measured 2026-11-28
