@@ -1,7 +1,7 @@
 """What other constants of `auto` (`controllers/tuning.py`) would be worth, on training texts.
 
     python benchmarks/tuning.py DATA sentences|problems|prose [--first 0] [--texts 18] [-n 128]
-        [--model FILE --chat] 'lesson=0.05' 'first_lessons=(2, 4, 8); hope=1.5' ...
+        [--model FILE --chat] --variant "first_lessons=(2, 4, 8); hope=1.5" ...
 
 DATA is the folder of training texts (`gsm8k_train.jsonl`, `tatoeba_eng_deu.tsv`,
 `wikitext2_valid.txt`): no benchmark judges by them. Each text runs with plain decoding, the
@@ -28,7 +28,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("kind", choices=texts)
-    parser.add_argument("variants", nargs="*")
+    parser.add_argument("--variant", action="append", default=[])
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--texts", type=int, default=18)
     parser.add_argument("-n", "--max-new-tokens", type=int, default=128)
@@ -39,7 +39,7 @@ def main():
     random.Random(0).shuffle(found)
     lm = dynexit.load(given.model)
     options = {"max_new_tokens": given.max_new_tokens, "chat": given.chat}
-    report(run(lm, found[given.first :][: given.texts], given.variants, options))
+    report(run(lm, found[given.first :][: given.texts], given.variant, options))
 
 
 def sentences(data):
