@@ -22,6 +22,7 @@ MOST = 12  # tokens of a draft whose length is measured
 LIKELY = 0.8  # acceptance rate before any draft is seen
 TRUST = 4.0  # drafted tokens that this counts for
 MEMORY = 0.95  # of what was seen, per round
+KEPT = 16  # rounds that a measured length is kept: finding it takes as long as a third of a step
 MARGIN = 0.03  # that a draft must promise beyond a plain step
 # Attention of one more row to a long context, against the first row's: 0.6 to 0.8 on AVX2.
 FURTHER = 0.65
@@ -57,16 +58,20 @@ class WindowController(Controller):
         self._vocabulary = facts.draft_vocabulary
         self._accepted = self._judged = 0.0
         self._context = 0  # unknown before the first round, which is a plain step
+        self._length = self._kept = 0  # a length, and the rounds that it is kept for
 
     def share(self, batch_size: int) -> None:
         """Take the number of texts that share the next passes."""
-        self._batch_size = batch_size
+        if batch_size != self._batch_size:
+            self._batch_size, self._kept = batch_size, 0
 
     def plan(self) -> Plan:
         """Plan a draft, as long as set or as it pays."""
         length = self.speculation_length
         if isinstance(length, str):
-            length = self._best_length()
+            if self._context and not self._kept:
+                self._length, self._kept = self._best_length(), KEPT
+            length = self._length
         if length == 0:
             return PLAIN_STEP
         settings = Windowed(Window(self.sinks, self.recent))
@@ -74,8 +79,6 @@ class WindowController(Controller):
 
     def _best_length(self) -> int:
         """The length that promises the most tokens in the time; 0 where none pays."""
-        if not self._context:
-            return 0
         speeds = [self._tokens(length) / self._seconds(length) for length in range(MOST + 1)]
         best = max(range(MOST + 1), key=speeds.__getitem__)
         return best if speeds[best] > (1 + MARGIN) * speeds[0] else 0
@@ -98,7 +101,7 @@ class WindowController(Controller):
 
     def observe(self, finished: Round) -> None:
         """Count what a draft brought."""
-        self._context = finished.position + finished.tokens
+        self._context, self._kept = finished.position + finished.tokens, max(self._kept - 1, 0)
         judged = min(finished.accepted + 1, finished.drafted)
         self._accepted = MEMORY * self._accepted + finished.accepted
         self._judged = MEMORY * self._judged + judged

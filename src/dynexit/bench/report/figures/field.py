@@ -52,7 +52,7 @@ def _bars(axes: Axes, methods: Sequence[str], values: Sequence[float], label: st
     axes.barh(range(len(methods)), values, height=0.7, color=[*map(colour_of, methods)])
     axes.set_xlabel(label)
     axes.tick_params(axis="y", length=0)
-    axes.locator_params(axis="x", nbins=3)
+    axes.locator_params(axis="x", nbins=2)
     grid_lines(axes, "x")
 
 
