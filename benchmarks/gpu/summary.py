@@ -48,7 +48,7 @@ def _of(study: Study, method: str) -> dict[str, Any]:
         "speedup_by_totals": study.total(method).speedup,
         "interval_by_totals": study.interval(method),
         "round_ms": phases and {**phases._asdict(), "round": phases.round},
-        "control_share": phases and phases.control_share,
+        "control_share": phases and phases.shares.control,
         "tokens_per_round": rounds.mean_acceptance_length,
         "drafted_per_round": rounds.mean_drafted,
         "acceptance_rate": rounds.acceptance_rate,

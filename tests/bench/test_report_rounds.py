@@ -126,5 +126,5 @@ def test_the_controller_s_share_is_of_the_round():
     parts = study_of(all_records()).rounds("del").phases
     assert parts.round == pytest.approx(1.2e3 / 6)
     assert parts.draft == pytest.approx(0.25 * 200)
-    assert parts.control_share == pytest.approx(0.05)
+    assert parts.shares.control == pytest.approx(0.05)
     assert columns([]).phases is None

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 
+import pytest
 from ranked import FORKS, helpers, shared, tell, text_of
 
 from dynexit import DynexitError
@@ -65,22 +66,18 @@ def test_rank_0_that_is_killed(folders, tmp_path):
     assert said == "process 0 of 2 has died; so all of them end.\n"
 
 
-def test_tokens_that_differ(folders, tmp_path):
-    codes, said = end_of(folders["llama"], tmp_path, helper=OTHER)
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"helper": OTHER}, "process 1 of 2 has ended: it read other tokens than process 0."),
+        ({"helper": FAILING}, "process 1 of 2 has ended: there is no memory left."),
+        ({"leader": FAILING}, "process 0 of 2 has failed: there is no memory left."),
+    ],
+)
+def test_a_process_that_fails_or_reads_other_tokens(folders, tmp_path, changes, sentence):
+    codes, said = end_of(folders["llama"], tmp_path, **changes)
     assert codes == (1, 1)
-    assert said == "process 1 of 2 has ended: it read other tokens than process 0.\n"
-
-
-def test_a_helper_that_fails(folders, tmp_path):
-    codes, said = end_of(folders["llama"], tmp_path, helper=FAILING)
-    assert codes == (1, 1)
-    assert said == "process 1 of 2 has ended: there is no memory left.\n"
-
-
-def test_rank_0_that_fails_inside_a_call(folders, tmp_path):
-    codes, said = end_of(folders["llama"], tmp_path, leader=FAILING)
-    assert codes == (1, 1)
-    assert said == "process 0 of 2 has failed: there is no memory left.\n"
+    assert said == f"{sentence}\n"
 
 
 def test_a_helper_that_cannot_load(folders, tmp_path):

@@ -40,9 +40,9 @@ class Phases(NamedTuple):
         return sum(self)
 
     @property
-    def control_share(self) -> float:
-        """The controller's part of the round, lookup and shadow analysis included."""
-        return self.control / self.round if self.round else 0.0
+    def shares(self) -> "Phases":
+        """Each as a share of the round. The controller's has lookup and shadow analysis in it."""
+        return Phases(*(part / self.round if self.round else 0.0 for part in self))
 
 
 class Rows(NamedTuple):

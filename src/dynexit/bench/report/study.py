@@ -164,6 +164,15 @@ class Study:
         kept = sorted(listed, key=lambda method: -(self.total(method).speedup or 0.0))[:count]
         return [method for method in listed if method in kept]
 
+    @property
+    def ranked(self) -> list[str]:
+        """Methods of the tables, the fastest first."""
+        return sorted(self.methods, key=lambda method: -(self.total(method).speedup or 0.0))
+
+    def peak_memory(self, method: str) -> int:
+        """The most bytes that a process held at a method's texts."""
+        return max(sample.own.peak_memory for sample in self.of(method))
+
     def total(self, method: str, task: str | None = None) -> Timing:
         """Timing over all prompts."""
         return total(self.timings(method, task))

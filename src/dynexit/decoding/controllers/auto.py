@@ -11,7 +11,6 @@ for other constants (`tuning.py`).
 
 from dataclasses import dataclass, replace
 from itertools import compress
-from math import ceil
 from typing import ClassVar
 
 import numpy as np
@@ -71,7 +70,8 @@ class Auto(Controller):
         self._offerer: Offer | None = None  # of the last offer: may be the next text's
         self._odds: list[float] = []
         self._rounds, self._batch_size = 0, 1
-        self._lesson = _rounds_between_lessons(self._prices.plain())
+        often, rarely = TUNING.lessons
+        self._lesson = often if often * self._prices.plain() >= TUNING.lesson else rarely
         self._unread: list[Round] = []
         self._standing: Standing | None = None
         self._settle()
@@ -195,15 +195,6 @@ class Auto(Controller):
         """Learn how offers compared with the text since the last call."""
         if (offer := self._offerer) is not None:
             self._estimates.offers(offer.priors).observe(offer.evidence())
-
-
-def _rounds_between_lessons(plain: float) -> int:
-    """A power of two. Python takes as long for a lesson whether a plain step takes a millisecond or
-    a tenth of a second.
-    """
-    least, most = TUNING.lessons
-    rounds = min(max(TUNING.lesson / plain, least), most) if plain else most
-    return 1 << (ceil(rounds) - 1).bit_length()
 
 
 METHODS = {"auto": Auto}

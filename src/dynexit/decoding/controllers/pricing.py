@@ -188,11 +188,13 @@ class Prices:
         """Seconds of a plain step."""
         return self._whole[1] * self._verifying.scales(self._whole[1])[0]
 
-    def verification(self, rows: int) -> float:
-        """Tokens that the time of verifying so many rows would bring at the present pace."""
-        first = self._whole[1]
-        base, late = self._verifying.scales(first)
-        return self.pace.rate * (base * first + late * (self._whole[rows] - first))
+    def rows(self) -> list[float]:
+        """Tokens that the time of verifying 0, 1, 2, ... rows would bring at the present pace."""
+        seconds = self._whole[: TUNING.tokens + 2]
+        base, late = self._verifying.scales(seconds[1])
+        rate = self.pace.rate
+        around, more = rate * (base - late) * seconds[1], rate * late
+        return [0.0, *[around + more * each for each in seconds[1:]]]
 
     def floors(self) -> list[float]:
         """Tokens that the time of the first, second, ... row beyond a plain step would bring; never

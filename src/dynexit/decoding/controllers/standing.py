@@ -17,8 +17,8 @@ class Standing:
     """
 
     def __init__(self, best: Option, prices: Prices, least: float, ease: Ease) -> None:
-        self.best, self._prices, self._least, self._ease = best, prices, least, ease
-        self._floors = prices.floors()
+        self.best, self._least, self._ease = best, least, ease
+        self._rows, self._floors = prices.rows(), prices.floors()
         self._drafted: tuple[float, float] | None = None  # with an exit: offered and expected
 
     def plan(self, offer: Offer | None, odds: list[float]) -> Plan:
@@ -31,7 +31,7 @@ class Standing:
         expected, worth = offer.grow(odds, self._floors), self.best.worth
         if self.best.plan.exit_layer:
             worth += self.best.slope * (self._ease.growth(expected) - 1.0)
-        promised = 1.0 + expected - self._prices.verification(offer.size + 1)
+        promised = 1.0 + expected - self._rows[offer.size + 1]
         if offer.size > 0 and promised > max(worth, self._least):
             return proposed(offer.depth)
         if worth < self._least:

@@ -16,10 +16,12 @@ class Tuning:
     tokens: int = 24  # tokens of a draft, by an exit or looked up; chosen, not measured
     levels: int = 16  # levels of a draft that must each be worth it; chosen, not measured
     shallow: int = 8  # rounds at first, whose drafts do not branch; chosen, not measured
-    doubtful: int = 4  # rounds: a first lesson if none of them accepted a token; chosen
+    doubtful: int = 4  # rounds after which a text that accepted nothing is learned from; chosen,
+    # not measured
     first_lessons: tuple[int, ...] = (8, 16, 32)  # rounds at first; measured 2026-11-28
-    lesson: float = 0.1  # seconds of plain steps between two lessons after them, and
-    lessons: tuple[int, int] = (32, 64)  # rounds, at least and at most; measured 2026-11-28
+    lessons: tuple[int, int] = (32, 64)  # rounds between two lessons after them: the first number
+    # where as many plain steps take `lesson`; measured 2026-11-28
+    lesson: float = 0.1  # seconds: Python takes as long for one, however long steps are; chosen
     first_depth: float = 0.15  # of the layers: exit of those rounds; chosen, not measured
     depth: float = 0.25  # of the layers: exit after them; chosen, not measured
     memory: float = 0.9  # of an exit's counts, at each lesson on it; chosen, not measured

@@ -84,6 +84,22 @@ class Drafter:
         """
 
 
+def taken_apart(model: Model, what: str) -> Model:
+    """The model as one that leaves out sublayers and sees through a window.
+
+    Args:
+        what: the method does, that needs such a model.
+
+    Raises:
+        DynexitError: its layers cannot be taken apart.
+    """
+    if model.skipping is None:
+        raise DynexitError(
+            f"this method {what}, which {model.runtime_name} cannot: use another method."
+        )
+    return model.skipping
+
+
 class Given(NamedTuple):
     """What drafters are made from: the names of a method's proposers, facts about the model, and
     the draft model, if there is one.

@@ -7,7 +7,7 @@ Verification continues after the whole layers before the first that lacks someth
 import torch
 from torch import Tensor
 
-from dynexit.decoding.drafters import Drafter, Text
+from dynexit.decoding.drafters import Drafter, Text, taken_apart
 from dynexit.decoding.drafters.beside import beside
 from dynexit.decoding.drafters.clasp_search import ClaspSearch
 from dynexit.decoding.drafters.proposing import Proposal
@@ -20,6 +20,7 @@ from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.interface import Model
 from dynexit.model.skips import Skips
 
+LEAVES = "leaves out parts of layers"
 FEWEST = 8  # tokens of the text that a set is judged by, at least
 
 
@@ -34,11 +35,11 @@ class SkippingDrafter(Drafter):
     def prefill(self, text: Text) -> Steps[None]:
         """Refuse a model whose sublayers cannot be left out."""
         yield from ()
-        _skipping(text.model)
+        taken_apart(text.model, LEAVES)
 
     def draft(self, text: Text, plan: Plan) -> Steps[Draft]:
         """Find out what the plan asks for, then draft a chain."""
-        model, skipping = _skipping(text.model), _checked(plan, text.model)
+        model, skipping = taken_apart(text.model, LEAVES), _checked(plan, text.model)
         agreement = found = None
         if skipping.trial is not None:
             agreement = yield from agreement_of(text, model, skipping.trial, skipping.window)
@@ -113,15 +114,6 @@ def agreement_of(text: Text, model: Model, skips: Skips, window: int) -> Steps[f
     chosen = text.sampler.shadow(read, 1, (), -count)[0][0].tolist()
     pairs = zip(chosen, text.tokens[first + 1 :], strict=True)
     return sum(mine == theirs for mine, theirs in pairs) / count
-
-
-def _skipping(model: Model) -> Model:
-    if model.skipping is None:
-        raise DynexitError(
-            f"this method leaves out parts of layers, which {model.runtime_name} cannot: use "
-            "another method."
-        )
-    return model.skipping
 
 
 def _checked(plan: Plan, model: Model) -> Skipping:

@@ -5,7 +5,7 @@ Nothing that a draft computes is the target's: verification runs all layers agai
 the draft's keys and values, which lie past the committed ones.
 """
 
-from dynexit.decoding.drafters import Drafter, Text
+from dynexit.decoding.drafters import Drafter, Text, taken_apart
 from dynexit.decoding.drafters.proposing import Proposal
 from dynexit.decoding.plans import Plan, Windowed
 from dynexit.decoding.records import Draft
@@ -14,6 +14,8 @@ from dynexit.errors import DynexitError
 from dynexit.model.drafting import Drafted
 from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.interface import Model
+
+SEES = "drafts by a window of the cache"
 
 
 class WindowedDrafter(Drafter):
@@ -24,11 +26,11 @@ class WindowedDrafter(Drafter):
     def prefill(self, text: Text) -> Steps[None]:
         """Refuse a model whose layers see all or nothing."""
         yield from ()
-        _seeing(text.model)
+        taken_apart(text.model, SEES)
 
     def draft(self, text: Text, plan: Plan) -> Steps[Draft]:
         """Draft a chain: in one call if decoding is greedy and no other text shares the passes."""
-        model, rule = _seeing(text.model), _rule_of(text, plan)
+        model, rule = taken_apart(text.model, SEES), _rule_of(text, plan)
         if not (text.sampler.best_only and text.alone):
             return (yield from _draft_by_level(text, plan, model, rule))
         start, newest = text.cache.length, text.tokens[-1]
@@ -58,16 +60,6 @@ def _draft_by_level(text: Text, plan: Plan, model: Model, rule: DraftingRule) ->
         proposal.add((yield Unembed(hidden, proposal.best_only, rule.limit, model)))
     proposal.draft.layer = 0
     return proposal.draft
-
-
-def _seeing(model: Model) -> Model:
-    """The model that sees through a window."""
-    if model.skipping is None:
-        raise DynexitError(
-            f"this method drafts by a window of the cache, which {model.runtime_name} cannot: use "
-            "another method."
-        )
-    return model.skipping
 
 
 DRAFTERS = {"windowed": lambda given: WindowedDrafter()}

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from dynexit.bench.report.figures import Figure
-from dynexit.bench.report.figures.methods import LABELS, PHASES
+from dynexit.bench.report.figures.methods import stack
 from dynexit.bench.report.figures.style import GREY, canvas, colour_of, grid_lines
 from dynexit.bench.report.source_lines import source_lines
 from dynexit.bench.report.study import Study
@@ -27,11 +27,10 @@ from dynexit.bench.report.wording import short
 )
 def field(study: Study) -> Canvas | None:
     """One line for each method, one panel for each quantity."""
-    methods = sorted(study.methods, key=lambda method: -(study.total(method).speedup or 0.0))
-    if not study.others or any(study.rounds(m).phases is None for m in methods):
+    methods, rounds = study.ranked, {method: study.rounds(method) for method in study.methods}
+    phases = [found for method in methods if (found := rounds[method].phases)]
+    if not study.others or len(phases) < len(methods):
         return None
-    rounds = {method: study.rounds(method) for method in methods}
-    peaks = {m: max(sample.own.peak_memory for sample in study.of(m)) / 1e6 for m in methods}
     figure = canvas(1.2 + 0.19 * len(methods))
     panels = figure.subplots(1, 6, sharey=True, width_ratios=(1.2, 1.2, 1, 1.6, 1, 1))
     _bars(panels[0], methods, [study.total(m).speedup or 0.0 for m in methods], "speedup (x)")
@@ -39,8 +38,10 @@ def field(study: Study) -> Canvas | None:
     tokens = [rounds[m].mean_acceptance_length or 0.0 for m in methods]
     _bars(panels[1], methods, tokens, "tokens\nper round")
     _bars(panels[2], methods, [rounds[m].mean_rows or 0.0 for m in methods], "rows\nper round")
-    _shares(panels[3], study, methods)
-    _bars(panels[4], methods, [peaks[m] for m in methods], "memory\n(MB)")
+    stack(panels[3], [found.shares for found in phases])
+    panels[3].set_xlabel("share of\na round's time")
+    panels[3].set_xlim(0, 1)
+    _bars(panels[4], methods, [study.peak_memory(m) / 1e6 for m in methods], "memory\n(MB)")
     _bars(panels[5], methods, [source_lines(m) or 0 for m in methods], "lines\nof code")
     panels[0].set_yticks(range(len(methods)), [short(method) for method in methods])
     panels[0].invert_yaxis()
@@ -54,20 +55,3 @@ def _bars(axes: Axes, methods: Sequence[str], values: Sequence[float], label: st
     axes.tick_params(axis="y", length=0)
     axes.locator_params(axis="x", nbins=2)
     grid_lines(axes, "x")
-
-
-def _shares(axes: Axes, study: Study, methods: Sequence[str]) -> None:
-    """Shares of a round's time, by phase."""
-    left = [0.0] * len(methods)
-    for phase, colour in PHASES.items():
-        widths = []
-        for method in methods:
-            phases = study.rounds(method).phases
-            whole = 0.0 if phases is None else phases.round
-            widths.append(getattr(phases, phase) / whole if whole else 0.0)
-        places = range(len(methods))
-        axes.barh(places, widths, 0.7, left, color=colour, label=LABELS.get(phase, phase))
-        left = [one + other for one, other in zip(left, widths, strict=True)]
-    axes.set_xlabel("share of\na round's time")
-    axes.set_xlim(0, 1)
-    axes.tick_params(axis="y", length=0)

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
 
 from dynexit.bench.report.figures import Figure
 from dynexit.bench.report.figures.style import (
@@ -24,7 +25,7 @@ from dynexit.bench.report.figures.style import (
     note,
     task_colours,
 )
-from dynexit.bench.report.rounds import Rounds, Value, over_rounds
+from dynexit.bench.report.rounds import Phases, Rounds, Value, over_rounds
 from dynexit.bench.report.study import Study
 from dynexit.bench.report.wording import VANILLA, short, task_label
 
@@ -253,20 +254,26 @@ def round_time(study: Study) -> Canvas | None:
         return None
     figure = canvas(0.9 + 0.26 * len(found))
     axes = figure.subplots()
-    places, left = np.arange(len(found)), np.zeros(len(found))
-    for phase, colour in PHASES.items():
-        widths = np.array([getattr(phases, phase) for phases in found.values()])
-        name = LABELS.get(phase, phase)
-        axes.barh(places, widths, left=left, height=0.7, color=colour, label=name)
-        left += widths
+    ends = stack(axes, list(found.values()))
     for place, (method, phases) in enumerate(found.items()):
-        share = "" if method == VANILLA else f"controller {100 * phases.control_share:.1f} %"
+        share = "" if method == VANILLA else f"controller {100 * phases.shares.control:.1f} %"
         note(axes, share, (phases.round, place), ("data", "data"), (4, 0), va="center")
-    axes.set_yticks(places, [short(method) for method in found])
-    axes.tick_params(axis="y", length=0)
+    axes.set_yticks(range(len(found)), [short(method) for method in found])
     axes.invert_yaxis()
-    axes.set_xlim(right=1.22 * max(left))
+    axes.set_xlim(right=1.22 * max(ends))
     axes.set_xlabel("time of a round (ms)")
     grid_lines(axes, "x")
     figure.legend(loc="outside upper left", ncols=4)
     return figure
+
+
+def stack(axes: Axes, found: Sequence[Phases]) -> NDArray[np.float64]:
+    """Bars of phases, one after the other; returns where they end."""
+    places, ends = np.arange(len(found)), np.zeros(len(found))
+    for phase, colour in PHASES.items():
+        widths = np.array([getattr(phases, phase) for phases in found])
+        name = LABELS.get(phase, phase)
+        axes.barh(places, widths, left=ends, height=0.7, color=colour, label=name)
+        ends += widths
+    axes.tick_params(axis="y", length=0)
+    return ends

@@ -87,10 +87,10 @@ def time_and_memory(study: Study) -> Iterator[str]:
 
 def _time_and_memory(study: Study, method: str) -> list[str]:
     own = [sample.own for sample in study.of(method)]
-    phases, peak = study.rounds(method).phases, max(one.peak_memory for one in own)
+    phases, peak = study.rounds(method).phases, study.peak_memory(method)
     spent = [NONE] * 6
     if phases is not None:
-        spent = [*map(fixed, (*phases, phases.round)), percent(phases.control_share, 1)]
+        spent = [*map(fixed, (*phases, phases.round)), percent(phases.shares.control, 1)]
     prefill = fixed(1e3 * median(one.prefill_seconds for one in own), 1)
     return [code(method), *spent, prefill, scaled(peak, "B") if peak else NONE]
 

@@ -34,19 +34,17 @@ def compared(study: Study) -> Iterator[str]:
     """One row for each method, the fastest first."""
     if not study.others:
         return
-    ranked = sorted(study.methods, key=lambda method: -(study.total(method).speedup or 0.0))
-    yield table(HEADINGS, best_in_bold(_row(study, method) for method in ranked))
+    yield table(HEADINGS, best_in_bold(_row(study, method) for method in study.ranked))
     yield NOTE
 
 
 def _row(study: Study, method: str) -> list[Cell]:
     total, rounds = study.total(method), study.rounds(method)
     speed, phases = total.tokens_per_second, rounds.phases
-    peak = max(sample.own.peak_memory for sample in study.of(method))
+    peak = study.peak_memory(method)
     shares = [NONE] * 3
     if phases is not None and phases.round:
-        parts = (phases.draft, phases.verify, phases.control)
-        shares = [percent(part / phases.round) for part in parts]
+        shares = [percent(share) for share in phases.shares[:3]]
     lines = source_lines(method)
     best = gain(total.speedup) if contends(method) else None
     return [

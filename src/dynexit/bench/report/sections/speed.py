@@ -72,7 +72,7 @@ def _in_short(study: Study, method: str, best: bool) -> str:
     prompts = counted(len(study.timings(method)), "prompt")
     tasks, control = counted(len(study.tasks), "task"), ""
     if phases := study.rounds(method).phases:
-        share, goal = percent(phases.control_share, 1), percent(CONTROL_GOAL)
+        share, goal = percent(phases.shares.control, 1), percent(CONTROL_GOAL)
         control = f"; its controller takes {share} of a round (goal: at most {goal})"
     return f"{code(method)} decodes at {speed}: {prompts} of {tasks}{control}."
 
