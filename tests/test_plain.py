@@ -26,16 +26,19 @@ class Outer:
     inner: Inner | Any = None
     many: list[Inner] = field(default_factory=list)
     own: Inner = field(default_factory=lambda: Inner("own"))
+    other: Inner | None = None
 
 
 def test_what_fits_is_taken():
     values = {
         "count": 3, "share": 1, "kind": "b", "maybe": None, "pair": [1, 2], "scores": {"x": 0.5},
         "many": [{"name": "one", "sizes": [1]}], "own": {"name": "two"},
+        "other": {"name": "three"},
     }  # fmt: skip
     made = build(Outer, values, "it")
     assert made.many == [Inner("one", [1])]
     assert made.own == Inner("two")
+    assert made.other == Inner("three")
     assert made.pair == (1, 2)
     assert build(Outer, {"count": 3}, "it") == Outer(3)
 
@@ -66,6 +69,7 @@ def test_what_fits_is_taken():
         ({"count": 1, "many": [{"name": 3}]}, r"it\.many\[0\]\.name is 3: it must be text"),
         ({"count": 1, "many": [7]}, r"it\.many\[0\] is 7: it must be a list of names"),
         ({"count": 1, "own": []}, r"it\.own is \[\]: it must be a list of names"),
+        ({"count": 1, "other": {"name": 3}}, r"it\.other\.name is 3: it must be text"),
     ],
 )
 def test_what_does_not_is_named(values, sentence):

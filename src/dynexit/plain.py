@@ -144,6 +144,8 @@ def _made(kind: Any, value: Any, where: str) -> Any:
     origin, parts = get_origin(kind), get_args(kind)
     if dataclasses.is_dataclass(kind):
         return build(kind, value, where)  # type: ignore[arg-type]
+    if NoneType in parts and value is not None and dataclasses.is_dataclass(parts[0]):
+        return _made(parts[0], value, where)
     if origin in LISTS and dataclasses.is_dataclass(parts[0]) and isinstance(value, list):
         return [_made(parts[0], one, f"{where}[{place}]") for place, one in enumerate(value)]
     if origin in MAPPINGS and dataclasses.is_dataclass(parts[1]) and isinstance(value, dict):

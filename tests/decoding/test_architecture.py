@@ -23,7 +23,7 @@ ROOMS = {
     "costs": "costs decoding model environment plain errors",
     "learning.finding": "learning.learned model errors",
     "learning.learned": "decoding model plain errors",
-    "learning": "learning decoding model environment language_model plain errors",
+    "learning": "learning replay costs decoding model environment language_model plain errors",
     "training": "training model plain errors",
     "tasks": "tasks errors",
     "bench": "bench tasks decoding model environment language_model methods plain rates errors "

@@ -5,10 +5,13 @@ import json
 import pytest
 
 import dynexit as package
+from dynexit.decoding.successors import SuccessorTable
 from dynexit.errors import DynexitError
+from dynexit.learning.journal import Text
 from dynexit.learning.judging import coverage, judge
 from dynexit.learning.learn import TEXTS
 from dynexit.learning.learned import ABOUT, ARRAYS, CARD, read_learned
+from dynexit.learning.predicting import predict
 from dynexit.learning.vocabulary import choose_draft_vocabulary
 
 SIZE = 20_000
@@ -46,6 +49,30 @@ def test_the_table_knows_what_the_model_says(learned):
     shares = list(made.about.covered.values())
     assert shares == sorted(shares)
     assert shares[0] > 0.5
+
+
+def test_speed_is_predicted_from_held_out_texts(lm, learned):
+    folder, made = learned
+    prediction, told = made.about.prediction, made.about.held_out
+    assert set(prediction.speedup) == set(told)
+    assert 1.05 < prediction.speedup["all"] < 4
+    assert len(prediction.agreement) == lm.num_layers - 1
+    assert prediction.agreement[0] < prediction.agreement[-1] <= 1
+    texts = [text for text in held_out(folder) if text.held_out]
+    nothing = predict(lm, SuccessorTable.of({}), texts)  # lookup alone
+    assert nothing.speedup["all"] < prediction.speedup["all"]
+    assert nothing.agreement == prediction.agreement
+    card = (folder / CARD).read_text()
+    assert f"| all | {prediction.speedup['all']:.2f}x |" in card
+    assert f"| {lm.num_layers // 4} | {prediction.agreement[lm.num_layers // 4 - 1]:.1%} |" in card
+    assert predict(lm, made.table, []) is None
+
+
+def held_out(folder):
+    return [
+        Text(**{**told, "tokens": tuple(told["tokens"])})
+        for told in map(json.loads, (folder / TEXTS).read_text().splitlines()[1:])
+    ]
 
 
 def test_stopped_and_called_again_it_goes_on(lm, learned, tmp_path):

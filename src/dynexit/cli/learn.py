@@ -97,14 +97,17 @@ def learn(
 
 
 def figures_table(about: "About", title: str) -> Table:
-    """How often the table is right on held-out texts."""
+    """How often the table is right on held-out texts, and what speed that promises."""
+    predicted = {} if about.prediction is None else about.prediction.speedup
     table = Table("held-out prompts", title=title, title_style="")
-    for name in ("tokens", "best is right", "one of three", "context known"):
+    for name in ("tokens", "best is right", "one of three", "context known", "predicted speed"):
         table.add_column(name, justify="right")
     for name, figures in about.held_out.items():
         count = max(figures.positions, 1)
         shares = (figures.best, figures.best_three, figures.positions - figures.orders[0])
-        table.add_row(name, f"{figures.positions:,}", *(f"{share / count:.1%}" for share in shares))
+        cells = (f"{share / count:.1%}" for share in shares)
+        gain = f"{predicted[name]:.2f}x" if name in predicted else ""
+        table.add_row(name, f"{figures.positions:,}", *cells, gain)
     return table
 
 

@@ -1,7 +1,9 @@
 """The card of a learned folder: what it is, from which model, and its results on held-out texts."""
 
+from collections.abc import Sequence
+
 from dynexit.decoding.successors import SuccessorTable
-from dynexit.learning.learned import About, Figures
+from dynexit.learning.learned import About, Figures, Prediction
 from dynexit.learning.prompts import JUDGES
 
 HEAD = """\
@@ -33,6 +35,23 @@ Share of held-out tokens that are among the most frequent ones of its own text.
 | tokens | share |
 |---:|---:|
 """
+PREDICTED = """
+## Predicted speed
+
+Drafts by lookup and from this table against plain decoding: held-out texts replayed at what passes
+cost on {processor}, without the time between passes. Drafts by early exits are not among them.
+
+| prompts | speedup |
+|---|---:|
+"""
+EXITS = """
+## Early exits
+
+Share of held-out tokens where an exit of so many layers chooses what the last layer does.
+
+| layers | agreement |
+|---:|---:|
+"""
 
 
 def card(table: SuccessorTable, frequent: int, about: About) -> str:
@@ -57,7 +76,21 @@ def card(table: SuccessorTable, frequent: int, about: About) -> str:
     if about.covered:
         text += COVERED
         text += "".join(f"| {size} | {share:.1%} |\n" for size, share in about.covered.items())
-    return text
+    return text if about.prediction is None else text + _predicted(about.prediction)
+
+
+def _predicted(prediction: Prediction) -> str:
+    text = PREDICTED.format(processor=prediction.processor)
+    text += "".join(f"| {name} | {gain:.2f}x |\n" for name, gain in prediction.speedup.items())
+    agreement = prediction.agreement
+    rows = (f"| {layer} | {agreement[layer - 1]:.1%} |\n" for layer in _eighths(agreement))
+    return text + EXITS + "".join(rows)
+
+
+def _eighths(agreement: Sequence[float]) -> list[int]:
+    """Exits at every eighth of the depth."""
+    depth = len(agreement) + 1
+    return sorted({max(depth * part // 8, 1) for part in range(1, 8)})
 
 
 def _line(name: str, figures: Figures) -> str:

@@ -17,6 +17,7 @@ from dynexit.learning.finding import cached_folder
 from dynexit.learning.journal import Journal
 from dynexit.learning.judging import coverage, coverage_of_families, frequencies, judge
 from dynexit.learning.learned import FORMAT, FREQUENT, About, Learned, Recipe, write_learned
+from dynexit.learning.predicting import predict
 from dynexit.learning.prompts import OWN, Prompt, in_turn, read_prompts
 from dynexit.learning.writing import KEPT
 from dynexit.model.fingerprint import weights_fingerprint
@@ -110,5 +111,6 @@ def _fit(lm: LanguageModel, journal: Journal, folder: Path, settings: Settings) 
         held_out=judge(table, held_out),
         covered=coverage(frequent[:kept].tolist(), held_out),
         families=coverage_of_families(frequent[:kept].tolist(), held_out),
+        prediction=predict(lm, table, held_out),
     )
     return write_learned(folder, table, frequent, about, card(table, kept, about))

@@ -49,6 +49,21 @@ class Figures:
 
 
 @dataclass(frozen=True)
+class Prediction:
+    """What decoding with a table should gain, and what exits could, on held-out texts.
+
+    Attributes:
+        processor: whose costs of passes were used.
+        speedup: of lookup and table against plain decoding, by family of prompts, and of `all`.
+        agreement: share of tokens where exits 1, 2, ... choose what the last layer does.
+    """
+
+    processor: str
+    speedup: Mapping[str, float]
+    agreement: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What it was learned of."""
 
@@ -72,6 +87,7 @@ class About:
         covered: shares of held-out tokens that are among the 512, 1024 ... most frequent.
         families: the same, for each family of prompts.
         draft_tokens: how many of these exits choose among, if that was chosen.
+        prediction: of its speed, if it was made with one.
     """
 
     format: int
@@ -85,6 +101,7 @@ class About:
     covered: Mapping[str, float] = field(default_factory=dict)
     families: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     draft_tokens: int | None = None
+    prediction: Prediction | None = None
 
 
 @dataclass(frozen=True)
