@@ -35,7 +35,7 @@ CHATS = {
 TOY_PROMPTS = {
     "word problem": "Question: A baker makes 12 trays of rolls with 9 rolls on each tray. She "
     "sells 70 rolls in the morning and half of the rest later. How many rolls are left?\nAnswer:",
-    "translation": "German: Ich habe gestern meinen alten Freund in der Stadt gesehen.\nEnglish:",
+    "story": "The old man walked down to the harbour, where",
     "python": 'def is_prime(n):\n    """Return True if n is a prime number."""\n',
 }
 TOY_METHODS = {
