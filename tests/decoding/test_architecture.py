@@ -50,8 +50,11 @@ ROOMS = {
     "preparing": "agreement costs decoding model errors",
     "generation": "decoding",
     "sessions": "generation decoding model",
-    "language_model": "agreement preparing asking costs decoding generation learning.finding "
-    "learning.learned methods model sessions errors",
+    "loaded_model": "agreement preparing asking costs decoding generation learning.finding "
+    "learning.learned model errors",
+    "request": "loaded_model asking decoding errors",
+    "language_model": "agreement preparing asking decoding generation learning.finding "
+    "loaded_model methods model request sessions errors",
     "comparing": "decoding language_model",
     "perplexity": "language_model model errors",
     "skip_search": "decoding language_model model errors",

@@ -165,7 +165,7 @@ def test_the_command_shows_what_it_made(dynexit, tmp_path):
 
 def test_info_shows_what_was_learned(dynexit, learned, monkeypatch):
     _, made = learned
-    monkeypatch.setattr("dynexit.language_model.find_learned", lambda *given: made)
+    monkeypatch.setattr("dynexit.loaded_model.find_learned", lambda *given: made)
     code, told, _ = dynexit("info", "--device", "cpu", "--dtype", "fp32", "--json")
     assert (code, json.loads(told)["learned"]["contexts"]) == (0, len(made.table))
     _, told, _ = dynexit("info", "--device", "cpu", "--dtype", "fp32")
