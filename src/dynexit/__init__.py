@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dynexit.decoding.plans import Plan
     from dynexit.decoding.records import Round, ShadowTokens
     from dynexit.decoding.sampling_parameters import Sampling
-    from dynexit.decoding.sequence import Chunk
+    from dynexit.decoding.state import Chunk
     from dynexit.decoding.statistics import Statistics
     from dynexit.errors import DynexitError
     from dynexit.generation import Generation, Stream
@@ -55,7 +55,7 @@ _HOMES = {
     "decoding.plans": ("Plan",),
     "decoding.records": ("Round", "ShadowTokens"),
     "decoding.sampling_parameters": ("Sampling",),
-    "decoding.sequence": ("Chunk",),
+    "decoding.state": ("Chunk",),
     "decoding.statistics": ("Statistics",),
     "errors": ("DynexitError",),
     "integrations.transformers": ("accelerate", "generate_hf"),

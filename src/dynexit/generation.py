@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from dynexit.decoding.loop import generate
 from dynexit.decoding.records import FinishReason
-from dynexit.decoding.sequence import Chunk, Decoding
+from dynexit.decoding.sequence import Decoding
+from dynexit.decoding.state import Chunk
 from dynexit.decoding.statistics import Statistics
 
 Prompt = str | Sequence[int]

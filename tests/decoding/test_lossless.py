@@ -23,12 +23,13 @@ from tiny import (
 )
 
 from dynexit import LanguageModel, Sampling
-from dynexit.decoding import sequence as sequence_module
+from dynexit.decoding import prefilling
 from dynexit.decoding.controllers import methods
 from dynexit.decoding.sampling import Sampler
 from dynexit.methods import make_controller
 from dynexit.model.config import ModelConfig
 from dynexit.model.families import families
+from dynexit.model.interface import Span
 from dynexit.model.probe import read_layers
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6]
@@ -143,7 +144,7 @@ def test_a_prompt_that_is_run_in_several_passes(method, monkeypatch):
     prompt = [(7 * i) % LLAMA.vocab_size for i in range(40)]
     expected = by_recomputing(model, prompt, 4)
     for rows in (6, 20, 39, 40):
-        monkeypatch.setattr(sequence_module, "PREFILL_ROWS", rows)
+        monkeypatch.setattr(prefilling, "PREFILL_ROWS", rows)
         assert new_tokens(model, prompt, method, max_new_tokens=4) == expected, rows
 
 
@@ -163,7 +164,7 @@ def test_the_cache_holds_what_a_prefill_of_the_text_would(method):
     sequence, _ = decode(model, PROMPT, method)
     assert sequence.cache.length == len(sequence.tokens) - 1
     with torch.inference_mode():
-        rows = model.rows([sequence_module.Span(sequence.cache, sequence.cache.length, 1)])
+        rows = model.rows([Span(sequence.cache, sequence.cache.length, 1)])
         hidden = model.embed(torch.tensor(sequence.tokens[-1:]))
         logits = model.unembed(model.run_layers(hidden, rows, 0, LLAMA.num_layers))
     torch.testing.assert_close(logits[0], layer_logits(model, sequence.tokens)[-1, -1])

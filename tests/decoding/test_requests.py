@@ -8,7 +8,7 @@ from numbers_in import facts
 from tiny import EXITING, LLAMA, LOSSLESS, decode, random_model
 
 from dynexit import Sampling
-from dynexit.decoding import sequence as sequence_module
+from dynexit.decoding import prefilling
 from dynexit.decoding.job import Job
 from dynexit.decoding.limits import Limits
 from dynexit.decoding.requests import drive, serve
@@ -85,7 +85,7 @@ def test_a_round_unembeds_drafts_targets_and_shadow_tokens_once(method, watched)
 
 @pytest.mark.parametrize("method", LOSSLESS)
 def test_a_prompt_is_computed_once(method, watched, monkeypatch):
-    monkeypatch.setattr(sequence_module, "PREFILL_ROWS", 3)
+    monkeypatch.setattr(prefilling, "PREFILL_ROWS", 3)
     watched.drive(started(watched.model, PROMPT, method).prefill())
     grid = ((a, p) for a in range(LLAMA.num_layers) for p in range(len(PROMPT)))
     assert watched.work == Counter(grid)

@@ -5,7 +5,7 @@ import pytest
 from tiny import Fixed, always_agreeing, decode, layer_logits, random_model
 
 from dynexit import Sampling
-from dynexit.decoding import sequence as sequence_module
+from dynexit.decoding import prefilling
 from dynexit.decoding.controllers.del_ import Del
 from dynexit.decoding.sampling import Sampler
 from dynexit.methods import make_controller
@@ -115,7 +115,7 @@ def test_a_layers_own_drafts_match_as_often_as_they_were_accepted(exit_layer):
 def test_the_prompt_seeds_are_the_last_32_positions_before_the_last_token(
     length, rows, monkeypatch
 ):
-    monkeypatch.setattr(sequence_module, "PREFILL_ROWS", rows)
+    monkeypatch.setattr(prefilling, "PREFILL_ROWS", rows)
     model, prompt = random_model(depth_gain=0.7), (LONG * 2)[:length]
     controller = Watched()
     decode(model, prompt, controller, max_new_tokens=1)

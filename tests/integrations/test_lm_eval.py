@@ -17,7 +17,7 @@ from lm_eval.tasks import TaskManager
 from transformers import AutoModelForCausalLM
 
 from dynexit import DynexitError
-from dynexit.decoding.sequence import PREFILL_ROWS
+from dynexit.decoding.prefilling import PREFILL_ROWS
 from dynexit.integrations.lm_eval import DynexitLM, register
 from dynexit.methods import DEFAULT_METHOD
 

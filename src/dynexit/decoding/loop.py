@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import torch
 
 from dynexit.decoding.requests import drive
-from dynexit.decoding.sequence import Chunk, Decoding
+from dynexit.decoding.sequence import Decoding
+from dynexit.decoding.state import Chunk
 
 
 def generate(sequence: Decoding) -> Iterator[Chunk]:

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dynexit.decoding.prefilling import PREFILL_ROWS
 from dynexit.decoding.requests import Segment, Steps, Unembed
 from dynexit.decoding.sampling import Sampler
 from dynexit.decoding.sampling_parameters import Sampling
-from dynexit.decoding.sequence import PREFILL_ROWS
 from dynexit.model.interface import Model, Span
 
 Predictions = tuple[NDArray[np.int64], NDArray[np.float32]]

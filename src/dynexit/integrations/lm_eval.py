@@ -19,8 +19,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dynexit.decoding.facts import Facts
+from dynexit.decoding.prefilling import PREFILL_ROWS
 from dynexit.decoding.sampling_parameters import Sampling
-from dynexit.decoding.sequence import PREFILL_ROWS
 from dynexit.errors import DynexitError
 from dynexit.integrations.lm_eval_arguments import checked_length, dtype_named, without_idle
 from dynexit.language_model import load

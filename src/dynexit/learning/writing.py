@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dynexit.decoding.sequence import PREFILL_ROWS
+from dynexit.decoding.prefilling import PREFILL_ROWS
 from dynexit.model.interface import Model, Span
 
 KEPT = 8  # likeliest tokens that are read at every position

@@ -7,7 +7,8 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from dynexit.decoding.logprobs import TokenLogprobs
-from dynexit.decoding.sequence import Chunk, Decoding
+from dynexit.decoding.sequence import Decoding
+from dynexit.decoding.state import Chunk
 from dynexit.serve import replies
 from dynexit.serve.calling.telling import Caller, call_deltas, calls, said
 from dynexit.serve.counts import counts_of, usage_of

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from dynexit.decoding.prefixes import PrefixCache
 from dynexit.decoding.records import Round
-from dynexit.decoding.sequence import Chunk
+from dynexit.decoding.state import Chunk
 
 FIRST_TOKEN = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 THEIRS = {

@@ -11,7 +11,8 @@ from typing import Any
 from dynexit.decoding.records import Round
 from dynexit.decoding.requests import Steps
 from dynexit.decoding.scheduler import Task
-from dynexit.decoding.sequence import Chunk, Decoding
+from dynexit.decoding.sequence import Decoding
+from dynexit.decoding.state import Chunk
 from dynexit.serve.metrics import Metrics
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from dynexit.decoding.sequence import Chunk
+from dynexit.decoding.state import Chunk
 from dynexit.serve.calling.families import Family
 from dynexit.serve.calling.reading import Argued, Began, CallReader, Piece, Said
 from dynexit.serve.replies import CallDelta, CalledDelta, Ended, MessageCall, MessageCalled
