@@ -9,7 +9,8 @@ from torch.nn import Parameter
 from dynexit.model.config import ModelConfig
 from dynexit.model.loading import filled_modules, give_memory, without_memory
 from dynexit.model.native.binding import find_library, runtimes
-from dynexit.model.native.transformer import FORMATS, NativeTransformer
+from dynexit.model.native.transformer import NativeTransformer
+from dynexit.model.native.weights import FORMATS
 from dynexit.model.transformer import Transformer
 from dynexit.model.weight_files import check_weights
 
