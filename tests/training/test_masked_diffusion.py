@@ -25,7 +25,8 @@ from dynexit.training.masked_diffusion import (
     to_diffusion,
 )
 from dynexit.training.recipe import Diffusion
-from dynexit.training.trainer import Progress, initialise
+from dynexit.training.start import initialise
+from dynexit.training.trainer import Progress
 
 CAUSAL = ModelConfig("llama", 31, 16, 32, 4, 2, 1, 8, 64, tie_embeddings=True)
 MASKED = {

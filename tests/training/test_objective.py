@@ -11,7 +11,8 @@ from dynexit.training.cross_entropy import cross_entropy
 from dynexit.training.muon import Muon, orthogonalise
 from dynexit.training.objective import Objective, dropout_rate, enabled_exits, exit_weight
 from dynexit.training.recipe import EarlyExit
-from dynexit.training.trainer import initialise, rate_factor
+from dynexit.training.start import initialise
+from dynexit.training.trainer import rate_factor
 
 LAYERS = 8
 

@@ -131,6 +131,11 @@ class Recipe:
     evaluate_every: int = 100
     checkpoint_minutes: float = 5.0
 
+    @property
+    def masks(self) -> bool:
+        """Whether the model learns to fill in masks, not to predict the next token."""
+        return self.objective == "masked-diffusion"
+
 
 def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     """Read a recipe.
@@ -155,7 +160,7 @@ def load_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     _check_counts(recipe)
     if not recipe.start_from and (recipe.adapter.rank or recipe.early_exit.teacher == "start"):
         raise DynexitError("recipe: an adapter and teacher: start need start_from.")
-    if recipe.objective == "masked-diffusion":
+    if recipe.masks:
         _check_diffusion(recipe)
     if recipe.optimisation.batch_windows % recipe.optimisation.micro_windows:
         raise DynexitError("recipe: batch_windows must be a multiple of micro_windows.")

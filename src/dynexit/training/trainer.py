@@ -9,7 +9,6 @@ import copy
 import dataclasses
 import math
 import operator
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -18,27 +17,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 from torch import nn
 
 from dynexit.errors import DynexitError, reason
-from dynexit.model.config import ModelConfig, RopeConfig
 from dynexit.model.dtypes import fast_dtype
 from dynexit.model.files import make_folder, replacing
-from dynexit.model.gguf.files import is_gguf
-from dynexit.model.loading import load_eos, load_model, load_shape
-from dynexit.model.places import find_checkpoint
 from dynexit.model.saving import save_checkpoint, write_json
-from dynexit.model.tokenizer import load_tokenizer
 from dynexit.model.transformer import Transformer
 from dynexit.training.adapter import adapt, merge, save_adapter
-from dynexit.training.corpus import DomainStream, Mixture, encode, read_domain
+from dynexit.training.corpus import DomainStream, Mixture, read_domain
 from dynexit.training.evaluation import DomainReport, HeldOut, evaluate
-from dynexit.training.masked_diffusion import MaskedDiffusion, evaluate_blocks, to_diffusion
+from dynexit.training.masked_diffusion import MaskedDiffusion, evaluate_blocks
 from dynexit.training.model_card import model_card
 from dynexit.training.muon import Muon
 from dynexit.training.objective import Objective
 from dynexit.training.recipe import Recipe
+from dynexit.training.start import Start
 from dynexit.training.state import (
     check_finite,
     damaged,
@@ -46,15 +40,8 @@ from dynexit.training.state import (
     restore_optimiser,
     write_state,
 )
-from dynexit.training.vocabulary import END_OF_TEXT, byte_level_tokenizer, save_tokenizer
 
 STATE = "training.pt"
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-)
 
 
 @dataclass(frozen=True)
@@ -87,17 +74,12 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         documents = {d.name: read_domain(d, data_dir, recipe.seed) for d in recipe.domains}
         make_folder(out)
-        self._start = find_checkpoint(recipe.start_from) if recipe.start_from else None
-        self.tokenizer = self._tokenizer([t for d in documents.values() for t in d.training])
-        self.end = self._end()
-        self.held_out = {name: self._held_out(d.held_out) for name, d in documents.items()}
-        streams = [
-            DomainStream(encode(self.tokenizer, d.training, self.end), recipe.seed)
-            for d in documents.values()
-        ]
-        self._check_lengths(streams)
-        self.mixture = Mixture(streams, [d.weight for d in recipe.domains], recipe.seed)
-        self.model = self._model().to(device)
+        texts = [text for d in documents.values() for text in d.training]
+        start = Start.of(recipe, out, texts)
+        self.end = start.end
+        self.held_out = {name: self._held_out(start, d.held_out) for name, d in documents.items()}
+        self.mixture = self._mixture(start, [d.training for d in documents.values()])
+        self.model = start.model.to(device)
         teacher = self._teacher()
         if recipe.adapter.rank:
             adapt(self.model, recipe.adapter)
@@ -106,16 +88,12 @@ class Trainer:
             raise DynexitError("recipe: optimisation.window is longer than the model's context.")
         self.objective: Objective | MaskedDiffusion = (
             MaskedDiffusion(self.model, recipe.diffusion)
-            if self._masks
+            if self.recipe.masks
             else Objective(self.model, recipe.early_exit, teacher)
         )
         self.step = 0
         self._stopping = False
         self._resume()
-
-    @property
-    def _masks(self) -> bool:
-        return self.recipe.objective == "masked-diffusion"
 
     @property
     def steps(self) -> int:
@@ -150,77 +128,28 @@ class Trainer:
         self._save_state()
         return self._finish() if self.step == self.steps else None
 
-    def _held_out(self, texts: list[str]) -> HeldOut:
-        documents = encode(self.tokenizer, texts, self.end)
-        return HeldOut.of(documents, texts, self.recipe.optimisation.window)
+    def _held_out(self, start: Start, texts: list[str]) -> HeldOut:
+        return HeldOut.of(start.encode(texts), texts, self.recipe.optimisation.window)
 
-    def _check_lengths(self, streams: list[DomainStream]) -> None:
-        """Raises DynexitError where a domain's text is shorter than a window."""
-        window = self.recipe.optimisation.window + 1
+    def _mixture(self, start: Start, domains: list[list[str]]) -> Mixture:
+        """The training texts of all domains.
+
+        Raises:
+            DynexitError: a domain's text is shorter than a window.
+        """
+        seed, window = self.recipe.seed, self.recipe.optimisation.window + 1
+        streams = [DomainStream(start.encode(texts), seed) for texts in domains]
         for domain, stream in zip(self.recipe.domains, streams, strict=True):
             there = sum(map(len, stream.documents))
             if there < window:
                 raise DynexitError(
                     f"domain {domain.name!r} has {there} tokens, fewer than one window of {window}."
                 )
-
-    def _tokenizer(self, texts: list[str]) -> Tokenizer:
-        file = self.out / "tokenizer.json"
-        if self._start:
-            self._copy_tokenizer(self._start)
-        elif not file.exists():
-            tokenizer = byte_level_tokenizer(self.recipe.vocab_size, texts)
-            save_tokenizer(tokenizer, self.out, self.recipe.shape.max_positions)
-        if not file.exists():
-            raise DynexitError(f"{self.recipe.start_from} has no tokenizer.json: add it there.")
-        try:
-            loaded: Tokenizer = Tokenizer.from_file(str(file))
-        except Exception as error:  # the library raises nothing narrower
-            raise DynexitError(f"{file} cannot be read: {reason(error)}.") from error
-        return loaded
-
-    def _copy_tokenizer(self, start: Path) -> None:
-        if is_gguf(start):
-            if tokenizer := load_tokenizer(start):
-                tokenizer.loaded.save_pretrained(self.out)
-            return
-        for name in TOKENIZER_FILES:
-            if (source := start / name).exists():
-                with replacing(self.out / name) as partial:
-                    shutil.copy(source, partial)
-
-    def _end(self) -> int:
-        """The token that ends a document."""
-        if not self._start:
-            return int(self.tokenizer.token_to_id(END_OF_TEXT) or 0)
-        ends = load_eos(self._start)
-        if not ends:
-            raise DynexitError(f"{self.recipe.start_from} names no eos_token_id: add it there.")
-        return min(ends)
-
-    def _model(self) -> Transformer:
-        model = self._first_model()
-        if self._masks:
-            model = to_diffusion(model, self.recipe.diffusion.layers)
-        return model.requires_grad_(True)
-
-    def _first_model(self) -> Transformer:
-        if folder := self._start:
-            return load_model(folder, load_shape(folder), torch.float32, torch.device("cpu"))
-        shape = dataclasses.asdict(self.recipe.shape)
-        config = ModelConfig(
-            family="llama",
-            vocab_size=self.tokenizer.get_vocab_size(),
-            rope=RopeConfig(theta=shape.pop("rope_theta")),
-            tie_embeddings=True,
-            norm_eps=1e-5,
-            **shape,
-        )
-        return initialise(Transformer(config))
+        return Mixture(streams, [d.weight for d in self.recipe.domains], seed)
 
     def _teacher(self) -> Transformer | None:
         """A copy of the model as teacher, if the recipe distils from it."""
-        if self._masks or self.recipe.early_exit.teacher == "last":
+        if self.recipe.masks or self.recipe.early_exit.teacher == "last":
             return None
         return copy.deepcopy(self.model).requires_grad_(False).to(fast_dtype(self.device))
 
@@ -265,7 +194,7 @@ class Trainer:
         return {name: self._report(text) for name, text in self.held_out.items()}
 
     def _report(self, text: HeldOut) -> DomainReport:
-        if self._masks:
+        if self.recipe.masks:
             return evaluate_blocks(self.model, text, self.recipe.diffusion.block)
         return evaluate(self.model, text)
 
@@ -327,16 +256,6 @@ class Trainer:
         with replacing(self.out / "README.md") as partial:
             partial.write_text(card)
         return reports
-
-
-def initialise(model: Transformer) -> Transformer:
-    """Normal weights; what writes into the residual stream is scaled down by depth."""
-    residual = (2 * model.config.num_layers) ** -0.5
-    for name, parameter in model.named_parameters():
-        if parameter.ndim == 2:
-            scale = residual if name.endswith(("out.weight", "down.weight")) else 1.0
-            nn.init.normal_(parameter, std=0.02 * scale)
-    return model
 
 
 def _identity(recipe: dict[str, Any]) -> dict[str, Any]:
