@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from dynexit.decoding.records import Draft
 from dynexit.decoding.statistics import Statistics
+from dynexit.serve.ongoing import Ongoing
 from dynexit.serve.replies import Counts, PromptDetails, RejectedToken, Trace, TracedToken, Usage
-from dynexit.serve.service import Ongoing
 from dynexit.serve.work import Progress
 
 Piece = Callable[[int], str]

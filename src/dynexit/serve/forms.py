@@ -13,9 +13,9 @@ from dynexit.serve import replies
 from dynexit.serve.calling.telling import Caller, call_deltas, calls, said
 from dynexit.serve.counts import counts_of, usage_of
 from dynexit.serve.echo import Echo
+from dynexit.serve.ongoing import Ongoing
 from dynexit.serve.replies import Counts, Ended, Trace, Usage
 from dynexit.serve.schema import ChatRequest, CompletionRequest
-from dynexit.serve.service import Ongoing
 from dynexit.serve.tokens import TokenNames
 
 

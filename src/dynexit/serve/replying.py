@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from dynexit.serve.counts import Piece, counts_of, trace_of, usage_of
 from dynexit.serve.errors import ApiError
 from dynexit.serve.forms import Form, ended
+from dynexit.serve.ongoing import Ongoing
 from dynexit.serve.schema import Asked
-from dynexit.serve.service import Ongoing
 from dynexit.serve.work import Finished
 
 NOT_BUFFERED = {"cache-control": "no-cache", "x-accel-buffering": "no"}

@@ -2,15 +2,11 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from functools import cached_property
 from time import time
 from typing import Any
 
 from dynexit.decoding.constraint import Constraint
-from dynexit.decoding.controllers import methods
-from dynexit.decoding.controllers.base import SecondModel
 from dynexit.decoding.detokenizing import special_tokens
 from dynexit.decoding.earlier import EarlierTexts
 from dynexit.decoding.predictions import Predictions, layer_predictions
@@ -18,8 +14,8 @@ from dynexit.decoding.reuse import Reuse
 from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.decoding.sequence import Decoding
 from dynexit.language_model import LanguageModel, Prompt
-from dynexit.methods import is_allowed, lossless_methods, split_name
 from dynexit.model.native.earlier import NativeEarlier
+from dynexit.serve.allowed import Allowed
 from dynexit.serve.calling.asking import NamedTool
 from dynexit.serve.calling.families import constraint_of, family_of
 from dynexit.serve.calling.telling import Caller
@@ -28,12 +24,13 @@ from dynexit.serve.chats import Chats
 from dynexit.serve.defaults import OPENAI, load_sampling
 from dynexit.serve.echo import Echo
 from dynexit.serve.engine import Engine
-from dynexit.serve.errors import ApiError, as_api_error, log_if_ours
+from dynexit.serve.errors import ApiError
 from dynexit.serve.metrics import Metrics
+from dynexit.serve.ongoing import Ongoing
 from dynexit.serve.schema import Asked, ChatRequest, LayersRequest
 from dynexit.serve.settings import Settings
 from dynexit.serve.tokens import TokenNames
-from dynexit.serve.work import Event, Failed, Finished, Progress, Question, Text, Work
+from dynexit.serve.work import Finished, Question, Text
 
 RULES = (
     "temperature",
@@ -44,63 +41,6 @@ RULES = (
     "frequency_penalty",
     "repetition_penalty",
 )
-
-
-class Ongoing:
-    """The texts of one request. Belongs to the event loop that made it."""
-
-    def __init__(
-        self, method: str, sequences: list[Decoding], choices: int, request_id: str
-    ) -> None:
-        self.id, self.method, self.sequences, self.choices = request_id, method, sequences, choices
-        self.works: list[Work] = []
-        self._loop = asyncio.get_running_loop()
-        self._events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
-
-    @property
-    def prompt_tokens(self) -> int:
-        """Tokens of every prompt, counted once for all of its texts."""
-        return sum(sequence.prompt_length for sequence in self.sequences[:: self.choices])
-
-    @property
-    def cached_tokens(self) -> int:
-        """How many of these were read before."""
-        return sum(sequence.stats.cached_tokens for sequence in self.sequences[:: self.choices])
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of all texts so far."""
-        return sum(sequence.generated for sequence in self.sequences)
-
-    def deliver(self, index: int) -> Callable[[Event], None]:
-        """Where the engine's thread tells of text `index`. It holds no text: no cycle keeps one."""
-        loop, events = self._loop, self._events
-
-        def tell(event: Event) -> None:
-            with suppress(RuntimeError):  # the event loop has ended, and no client waits
-                loop.call_soon_threadsafe(events.put_nowait, (index, event))
-
-        return tell
-
-    async def events(self) -> AsyncIterator[tuple[int, Progress | Finished]]:
-        """What happens, until every text has finished.
-
-        Raises:
-            ApiError: one of them failed.
-        """
-        left = len(self.works)
-        while left:
-            index, event = await self._events.get()
-            if isinstance(event, Failed):
-                log_if_ours(event.error, self.id)
-                raise as_api_error(event.error)
-            left -= isinstance(event, Finished)
-            yield index, event
-
-    def cancel(self) -> None:
-        """Cancel the request: its running works end before the next pass."""
-        for work in self.works:
-            work.cancelled = True
 
 
 class Service:
@@ -116,29 +56,18 @@ class Service:
         self.earlier = EarlierTexts()
         self.metrics = Metrics(self.name, self.prefixes)
         self.engine = Engine(lm.model, settings, self.metrics)
+        self._allowed = Allowed(settings, draft_model.kind if draft_model else None)
         self.chats = Chats(lm.tokenizer)
-        self._make_ready()
+        self._allowed.prepare(lm)
         self.about = About.of(lm)
         self.names = TokenNames(lm.tokenizer)
         own = lm.folder if settings.generation_config else None
         self._defaults = load_sampling(own) if own else OPENAI
 
-    def _make_ready(self) -> None:
-        """Measure and copy what methods need before anybody waits, and before others disturb it.
-
-        Raises:
-            DynexitError: a method that is not known.
-        """
-        allowed = methods() if self.settings.methods is None else self.settings.methods
-        for method in (self.settings.method, *allowed):
-            self.lm.prepare(method)
-
     @property
     def methods(self) -> list[str]:
         """Those that a request may name and that write plain decoding's text."""
-        allowed = self.settings.methods
-        known = lossless_methods(self.lm.num_layers, self._second)
-        return known if allowed is None else [name for name in allowed if split_name(name) in known]
+        return self._allowed.lossless(self.lm.num_layers)
 
     async def start(
         self, asked: Asked, prompts: list[Prompt], request_id: str, client: str = ""
@@ -153,7 +82,8 @@ class Service:
             ApiError: the request cannot be served, or not now.
         """
         self.check_model(asked.model)
-        method = self._method(asked)
+        method = asked.own.method or self.settings.method
+        self._allowed.check(method, self.lm.num_layers)
         if len(prompts) * asked.choices > self.settings.max_choices:
             raise ApiError(
                 400,
@@ -208,30 +138,6 @@ class Service:
         if name != self.name:
             message = f"this server has the model {self.name!r} and no other."
             raise ApiError(404, message, param="model", code="model_not_found")
-
-    def _method(self, asked: Asked) -> str:
-        method = asked.own.method or self.settings.method
-        if ".py:" in method and method != self.settings.method:  # would run a file of the server's
-            message = "a request may name the package's own methods only."
-            raise ApiError(400, message, param="dynexit")
-        own, allowed = self.settings.method, self.settings.methods
-        if allowed is None:
-            known = method == own or self._runs(method)
-        else:
-            known = is_allowed(method, (own, *allowed))
-        if not known:
-            named = ", ".join(dict.fromkeys((own, *(allowed or self.methods))))
-            message = f"this server does not run the method {method!r}: it runs {named}."
-            raise ApiError(400, message, param="dynexit")
-        return method
-
-    def _runs(self, method: str) -> bool:
-        make = methods().get(split_name(method))
-        return make is not None and make().second_model in (None, self._second)
-
-    @property
-    def _second(self) -> SecondModel | None:
-        return None if self.draft_model is None else self.draft_model.kind
 
     def _earlier(self, asked: Asked, client: str) -> NativeEarlier | None:
         """Texts that a request's texts may be drafted from."""
