@@ -22,7 +22,7 @@ from dynexit.decoding.facts import Facts
 from dynexit.decoding.prefilling import PREFILL_ROWS
 from dynexit.decoding.sampling_parameters import Sampling
 from dynexit.errors import DynexitError
-from dynexit.integrations.lm_eval_arguments import checked_length, dtype_named, without_idle
+from dynexit.integrations.lm_eval_arguments import Arguments, checked_length, dtype_named
 from dynexit.language_model import load
 from dynexit.methods import DEFAULT_METHOD, make_controller
 from dynexit.model.interface import Span
@@ -39,46 +39,29 @@ class DynexitLM(TemplateLM):  # type: ignore[misc]  # the harness has no types
 
     Args:
         pretrained: folder or hub id; None is the bundled model.
-        method: any method; its settings may follow as arguments of their own, like those arguments
-            of the harness's own models that ask for nothing else (`lm_eval_arguments.py`).
-        dtype: as in `load`; "auto" is the checkpoint's own.
-        max_length: tokens of a text, prompt included; None is the model's context.
-        max_gen_toks: new tokens where a task does not say.
-        add_bos_token: whether a text begins with BOS; None is as the tokenizer does.
-        prefix_token_id: what an empty context is conditioned on; None is BOS.
-        batch_size: accepted because the harness passes it; sequences run one at a time.
+        method: any method.
+        arguments: fields of `Arguments`, settings of the method, and those arguments of the
+            harness's own models that ask for nothing else (`lm_eval_arguments.py`).
     """
 
     def __init__(
-        self,
-        pretrained: str | None = None,
-        method: str = DEFAULT_METHOD,
-        dtype: str | None = None,
-        device: str | None = None,
-        draft_model: str | None = None,
-        max_length: int | None = None,
-        max_gen_toks: int = 256,
-        add_bos_token: bool | None = None,
-        prefix_token_id: int | None = None,
-        batch_size: int | str = 1,
-        max_batch_size: int | None = None,
-        **settings: Any,
+        self, pretrained: str | None = None, method: str = DEFAULT_METHOD, **arguments: Any
     ) -> None:
         super().__init__()
-        del batch_size, max_batch_size
-        settings = without_idle(settings)
+        given, settings = Arguments.of(arguments)
         target = make_controller(method, **settings)  # refuses what does not exist before loading
+        device = given.device
         if device is not None and device.startswith("cuda") and not torch.cuda.is_available():
             device = None  # the harness asks for CUDA unless it is told otherwise
-        dtype = dtype_named(dtype, pretrained)
+        dtype = dtype_named(given.dtype, pretrained)
         self._lm = load(pretrained, dtype=dtype, device=device, check=False)
         target.start(Facts(self._lm.num_layers, None, None, None, None, None))
         self._depth = target.target_layer()  # all layers, unless the method is lossy
-        self._max_length = checked_length(max_length, self._lm.model.config.max_positions)
-        self._add_bos_token, self._prefix_token_id = add_bos_token, prefix_token_id
-        self._second = load(draft_model, dtype, device, False) if draft_model else None
+        self._max_length = checked_length(given.max_length, self._lm.model.config.max_positions)
+        self._given = given
+        self._second = load(given.draft_model, dtype, device, False) if given.draft_model else None
         self._method, self._settings = method, settings
-        self._max_gen_toks = int(max_gen_toks)
+        self._max_gen_toks = int(given.max_gen_toks)
         self.tokenizer = self._own_tokenizer.loaded
 
     @property
@@ -96,8 +79,8 @@ class DynexitLM(TemplateLM):  # type: ignore[misc]  # the harness has no types
     @property
     def prefix_token_id(self) -> int:
         """As given, else BOS where there is one."""
-        if self._prefix_token_id is not None:
-            return self._prefix_token_id
+        if self._given.prefix_token_id is not None:
+            return self._given.prefix_token_id
         begin: int | None = self.tokenizer.bos_token_id
         return self.eot_token_id if begin is None else begin
 
@@ -118,12 +101,12 @@ class DynexitLM(TemplateLM):  # type: ignore[misc]  # the harness has no types
         del kwargs
         if add_special_tokens is None:
             begin = self.tokenizer.bos_token
-            wanted = self._add_bos_token is not False
+            wanted = self._given.add_bos_token is not False
             add_special_tokens = wanted and not (begin and string.startswith(begin))
         encoded = self.tokenizer(string, add_special_tokens=add_special_tokens, verbose=False)
         ids: list[int] = encoded["input_ids"]
         begin_id = self.tokenizer.bos_token_id
-        missing = self._add_bos_token and add_special_tokens and ids[:1] != [begin_id]
+        missing = self._given.add_bos_token and add_special_tokens and ids[:1] != [begin_id]
         return [begin_id, *ids] if missing and begin_id is not None else ids
 
     def apply_chat_template(

@@ -1,7 +1,8 @@
 """Arguments that users of the evaluation harness give its own models, and what they mean here."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 from dynexit.errors import DynexitError
 from dynexit.model.names import DTYPES
@@ -41,6 +42,42 @@ INSTEAD = {
     "peft": "merge the adapter into the checkpoint",
     "delta": "add the difference to the checkpoint",
 }
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What a user says of the model, besides its name and method.
+
+    Args:
+        dtype: as in `load`; "auto" is the checkpoint's own.
+        max_length: tokens of a text, prompt included; None is the model's context.
+        max_gen_toks: new tokens where a task does not say.
+        add_bos_token: whether a text begins with BOS; None is as the tokenizer does.
+        prefix_token_id: what an empty context is conditioned on; None is BOS.
+        batch_size: accepted because the harness passes it; sequences run one at a time.
+    """
+
+    dtype: str | None = None
+    device: str | None = None
+    draft_model: str | None = None
+    max_length: int | None = None
+    max_gen_toks: int = 256
+    add_bos_token: bool | None = None
+    prefix_token_id: int | None = None
+    batch_size: int | str = 1
+    max_batch_size: int | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> tuple[Self, dict[str, Any]]:
+        """Arguments, and what is left for the method.
+
+        Raises:
+            DynexitError: one that asks for what cannot be done.
+        """
+        known = cls.__dataclass_fields__
+        own = {name: value for name, value in given.items() if name in known}
+        rest = {name: value for name, value in given.items() if name not in known}
+        return cls(**own), without_idle(rest)
 
 
 def without_idle(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from transformers import GenerationMixin
 from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 from dynexit.decoding.controllers.base import Controller
-from dynexit.decoding.sampling_parameters import Acceptance
+from dynexit.decoding.sampling_parameters import Acceptance, Sampling
+from dynexit.decoding.sequence import Decoding
 from dynexit.decoding.statistics import Statistics
 from dynexit.errors import DynexitError
 from dynexit.integrations.transformers.choosing import Processing
@@ -68,36 +69,55 @@ def generate_hf(
     Raises:
         DynexitError: anything that cannot be done as asked, by name.
     """
-    kept_back, batch = _kept_back(), len(input_ids)
+    kept_back = _kept_back()
     streamer = kept_back.get("streamer") if streamer is None else streamer
     refuse_model(model)
     refuse_settings(generation_config, kept_back.get("assistant_model"))
     refuse_arguments(model_kwargs)
-    if streamer is not None and batch > 1:
+    if streamer is not None and len(input_ids) > 1:
         raise DynexitError(
             "a streamer works with one prompt only: give one, or leave the streamer out."
         )
     mask, positions = (model_kwargs.get(name) for name in ("attention_mask", "position_ids"))
-    prompts, width = prompts_of(input_ids, mask, positions), input_ids.shape[1]
+    prompts = prompts_of(input_ids, mask, positions)
     runtime = runtime_of(model)
     second = None if draft_model is None else _second(draft_model, runtime)
-    room = generation_config.max_length - width
+    room = generation_config.max_length - input_ids.shape[1]
     refuse_tokens(prompts, runtime.vocabulary_size)
     refuse_length(model, max(map(len, prompts)) + room - 1)  # the last token is not read
-    rules = samplings(generation_config.do_sample, batch, seed, acceptance)
-    rows = []
-    for index, (prompt, rule) in enumerate(zip(prompts, rules, strict=True)):
-        padding = input_ids[index, : width - len(prompt)].tolist()
-        called = logits_processor, stopping_criteria
-        processors, criteria = called if batch == 1 else map(own_copies, called)
-        processing = Processing(processors, padding, index, batch, input_ids.device)
-        rows.append(Row(prompt, rule, processing, criteria))
+    rules = samplings(generation_config.do_sample, len(prompts), seed, acceptance)
+    rows = _rows(
+        input_ids, list(zip(prompts, rules, strict=True)), logits_processor, stopping_criteria
+    )
     texts = Writing(runtime, second, method, streamer, room).write(rows)
     if streamer is not None:
         streamer.end()
-    pad = getattr(generation_config, "_pad_token_tensor", None)
-    sequences = joined(input_ids, [t.new_tokens for t in texts], 0 if pad is None else int(pad))
-    if not generation_config.return_dict_in_generate:
+    return _output(generation_config, input_ids, texts)
+
+
+def _rows(
+    ids: Tensor, asked: list[tuple[list[int], Sampling]], processors: Any, criteria: Any
+) -> list[Row]:
+    """The sequences of a batch; where there are several, each has its own processors and criteria.
+
+    Args:
+        ids: [B, T], padded on the left.
+        asked: each sequence's prompt without padding, and its sampling.
+    """
+    rows, batch, called = [], len(asked), (processors, criteria)
+    for index, (prompt, sampling) in enumerate(asked):
+        padding = ids[index, : ids.shape[1] - len(prompt)].tolist()
+        chosen, ends = called if batch == 1 else map(own_copies, called)
+        processing = Processing(chosen, padding, index, batch, ids.device)
+        rows.append(Row(prompt, sampling, processing, ends))
+    return rows
+
+
+def _output(config: Any, ids: Tensor, texts: list[Decoding]) -> Tensor | SpeculativeOutput:
+    """Prompts [B, T] with their texts, as the caller wants them."""
+    pad = getattr(config, "_pad_token_tensor", None)
+    sequences = joined(ids, [t.new_tokens for t in texts], 0 if pad is None else int(pad))
+    if not config.return_dict_in_generate:
         return sequences
     return SpeculativeOutput(sequences=sequences, statistics=[text.stats for text in texts])
 
