@@ -1,13 +1,12 @@
 """`dynexit draft-vocabulary`: the tokens that exits choose among."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from dynexit.cli.learn import writing
-from dynexit.cli.options import AsJson, Loading, ModelArgument, check_folder, starting
+from dynexit.cli.options import AsJson, LearnedOut, Loading, ModelArgument, check_folder, starting
 from dynexit.cli.printing import notes, print_json, print_table
 from dynexit.cli.spreading import spread
 
@@ -28,12 +27,7 @@ def draft_vocabulary(
         int | None,
         typer.Option(min=1, help="Tokens to keep [default: as many as hold 99 % of its text]."),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", help="Folder to write [default: in the cache, found automatically]."
-        ),
-    ] = None,
+    out: LearnedOut = None,
     tokens: Annotated[
         int, typer.Option(min=1, help="Tokens that the model writes, if it has not learned yet.")
     ] = 100_000,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +10,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from dynexit.cli.options import AsJson, Loading, ModelArgument, check_folder, starting
+from dynexit.cli.options import AsJson, LearnedOut, Loading, ModelArgument, check_folder, starting
 from dynexit.cli.printing import notes, print_json, print_table
 from dynexit.cli.spreading import spread
 from dynexit.errors import INTERRUPTED
@@ -27,36 +27,36 @@ def register(app: typer.Typer) -> None:
     app.command()(learn)
 
 
-@spread
-def learn(
-    model: ModelArgument = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", help="Folder to write [default: in the cache, found automatically]."
-        ),
-    ] = None,
-    tokens: Annotated[int, typer.Option(min=1, help="Tokens that the model writes.")] = 500_000,
-    table_size: Annotated[
-        int, typer.Option(min=1, help="Bytes of the table, at most.")
-    ] = 2_000_000,
+@dataclass(frozen=True)
+class Lessons:
+    """What a model writes and how much is kept of it: `learning.collecting.Settings`."""
+
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens that the model writes.")] = 500_000
+    table_size: Annotated[int, typer.Option(min=1, help="Bytes of the table, at most.")] = 2_000_000
     prompts: Annotated[
         Path | None,
         typer.Option(
             help="Your own prompts, as lines of text or JSON Lines; used before the built-in ones."
         ),
-    ] = None,
+    ] = None
     judges: Annotated[
         Path | None,
         typer.Option(help="Your own held-out prompts, to judge the result: not learned from."),
-    ] = None,
-    family: Annotated[
-        list[str] | None, typer.Option(help=f"{FAMILIES}; may repeat [default: all].")
-    ] = None,
-    longest: Annotated[int, typer.Option(min=1, help="New tokens per text, at most.")] = 256,
-    batch_size: Annotated[int, typer.Option(min=1, max=1024, help="Texts written at once.")] = 32,
-    as_json: AsJson = False,
+    ] = None
+    families: Annotated[
+        list[str] | None, typer.Option("--family", help=f"{FAMILIES}; may repeat [default: all].")
+    ] = None
+    longest: Annotated[int, typer.Option(min=1, help="New tokens per text, at most.")] = 256
+    batch_size: Annotated[int, typer.Option(min=1, max=1024, help="Texts written at once.")] = 32
+
+
+@spread
+def learn(
+    model: ModelArgument = None,
+    out: LearnedOut = None,
     *,
+    lessons: Lessons,
+    as_json: AsJson = False,
     how: Loading,
 ) -> None:
     """Let a model write, and learn from its text a table of likely next tokens to draft from.
@@ -70,18 +70,10 @@ def learn(
         from dynexit.learning.learn import folder_for
         from dynexit.learning.learn import learn as run
 
+    settings = {**vars(lessons), "families": tuple(lessons.families or ())}
     try:
-        with writing(tokens) as watch:
-            made = run(
-                *(lm, out, watch),
-                tokens=tokens,
-                table_size=table_size,
-                longest=longest,
-                batch_size=batch_size,
-                prompts=prompts,
-                judges=judges,
-                families=tuple(family or ()),
-            )
+        with writing(lessons.tokens) as watch:
+            made = run(lm, out, watch, **settings)
     except KeyboardInterrupt:
         notes.print(
             f"interrupted: texts so far are kept in {folder_for(lm, out)}; the same command "

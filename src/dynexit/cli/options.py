@@ -49,6 +49,12 @@ LearnedIn = Annotated[
     str | None,
     typer.Option("--learned", help="Folder made by learn, or none [default: found by model]."),
 ]
+LearnedOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", "-o", help="Folder to write [default: in the cache, found automatically]."
+    ),
+]
 Threads = Annotated[
     int | None,
     typer.Option(min=1, help="CPU threads, at most one per core [default: all cores]."),

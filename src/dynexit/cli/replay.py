@@ -77,12 +77,10 @@ def replay(
     costs = _costs(cost, model, recorded.info.vocab_size)
     if save_cost is not None:
         write_json(save_cost, costs.as_dict())
-    given, methods = Replaying(recorded, costs, table), ["vanilla", *(method or DEFAULT)]
-    methods += fixed_grid(recorded.info) if grid else []
-    found = [
-        replay_all(given, name)
-        for name in track(dict.fromkeys(methods), "replaying", console=notes, transient=True)
-    ]
+    methods = ["vanilla", *(method or DEFAULT), *(fixed_grid(recorded.info) if grid else [])]
+    named = track(dict.fromkeys(methods), "replaying", console=notes, transient=True)
+    given = Replaying(recorded, costs, table)
+    found = [replay_all(given, name) for name in named]
     best = oracle(recorded, costs)
     if as_json:
         print_json({"methods": [f.as_dict() for f in found], "oracle": best})

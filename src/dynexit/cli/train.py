@@ -17,7 +17,8 @@ from dynexit.errors import DynexitError
 
 if TYPE_CHECKING:
     from dynexit.training.evaluation import DomainReport
-    from dynexit.training.trainer import Trainer
+    from dynexit.training.trainer import Progress as State
+    from dynexit.training.trainer import Trainer, Watcher
 
 AGREED = {"layer": "last layer", "mask": "text"}
 STEPS_PER_LINE = 10  # where there is no terminal to draw a bar on
@@ -70,12 +71,25 @@ def train(
     chosen = load_recipe(recipe, changes)
     with starting():
         from dynexit.model.dtypes import parse_device
-        from dynexit.training.trainer import Progress as State
         from dynexit.training.trainer import Trainer
 
     use_threads(threads)
     with starting("reading texts"):
         trainer = Trainer(chosen, data_dir, out, parse_device(device))
+    with drawn_steps(trainer) as watch, stopped_by_signals(trainer) as caught:
+        reports = trainer.run(watch)
+    if reports is None:
+        notes.print(
+            f"stopped: step {trainer.step} of {trainer.steps} is kept in {out}; "
+            "the same command continues from there."
+        )
+        raise typer.Exit(128 + caught[0])
+    print_table(report_table(reports, f"held-out text; checkpoint in {out}"))
+
+
+@contextmanager
+def drawn_steps(trainer: "Trainer") -> "Iterator[Watcher]":
+    """Yields what draws a bar, or prints lines, of the steps that it is told of."""
     columns = (
         TextColumn("training"),
         BarColumn(),
@@ -86,7 +100,7 @@ def train(
     with Progress(*columns, console=notes) as bar:
         task = bar.add_task("", total=trainer.steps, completed=trainer.step)
 
-        def watch(state: State) -> None:
+        def watch(state: "State") -> None:
             text = f"loss {state.loss:.3f}, {state.tokens_per_second:.0f} tok/s"
             bar.update(task, completed=state.step, description=text)
             if not notes.is_terminal and state.step % STEPS_PER_LINE == 0:
@@ -94,15 +108,7 @@ def train(
             if state.reports:
                 bar.console.print(report_table(state.reports, f"after {state.tokens:,} tokens"))
 
-        with stopped_by_signals(trainer) as caught:
-            reports = trainer.run(watch)
-    if reports is None:
-        notes.print(
-            f"stopped: step {trainer.step} of {trainer.steps} is kept in {out}; "
-            "the same command continues from there."
-        )
-        raise typer.Exit(128 + caught[0])
-    print_table(report_table(reports, f"held-out text; checkpoint in {out}"))
+        yield watch
 
 
 @contextmanager
