@@ -1,9 +1,12 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from tiny import scripted
+from guided import SHAPES
+from tiny import LLAMA, decode, random_model, scripted
 
 from dynexit import LanguageModel
+from dynexit.decoding.grammars import Grammars
 from dynexit.model.tokenizer import CheckpointTokenizer
 from dynexit.training.vocabulary import byte_level_tokenizer, save_tokenizer
 
@@ -48,3 +51,31 @@ def opening(tokenizer):
 def continuation(tokenizer, opening):
     """What the author writes after it."""
     return TEXT.removeprefix(tokenizer.decode(opening))
+
+
+@pytest.fixture(scope="session")
+def grammars(tokenizer):
+    pytest.importorskip("llguidance")
+    return Grammars(tokenizer.backend, frozenset({0}))
+
+
+@pytest.fixture(scope="session")
+def word_model(tokenizer):
+    """A random model of the tokenizer's vocabulary."""
+    return random_model(replace(LLAMA, vocab_size=tokenizer.size), depth_gain=0.6)
+
+
+@pytest.fixture(scope="session")
+def word_lm(word_model, tokenizer):
+    return LanguageModel(word_model, tokenizer, frozenset({0}))
+
+
+@pytest.fixture(scope="session")
+def write(word_model, grammars, opening):
+    """Decode after the opening under one of the constraints of `guided.SHAPES`."""
+
+    def run(shape, method="vanilla", on=word_model, ends=frozenset({0}), count=36, **options):
+        guide = grammars.guide(SHAPES[shape], ends, on.vocabulary_size)
+        return decode(on, opening, method, count, ends, guide=guide, **options)[0]
+
+    return run

@@ -26,6 +26,14 @@ def llama(tmp_path_factory):
     return read(folder)
 
 
+@pytest.fixture(scope="session")
+def unquantised(tmp_path_factory):
+    """A checkpoint to quantise."""
+    folder = tmp_path_factory.mktemp("unquantised")
+    random_model(hidden_size=64, intermediate_size=96, num_hidden_layers=2).save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def eager(tmp_path_factory):
     """An eager model of a family and variant, in fp32."""
