@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import openai
 import pytest
+from browsing import visit, watched
 from running import METHOD, Running, Unhurried
 
 import dynexit
@@ -71,3 +72,14 @@ def bare(browser):
     opened = browser.new_page()
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def page(browser, server):
+    """The page of a server with default limits, on which nothing goes wrong."""
+    opened = browser.new_page()
+    problems = watched(opened, server)
+    visit(opened, server)
+    yield opened
+    opened.close()
+    assert problems == []

@@ -9,21 +9,11 @@ import urllib.request
 from statistics import median
 
 import pytest
-from browsing import adjust, visit, watched
+from browsing import adjust, visit
 
 from dynexit import comparing
 
 COUNT = 16
-
-
-@pytest.fixture
-def page(browser, server):
-    opened = browser.new_page()
-    problems = watched(opened, server)
-    visit(opened, server)
-    yield opened
-    opened.close()
-    assert problems == []
 
 
 def run(page, method=None, count=COUNT):
