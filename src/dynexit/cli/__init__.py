@@ -4,6 +4,7 @@ Heavy imports stay inside the commands, so that `--help` answers at once.
 """
 
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -82,27 +83,31 @@ def root(
     """Options that come before any command."""
 
 
-for command in (
-    *(
-        generate,
-        chat,
-        info,
-        bench,
-        check,
-        draft_vocabulary,
-        report,
-        roofline,
-        perplexity,
-        serve,
-        quantize,
-        synth,
-        train,
-        learn,
-        models,
-    ),
-    *(skip_search, trace, replay, export_custom_generate),
-):
-    command.register(app)
+COMMANDS: tuple[Callable[..., None], ...] = (
+    generate.generate,
+    chat.chat,
+    info.info,
+    bench.bench,
+    bench.sweep,
+    check.check,
+    draft_vocabulary.draft_vocabulary,
+    report.report,
+    roofline.roofline,
+    perplexity.perplexity,
+    serve.serve,
+    serve.demo,
+    quantize.quantize,
+    synth.synth,
+    train.train,
+    learn.learn,
+    models.models,
+    skip_search.skip_search,
+    trace.trace,
+    replay.replay,
+    export_custom_generate.export_custom_generate,
+)
+for command in COMMANDS:
+    app.command()(command)
 
 
 def main() -> None:

@@ -67,12 +67,6 @@ Ray = Annotated[str | None, typer.Option(help="Address of a Ray cluster to sprea
 Gpus = Annotated[float, typer.Option(min=0, help="GPUs per worker, declared to Ray.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add both commands."""
-    app.command()(bench)
-    app.command()(sweep)
-
-
 def bench(
     out: Out,
     model: Models = None,

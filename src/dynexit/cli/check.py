@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from dynexit.language_model import LanguageModel
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(check)
-
-
 @spread
 def check(
     model: Model = None,

@@ -15,11 +15,6 @@ if TYPE_CHECKING:
     from dynexit.learning.learned import Learned
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("draft-vocabulary")(draft_vocabulary)
-
-
 @spread
 def draft_vocabulary(
     model: ModelArgument = None,

@@ -8,11 +8,6 @@ import typer
 from dynexit.cli.printing import write
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(export_custom_generate)
-
-
 def export_custom_generate(
     checkpoint: Annotated[Path, typer.Argument(help="Folder of the checkpoint.")],
 ) -> None:

@@ -142,11 +142,6 @@ class Writing(Choosing):
         super().check()
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(generate)
-
-
 @spread
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="Prompt [default: standard input].")] = None,

@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 BESIDE_BARS = 34  # columns that the rest of the table of agreement takes
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(info)
-
-
 @spread
 def info(
     model: ModelArgument = None,

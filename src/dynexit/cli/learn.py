@@ -22,11 +22,6 @@ FAMILIES = "Family of built-in prompts: questions, python, translation ..."
 EVERY = 20_000  # tokens per line, where there is no terminal to draw a bar on
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(learn)
-
-
 @dataclass(frozen=True)
 class Lessons:
     """What a model writes and how much is kept of it: `learning.collecting.Settings`."""

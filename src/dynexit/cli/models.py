@@ -11,11 +11,6 @@ from dynexit.cli.printing import notes, print_table
 from dynexit.errors import DynexitError
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(models)
-
-
 def models(
     folder: Annotated[Path, typer.Argument(help="Folder to search, one level deep.")] = Path(),
 ) -> None:

@@ -11,11 +11,6 @@ from dynexit.cli.printing import print_json, say
 from dynexit.cli.spreading import spread
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(perplexity)
-
-
 @spread
 def perplexity(
     model: Annotated[str, typer.Argument(help="Folder, GGUF file, hub id or bundled.")],

@@ -13,11 +13,6 @@ from dynexit.model.names import WRITTEN, check_written
 from dynexit.model.places import check_checkpoint
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(quantize)
-
-
 def quantize(
     model: Annotated[str, typer.Argument(help="Folder, unquantised GGUF file, hub id or bundled.")],
     out: Annotated[Path, typer.Argument(help="New file, OUT.gguf.")],

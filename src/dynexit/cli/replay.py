@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 DEFAULT = ("del", "auto")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(replay)
-
-
 def replay(
     trace: Annotated[Path, typer.Argument(help="File made by `dynexit trace`.")],
     method: Annotated[

@@ -9,11 +9,6 @@ from dynexit.cli.options import check_folder
 from dynexit.cli.printing import note, notes, write
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(report)
-
-
 def report(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN.jsonl...", help="Files written by `dynexit bench`.")

@@ -22,11 +22,6 @@ HEADINGS = (
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(roofline)
-
-
 @spread
 def roofline(
     model: ModelArgument = None,

@@ -152,12 +152,6 @@ class Logging:
         return Logs(self.log_level, self.log_format)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command()(serve)
-    app.command()(demo)
-
-
 @spread
 def serve(
     model: ModelArgument = None,

@@ -19,11 +19,6 @@ from dynexit.cli.printing import notes, print_json, say
 from dynexit.cli.spreading import spread
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(skip_search)
-
-
 @spread
 def skip_search(
     model: ModelArgument = None,

@@ -13,11 +13,6 @@ from dynexit.model.gguf.files import is_gguf
 from dynexit.model.names import SYNTHETIC, check_dtype, check_written
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(synth)
-
-
 def synth(
     out: Annotated[Path, typer.Argument(help="New folder for the checkpoint, or OUT.gguf.")],
     like: Annotated[

@@ -12,11 +12,6 @@ from dynexit.cli.spreading import spread
 from dynexit.errors import DynexitError
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(trace)
-
-
 @spread
 def trace(
     out: Annotated[Path, typer.Option("--out", "-o", help="New .safetensors file.")],

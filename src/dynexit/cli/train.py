@@ -24,11 +24,6 @@ AGREED = {"layer": "last layer", "mask": "text"}
 STEPS_PER_LINE = 10  # where there is no terminal to draw a bar on
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(train)
-
-
 def train(
     recipe: Annotated[Path, typer.Argument(help="Recipe file, such as recipes/bundled.yaml.")],
     out: Annotated[

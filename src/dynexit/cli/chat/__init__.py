@@ -32,11 +32,6 @@ class Answers(Choosing):
         super().check()
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(chat)
-
-
 @spread
 def chat(
     model: ChatModel = None,
