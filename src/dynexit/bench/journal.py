@@ -1,15 +1,12 @@
 """The file of a benchmark: appended to, never rewritten, and safe to continue."""
 
-import fcntl
-import os
 from collections.abc import Collection
 from pathlib import Path
-from types import TracebackType
 
 from dynexit.bench.options import Options
 from dynexit.bench.records import Key, Record, parse_record
-from dynexit.errors import DynexitError, reason
-from dynexit.model.files import append_line
+from dynexit.errors import DynexitError
+from dynexit.model.files import Lines
 
 
 class Journal:
@@ -21,39 +18,22 @@ class Journal:
 
     def __init__(self, path: Path, options: Options) -> None:
         self.path, self._options = path, options.as_dict()
+        self._lines = Lines(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a+b", buffering=0)
-        except OSError as error:
-            raise DynexitError(f"cannot write {path}: {reason(error)}.") from error
-        try:
-            self._lock()
             self.done: dict[Key, Record] = self._read()
         except DynexitError:
-            self._file.close()
+            self._lines.close()
             raise
 
     def __enter__(self) -> "Journal":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        empty = not os.fstat(self._file.fileno()).st_size
-        if empty:  # stopped before the first record
-            self.path.unlink(missing_ok=True)
-        self._file.close()
+    def __exit__(self, *error: object) -> None:
+        self._lines.close()
 
     def append(self, record: Record) -> None:
-        """Write one line and hand it to the system, so that a kill loses at most the next one.
-
-        Raises:
-            DynexitError: there is no room for it; the file holds all lines before it.
-        """
-        append_line(self._file, self.path, record.as_line().encode())
+        """Write one line; see `Lines.append`."""
+        self._lines.append(record.as_line())
         self.done[record.key] = record
 
     def set_aside(self, wanted: Collection[Key]) -> int:
@@ -72,27 +52,15 @@ class Journal:
                 del self.done[key]
         return count
 
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DynexitError(
-                f"{self.path} is being written by another run: wait for it to end."
-            ) from error
-
     def _read(self) -> dict[Key, Record]:
-        """What is there. A last line without an end was torn by a kill: it is cut off."""
-        self._file.seek(0)
-        whole, newline, torn = self._file.read().rpartition(b"\n")
+        """What is there."""
         records = [
-            parse_record(line.decode(errors="replace"), f"{self.path}, line {number}")
-            for number, line in enumerate(whole.splitlines() if newline else [], 1)
+            parse_record(line, f"{self.path}, line {number}")
+            for number, line in enumerate(self._lines.lines, 1)
         ]
         for record in records:
             self._check(record)
-        if torn:
-            self._file.truncate(len(whole) + len(newline))
-            self._file.seek(0, os.SEEK_END)
+        self._lines.cut()
         return {record.key: record for record in records}
 
     def _check(self, record: Record) -> None:

@@ -1,7 +1,6 @@
 """The texts that a model has written so far: appended to a file, safe to be continued."""
 
 import base64
-import fcntl
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynexit.errors import DynexitError, reason
+from dynexit.errors import DynexitError
 from dynexit.learning.prompts import is_held_out
 from dynexit.learning.writing import KEPT
-from dynexit.model.files import append_line, make_folder
+from dynexit.model.files import Lines, make_folder
 from dynexit.plain import build, parse_json
 
 Key = tuple[str, int, float]
@@ -89,44 +88,29 @@ class Journal:
     def __init__(self, path: Path, heading: dict[str, Any]) -> None:
         self.path = path
         make_folder(path.parent)
+        self._lines = Lines(path)
         try:
-            self._file = path.open("a+b", buffering=0)
-        except OSError as error:
-            raise DynexitError(f"cannot write {path}: {reason(error)}.") from error
-        try:
-            self._lock()
             self.texts = {text.key: text for text in self._read(heading)}
         except DynexitError:
-            self._file.close()
+            self.close()
             raise
 
     def close(self) -> None:
         """Let others write."""
-        self._file.close()
+        self._lines.close()
 
     def append(self, text: Text) -> None:
-        """Write a line and hand it to the system, so that a kill loses at most the next one."""
+        """Write a line; see `Lines.append`."""
         self._write(vars(text))
         self.texts[text.key] = text
 
     def _write(self, value: dict[str, Any]) -> None:
-        append_line(self._file, self.path, (json.dumps(value) + "\n").encode())
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DynexitError(
-                f"{self.path} is being written by another run: wait for it to end."
-            ) from error
+        self._lines.append(json.dumps(value) + "\n")
 
     def _read(self, heading: dict[str, Any]) -> Iterator[Text]:
-        """What is there. A last line without an end was torn by a kill: it is cut off."""
-        self._file.seek(0)
-        whole, newline, torn = self._file.read().rpartition(b"\n")
-        if torn:
-            self._file.truncate(len(whole) + len(newline))
-        lines = whole.decode(errors="replace").splitlines() if newline else []
+        """What is there."""
+        self._lines.cut()
+        lines = self._lines.lines
         if not lines:
             self._write(heading)
             return

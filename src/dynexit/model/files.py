@@ -1,9 +1,9 @@
 """Writes files completely or not at all, and journals, which grow by whole lines."""
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from io import FileIO
 from pathlib import Path
 
 from dynexit.errors import DynexitError, reason
@@ -50,18 +50,57 @@ def make_folder(folder: Path) -> None:
         raise DynexitError(f"cannot make the folder {folder}: {reason(error)}.") from error
 
 
-def append_line(file: FileIO, path: Path, line: bytes) -> None:
-    """Write a journal's next line and hand it to the system: a kill loses at most this one.
+class Lines:
+    """A journal: a file that grows by whole lines, which no other process may write meanwhile.
+
+    Attributes:
+        lines: what was there when it was opened, without an unfinished last line.
 
     Raises:
-        DynexitError: there is no room for it; the file holds all lines before it.
+        DynexitError: it cannot be written, or is in use.
     """
-    end = file.seek(0, os.SEEK_END)
-    try:
-        while line:
-            line = line[file.write(line) :]
-    except OSError as error:
-        file.truncate(end)
-        raise DynexitError(
-            f"cannot write {path}: {reason(error)}; the same command continues from there."
-        ) from error
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a+b", buffering=0)
+        except OSError as error:
+            raise DynexitError(f"cannot write {path}: {reason(error)}.") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise DynexitError(
+                f"{path} is being written by another run: wait for it to end."
+            ) from error
+        self._file.seek(0)
+        whole, newline, _ = self._file.read().rpartition(b"\n")
+        self._end = len(whole) + len(newline)
+        self.lines = [line.decode(errors="replace") for line in whole.splitlines() if newline]
+
+    def cut(self) -> None:
+        """Cut off an unfinished last line, which a kill has left."""
+        self._file.truncate(self._end)
+
+    def append(self, line: str) -> None:
+        """Write the next line and hand it to the system: a kill loses at most this one.
+
+        Raises:
+            DynexitError: there is no room for it; the file holds all lines before it.
+        """
+        end, left = self._file.seek(0, os.SEEK_END), line.encode()
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            self._file.truncate(end)
+            raise DynexitError(
+                f"cannot write {self.path}: {reason(error)}; the same command continues from there."
+            ) from error
+
+    def close(self) -> None:
+        """Let others write. A file without a line is removed."""
+        if not os.fstat(self._file.fileno()).st_size:
+            self.path.unlink(missing_ok=True)
+        self._file.close()

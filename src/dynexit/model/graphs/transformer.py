@@ -7,14 +7,13 @@ from threading import Lock
 import torch
 from torch import Tensor
 
-from dynexit.model.cache import KVCache
 from dynexit.model.crossing import Parcel
 from dynexit.model.drafting import Drafted
 from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.graphs.drafting import draft
 from dynexit.model.graphs.pieces import Attend, Pieces, width_of
 from dynexit.model.graphs.recording import Recorder
-from dynexit.model.interface import Cache, Span
+from dynexit.model.interface import Cache
 from dynexit.model.readings import Readings
 from dynexit.model.rows import Rows
 from dynexit.model.skips import Skips
@@ -39,6 +38,8 @@ class RecordedTransformer(Weighed):
         self.device: torch.device = eager.device
         self.devices: Sequence[torch.device] = eager.devices
         self.dtype: torch.dtype = eager.dtype
+        self.new_cache, self.rows = eager.new_cache, eager.rows  # these are not recorded
+        self.embed, self.unembed = eager.embed, eager.unembed
         self.pieces = Pieces(eager, record, attend)
         self._turn = Lock()
 
@@ -55,18 +56,6 @@ class RecordedTransformer(Weighed):
     def skipping(self) -> Transformer:
         """See `interface.Model`: recorded layers are whole."""
         return self.eager
-
-    def new_cache(self) -> KVCache:
-        """An empty cache for one sequence."""
-        return self.eager.new_cache()
-
-    def rows(self, spans: Sequence[Span]) -> Rows:
-        """The rows of a pass over `spans`, in the order given."""
-        return self.eager.rows(spans)
-
-    def embed(self, tokens: Sequence[int] | Tensor) -> Tensor:
-        """See `interface.Model`."""
-        return self.eager.embed(tokens)
 
     @torch.inference_mode()
     def run_layers(
@@ -101,10 +90,6 @@ class RecordedTransformer(Weighed):
         for _, group in groupby(range(start, stop), lambda index: self.eager.layer(index).device):
             first, *others = group
             yield first, [first, *others][-1] + 1
-
-    def unembed(self, hidden: Tensor, limit: int | None = None) -> Tensor:
-        """See `interface.Model`."""
-        return self.eager.unembed(hidden, limit)
 
     @torch.inference_mode()
     def measure(self, hidden: Tensor, limit: int | None = None) -> Tensor:
