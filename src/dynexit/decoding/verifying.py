@@ -15,15 +15,7 @@ from dynexit.model.drafting_rule import homes
 from dynexit.model.interface import Span
 from dynexit.model.readings import Readings, after_unread
 
-
-class Target(NamedTuple):
-    """What a pass of the target says of a draft: logits [d + 1, V] or readings of them, the hidden
-    states after the layers above the draft's, and those [d + 1, D] after the last layer.
-    """
-
-    logits: Tensor | Readings
-    states: Sequence[Tensor] = ()
-    left: Tensor | None = None
+Target = tuple[Tensor | Readings, Sequence[Tensor], Tensor | None]
 
 
 class Verified(NamedTuple):
@@ -62,23 +54,26 @@ def _verified(text: State, draft: Draft) -> Steps[Verified]:
 
 
 def _run(text: State, draft: Draft) -> Steps[Target]:
-    """Run the target over a draft.
+    """Run the target over a draft. Rows continue from the draft's last layer: layers that the draft
+    ran are not run again.
 
-    Rows continue from the draft's last layer: layers that the draft ran are not run again.
+    Returns:
+        Logits [d + 1, V] or readings of them, the hidden states after the layers above the draft's,
+        and those [d + 1, D] after the last layer.
     """
     given: list[int] | Tensor | None = draft.hidden
     if given is None:
         given = [text.tokens[-1], *draft.tokens]
     span = Span(text.cache, text.cache.length, len(given), draft.parents, draft.slot)
     if text.alone and text.best_only and not text.shadowed:
-        return Target((yield Verifying(given, span, draft.layer, text.depth)))
+        return (yield Verifying(given, span, draft.layer, text.depth)), (), None
     hidden = given if isinstance(given, Tensor) else text.model.embed(given)
     late: list[Tensor] | None = [] if text.shadowed else None
     hidden = yield Segment(hidden, span, draft.layer, text.depth, late)
     settles = text.sampler.settles and text.job.logprobs is None
     known = draft.certain if settles else 0
     logits = yield Unembed(hidden[known:], text.best_only or settles)
-    return Target(after_unread(logits, known), late or [], hidden)
+    return after_unread(logits, known), late or (), hidden
 
 
 def bring_home(
