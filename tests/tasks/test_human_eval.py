@@ -22,7 +22,6 @@ def reference():
 
 def test_nothing_runs_unless_allowed(monkeypatch):
     monkeypatch.setattr("dynexit.tasks.human_eval.passes", pytest.fail)
-    assert make_task("human_eval").needs_code_execution
     assert make_task("human_eval").score(RIGHT, reference()) == {}
     assert make_task("human_eval").score_all([RIGHT], [reference()]) == {}
 

@@ -83,7 +83,7 @@ class _Orders:
         settings: Settings,
         progress: Callable[[int], None],
     ) -> None:
-        self._lm, self._items, self._journal, self._settings = lm, items, journal, settings
+        self._lm, self._items, self._settings = lm, items, settings
         self._tokens, self._progress = 0, progress
         self._done = frozenset(journal.texts)
         self.count(sum(len(text.new_tokens) for text in journal.texts.values()))

@@ -27,7 +27,7 @@ class Engine:
     """Runs work until it is closed. `submit`, `close` and the properties are for any thread."""
 
     def __init__(self, model: Model, settings: Settings, metrics: Metrics) -> None:
-        self._settings, self._metrics = settings, metrics
+        self._settings = settings
         self._scheduler = Scheduler(model, settings.batched)
         self._running: list[Work] = []  # between two of its rounds, too
         self._waiting: deque[Work] = deque()

@@ -63,7 +63,6 @@ class Task:
         fields: text fields that a row must have; a dot leads into a nested object.
         default_shots: default number of worked examples.
         own_shots: the task's own worked examples, used instead of rows.
-        needs_code_execution: whether scoring runs generated programs.
         has_answers: whether rows have answers; if not, there are no worked examples and no scores.
     """
 
@@ -73,7 +72,6 @@ class Task:
     fields: ClassVar[tuple[str, ...]]
     default_shots: ClassVar[int] = 0
     own_shots: ClassVar[tuple[str, ...]] = ()
-    needs_code_execution: ClassVar[bool] = False
     has_answers: ClassVar[bool] = True
 
     def __init__(self, allow_code_execution: bool = False) -> None:

@@ -22,7 +22,6 @@ class HumanEval(Task):
     hub = Hub("openai/openai_humaneval", "openai_humaneval", "test")
     file = "HumanEval"
     fields = ("task_id", "prompt", "canonical_solution", "test", "entry_point")
-    needs_code_execution = True
 
     def question(self, row: Row, template: Template) -> str:
         """The function's head and docstring, which need no cue."""
