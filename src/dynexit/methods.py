@@ -64,8 +64,7 @@ def make_controller(method: str | Controller, **settings: Any) -> Controller:
     if unknown := [name for name in given if name not in accepted]:
         takes = ", ".join(accepted)
         raise UnknownSettingError(
-            f"method {method!r} has no setting {shown(unknown[0])}: it takes {takes}.",
-            unknown[0],
+            f"method {method!r} has no setting {shown(unknown[0])}: it takes {takes}.", unknown[0]
         )
     vocabulary = given.pop(COMMON, None)
     if vocabulary is not None:

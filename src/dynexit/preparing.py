@@ -61,11 +61,7 @@ def facts_of(
 
 
 def open_decoding(
-    model: Model,
-    controller: Controller,
-    job: Job,
-    text: Text,
-    table: SuccessorTable | None,
+    model: Model, controller: Controller, job: Job, text: Text, table: SuccessorTable | None
 ) -> Decoding:
     """Prepare a text; nothing is decoded yet. Other arguments and errors are as in `facts_of`."""
     facts = facts_of(controller, model, text, table, job.reuse.earlier)

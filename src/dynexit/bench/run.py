@@ -113,10 +113,5 @@ def _conditions(model: str, done: Mapping[Key, Record]) -> dict[str, Any]:
 
 def _load(task: str, options: Options) -> list[Example]:
     return load_examples(
-        task,
-        options.folder,
-        options.num_samples,
-        options.shots,
-        options.template,
-        options.seed,
+        task, options.folder, options.num_samples, options.shots, options.template, options.seed
     )

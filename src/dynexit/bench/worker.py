@@ -28,11 +28,7 @@ WARM_UP_TOKENS = 16
 def load_as_asked(name: str, options: Options) -> LanguageModel:
     """A checkpoint by its name, as the options want it."""
     return load(
-        name,
-        dtype=options.dtype,
-        device=options.device,
-        check=False,
-        runtime=options.runtime,
+        name, dtype=options.dtype, device=options.device, check=False, runtime=options.runtime
     )
 
 

@@ -9,14 +9,7 @@ from rich.text import Text
 
 from dynexit.cli.options import starting
 from dynexit.cli.printing import notes, print_json, print_table, write
-from dynexit.comparing import (
-    PLAIN,
-    REPEATS,
-    median_speed,
-    run_in_turn,
-    shown_speed,
-    shown_speedup,
-)
+from dynexit.comparing import PLAIN, REPEATS, median_speed, run_in_turn, shown_speed, shown_speedup
 from dynexit.errors import DynexitError
 from dynexit.rates import speedup
 

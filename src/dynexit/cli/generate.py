@@ -107,8 +107,7 @@ class Writing(Choosing):
         int, typer.Option("--max-new-tokens", "-n", help="New tokens, at most.")
     ] = 128
     stop: Annotated[
-        list[str] | None,
-        typer.Option(help="End before this text or special token; may repeat."),
+        list[str] | None, typer.Option(help="End before this text or special token; may repeat.")
     ] = None
     stop_token: Annotated[
         list[int] | None, typer.Option(help="End before this token id; may repeat.")

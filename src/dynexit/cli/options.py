@@ -27,8 +27,7 @@ Model = Annotated[
     typer.Option("--model", "-m", help="Folder, GGUF file, hub id or bundled [default: bundled]."),
 ]
 ModelArgument = Annotated[
-    str | None,
-    typer.Argument(help="Folder, GGUF file, hub id or bundled [default: bundled]."),
+    str | None, typer.Argument(help="Folder, GGUF file, hub id or bundled [default: bundled].")
 ]
 DraftModel = Annotated[
     str | None,
@@ -56,8 +55,7 @@ LearnedOut = Annotated[
     ),
 ]
 Threads = Annotated[
-    int | None,
-    typer.Option(min=1, help="CPU threads, at most one per core [default: all cores]."),
+    int | None, typer.Option(min=1, help="CPU threads, at most one per core [default: all cores].")
 ]
 Tasks = Annotated[
     list[str] | None,

@@ -42,8 +42,7 @@ def replay(
         typer.Option("--model", "-m", help="Model whose costs to measure [default: bundled]."),
     ] = None,
     learned: Annotated[
-        Path | None,
-        typer.Option(help="Folder made by learn for the traced model [default: none]."),
+        Path | None, typer.Option(help="Folder made by learn for the traced model [default: none].")
     ] = None,
     grid: Annotated[
         bool, typer.Option(help="Also run every fixed pair of exit layer and speculation length.")

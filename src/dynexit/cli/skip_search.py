@@ -23,8 +23,7 @@ from dynexit.cli.spreading import spread
 def skip_search(
     model: ModelArgument = None,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="JSON file to write [default: in the cache]."),
+        Path | None, typer.Option("--out", "-o", help="JSON file to write [default: in the cache].")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, max=10_000, help="Sets to try.")] = 100,
     max_new_tokens: NewTokens = 64,

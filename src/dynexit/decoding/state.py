@@ -107,11 +107,7 @@ class State:
             reuse.prefixes.keep(cast(SavedCache, self.cache), self.tokens, reuse.salt)
 
     def commit(
-        self,
-        accepted: list[int],
-        token: int,
-        sources: list[Source],
-        logits: Tensor | Readings,
+        self, accepted: list[int], token: int, sources: list[Source], logits: Tensor | Readings
     ) -> list[Chunk]:
         """Append tokens until the text ends, and roll the cache back to the tokens kept."""
         tokens, chunks = [*accepted, token], []

@@ -132,12 +132,7 @@ class Task:
             )
 
     def examples(
-        self,
-        rows: Rows,
-        num_samples: int | None,
-        shots: int | None,
-        template: str,
-        seed: int,
+        self, rows: Rows, num_samples: int | None, shots: int | None, template: str, seed: int
     ) -> list[Example]:
         """The examples, in an order that depends only on `seed` and the rows' indices.
 

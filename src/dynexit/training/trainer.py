@@ -33,13 +33,7 @@ from dynexit.training.muon import Muon
 from dynexit.training.objective import Objective
 from dynexit.training.recipe import Recipe
 from dynexit.training.start import Start
-from dynexit.training.state import (
-    check_finite,
-    damaged,
-    read_state,
-    restore_optimiser,
-    write_state,
-)
+from dynexit.training.state import check_finite, damaged, read_state, restore_optimiser, write_state
 
 STATE = "training.pt"
 

@@ -20,14 +20,7 @@ from dynexit.bench.report.gathering import gather
 from dynexit.bench.report.sections import SECTIONS
 from dynexit.bench.report.sections.texts import origin
 from dynexit.bench.report.study import Evidence
-from dynexit.bench.report.wording import (
-    bullets,
-    code,
-    counted,
-    model_label,
-    prompt_label,
-    table,
-)
+from dynexit.bench.report.wording import bullets, code, counted, model_label, prompt_label, table
 from dynexit.errors import DynexitError, reason
 
 TITLE = "Speed of early-exit self-speculation"

@@ -7,11 +7,7 @@ from dynexit.model.config import Json, Section, value_of
 from dynexit.plain import shown
 
 SECTION = "quantization_config"
-FORMATS = {
-    "gptq": gptq.parse,
-    "awq": awq.parse,
-    "compressed-tensors": compressed_tensors.parse,
-}
+FORMATS = {"gptq": gptq.parse, "awq": awq.parse, "compressed-tensors": compressed_tensors.parse}
 
 
 def layout_of(config: Json) -> Layout | None:

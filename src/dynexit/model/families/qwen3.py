@@ -13,9 +13,5 @@ def parse(config: Json) -> ModelConfig:
     refuse_sliding_window(config, in_use=flag(config, "use_sliding_window"))
     attention_bias = flag(config, "attention_bias")
     return parse_shape(
-        config,
-        MODEL_TYPE,
-        qkv_bias=attention_bias,
-        out_bias=attention_bias,
-        qk_norm=True,
+        config, MODEL_TYPE, qkv_bias=attention_bias, out_bias=attention_bias, qk_norm=True
     )

@@ -27,12 +27,7 @@ from dynexit.model.gguf.blocks import FLOATS, ROWS, floats_of
 from dynexit.model.gguf.files import is_gguf
 from dynexit.model.gguf.shape import EMBEDDING, FREQUENCIES, HEAD, NUMBERS, SIZES
 from dynexit.model.gguf.vocabulary import add_ends, add_tokenizer
-from dynexit.model.gguf.weights import (
-    ARCHITECTURES,
-    joined_header,
-    name_in_file,
-    order_in_file,
-)
+from dynexit.model.gguf.weights import ARCHITECTURES, joined_header, name_in_file, order_in_file
 from dynexit.model.loading import load_eos, load_shape
 from dynexit.model.quantised import stored_weights, types_of
 from dynexit.model.rope import inverse_frequencies
