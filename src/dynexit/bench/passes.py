@@ -3,16 +3,15 @@
 Holds results and reads them from a file. Not responsible for measuring (`roofline.py`).
 """
 
-import json
-import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from dynexit.errors import DynexitError, reason
+from dynexit.plain import build, parse_json, shown
 
 STEADY = 1.2  # how far apart two looks at an idle machine may be
-Numbers = TypeVar("Numbers", "Limits", "Point")
+DERIVED = "floor_ms", "share"  # of a point, in a file
 
 
 @dataclass(frozen=True)
@@ -114,44 +113,25 @@ def read_roofline(file: Path) -> Roofline:
         DynexitError: a file that cannot be read, or that holds something else.
     """
     try:
-        return _roofline(json.loads(file.read_text(encoding="utf-8")))
+        return _roofline(parse_json(file.read_text(encoding="utf-8"), "it"))
     except OSError as error:
         raise DynexitError(f"cannot read {file}: {reason(error)}.") from error
-    except (ValueError, OverflowError, RecursionError) as error:
+    except ValueError as error:
         raise DynexitError(
             f"{file} is not what `dynexit roofline --json` prints: {reason(error)}."
         ) from error
 
 
 def _roofline(found: Any) -> Roofline:
-    points, cached = _value(found, "points", list), _value(found, "cache_bytes", int | None)
-    if not points:
-        raise ValueError("it has no points")
-    return Roofline(
-        model=_value(found, "model", str),
-        num_layers=_value(found, "num_layers", int),
-        machine=_value(found, "machine", dict),
-        weight_bytes=_value(found, "weight_bytes", int),
-        cache_bytes=cached,
-        before=_numbers(Limits, _value(found, "before", dict)),
-        after=_numbers(Limits, _value(found, "after", dict)),
-        points=[_numbers(Point, point) for point in points],
-    )
-
-
-def _numbers(kind: type[Numbers], found: Any) -> Numbers:
-    values = {f.name: _value(found, f.name, f.type) for f in fields(kind)}
-    for name, value in values.items():
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} is {value}")
-    return kind(**values)
-
-
-def _value(found: Any, name: str, kind: Any) -> Any:
-    """Raises ValueError where `found` is no object that holds a `name` of this kind."""
-    if not isinstance(found, dict) or name not in found:
-        raise ValueError(f"it lacks {name!r}")
-    value = found[name]
-    if isinstance(value, bool) or not isinstance(value, int | float if kind is float else kind):
-        raise ValueError(f"{name} is {str(value)[:40]!r}")
-    return value
+    points = found.get("points") if isinstance(found, dict) else None
+    for point in points if isinstance(points, list) else ():
+        for name in DERIVED if isinstance(point, dict) else ():
+            point.pop(name, None)
+    made = build(Roofline, found, "it")
+    for part in (made.before, made.after, *made.points):
+        for name, value in vars(part).items():
+            if not 0 < value < 2**63:
+                raise DynexitError(f"{name} is {shown(value)}: it must be above 0, below 2^63.")
+    if not made.points:
+        raise DynexitError("it has no points.")
+    return made
