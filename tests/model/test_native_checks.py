@@ -192,7 +192,7 @@ def test_shapes_that_no_model_has(changes):
 @pytest.mark.parametrize("threads", [-1, 9999, 10**6])
 def test_threads_that_no_machine_has(threads):
     told = f"{threads} threads are too many or too few"
-    assert told in refusal(lambda: NativeTransformer(SMALL, torch.float32, threads))
+    assert told in refusal(lambda: NativeTransformer(SMALL, torch.float32, threads=threads))
 
 
 def test_matrices_of_another_shape(model):
