@@ -32,7 +32,7 @@ PARTS = [dict(zip(("exits", "lookup", "table", "shadow"), on, strict=True))
          for on in product((True, False), repeat=4)]  # fmt: skip
 
 # A drafted token costs a fifth of a plain step, and a row more of a pass next to nothing.
-DEAR_DRAFTS = Costs((1, 2), (1.0, 1.02), (0.5, 0.51), (0.1, 0.1), 1.0, 0.0, 0.1, 29)
+DEAR_DRAFTS = Costs((1, 2), (1.0, 1.02), (0.5, 0.51), (0.1, 0.1), 1.0, (0.0, 0.0), 0.1, 29)
 
 
 def begun(costs, num_layers, **known):
@@ -141,7 +141,7 @@ def test_exits_that_always_agree_are_used():
 
 
 def test_rows_that_cost_as_much_as_passes_leave_plain_steps():
-    dear = Costs((1, 2), (1.0, 2.0), (1.0, 2.0), (0.0, 0.0), 1.0, 0.0, 0.0, 29)
+    dear = Costs((1, 2), (1.0, 2.0), (1.0, 2.0), (0.0, 0.0), 1.0, (0.0, 0.0), 0.0, 29)
     for costs, drafts in ((dear, False), (DEAR_DRAFTS, True)):
         controller = started(Auto(), 5, costs=costs)
         controller.consider(offered([7, 8] * 8))
@@ -149,7 +149,9 @@ def test_rows_that_cost_as_much_as_passes_leave_plain_steps():
 
 
 def test_in_company_drafts_must_pay_for_rows_that_are_no_longer_free():
-    free_alone = Costs((1, 4, 8), (1.0, 1.0, 2.0), (0.5, 0.5, 1.0), (0.1,) * 3, 0.2, 0.0, 0.1, 29)
+    free_alone = Costs(
+        (1, 4, 8), (1.0, 1.0, 2.0), (0.5, 0.5, 1.0), (0.1,) * 3, 0.2, (0.0,) * 3, 0.1, 29
+    )
     controller = begun(free_alone, 8)
     lengths = []
     for batch_size in (1, 16, 1):
@@ -255,7 +257,7 @@ def test_others_are_analysed_all_over_a_text():
 
 @pytest.mark.parametrize(("seconds", "rounds"), [(0.0005, 64), (0.002, 64), (0.004, 32), (9, 32)])
 def test_lessons_come_more_often_where_passes_take_longer(seconds, rounds):
-    costs = Costs((1, 2), (seconds / 20,) * 2, (1e-9,) * 2, (0.0, 0.0), 0.0, 0.0, 0.0, 29)
+    costs = Costs((1, 2), (seconds / 20,) * 2, (1e-9,) * 2, (0.0, 0.0), 0.0, (0.0, 0.0), 0.0, 29)
     controller, learned = started(Auto(lookup=False), 20, costs=costs), []
     for number in range(1, 129):
         controller.observe(Round(controller.plan(), 0, 0, 1, verify_seconds=seconds))

@@ -18,7 +18,7 @@ from dynexit.decoding.records import Draft
 from dynexit.methods import make_controller
 
 # A layer takes 1 and the head 1, rows and reading nothing of it next to nothing.
-CHEAP = Costs((1, 32), (1.0, 1.1), (1.0, 1.1), (1e-4, 1e-3), 1.0, 0.0, 0.0, 100)
+CHEAP = Costs((1, 32), (1.0, 1.1), (1.0, 1.1), (1e-4, 1e-3), 1.0, (0.0, 0.0), 0.0, 100)
 DEAR = replace(CHEAP, analysis=1.0)
 
 

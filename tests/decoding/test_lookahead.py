@@ -24,10 +24,10 @@ from dynexit.methods import make_controller
 from dynexit.model.drafting_rule import depths
 from dynexit.model.native.transformer import NativeTransformer
 
-FREE_ROWS = Costs((1, 2), (1.0, 1.0), (0.5, 0.5), (0.1, 0.1), 1.0, 0.0, 0.1, 29)
-FAIR_ROWS = Costs((1, 2), (1.0, 1.03), (0.5, 0.5), (0.1, 0.1), 1.0, 0.0, 0.1, 29)
-COSTLY_ROWS = Costs((1, 2), (1.0, 1.2), (0.5, 0.5), (0.1, 0.1), 1.0, 0.0, 0.1, 29)
-DEAR_ROWS = Costs((1, 2), (1.0, 2.0), (0.5, 1.0), (0.1, 0.2), 1.0, 0.0, 0.1, 29)
+FREE_ROWS = Costs((1, 2), (1.0, 1.0), (0.5, 0.5), (0.1, 0.1), 1.0, (0.0, 0.0), 0.1, 29)
+FAIR_ROWS = Costs((1, 2), (1.0, 1.03), (0.5, 0.5), (0.1, 0.1), 1.0, (0.0, 0.0), 0.1, 29)
+COSTLY_ROWS = Costs((1, 2), (1.0, 1.2), (0.5, 0.5), (0.1, 0.1), 1.0, (0.0, 0.0), 0.1, 29)
+DEAR_ROWS = Costs((1, 2), (1.0, 2.0), (0.5, 1.0), (0.1, 0.2), 1.0, (0.0, 0.0), 0.1, 29)
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6]
 
 

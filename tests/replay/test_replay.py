@@ -19,7 +19,9 @@ from dynexit.replay.recording import record_text, trace_info
 from dynexit.replay.running import Replaying, replay, replay_all
 from dynexit.replay.trace import Trace, TracedText, TraceInfo, load_trace
 
-COSTS = Costs((1, 4, 8), (1e-4, 1.2e-4, 2e-4), (3e-4, 3e-4, 4e-4), (1e-5,) * 3, 8e-5, 0, 1e-4, 8192)
+COSTS = Costs(
+    (1, 4, 8), (1e-4, 1.2e-4, 2e-4), (3e-4, 3e-4, 4e-4), (1e-5,) * 3, 8e-5, (0.0,) * 3, 1e-4, 8192
+)
 PROMPTS = (
     "Question: A box holds 12 pens. Tom buys 3 boxes. How many pens does he have?\nAnswer:",
     "German: Ich habe ein rotes Auto und ein blaues Auto.\nEnglish:",

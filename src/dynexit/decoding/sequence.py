@@ -239,6 +239,7 @@ class Decoding:
     def _planned(self) -> Plan:
         """The controller's plan."""
         self.controller.share(self.batch_size)
+        self.controller.reach(len(self.tokens))
         return self.controller.plan()
 
     def _consider(self) -> None:
