@@ -203,6 +203,32 @@ def test_measuring_a_slow_model_is_cut_short(checkpoint: Path, monkeypatch):
     assert costs.layer == pytest.approx([0.03] * len(costs.widths))
 
 
+class Distant(Slow):
+    """Whose passes also take so long for each position that a row sees."""
+
+    def rows(self, spans):
+        (self._span,) = spans
+        return self._model.rows(spans)
+
+    def run_layers(self, hidden, rows, start, stop, *rest):
+        self.slept += (stop - start) * EACH * self._span.start * self._span.length
+        return super().run_layers(hidden, rows, start, stop, *rest)
+
+
+EACH = 1e-4
+
+
+def test_every_number_of_rows_has_its_price_of_a_position(checkpoint: Path, monkeypatch):
+    monkeypatch.setattr(measuring, "CONTEXT", 32)
+    model = Distant(load(checkpoint, check=False).model, 0.03)
+    monkeypatch.setattr(measuring, "perf_counter", model.clock)
+    costs = measure_costs(model)
+    assert costs.context == 32
+    assert costs.position == pytest.approx([EACH * width for width in costs.widths])
+    for rows in (1, 5, 24):
+        assert costs.at(96).layers(2, rows) == pytest.approx(2 * (0.03 + EACH * rows * 96))
+
+
 def test_a_cache_that_cannot_be_written_is_no_error(checkpoint: Path, tmp_path: Path, monkeypatch):
     occupied = tmp_path / "file"
     occupied.write_text("")

@@ -1,5 +1,6 @@
 """`auto`: whatever it chooses, the text is plain decoding's; and it chooses what pays."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -146,6 +147,28 @@ def test_rows_that_cost_as_much_as_passes_leave_plain_steps():
         controller = started(Auto(), 5, costs=costs)
         controller.consider(offered([7, 8] * 8))
         assert bool(controller.plan().speculation_length) == drafts
+
+
+def test_rows_are_dearer_over_a_long_context():
+    long_rows = replace(DEAR_DRAFTS, position=(0.0005, 0.001))  # at 4,000, as 2 layers and 4
+    planned = []
+    for context in (10, 4_000, 10):
+        controller = started(Auto(), 20, costs=long_rows)
+        controller.reach(context)
+        controller.consider(offered([7, 8] * 8))
+        planned.append(controller.plan().speculation_length)
+    assert planned[0] == planned[2] > planned[1]
+
+
+def test_prices_follow_the_context_from_lesson_to_lesson():
+    long_rows = replace(DEAR_DRAFTS, position=(0.0005, 0.001))
+    controller = begun(long_rows, 20)
+    for context in range(10, 4_010, 40):
+        controller.reach(context)
+        before = controller._prices.plain()
+        controller.observe(Round(controller.plan(), 0, 0, 1, verify_seconds=before))
+    assert controller._prices._costs is long_rows.at(controller._context - 40 * 3)
+    assert controller._prices._whole[1] > 2 * long_rows.verify(20)[1]
 
 
 def test_in_company_drafts_must_pay_for_rows_that_are_no_longer_free():
