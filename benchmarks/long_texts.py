@@ -15,6 +15,7 @@ from statistics import median
 
 import dynexit
 from dynexit.decoding.controllers.auto import Auto
+from dynexit.decoding.reuse import Reuse
 
 METHODS = (
     *("vanilla", "window:speculation_length=1", "window:speculation_length=4"),
@@ -44,7 +45,7 @@ def main() -> None:
         found: dict[str, list] = {}
         for file in given.files:
             prompt = lm.prompt_tokens(file.read_text(encoding="utf-8")[: 8 * length])[:length]
-            reuse, plain = lm.reuse(), None
+            reuse, plain = Reuse(lm.prefix_cache()), None  # no method drafts from another's text
             for method in given.times * tuple(methods):
                 options = {"max_new_tokens": given.tokens, "ignore_eos": True, "reuse": reuse}
                 made = lm.generate(prompt, method, **options)

@@ -52,10 +52,12 @@ from dynexit.model.interface import Configured
 from dynexit.model.loading import load_eos, load_shape
 from dynexit.model.places import BUNDLED, find_checkpoint
 from dynexit.model.runtimes import load_into
+from dynexit.model.skips import Skips
 from dynexit.model.threads import use_threads
 from dynexit.model.tokenizer import CheckpointTokenizer, load_tokenizer
 from dynexit.preparing import facts_of, open_decoding, sample_of
 from dynexit.sessions import Chat, Session
+from dynexit.skips_found import found_skips
 
 __all__ = ["Generation", "LanguageModel", "Prompt", "Stream", "load"]
 
@@ -129,6 +131,11 @@ class LanguageModel:
     def table(self) -> SuccessorTable | None:
         """The learned table of likely next tokens."""
         return None if self.learned is None else self.learned.table
+
+    @cached_property
+    def skips(self) -> Skips | None:
+        """The sublayers to leave out in drafts that `dynexit skip-search` found for this model."""
+        return None if self.folder is None else found_skips(self.folder, self.num_layers)
 
     @property
     def costs(self) -> Costs:
@@ -325,7 +332,8 @@ class LanguageModel:
             *(tokens, limits, rule, text, second, logprobs, prompt_logprobs, guide),
             reuse or Reuse(),
         )
-        return open_decoding(self.model, controller, job, self._sample_text, self.table)
+        known = self._sample_text, self.table, lambda: self.skips
+        return open_decoding(self.model, controller, job, *known)
 
     def _guide(self, constraint: Constraint, limits: Limits, ignore_eos: bool) -> Guide:
         """A guide that holds a text to a constraint.

@@ -18,11 +18,13 @@ from dynexit.decoding.sequence import Decoding
 from dynexit.decoding.successors import SuccessorTable
 from dynexit.model.interface import Model
 from dynexit.model.native.earlier import NativeEarlier
+from dynexit.model.skips import Skips
 
 _making = Lock()  # while something that a model has only once is made
 _samples: WeakKeyDictionary[Model, ShadowTokens] = WeakKeyDictionary()
 
 Text = Callable[[], Sequence[int]]
+Skipped = Callable[[], Skips | None]
 
 
 def sample_of(model: Model, text: Text) -> ShadowTokens:
@@ -38,6 +40,7 @@ def facts_of(
     text: Text,
     table: SuccessorTable | None,
     earlier: NativeEarlier | None = None,
+    skips: Skipped = lambda: None,
 ) -> Facts:
     """Collect what a controller needs to know of the model that it will decode with.
 
@@ -45,6 +48,7 @@ def facts_of(
         text: returns the tokens for `sample_of`.
         table: the learned table of likely next tokens, if there is one.
         earlier: earlier texts to draft from; this text is added to them.
+        skips: returns the sublayers to leave out that a search found, if any.
 
     Raises:
         DynexitError: the controller needs an int8 copy, and the model cannot make one.
@@ -57,7 +61,8 @@ def facts_of(
         sample = sample_of(model, text) if controller.reads_sample else None
     default = tokens if controller.reads_costs else None
     read = controller.draft_vocabulary or default
-    return Facts(layers, costs, sample, read, table, earlier)
+    left_out = skips() if controller.reads_skips else None
+    return Facts(layers, costs, sample, read, table, earlier, left_out)
 
 
 def open_decoding(
@@ -66,7 +71,8 @@ def open_decoding(
     job: Job,
     text: Text,
     table: SuccessorTable | None,
+    skips: Skipped = lambda: None,
 ) -> Decoding:
     """Prepare a text; nothing is decoded yet. Other arguments and errors are as in `facts_of`."""
-    facts = facts_of(controller, model, text, table, job.reuse.earlier)
+    facts = facts_of(controller, model, text, table, job.reuse.earlier, skips)
     return Decoding(model, controller, facts, job)

@@ -236,7 +236,7 @@ def decode(
     given = costs if controller.reads_costs else None
     table = TABLE if model.vocabulary_size >= LLAMA.vocab_size else None
     facts = Facts(
-        model.config.num_layers, given, None, controller.draft_vocabulary, table, None
+        model.config.num_layers, given, None, controller.draft_vocabulary, table, None, None
     )
     if given is not None:
         model = Priced(model, costs)

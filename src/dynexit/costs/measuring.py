@@ -167,7 +167,7 @@ class _Bench:
     def _rounds(self, name: str, controller: Controller) -> None:
         """Some plain steps, whatever they write."""
         config = self.model.config
-        facts = Facts(config.num_layers, None, None, controller.draft_vocabulary, None, None)
+        facts = Facts(config.num_layers, None, None, controller.draft_vocabulary, None, None, None)
         job = Job([0], Limits(DRAFTS[-1], config.max_positions))
         sequence = Decoding(self.model, controller, facts, job)
         finish(sequence)

@@ -72,7 +72,7 @@ class DynexitLM(TemplateLM):  # type: ignore[misc]  # the harness has no types
             device = None  # the harness asks for CUDA unless it is told otherwise
         dtype = dtype_named(dtype, pretrained)
         self._lm = load(pretrained, dtype=dtype, device=device, check=False)
-        target.start(Facts(self._lm.num_layers, None, None, None, None, None))
+        target.start(Facts(self._lm.num_layers, None, None, None, None, None, None))
         self._depth = target.target_layer()  # all layers, unless the method is lossy
         self._max_length = checked_length(max_length, self._lm.model.config.max_positions)
         self._add_bos_token, self._prefix_token_id = add_bos_token, prefix_token_id
