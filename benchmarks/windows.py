@@ -3,10 +3,10 @@
     python benchmarks/windows.py MODEL [CONTEXTS] [BATCHES] [SINKS,RECENT] [LENGTHS]
 
 Such as `python benchmarks/windows.py 1b.gguf 2048,8192,32768 1,4,16 4,256 1,4`. No prompt is read:
-caches are filled with copies of one block of 32 positions, since a pass takes as
-long whatever is in them. A batch that does not fit into the memory is left out and said so.
-Printed for each context and batch: a plain step, a drafted token and the verification of LENGTH + 1
-rows of each text, for each length; and the speed over plain decoding at acceptance rates of 0.7, 0.8, 0.9 and 1.
+caches are filled with copies of one block of 32 positions, since a pass takes as long whatever is
+in them. A batch that does not fit into the memory is left out and said so. Printed for each
+context, batch and length: a plain step, a drafted token and the verification of LENGTH + 1 rows of
+each text; and the speed over plain decoding at acceptance rates of 0.7, 0.8, 0.9 and 1.
 """
 
 import sys

@@ -132,9 +132,13 @@ class Costs:
     @cached_property
     def _by_rows(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """A layer and the head for 0, 1, 2, ... `MOST_ROWS` rows."""
-        rows = range(MOST_ROWS + 1)
-        layer, head = ([self._at(each, n) for n in rows] for each in (self.layer, self.head))
-        return np.array(layer), np.array(head)
+        rows = np.arange(MOST_ROWS + 1.0)
+        past = np.maximum(rows - self.widths[-1], 0.0)
+        layer, head = (
+            np.interp(rows, self.widths, each) + past * self._slope(each)
+            for each in (self.layer, self.head)
+        )
+        return layer, head
 
     def layers(self, count: int, rows: float) -> float:
         """So many layers for `rows` rows."""
@@ -167,11 +171,14 @@ class Costs:
         return call + (whole - call) * share
 
     def _at(self, values: tuple[float, ...], rows: float) -> float:
-        widths = self.widths
-        if rows <= widths[-1] or len(widths) == 1:
-            return float(np.interp(rows, widths, values))
-        slope = (values[-1] - values[-2]) / (widths[-1] - widths[-2])
-        return values[-1] + slope * (rows - widths[-1])
+        past = max(rows - self.widths[-1], 0.0)
+        return float(np.interp(rows, self.widths, values)) + past * self._slope(values)
+
+    def _slope(self, values: tuple[float, ...]) -> float:
+        """Of one more row past the last width."""
+        if len(self.widths) == 1:
+            return 0.0
+        return (values[-1] - values[-2]) / (self.widths[-1] - self.widths[-2])
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
