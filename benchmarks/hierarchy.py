@@ -177,7 +177,9 @@ def cheap_rows(costs: Costs) -> Costs:
     """As a GPU has it at the 1B shape: rows cost next to nothing, and a head of 4.3 layers."""
     widths, layer = CHEAP
     head = tuple(4.3 * one for one in layer)
-    return Costs(widths, layer, head, (0.1,) * len(layer), 1.0, 0.0, 0.5, costs.vocabulary)
+    return Costs(
+        widths, layer, head, (0.1,) * len(layer), 1.0, (0.0,) * len(layer), 0.5, costs.vocabulary
+    )
 
 
 def main(trace: str, file: str) -> None:

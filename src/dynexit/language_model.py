@@ -52,7 +52,7 @@ class LanguageModel(LoadedModel):
         Raises:
             DynexitError: the method is unknown or cannot run here.
         """
-        facts_of(make_controller(method), self.model, self.sample_text, self.table)
+        facts_of(make_controller(method), self.model, self.known)
 
     def generate(
         self, prompt: Prompt, method: str | Controller = DEFAULT_METHOD, **options: Any
@@ -164,7 +164,7 @@ class LanguageModel(LoadedModel):
         controller = _controller(method, settings)
         tokens = self.prompt_tokens(prompt, request.chat, request.trust_messages)
         job = request.job(self, tokens)
-        return open_decoding(self.model, controller, job, self.sample_text, self.table)
+        return open_decoding(self.model, controller, job, self.known)
 
 
 def _controller(method: str | Controller, settings: dict[str, Any]) -> Controller:

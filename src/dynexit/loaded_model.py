@@ -20,8 +20,10 @@ from dynexit.generation import Prompt
 from dynexit.learning.finding import find_learned, given_learned
 from dynexit.learning.learned import Learned
 from dynexit.model.interface import Configured
+from dynexit.model.skips import Skips
 from dynexit.model.tokenizer import CheckpointTokenizer
-from dynexit.preparing import sample_of
+from dynexit.preparing import Known, sample_of
+from dynexit.skips_found import found_skips
 
 
 class LoadedModel:
@@ -90,6 +92,16 @@ class LoadedModel:
     def table(self) -> SuccessorTable | None:
         """The learned table of likely next tokens."""
         return None if self.learned is None else self.learned.table
+
+    @cached_property
+    def skips(self) -> Skips | None:
+        """The sublayers to leave out in drafts that `dynexit skip-search` found for this model."""
+        return None if self.folder is None else found_skips(self.folder, self.num_layers)
+
+    @property
+    def known(self) -> Known:
+        """What methods may ask of this checkpoint."""
+        return Known(self.sample_text, self.table, lambda: self.skips)
 
     @property
     def costs(self) -> Costs:

@@ -6,6 +6,7 @@ These belong to the model and do not depend on settings, so all its texts share 
 
 from collections.abc import Callable, Sequence
 from threading import Lock
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from dynexit.agreement import sample_exits
@@ -18,11 +19,26 @@ from dynexit.decoding.sequence import Decoding
 from dynexit.decoding.successors import SuccessorTable
 from dynexit.model.interface import Model
 from dynexit.model.native.earlier import NativeEarlier
+from dynexit.model.skips import Skips
 
 _making = Lock()  # while something that a model has only once is made
 _samples: WeakKeyDictionary[Model, ShadowTokens] = WeakKeyDictionary()
 
 Text = Callable[[], Sequence[int]]
+
+
+class Known(NamedTuple):
+    """What belongs to a checkpoint, found when it is needed.
+
+    Attributes:
+        text: returns the tokens for `sample_of`.
+        table: the learned table of likely next tokens, if there is one.
+        skips: returns the sublayers to leave out in drafts that a search found, if there are any.
+    """
+
+    text: Text
+    table: SuccessorTable | None = None
+    skips: Callable[[], Skips | None] = lambda: None
 
 
 def sample_of(model: Model, text: Text) -> ShadowTokens:
@@ -33,17 +49,11 @@ def sample_of(model: Model, text: Text) -> ShadowTokens:
 
 
 def facts_of(
-    controller: Controller,
-    model: Model,
-    text: Text,
-    table: SuccessorTable | None,
-    earlier: NativeEarlier | None = None,
+    controller: Controller, model: Model, known: Known, earlier: NativeEarlier | None = None
 ) -> Facts:
     """Collect what a controller needs to know of the model that it will decode with.
 
     Args:
-        text: returns the tokens for `sample_of`.
-        table: the learned table of likely next tokens, if there is one.
         earlier: earlier texts to draft from; this text is added to them.
 
     Raises:
@@ -54,15 +64,14 @@ def facts_of(
         if controller.int8:
             model.copy_for_drafts(max(layers // 2, 1), tokens)
         costs = costs_of(model, controller.int8) if controller.reads_costs else None
-        sample = sample_of(model, text) if controller.reads_sample else None
+        sample = sample_of(model, known.text) if controller.reads_sample else None
     default = tokens if controller.reads_costs else None
     read = controller.draft_vocabulary or default
-    return Facts(layers, costs, sample, read, table, earlier)
+    skips = known.skips() if controller.reads_skips else None
+    return Facts(layers, costs, sample, read, known.table, earlier, skips)
 
 
-def open_decoding(
-    model: Model, controller: Controller, job: Job, text: Text, table: SuccessorTable | None
-) -> Decoding:
-    """Prepare a text; nothing is decoded yet. Other arguments and errors are as in `facts_of`."""
-    facts = facts_of(controller, model, text, table, job.reuse.earlier)
+def open_decoding(model: Model, controller: Controller, job: Job, known: Known) -> Decoding:
+    """Prepare a text; nothing is decoded yet. Errors are as in `facts_of`."""
+    facts = facts_of(controller, model, known, job.reuse.earlier)
     return Decoding(model, controller, facts, job)

@@ -15,7 +15,7 @@ from dynexit.decoding.controllers.bayesian import propose
 from dynexit.decoding.controllers.skipping import method_of, spread
 from dynexit.errors import DynexitError
 from dynexit.language_model import LanguageModel
-from dynexit.model.files import cache_folder, make_folder, replacing
+from dynexit.model.files import make_folder, replacing
 from dynexit.model.fingerprint import weights_fingerprint
 from dynexit.model.skips import Skips
 
@@ -87,12 +87,6 @@ def _speed(
     return sum(one.tokens for one in stats) / seconds
 
 
-def file_for(lm: LanguageModel) -> Path:
-    """Where the result is kept by default: in the cache, by what the model's weights are."""
-    assert lm.folder is not None
-    return cache_folder("skips") / f"{weights_fingerprint(lm.folder)}.json"
-
-
 def keep(found: Found, lm: LanguageModel, file: Path) -> None:
     """Write the result and all that was tried.
 
@@ -101,6 +95,9 @@ def keep(found: Found, lm: LanguageModel, file: Path) -> None:
     """
     told = {
         "model": lm.name,
+        "fingerprint": weights_fingerprint(lm.folder) if lm.folder else None,
+        "layers": lm.num_layers,
+        "left_out": found.best[0].sublayers,
         "method": found.method,
         "tokens_per_second": found.best[1],
         "plain_tokens_per_second": found.plain,

@@ -12,17 +12,50 @@ from dynexit.costs.measuring import BUDGET, measure_costs
 from dynexit.costs.store import costs_of
 from dynexit.decoding.costs import Costs
 from dynexit.methods import make_controller
-from dynexit.preparing import facts_of
+from dynexit.preparing import Known, facts_of
 
-TABLE = Costs((1, 2, 4), (1.0, 2.0, 3.0), (10.0, 10.0, 20.0), (2.0, 2.0, 4.0), 0.5, 0.01, 1.0, 100)
+TABLE = Costs(
+    (1, 2, 4),
+    (1.0, 2.0, 3.0),
+    (10.0, 10.0, 20.0),
+    (2.0, 2.0, 4.0),
+    0.5,
+    (0.01, 0.02, 0.03),
+    1.0,
+    100,
+)
 
 
 def test_costs_lie_on_lines_between_what_was_measured():
     assert TABLE.layers(3, 1) == 3.0
     assert TABLE.layers(1, 3) == 2.5
     assert TABLE.layers(1, 6) == 4.0  # as between the last two
-    assert TABLE.layers(2, 1, context=50) == pytest.approx(2 * (1.0 + 0.5))
     assert TABLE.draft(4) == 2.0
+
+
+def test_every_row_sees_the_whole_context():
+    far = TABLE.at(64)
+    assert far is TABLE.at(64)
+    for rows, near, each in ((1, 1.0, 0.01), (2, 2.0, 0.02), (3, 2.5, 0.025), (6, 4.0, 0.04)):
+        assert far.layers(2, rows) == pytest.approx(2 * (near + 64 * each))
+        assert far.verify(2)[rows] == pytest.approx(1.0 + far.layers(2, rows) + far.unembed(rows))
+    assert far.draft(4) == pytest.approx(4 * (TABLE.draft(1) + 0.64))
+    assert far.draft_start(4) == pytest.approx(TABLE.draft_start(4))
+    beside = replace(TABLE, draft_row=3.0)
+    assert beside.at(64).draft_beside(2, 0) == pytest.approx(beside.draft_beside(2, 0) + 2 * 0.64)
+    copied = replace(TABLE, copied_layer=0.25)
+    assert (copied.at(64).copied_layer, far.copied_layer) == (0.89, 0.0)
+
+
+def test_contexts_that_differ_little_share_a_table():
+    measured = replace(TABLE, context=256)
+    assert measured.at(0) is measured.at(256) is measured
+    for context in range(257, 3_000):
+        distance = measured.at(context).context - context
+        assert abs(distance) <= context / 16
+    tables = {id(measured.at(context)) for context in range(256, 4_096)}
+    assert len(tables) <= 4 * 8 + 2
+    assert measured.at(1_000).at(2_048).layer == pytest.approx(measured.at(2_048).layer)
 
 
 def test_more_layers_in_a_draft_cost_more_each():
@@ -46,7 +79,8 @@ def test_a_row_in_company_is_one_of_each():
     assert TABLE.shared(2) is both
     assert both.layers(1, 1) == TABLE.layers(1, 2)
     assert both.layers(3, 3) == pytest.approx(TABLE.layers(3, 6))
-    assert both.layers(1, 1, context=50) == TABLE.layers(1, 2) + 2 * 0.5
+    assert both.at(64).layers(1, 1) == TABLE.layers(1, 2) + 2 * 0.64  # a cache of its own for each
+    assert both.at(64).layers(1, 2) == pytest.approx(TABLE.layers(1, 4) + 2 * 1.28)
     assert both.draft(1) == TABLE.layers(1, 2)  # not what stays in a cache
     around = 2 * TABLE.round  # of each, and for a drafted token as well
     assert both.unembed(1) == TABLE.unembed(2) + around
@@ -87,7 +121,7 @@ def test_what_one_text_asks_for_changes_no_other(checkpoint: Path, tmp_path: Pat
     costs = lm.costs
 
     def facts(method):
-        return facts_of(make_controller(method), lm.model, lambda: [5, 6, 7], None)
+        return facts_of(make_controller(method), lm.model, Known(lambda: [5, 6, 7]))
 
     narrow = facts("auto:int8=true,draft_vocabulary=1")
     copy = lm.model.draft_copy
@@ -115,6 +149,7 @@ def test_what_one_text_asks_for_changes_no_other(checkpoint: Path, tmp_path: Pat
         {"round": -1.0},
         {"round": None},
         {"position": [0.1]},
+        {"position": 0.1},
         {"vocabulary": 1.5},
         {"vocabulary": 0},
         {"more": 1},
@@ -166,6 +201,32 @@ def test_measuring_a_slow_model_is_cut_short(checkpoint: Path, monkeypatch):
     costs = measure_costs(model)
     assert model.slept < 4 * BUDGET
     assert costs.layer == pytest.approx([0.03] * len(costs.widths))
+
+
+class Distant(Slow):
+    """Whose passes also take so long for each position that a row sees."""
+
+    def rows(self, spans):
+        (self._span,) = spans
+        return self._model.rows(spans)
+
+    def run_layers(self, hidden, rows, start, stop, *rest):
+        self.slept += (stop - start) * EACH * self._span.start * self._span.length
+        return super().run_layers(hidden, rows, start, stop, *rest)
+
+
+EACH = 1e-4
+
+
+def test_every_number_of_rows_has_its_price_of_a_position(checkpoint: Path, monkeypatch):
+    monkeypatch.setattr(measuring, "CONTEXT", 32)
+    model = Distant(load(checkpoint, check=False).model, 0.03)
+    monkeypatch.setattr(measuring, "perf_counter", model.clock)
+    costs = measure_costs(model)
+    assert costs.context == 32
+    assert costs.position == pytest.approx([EACH * width for width in costs.widths])
+    for rows in (1, 5, 24):
+        assert costs.at(96).layers(2, rows) == pytest.approx(2 * (0.03 + EACH * rows * 96))
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(checkpoint: Path, tmp_path: Path, monkeypatch):

@@ -23,7 +23,7 @@ from dynexit.replay.trace import Trace, TracedText, TraceInfo
 from dynexit.shapes import SHAPES
 
 # A layer is 1, a row more of it 0.1; the whole head 4, a call of it 0.5; a round 2 around passes.
-TABLE = Costs((1, 2), (1.0, 1.1), (4.0, 4.4), (0.5, 0.5), 0.8, 0.0, 2.0, 100, draft_call=0.3)
+TABLE = Costs((1, 2), (1.0, 1.1), (4.0, 4.4), (0.5, 0.5), 0.8, (0.0, 0.0), 2.0, 100, draft_call=0.3)
 # The same at SmolLM2-135M's shape: 30 layers, and a head that is eight of them.
 LARGE_HEAD = rough_costs(8.0, 49_152)
 

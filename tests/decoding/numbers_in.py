@@ -6,7 +6,7 @@ from dynexit import Facts, Plan, Round, ShadowTokens
 
 
 def facts(num_layers=8, costs=None, sample=None, draft_vocabulary=None):
-    return Facts(num_layers, costs, sample, draft_vocabulary, None, None)
+    return Facts(num_layers, costs, sample, draft_vocabulary, None, None, None)
 
 
 def started(controller, num_layers=8, **known):

@@ -33,7 +33,7 @@ ROOMS = {
     "integrations": "integrations preparing decoding model language_model methods errors dynexit",
     "cli": "cli bench serve integrations training learning replay tasks costs decoding model "
     "agreement asking comparing generation language_model methods perplexity plain rates "
-    "skip_search schema_words sessions shapes synth errors dynexit",
+    "skip_search skips_found schema_words sessions shapes synth errors dynexit",
     "errors": "",
     "lifetime": "",
     "rates": "",
@@ -51,13 +51,14 @@ ROOMS = {
     "generation": "decoding",
     "sessions": "generation decoding model",
     "loaded_model": "agreement preparing asking costs decoding generation learning.finding "
-    "learning.learned model errors",
+    "learning.learned model skips_found errors",
     "request": "loaded_model asking decoding errors",
     "language_model": "agreement preparing asking decoding generation learning.finding "
     "loaded_model methods model request sessions errors",
     "comparing": "decoding language_model",
     "perplexity": "language_model model errors",
     "skip_search": "decoding language_model model errors",
+    "skips_found": "model plain errors",
     "__main__": "cli errors",
     "dynexit": "decoding generation integrations language_model learning sessions errors",
 }

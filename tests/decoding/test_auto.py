@@ -1,5 +1,6 @@
 """`auto`: whatever it chooses, the text is plain decoding's; and it chooses what pays."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -32,7 +33,7 @@ PARTS = [dict(zip(("exits", "lookup", "table", "shadow"), on, strict=True))
          for on in product((True, False), repeat=4)]  # fmt: skip
 
 # A drafted token costs a fifth of a plain step, and a row more of a pass next to nothing.
-DEAR_DRAFTS = Costs((1, 2), (1.0, 1.02), (0.5, 0.51), (0.1, 0.1), 1.0, 0.0, 0.1, 29)
+DEAR_DRAFTS = Costs((1, 2), (1.0, 1.02), (0.5, 0.51), (0.1, 0.1), 1.0, (0.0, 0.0), 0.1, 29)
 
 
 def begun(costs, num_layers, **known):
@@ -141,15 +142,39 @@ def test_exits_that_always_agree_are_used():
 
 
 def test_rows_that_cost_as_much_as_passes_leave_plain_steps():
-    dear = Costs((1, 2), (1.0, 2.0), (1.0, 2.0), (0.0, 0.0), 1.0, 0.0, 0.0, 29)
+    dear = Costs((1, 2), (1.0, 2.0), (1.0, 2.0), (0.0, 0.0), 1.0, (0.0, 0.0), 0.0, 29)
     for costs, drafts in ((dear, False), (DEAR_DRAFTS, True)):
         controller = started(Auto(), 5, costs=costs)
         controller.consider(offered([7, 8] * 8))
         assert bool(controller.plan().speculation_length) == drafts
 
 
+def test_rows_are_dearer_over_a_long_context():
+    long_rows = replace(DEAR_DRAFTS, position=(0.0005, 0.001))  # at 4,000, as 2 layers and 4
+    planned = []
+    for context in (10, 4_000, 10):
+        controller = started(Auto(), 20, costs=long_rows)
+        controller.reach(context)
+        controller.consider(offered([7, 8] * 8))
+        planned.append(controller.plan().speculation_length)
+    assert planned[0] == planned[2] > planned[1]
+
+
+def test_prices_follow_the_context_from_lesson_to_lesson():
+    long_rows = replace(DEAR_DRAFTS, position=(0.0005, 0.001))
+    controller = begun(long_rows, 20)
+    for context in range(10, 4_010, 40):
+        controller.reach(context)
+        before = controller._prices.plain()
+        controller.observe(Round(controller.plan(), 0, 0, 1, verify_seconds=before))
+    assert controller._prices._costs is long_rows.at(controller._context - 40 * 3)
+    assert controller._prices._whole[1] > 2 * long_rows.verify(20)[1]
+
+
 def test_in_company_drafts_must_pay_for_rows_that_are_no_longer_free():
-    free_alone = Costs((1, 4, 8), (1.0, 1.0, 2.0), (0.5, 0.5, 1.0), (0.1,) * 3, 0.2, 0.0, 0.1, 29)
+    free_alone = Costs(
+        (1, 4, 8), (1.0, 1.0, 2.0), (0.5, 0.5, 1.0), (0.1,) * 3, 0.2, (0.0,) * 3, 0.1, 29
+    )
     controller = begun(free_alone, 8)
     lengths = []
     for batch_size in (1, 16, 1):
@@ -255,7 +280,7 @@ def test_others_are_analysed_all_over_a_text():
 
 @pytest.mark.parametrize(("seconds", "rounds"), [(0.0005, 64), (0.002, 64), (0.004, 32), (9, 32)])
 def test_lessons_come_more_often_where_passes_take_longer(seconds, rounds):
-    costs = Costs((1, 2), (seconds / 20,) * 2, (1e-9,) * 2, (0.0, 0.0), 0.0, 0.0, 0.0, 29)
+    costs = Costs((1, 2), (seconds / 20,) * 2, (1e-9,) * 2, (0.0, 0.0), 0.0, (0.0, 0.0), 0.0, 29)
     controller, learned = started(Auto(lookup=False), 20, costs=costs), []
     for number in range(1, 129):
         controller.observe(Round(controller.plan(), 0, 0, 1, verify_seconds=seconds))

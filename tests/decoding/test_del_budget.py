@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from numbers_in import finished, shadows, started
+from numbers_in import facts, finished, shadows, started
 
 from dynexit import Plan, Round, ShadowTokens
 from dynexit.decoding.controllers import methods
@@ -18,7 +18,7 @@ from dynexit.decoding.records import Draft
 from dynexit.methods import make_controller
 
 # A layer takes 1 and the head 1, rows and reading nothing of it next to nothing.
-CHEAP = Costs((1, 32), (1.0, 1.1), (1.0, 1.1), (1e-4, 1e-3), 1.0, 0.0, 0.0, 100)
+CHEAP = Costs((1, 32), (1.0, 1.1), (1.0, 1.1), (1e-4, 1e-3), 1.0, (0.0, 0.0), 0.0, 100)
 DEAR = replace(CHEAP, analysis=1.0)
 
 
@@ -218,6 +218,16 @@ def test_in_company_nothing_is_analysed_and_prices_are_those_of_company():
     controller.share(3)
     expected = [round_seconds(CHEAP.shared(4), layer, 8, 1, 18) for layer in controller._layers]
     np.testing.assert_allclose(controller._prices, expected)
+
+
+def test_prices_are_those_of_the_context():
+    far = replace(CHEAP, position=(0.01, 0.02))
+    controller = Del()
+    controller.start(facts(8, costs=far, draft_vocabulary=None))
+    for context, costs in ((100, far.at(100)), (2_048, far.at(2_048))):
+        controller.reach(context)
+        expected = [round_seconds(costs, layer, 8, None, 18) for layer in controller._layers]
+        np.testing.assert_allclose(controller._prices, expected)
 
 
 def test_a_fixed_exit_needs_no_analysis():

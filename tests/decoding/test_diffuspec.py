@@ -198,7 +198,7 @@ def test_speculative_acceptance_runs_with_a_diffusion_model():
 
 def test_blocks_follow_what_was_accepted():
     method = DiffuSpec()
-    method.start(Facts(5, None, None, None, None, None))
+    method.start(Facts(5, None, None, None, None, None, None))
 
     def planned(drafted, accepted):
         plan = method.plan()

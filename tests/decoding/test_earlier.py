@@ -113,7 +113,7 @@ def test_the_library_grows_the_trees_that_python_grows(data):
     token = st.integers(0, 3)
     earlier = kept(data.draw(TEXTS))
     names, tokens = data.draw(st.sampled_from([("earlier",), ("lookup", "earlier")])), [0]
-    facts, ends = Facts(5, None, None, None, None, earlier), frozenset({2})
+    facts, ends = Facts(5, None, None, None, None, earlier, None), frozenset({2})
     both = Panel(make_proposers(names, facts), ends), NativePanel.of(names, facts, ends)
     assert both[0].priors == both[1].priors
     for panel in both:

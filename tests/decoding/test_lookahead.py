@@ -3,6 +3,7 @@
 That their texts are plain decoding's is tested where every method's are.
 """
 
+from dataclasses import replace
 from itertools import count
 from types import SimpleNamespace
 
@@ -24,10 +25,11 @@ from dynexit.methods import make_controller
 from dynexit.model.drafting_rule import depths
 from dynexit.model.native.transformer import NativeTransformer
 
-FREE_ROWS = Costs((1, 2), (1.0, 1.0), (0.5, 0.5), (0.1, 0.1), 1.0, 0.0, 0.1, 29)
-FAIR_ROWS = Costs((1, 2), (1.0, 1.03), (0.5, 0.5), (0.1, 0.1), 1.0, 0.0, 0.1, 29)
-COSTLY_ROWS = Costs((1, 2), (1.0, 1.2), (0.5, 0.5), (0.1, 0.1), 1.0, 0.0, 0.1, 29)
-DEAR_ROWS = Costs((1, 2), (1.0, 2.0), (0.5, 1.0), (0.1, 0.2), 1.0, 0.0, 0.1, 29)
+FREE_ROWS = Costs((1, 2), (1.0, 1.0), (0.5, 0.5), (0.1, 0.1), 1.0, (0.0, 0.0), 0.1, 29)
+FAIR_ROWS = Costs((1, 2), (1.0, 1.03), (0.5, 0.5), (0.1, 0.1), 1.0, (0.0, 0.0), 0.1, 29)
+COSTLY_ROWS = Costs((1, 2), (1.0, 1.2), (0.5, 0.5), (0.1, 0.1), 1.0, (0.0, 0.0), 0.1, 29)
+LONG_ROWS = replace(FREE_ROWS, position=(0.0, 0.001))
+DEAR_ROWS = Costs((1, 2), (1.0, 2.0), (0.5, 1.0), (0.1, 0.2), 1.0, (0.0, 0.0), 0.1, 29)
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6]
 
 
@@ -278,6 +280,14 @@ def test_where_nothing_is_accepted_it_soon_decodes_plainly_and_rarely_tries_agai
     assert all(lengths[:STRETCH])
     assert not any(lengths[STRETCH : 4 * STRETCH])
     assert 0 < sum(length > 0 for length in lengths[4 * STRETCH :]) < 100
+
+
+def test_no_row_is_free_over_a_long_context():
+    controller = started(make_controller("lookahead"), costs=LONG_ROWS)
+    assert controller.plan().settings.window > 0
+    controller = started(make_controller("lookahead"), costs=LONG_ROWS)
+    controller.reach(4_000)
+    assert controller.plan().speculation_length == 0
 
 
 def test_texts_that_share_passes_are_given_a_chain():

@@ -16,7 +16,7 @@ from dynexit.decoding.proposers.table import Table
 from dynexit.decoding.successors import SuccessorTable
 from dynexit.model.native.proposing import functions
 
-FACTS = Facts(5, None, None, None, TABLE, None)
+FACTS = Facts(5, None, None, None, TABLE, None, None)
 
 
 class Says(Proposer):
@@ -153,7 +153,9 @@ def test_a_table_goes_by_the_longest_context_it_knows():
 def test_proposers_are_found_by_name_and_those_with_nothing_to_say_are_left_out():
     assert set(proposers()) == {"lookup", "earlier", "table"}
     assert len(make_proposers(("lookup", "table"), FACTS)) == 2
-    assert len(make_proposers(("lookup", "table"), Facts(5, None, None, None, None, None))) == 1
+    assert (
+        len(make_proposers(("lookup", "table"), Facts(5, None, None, None, None, None, None))) == 1
+    )
     with pytest.raises(DynexitError, match="the unknown proposer 'tabel'"):
         make_proposers(("tabel",), FACTS)
 
@@ -174,7 +176,7 @@ def test_the_library_grows_the_same_trees(data):
     known = {c: sorted(f, key=lambda each: -each[1]) for c, f in data.draw(CONTEXTS).items()}
     table, names = SuccessorTable.of(known), data.draw(st.sampled_from(NAMES))
     ends, tokens = frozenset(data.draw(st.sets(SMALL, max_size=2))), [data.draw(SMALL)]
-    facts = Facts(5, None, None, None, table, None)
+    facts = Facts(5, None, None, None, table, None, None)
     both = Panel(make_proposers(names, facts), ends), NativePanel.of(names, facts, ends)
     assert both[0].priors == both[1].priors
     for panel in both:

@@ -21,8 +21,8 @@ from dynexit.model.drafting_rule import Pricing
 from dynexit.model.native.transformer import NativeTransformer
 from dynexit.model.readings import Readings
 
-FREE_ROWS = Costs((1, 2), (1.0, 1.0), (0.5, 0.5), (0.1, 0.1), 1.0, 0.0, 0.1, 29)
-DEAR_ROWS = Costs((1, 2), (1.0, 2.0), (0.5, 1.0), (0.1, 0.2), 1.0, 0.0, 0.1, 29)
+FREE_ROWS = Costs((1, 2), (1.0, 1.0), (0.5, 0.5), (0.1, 0.1), 1.0, (0.0, 0.0), 0.1, 29)
+DEAR_ROWS = Costs((1, 2), (1.0, 2.0), (0.5, 1.0), (0.1, 0.2), 1.0, (0.0, 0.0), 0.1, 29)
 
 
 class Bushy(Fixed):

@@ -168,33 +168,32 @@ def test_a_plan_that_is_not_for_this_model_is_refused(plan, sentence):
 def measured(costs, context, accepted=4, drafted=4, rounds=20, **settings):
     """What is planned after so many equal rounds."""
     controller = started(WindowController(**settings), 16, costs=costs)
-    assert controller.plan() == PLAIN_STEP  # the context is unknown
+    controller.reach(context)
     for _ in range(rounds):
-        one = finished(drafted, accepted)
-        one.position = context - one.tokens
-        controller.observe(one)
+        controller.observe(finished(drafted, accepted))
     return controller
 
 
 def test_drafts_are_as_long_as_they_pay():
-    costs = replace(rough_costs(2.0, 2**16), position=0.001)  # a layer is 1.0: 8 of it at 8,000
+    # A layer is 1.0: 8 of it at 8,000 positions, and 5 of each further row.
+    costs = replace(rough_costs(2.0, 2**16), position=(0.001, 0.0016))
     assert measured(costs, 300, 3, 4).plan() == PLAIN_STEP  # nothing to leave out
     long = measured(costs, 8_000).plan()
     assert (long.exit_layer, long.drafter) == (16, "windowed")
     assert 4 <= long.speculation_length <= MOST
     assert measured(costs, 8_000, 1, 4).plan().speculation_length < long.speculation_length
     assert measured(costs, 8_000, 0, 4).plan() == PLAIN_STEP
+    dear = replace(costs, position=(0.001, 0.002))
+    assert measured(dear, 8_000).plan().speculation_length < long.speculation_length
     shared = measured(costs, 2_000)
     shared.share(16)
     assert shared.plan().speculation_length >= measured(costs, 2_000).plan().speculation_length
 
 
 def test_what_was_seen_fades_while_steps_are_plain():
-    controller = measured(replace(rough_costs(2.0, 2**16), position=0.001), 8_000, 0, 4)
+    controller = measured(replace(rough_costs(2.0, 2**16), position=(0.001, 0.0016)), 8_000, 0, 4)
     for _ in range(200):
-        plain = finished(0, 0)
-        plain.position = 8_000
-        controller.observe(plain)
+        controller.observe(finished(0, 0))
     assert controller.plan().speculation_length
 
 

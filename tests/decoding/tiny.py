@@ -42,7 +42,7 @@ FAMILIES = {
     "qwen3": replace(LLAMA, family="qwen3", qk_norm=True),
 }
 # A pass costs much and its rows and layers little, so that whoever weighs costs drafts a lot.
-CHEAP_DRAFTS = Costs((1, 2), (1.0, 1.01), (0.1, 0.1), (0.0, 0.0), 0.01, 0.0, 1.0, 29)
+CHEAP_DRAFTS = Costs((1, 2), (1.0, 1.01), (0.1, 0.1), (0.0, 0.0), 0.01, (0.0, 0.0), 1.0, 29)
 NAMES = *methods(), *(f"{name}:analysis=full" for name in methods() if name.startswith("del"))
 ALONE = [name for name in NAMES if make_controller(name).second_model is None]
 LOSSLESS = [name for name in ALONE if make_controller(name).lossless]
@@ -235,7 +235,9 @@ def decode(
     controller, clock = make_controller(method, **settings), perf_counter
     given = costs if controller.reads_costs else None
     table = TABLE if model.vocabulary_size >= LLAMA.vocab_size else None
-    facts = Facts(model.config.num_layers, given, None, controller.draft_vocabulary, table, None)
+    facts = Facts(
+        model.config.num_layers, given, None, controller.draft_vocabulary, table, None, None
+    )
     if given is not None:
         model = Priced(model, costs)
         clock = model.clock

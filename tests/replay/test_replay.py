@@ -1,6 +1,7 @@
 """Replay against real runs: the same rounds, and what a damaged file is told."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,10 @@ from dynexit.replay.recording import record_text, trace_info
 from dynexit.replay.running import Replaying, replay, replay_all
 from dynexit.replay.trace import Trace, TracedText, TraceInfo, load_trace
 
-COSTS = Costs((1, 4, 8), (1e-4, 1.2e-4, 2e-4), (3e-4, 3e-4, 4e-4), (1e-5,) * 3, 8e-5, 0, 1e-4, 8192)
+COSTS = Costs(
+    (1, 4, 8), (1e-4, 1.2e-4, 2e-4), (3e-4, 3e-4, 4e-4), (1e-5,) * 3, 8e-5, (0.0,) * 3, 1e-4, 8192
+)
+LONG = replace(COSTS, position=(2e-6, 6e-6, 1e-5))  # a context of 50 doubles what a layer costs
 PROMPTS = (
     "Question: A box holds 12 pens. Tom buys 3 boxes. How many pens does he have?\nAnswer:",
     "German: Ich habe ein rotes Auto und ein blaues Auto.\nEnglish:",
@@ -116,15 +120,26 @@ def test_the_last_layer_agrees_with_itself_and_says_the_text(trace):
         assert last.tolist() == text.tokens[text.prompt_length :].tolist()
 
 
-def test_no_method_beats_the_oracle(trace):
-    best = oracle(trace, COSTS)
-    plain = replay_all(Replaying(trace, COSTS, None), "vanilla").tokens_per_second
+@pytest.mark.parametrize("costs", [COSTS, LONG])
+def test_no_method_beats_the_oracle(trace, costs):
+    best = oracle(trace, costs)
+    plain = replay_all(Replaying(trace, costs, None), "vanilla").tokens_per_second
     assert best["both all"] >= best["exits all"] >= 1.0
     for method in ("layerskip:exit_layer=3,speculation_length=3", "auto"):
         assert (
-            replay_all(Replaying(trace, COSTS, None), method).tokens_per_second / plain
+            replay_all(Replaying(trace, costs, None), method).tokens_per_second / plain
             <= best["both all"]
         )
+
+
+def test_a_pass_takes_what_its_context_costs(trace):
+    text = trace.texts[0]
+    made = replay(Replaying(trace, LONG, None), text, make_controller("vanilla"))
+    steps = range(text.prompt_length + 1, text.prompt_length + text.generated)
+    depth = trace.info.num_layers
+    expected = sum(LONG.at(context).verify(depth)[1] for context in steps)
+    assert made.decode_seconds == pytest.approx(expected)
+    assert expected > 1.5 * len(steps) * LONG.verify(depth)[1]
 
 
 def test_a_trimmed_head_that_was_not_recorded_is_refused(trace):

@@ -70,6 +70,9 @@ def run(
     write(prompt, "dim")
     write(plain[0].text + "\n")
     print_table(_table(rows))
+    for name, controller in controllers.items():
+        if controller.found:
+            notes.print(f"{name} {controller.found}")
 
 
 def _shown(turns: Sequence[str]) -> Iterable[str]:

@@ -188,9 +188,12 @@ def generate(
     if as_json:
         for _ in stream:
             pass
-        print_json({"method": chosen, **as_record(stream.output)})
+        found = controllers[chosen].found
+        print_json({"method": chosen, "found": found, **as_record(stream.output)})
         return
     _show(stream, chosen)
+    if found := controllers[chosen].found:
+        notes.print(f"{chosen} {found}")
 
 
 def read_prompt(prompt: str | None, file: Path | None) -> str:

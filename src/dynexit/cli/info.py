@@ -41,6 +41,7 @@ def info(
 def describe(lm: "LanguageModel", text: str | None) -> dict[str, Any]:
     """Everything that `info` shows, as plain values. A sample is read where no text is given."""
     from dynexit.agreement import SAMPLE, promise, read_exits
+    from dynexit.decoding.controllers.skipping import settings_of
     from dynexit.model.loading import parameters
     from dynexit.model.native.loading import obstacle
 
@@ -78,6 +79,7 @@ def describe(lm: "LanguageModel", text: str | None) -> dict[str, Any]:
         "agreement": readings.agreement,
         "draft_vocabulary": model.draft_tokens.usual(model.vocabulary_size),
         "learned": _learned(lm),
+        "skips": None if lm.skips is None else settings_of(lm.skips),
         "promised_speedup": best.speedup,
         "best_exit_layer": best.exit_layer if best.pays else 0,
         "best_speculation_length": best.length if best.pays else 0,
@@ -148,6 +150,8 @@ def _print(record: dict[str, Any]) -> None:
     print_table(table)
     if record["learned"]:
         say(what_was_learned(record["learned"]))
+    if record["skips"]:
+        say(f"drafts by skip leave out {record['skips']}, as skip-search found")
     say(recommendation(record))
 
 

@@ -37,9 +37,11 @@ def skip_search(
     examples = [example for _, example in prompts.load()]
     lm = how.load(model)
     with starting():
-        from dynexit.skip_search import file_for, keep, search
+        from dynexit.skip_search import keep, search
+        from dynexit.skips_found import cached_file
 
-    file = out or file_for(lm)
+    assert lm.folder is not None
+    file = out or cached_file(lm.folder)
     ids = [lm.prompt_tokens(example.prompt) for example in examples]
     with Progress(console=notes, transient=True, disable=not notes.is_terminal) as bar:
         task = bar.add_task("trying sets", total=steps)

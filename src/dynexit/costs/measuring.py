@@ -1,12 +1,13 @@
 """Times a model's passes for the table of costs: some seconds, no text needed."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain, product, repeat
 from statistics import median
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import torch
 
 from dynexit.decoding.controllers.base import Controller
@@ -20,12 +21,16 @@ from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.interface import Model, Span
 
 WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16)
-CONTEXT, FAR = 256, 1_024  # positions in the cache, near and far
+CONTEXT = 256  # positions in the cache
+FAR = 4_096  # and far off: of small models, fewer would stay in the processor's cache
+LEAST_FAR, MEMORY = 1_024, 2**30  # where so many bytes do not hold them, fewer, but so many
+FAR_WIDTHS = 1, 2, 8  # rows there: a second row is partly hidden behind reading keys and values
 FEW = 64  # tokens of the head: almost none
 LEVEL = 4  # rows of a level of a draft that branches
 DRAFTS = 1, 5  # tokens of a short draft and of a long one
 PASS = 0.02  # seconds that one timing may take: of a larger model, some layers stand for all
 REPEATS, BUDGET = 21, 3.0  # at most so often, and no more once so many seconds are over
+FAR_REPEATS = 5  # of passes far off, which differ more from the others than from each other
 LEAST = 9  # however slow the model; on CUDA the first time, passes are recorded
 
 
@@ -44,6 +49,8 @@ def measure_costs(model: Model, copied: bool = False) -> Costs:
     began = perf_counter()
     for done in range(1, REPEATS + 1):
         bench.measure()
+        if done <= FAR_REPEATS:
+            bench.measure_far()
         if done >= LEAST and perf_counter() - began > BUDGET:
             break
     return bench.costs()
@@ -55,8 +62,8 @@ class _Bench:
     def __init__(self, model: Model, copied: bool) -> None:
         config = model.config
         self.model, self.cache, self.depth = model, model.new_cache(), config.num_layers
-        last = config.max_positions - WIDTHS[-1] - 1
-        self.near, self.far = min(CONTEXT, last), min(FAR, last)
+        self.last = config.max_positions - WIDTHS[-1] - 1
+        self.near = min(CONTEXT, self.last)
         self.seconds: dict[str, list[float]] = {}
         self.layers = 1
         for _ in range(2):  # the first is not quick
@@ -81,7 +88,6 @@ class _Bench:
             if draft is not None:
                 self._drafted(*draft)
         self._pass("pass 1", 1)
-        self._pass("far", 1, self.far)
         self._level(1)
         self._level(LEVEL)
         if self.copy is not None:
@@ -93,14 +99,28 @@ class _Bench:
             self._rounds("rounds", Controller())
             self._rounds("analysed rounds", _Watching())
 
-    def _pass(self, name: str, width: int, position: int | None = None) -> None:
-        """All layers and the head, as one verification; of a larger model, some layers.
+    def measure_far(self) -> None:
+        """Passes over a long context, once."""
+        for width in FAR_WIDTHS:
+            self._once(f"far {width}", width, self.far)
 
-        Of a small one the second of two: a round follows one like it, and some layers stay in a
-        cache.
+    @cached_property
+    def far(self) -> int:
+        """A position far off, once passes have run near by, with a cache of up to twice `near`."""
+        size = max(self.cache.bytes // max(self.near, 1), 1)  # of a position, or less
+        return min(max(MEMORY // size, LEAST_FAR), FAR, self.last)
+
+    def _pass(self, name: str, width: int) -> None:
+        """A verification; of a small model the second of two: a round follows one like it, and some
+        layers stay in a cache.
         """
         if self.small:
-            self._verify(f"cold {name}", width, self.depth, position)
+            self._once(f"cold {name}", width)
+        self._once(name, width)
+
+    def _once(self, name: str, width: int, position: int | None = None) -> None:
+        """All layers and the head, as one verification; of a larger model, some layers."""
+        if self.small:
             self._verify(name, width, self.depth, position)
         else:
             self._layers(name, width, position)
@@ -147,7 +167,7 @@ class _Bench:
     def _rounds(self, name: str, controller: Controller) -> None:
         """Some plain steps, whatever they write."""
         config = self.model.config
-        facts = Facts(config.num_layers, None, None, controller.draft_vocabulary, None, None)
+        facts = Facts(config.num_layers, None, None, controller.draft_vocabulary, None, None, None)
         job = Job([0], Limits(DRAFTS[-1], config.max_positions))
         sequence = Decoding(self.model, controller, facts, job)
         finish(sequence)
@@ -169,14 +189,13 @@ class _Bench:
         among = head if self.small else [0.0] * len(WIDTHS)  # of what a pass took
         layer = rising(max(p - h, 0.0) / self.layers for p, h in zip(passes, among, strict=True))
         call = [min(took[f"call {w}"], most) for w, most in zip(WIDTHS, head, strict=True)]
-        distance = max(self.far - self.near, 1)
         few, many = self.exits[0], self.exits[-1]
         here, there = (self._per_layer(took, "draft", each, call[0]) for each in (few, many))
         deeper = max(there - here, 0.0) / max(many - few, 1)
         short = few * (layer[0] + here) + call[0]  # passes of a draft of one token
-        position = max((took["far"] - passes[0]) / self.layers / distance, 0.0)
+        position = self._positions(took, dict(zip(WIDTHS, passes, strict=True)))
         around = took.get("rounds", 0.0)
-        further = self.depth * position * self.near  # those rounds had almost no context
+        further = self.depth * position[0] * self.near  # those rounds had almost no context
         return Costs(
             widths=WIDTHS,
             layer=tuple(layer),
@@ -186,7 +205,7 @@ class _Bench:
             draft_depth=deeper,
             draft_row=max(took[f"level {LEVEL}"] - took["level 1"], 0.0) / (LEVEL - 1) / few,
             draft_call=max(took[f"draft {few} {DRAFTS[0]}"] - short, 0.0),
-            position=position,
+            position=tuple(position),
             round=max(around + further - self.depth * layer[0] - head[0], 0.0),
             analysis=max(took.get("analysed rounds", 0.0) - around - call[0], 0.0),
             vocabulary=self.model.vocabulary_size,
@@ -194,6 +213,14 @@ class _Bench:
             copied_layer=self._per_layer(took, "copied draft", few, call[0]) if self.copy else 0.0,
             copied_head=took["copied head"] if self.copy else 0.0,
         )
+
+    def _positions(self, took: dict[str, float], passes: dict[int, float]) -> list[float]:
+        """Of one more position, per layer, for each width: on lines between those measured."""
+        spread = self.layers * max(self.far - self.near, 1)
+        seen = rising(max(took[f"far {w}"] - passes[w], 0.0) / spread for w in FAR_WIDTHS)
+        slope = (seen[-1] - seen[-2]) / (FAR_WIDTHS[-1] - FAR_WIDTHS[-2])
+        beyond = seen[-1] + slope * (WIDTHS[-1] - FAR_WIDTHS[-1])
+        return np.interp(WIDTHS, [*FAR_WIDTHS, WIDTHS[-1]], [*seen, beyond]).tolist()
 
     @staticmethod
     def _per_layer(took: dict[str, float], name: str, exit_layer: int, call: float) -> float:

@@ -15,7 +15,7 @@ from dynexit.model.files import cache_folder
 from dynexit.model.interface import Model
 from dynexit.plain import parse_json
 
-VERSION = 9  # of what is measured, and how
+VERSION = 10  # of what is measured, and how
 
 _known: WeakKeyDictionary[Model, dict[bool, Costs]] = WeakKeyDictionary()
 

@@ -5,9 +5,11 @@ Not responsible for measuring (`measuring.py`), nor for what a round really took
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dynexit.errors import DynexitError
 from dynexit.plain import build
@@ -31,7 +33,8 @@ class Costs:
         draft_depth: so much more, since fewer of them have: up to what a layer costs otherwise.
         draft_row: of one layer in that pass, for one more row: a cached layer is not waited for.
         draft_call: of beginning a draft, however long.
-        position: of one more position in the cache, per layer and pass.
+        position: of one more position in the cache, per layer and pass, per width: attention of
+            further rows is arithmetic, and costs most of the first row's again where that is short.
         round: of everything around the passes of a round.
         analysis: of bringing shadow tokens, beside unembedding their states.
         vocabulary: tokens of the whole head.
@@ -44,7 +47,7 @@ class Costs:
     head: tuple[float, ...]
     head_call: tuple[float, ...]
     draft_layer: float
-    position: float
+    position: tuple[float, ...]
     round: float
     vocabulary: int
     context: int = 0  # positions in the cache when this was measured
@@ -58,6 +61,7 @@ class Costs:
         default_factory=dict, init=False, repr=False, compare=False
     )
     _shared: dict[int, "Costs"] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _far: dict[int, "Costs"] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def shared(self, batch_size: int) -> "Costs":
         """Costs of a round that so many sequences make at the same time, in passes that they share.
@@ -84,11 +88,35 @@ class Costs:
             draft_layer=layer[0],
             draft_depth=0.0,
             draft_call=0.0,
-            position=batch_size * self.position,
+            position=tuple(batch_size * seconds for seconds in self.position),
             round=0.0,
             analysis=batch_size * self.analysis,
             copied_layer=self.copied_layer * layer[0] / self.layer[0],
             copied_head=self.copied_head * self._at(self.head, batch_size) / self.head[0] + around,
+        )
+
+    def at(self, context: int) -> "Costs":
+        """Costs of passes with about so many positions in the cache: all within a sixteenth share
+        a table. Contexts shorter than the one that was measured have its costs.
+        """
+        if context <= self.context:
+            return self
+        step = 1 << max(context.bit_length() - 4, 0)
+        near = (context + step // 2) // step * step
+        if near not in self._far:
+            self._far[near] = self._moved(near)
+        return self._far[near]
+
+    def _moved(self, context: int) -> "Costs":
+        distance = max(context - self.context, 0)
+        more = [distance * seconds for seconds in self.position]
+        return replace(
+            self,
+            layer=tuple(near + far for near, far in zip(self.layer, more, strict=True)),
+            draft_layer=self.draft_layer + more[0],
+            draft_row=self.draft_row + distance * (self._at(self.position, 2) - self.position[0]),
+            copied_layer=self.copied_layer + more[0] if self.copied_layer else 0.0,
+            context=self.context + distance,
         )
 
     def verify(self, count: int) -> list[float]:
@@ -97,19 +125,28 @@ class Costs:
         All that is around passes is counted in; the first number is not used.
         """
         if count not in self._verifications:
-            self._verifications[count] = [
-                self.round + self.layers(count, rows) + self.unembed(rows)
-                for rows in range(MOST_ROWS + 1)
-            ]
+            layer, head = self._by_rows
+            self._verifications[count] = (self.round + count * layer + head).tolist()
         return self._verifications[count]
 
-    def layers(self, count: int, rows: float, context: int = 0) -> float:
-        """So many layers for `rows` rows, with `context` positions in the cache."""
-        return count * (self._at(self.layer, rows) + self._far(context))
+    @cached_property
+    def _by_rows(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """A layer and the head for 0, 1, 2, ... `MOST_ROWS` rows."""
+        rows = np.arange(MOST_ROWS + 1.0)
+        past = np.maximum(rows - self.widths[-1], 0.0)
+        layer, head = (
+            np.interp(rows, self.widths, each) + past * self._slope(each)
+            for each in (self.layer, self.head)
+        )
+        return layer, head
 
-    def draft(self, count: int, context: int = 0) -> float:
+    def layers(self, count: int, rows: float) -> float:
+        """So many layers for `rows` rows."""
+        return count * self._at(self.layer, rows)
+
+    def draft(self, count: int) -> float:
         """The first layers for one drafted token."""
-        return count * (self._draft_layer(count) + self._far(context))
+        return count * self._draft_layer(count)
 
     def draft_start(self, count: int) -> float:
         """What a draft by the first layers costs beyond its passes: its first one is slower."""
@@ -127,9 +164,6 @@ class Costs:
         most = max(self.layer[0], self.draft_layer)
         return min(max(self.draft_layer + count * self.draft_depth, 0.0), most)
 
-    def _far(self, context: int) -> float:
-        return self.position * max(context - self.context, 0)
-
     def unembed(self, rows: float, limit: int | None = None) -> float:
         """The head, or its first `limit` tokens."""
         whole, call = self._at(self.head, rows), self._at(self.head_call, rows)
@@ -137,11 +171,14 @@ class Costs:
         return call + (whole - call) * share
 
     def _at(self, values: tuple[float, ...], rows: float) -> float:
-        widths = self.widths
-        if rows <= widths[-1] or len(widths) == 1:
-            return float(np.interp(rows, widths, values))
-        slope = (values[-1] - values[-2]) / (widths[-1] - widths[-2])
-        return values[-1] + slope * (rows - widths[-1])
+        past = max(rows - self.widths[-1], 0.0)
+        return float(np.interp(rows, self.widths, values)) + past * self._slope(values)
+
+    def _slope(self, values: tuple[float, ...]) -> float:
+        """Of one more row past the last width."""
+        if len(self.widths) == 1:
+            return 0.0
+        return (values[-1] - values[-2]) / (self.widths[-1] - self.widths[-2])
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -160,7 +197,7 @@ class Costs:
 
     def _check(self) -> None:
         """Raises DynexitError for numbers that cannot have been measured."""
-        lists = (self.layer, self.head, self.head_call)
+        lists = (self.layer, self.head, self.head_call, self.position)
         if not self.widths or self.widths[0] != 1 or list(self.widths) != sorted({*self.widths}):
             raise DynexitError("its widths must rise from 1.")
         if any(len(seconds) != len(self.widths) for seconds in lists):
@@ -194,7 +231,7 @@ def rough_costs(head: float, vocabulary: int) -> Costs:
     What rounds take corrects the unit, not the proportions.
     """
     layer, call = (1.0, 1.04), 0.1 * head
-    sizes = (1, 2), layer, (head, 1.04 * head), (call, call), 0.9, 0.0, 1.0, vocabulary
+    sizes = (1, 2), layer, (head, 1.04 * head), (call, call), 0.9, (0.0, 0.0), 1.0, vocabulary
     return Costs(*sizes, analysis=1.0)
 
 

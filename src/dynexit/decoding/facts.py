@@ -6,6 +6,7 @@ from dynexit.decoding.costs import Costs
 from dynexit.decoding.records import ShadowTokens
 from dynexit.decoding.successors import SuccessorTable
 from dynexit.model.native.earlier import NativeEarlier
+from dynexit.model.skips import Skips
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Facts:
         draft_vocabulary: tokens of the head that exits choose among; None is all.
         table: the learned table of likely next tokens, if there is one.
         earlier: earlier texts that this one may be drafted from, if there are any.
+        skips: the sublayers to leave out that a search found, for a controller that `reads_skips`.
     """
 
     num_layers: int
@@ -27,3 +29,4 @@ class Facts:
     draft_vocabulary: int | None
     table: SuccessorTable | None
     earlier: NativeEarlier | None
+    skips: Skips | None

@@ -83,6 +83,7 @@ class Decoding(State):
                 self.controller.consider(offer)
                 break
         self.controller.share(self.batch_size)
+        self.controller.reach(len(self.tokens))
         return self.controller.plan()
 
     def _fit(self, plan: Plan) -> Plan:

@@ -55,7 +55,7 @@ class DynexitLM(TemplateLM):  # type: ignore[misc]  # the harness has no types
             device = None  # the harness asks for CUDA unless it is told otherwise
         dtype = dtype_named(given.dtype, pretrained)
         self._lm = load(pretrained, dtype=dtype, device=device, check=False)
-        target.start(Facts(self._lm.num_layers, None, None, None, None, None))
+        target.start(Facts(self._lm.num_layers, None, None, None, None, None, None))
         self._depth = target.target_layer()  # all layers, unless the method is lossy
         self._max_length = checked_length(given.max_length, self._lm.model.config.max_positions)
         self._given = given

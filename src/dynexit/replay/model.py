@@ -130,17 +130,14 @@ class TraceModel(ByParts):
             return self._draft_cost(stop, span.stop, span.length)
         self.drafting = False
         around = self.costs.round if stop == depth else 0.0
-        return around + self.costs.layers(stop - start, span.length, span.stop)
+        return around + self.costs.at(span.stop).layers(stop - start, span.length)
 
     def _draft_cost(self, layers: int, context: int, rows: int) -> float:
         """Of a level of a draft."""
         begun, self.drafting = self.drafting, True
-        more = (rows - 1) * self.costs.draft_beside(layers, 0)
-        return (
-            self.costs.draft(layers, context)
-            + more
-            + (0.0 if begun else self.costs.draft_start(layers))
-        )
+        costs = self.costs.at(context)
+        more = (rows - 1) * costs.draft_beside(layers, 0)
+        return costs.draft(layers) + more + (0.0 if begun else costs.draft_start(layers))
 
     def verify(self, given: list[int] | Tensor, span: Span, start: int, stop: int) -> Readings:
         """See `interface.Model`."""

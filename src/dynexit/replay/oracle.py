@@ -5,6 +5,8 @@ Every round costs only what its accepted tokens cost; no draft is rejected. This
 controller of these drafters, not a method.
 """
 
+from functools import cache, partial
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,7 +23,7 @@ def oracle(trace: Trace, costs: Costs) -> dict[str, float]:
     seconds: dict[str, float] = {}
     for text in trace.texts:
         rounds = _Rounds(trace, text, costs)
-        parts = {"plain": rounds.plain * rounds.count}
+        parts = {"plain": rounds.plain}
         parts |= {"exits": rounds.least(lookup=False), "both": rounds.least(lookup=True)}
         for name, value in parts.items():
             for task in (text.task, "all"):
@@ -44,36 +46,45 @@ class _Rounds:
         right = np.any(trimmed == text.best[-1, first:, :1], axis=-1)
         self.runs = _runs(right[:, : self.count])
         self.found = _found(text)
-        rows = range(LONGEST_LOOKUP + 2)
-        verify = [[costs.layers(n, r) + costs.unembed(r) for r in rows] for n in range(depth + 1)]
-        around, token = costs.round, costs.unembed(1, trace.info.draft_vocabulary)
-        self.plain = around + verify[depth][1]
-        self.looked = [around + verify[depth][n + 1] for n in range(LONGEST_LOOKUP + 1)]
-        self.drafted = [
-            [
-                around
-                + costs.draft_start(layer)
-                + (n + 1) * costs.draft(layer)
-                + n * token
-                + verify[depth - layer][n + 1]
-                for n in range(LONGEST_DRAFT + 1)
-            ]
-            for layer in range(1, len(self.runs) + 1)
-        ]
+        vocabulary, layers = trace.info.draft_vocabulary, range(1, len(self.runs) + 1)
+        seconds = cache(partial(_seconds, depth=depth, layers=layers, vocabulary=vocabulary))
+        tables = [costs.at(text.prompt_length + at + 1) for at in range(self.count)]
+        self.seconds = [seconds(table) for table in tables]  # of a round at each token
+        self.plain = sum(looked[0] for looked, _ in self.seconds)
 
     def least(self, lookup: bool) -> float:
         """Seconds of the best rounds."""
         rest = [0.0] * (self.count + LONGEST_LOOKUP + 2)
         for at in range(self.count - 1, -1, -1):
-            choices = [self.plain + rest[at + 1]]
-            for cost, run in zip(self.drafted, self.runs[:, at], strict=True):
+            looked, drafted = self.seconds[at]
+            choices = [looked[0] + rest[at + 1]]
+            for cost, run in zip(drafted, self.runs[:, at], strict=True):
                 longest = min(int(run), LONGEST_DRAFT)
                 choices += [cost[n] + rest[at + n + 1] for n in range(1, longest + 1)]
             if lookup:
                 longest = min(self.found[at], LONGEST_LOOKUP)
-                choices += [self.looked[n] + rest[at + n + 1] for n in range(1, longest + 1)]
+                choices += [looked[n] + rest[at + n + 1] for n in range(1, longest + 1)]
             rest[at] = min(choices)
         return rest[0]
+
+
+def _seconds(
+    costs: Costs, depth: int, layers: range, vocabulary: int | None
+) -> tuple[list[float], list[list[float]]]:
+    """Of rounds of 0, 1, 2, ... accepted tokens that were looked up, and of those that each of some
+    layers has drafted.
+    """
+    token = costs.unembed(1, vocabulary)
+    drafted = []
+    for layer in layers:
+        verify, start, each = (
+            costs.verify(depth - layer),
+            costs.draft_start(layer),
+            costs.draft(layer),
+        )
+        lengths = range(LONGEST_DRAFT + 1)
+        drafted.append([start + (n + 1) * each + n * token + verify[n + 1] for n in lengths])
+    return costs.verify(depth)[1 : LONGEST_LOOKUP + 2], drafted
 
 
 def _runs(agreement: NDArray[np.bool_]) -> NDArray[np.int64]:

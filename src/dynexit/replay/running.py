@@ -52,7 +52,7 @@ def facts_of(given: Replaying, controller: Controller) -> Facts:
     info = given.trace.info
     default = info.draft_vocabulary if controller.reads_costs else None
     tokens = controller.draft_vocabulary or default
-    return Facts(info.num_layers, given.costs, given.trace.sample, tokens, given.table, None)
+    return Facts(info.num_layers, given.costs, given.trace.sample, tokens, given.table, None, None)
 
 
 def replay(given: Replaying, text: TracedText, controller: Controller) -> Statistics:

@@ -55,6 +55,7 @@ class Auto(Controller):
 
     def start(self, facts: Facts) -> None:
         """Forget the previous prompt, unless `carry` is set."""
+        self._reached, self._context = False, 0
         if self.carry and self._started and facts.num_layers == self.num_layers:
             return
         super().start(facts)
@@ -62,18 +63,24 @@ class Auto(Controller):
         self._layers = self.shadow_layers = self._candidates() if self.exits else ()
         self._layer = self._nearest(TUNING.first_depth)
         self._prices = Prices(facts.costs or ROUGH, facts.num_layers, facts.draft_vocabulary)
-        told = None if self.int8 else facts.sample  # it says nothing of a copy's price
-        promising = told is None or self._prices.promising(told, self._layers)
-        self._least = 0 if promising else TUNING.enough
+        self._told = None if self.int8 else facts.sample  # it says nothing of a copy's price
         self._estimates = Estimates(self._layers, facts.sample)
         self._offer: Offer | None = None
         self._offerer: Offer | None = None  # of the last offer: may be the next text's
         self._odds: list[float] = []
         self._rounds, self._batch_size = 0, 1
-        often, rarely = TUNING.lessons
-        self._lesson = often if often * self._prices.plain() >= TUNING.lesson else rarely
         self._unread: list[Round] = []
         self._standing: Standing | None = None
+        self._open()
+
+    def _open(self) -> None:
+        """What passes cost decides: whether exits are trusted at once, how often `auto` learns, and
+        the first round.
+        """
+        promising = self._told is None or self._prices.promising(self._told, self._layers)
+        self._least = 0 if promising else TUNING.enough
+        often, rarely = TUNING.lessons
+        self._lesson = often if often * self._prices.plain() >= TUNING.lesson else rarely
         self._settle()
 
     def _candidates(self) -> tuple[int, ...]:
@@ -96,6 +103,14 @@ class Auto(Controller):
         if batch_size != self._batch_size:
             self._batch_size, self._standing = batch_size, None
             self._prices.share(batch_size)
+
+    def reach(self, context: int) -> None:
+        """Take the number of tokens so far: prices follow it when `auto` learns."""
+        self._context = context
+        if not self._reached:
+            self._reached = True
+            if self._prices.reach(context):
+                self._open()
 
     def consider(self, offer: Offer) -> None:
         """Take the proposers' offer for the next round."""
@@ -184,6 +199,7 @@ class Auto(Controller):
     def _learn(self) -> None:
         """Learn from all rounds since the last call."""
         self._learn_offers()
+        self._prices.reach(self._context)
         self._estimates.learn(self._unread, TUNING.memory)
         for finished in self._unread:
             self._prices.observe(finished)

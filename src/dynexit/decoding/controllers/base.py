@@ -36,9 +36,11 @@ class Controller:
     int8: bool = False  # whether it drafts with an int8 copy of the first layers
     reads_costs = False  # whether `start` needs the costs of passes
     reads_sample: ClassVar[bool] = False  # whether it needs the exits' predictions for a sample
+    reads_skips: ClassVar[bool] = False  # whether it needs the sublayers that a search found
     draft_vocabulary: Vocabulary | None = None  # tokens that exits choose among; None: the default
 
     num_layers: int = 0
+    found: str | None = None  # what else was found for this model and is used, in a few words
 
     def start(self, facts: Facts) -> None:
         """Begin a new prompt and forget the previous one. `facts` describe the model.
@@ -57,6 +59,9 @@ class Controller:
 
     def share(self, batch_size: int) -> None:
         """Take the number of sequences that share the next round; called before `plan`."""
+
+    def reach(self, context: int) -> None:
+        """Take the number of tokens so far, the prompt's included; called before `plan`."""
 
     def consider(self, offer: Offer) -> None:
         """Take the proposers' offer for the next round; called before `plan`."""

@@ -105,7 +105,7 @@ class Del(Controller):
         self._analysis = kind(layers, self.omega)
         self._prices = loaded_layers(layers, self.d_max, num_layers)
         if self.reads_costs:
-            self._batch_size = 1
+            self._batch_size, self._context = 1, 0
             self._reckon(self._costs)
 
     def _fixed_exit(self) -> int | None:
@@ -139,10 +139,24 @@ class Del(Controller):
         """Use costs of passes shared by this many sequences, in powers of two."""
         if self.reads_costs and batch_size != self._batch_size:
             self._batch_size = batch_size
-            self._reckon(self._costs.shared(1 << (batch_size - 1).bit_length()))
+            self._turn()
+
+    def reach(self, context: int) -> None:
+        """Use costs of passes over so many positions."""
+        if self.reads_costs:
+            self._context = context
+            self._turn()
+
+    def _turn(self) -> None:
+        """Price rounds anew where their costs are others."""
+        batch_size = 1 << (self._batch_size - 1).bit_length()
+        costs = self._costs.shared(batch_size).at(self._context)
+        if costs is not self._used:
+            self._reckon(costs)
 
     def _reckon(self, costs: Costs) -> None:
         """Price rounds and analyses anew."""
+        self._used = costs
         shape = self.num_layers, self._vocabulary, self.d_max
         seconds = [round_seconds(costs, layer, *shape) for layer in self._layers]
         if self._measured:

@@ -49,7 +49,7 @@ class Lookahead(Controller):
     def start(self, facts: Facts) -> None:
         """Forget what was accepted in the last text."""
         super().start(facts)
-        self._costs, self._batch_size = facts.costs or ROUGH, 1
+        self._costs, self._batch_size, self._context = facts.costs or ROUGH, 1, 0
         self._accepted = self._drafts = 0.0
         self._rounds, self._planned = 0, PLAIN_STEP
 
@@ -57,6 +57,10 @@ class Lookahead(Controller):
         """Take the number of texts that share the next passes."""
         if batch_size != self._batch_size:
             self._batch_size, self._rounds = batch_size, 0
+
+    def reach(self, context: int) -> None:
+        """Take the number of tokens so far."""
+        self._context = context
 
     def plan(self) -> Plan:
         """Plan as set, or as wide as it pays."""
@@ -90,7 +94,8 @@ class Lookahead(Controller):
 
     def _rows(self) -> int:
         """Rows beside the newest token's that cost no more than they may."""
-        seconds = self._costs.shared(self._batch_size).verify(self.num_layers)[1:]
+        costs = self._costs.shared(self._batch_size).at(self._context)
+        seconds = costs.verify(self.num_layers)[1:]
         expected = (EXPECTED * TRUST + self._accepted) / (TRUST + self._drafts)
         most = seconds[0] * (1.0 + SHARE * expected)
         return len([*takewhile(lambda each: each <= most, seconds[1:])])

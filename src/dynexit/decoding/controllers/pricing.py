@@ -164,15 +164,31 @@ class Prices:
 
     def __init__(self, costs: Costs, depth: int, vocabulary: int | None) -> None:
         self._alone, self._depth, self._vocabulary = costs, depth, vocabulary
+        self._batch_size, self._context = 1, 0
         self._use(costs)
         self._drafting, self._verifying = Calibration(trust=TUNING.drift), RowCalibration()
         self.pace = Pace(1.0, self.plain() / TUNING.hope)
 
     def share(self, batch_size: int) -> None:
         """Use costs of passes shared by this many texts, in powers of two, and adapt the pace."""
+        self._batch_size = 1 << (batch_size - 1).bit_length()
+        self._turn()
+
+    def reach(self, context: int) -> bool:
+        """Use costs of passes over so many positions, and adapt the pace. Returns whether these are
+        others than before.
+        """
+        self._context = context
+        return self._turn()
+
+    def _turn(self) -> bool:
+        costs = self._alone.shared(self._batch_size).at(self._context)
+        if costs is self._costs:
+            return False
         before = self._whole[1]
-        self._use(self._alone.shared(1 << (batch_size - 1).bit_length()))
+        self._use(costs)
         self.pace.seconds *= self._whole[1] / before
+        return True
 
     def _use(self, costs: Costs) -> None:
         self._costs, self._whole = costs, costs.verify(self._depth)

@@ -5,6 +5,7 @@ Source: Draft & Verify (Zhang et al., arXiv 2309.08168). For models that were no
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from dynexit.decoding.controllers.base import Controller, Length, Share
 from dynexit.decoding.controllers.draft_verify import Adaptive
@@ -72,9 +73,12 @@ class SkippingController(Controller):
 class Skip(SkippingController):
     """A fixed set: numbers of the layers without attention, and of those without MLP.
 
-    They count from 1 and are joined by +. Where neither is given, 45 % of the sublayers of all but
-    the first and the last layer, evenly spread.
+    They count from 1 and are joined by +. Where neither is given, what `dynexit skip-search` found
+    for this model; without that, 45 % of the sublayers of all but the first and the last layer,
+    evenly spread.
     """
+
+    reads_skips: ClassVar[bool] = True
 
     attention: int | str | None = None
     mlp: int | str | None = None
@@ -82,9 +86,11 @@ class Skip(SkippingController):
     def start(self, facts: Facts) -> None:
         """Check the layers against the model."""
         super().start(facts)
-        layers = facts.num_layers
+        layers, self.found = facts.num_layers, None
         if self.attention is None and self.mlp is None:
-            self._skipping = Skipping(spread(layers, 0.45))
+            if facts.skips is not None:
+                self.found = f"leaves out {settings_of(facts.skips)}, as skip-search found"
+            self._skipping = Skipping(facts.skips or spread(layers, 0.45))
             return
         attention = _layers("attention", self.attention, layers)
         mlp = _layers("mlp", self.mlp, layers)
@@ -98,11 +104,16 @@ class Skip(SkippingController):
 
 def method_of(skips: Skips) -> str:
     """The method with this set, which leaves out something."""
+    return f"skip:{settings_of(skips)}"
+
+
+def settings_of(skips: Skips) -> str:
+    """The settings that name this set."""
     parts = []
     for name, half in ("attention", 0), ("mlp", 1):
         layers = [str(part // 2 + 1) for part in skips.sublayers if part % 2 == half]
         parts += [f"{name}={'+'.join(layers)}"] if layers else []
-    return f"skip:{','.join(parts)}"
+    return ",".join(parts)
 
 
 def _layers(name: str, value: int | str | None, num_layers: int) -> Sequence[int]:

@@ -24,8 +24,6 @@ TRUST = 4.0  # drafted tokens that this counts for
 MEMORY = 0.95  # of what was seen, per round
 KEPT = 16  # rounds that a measured length is kept: finding it takes as long as a third of a step
 MARGIN = 0.03  # that a draft must promise beyond a plain step
-# Attention of one more row to a long context, against the first row's: 0.6 to 0.8 on AVX2.
-FURTHER = 0.65
 
 
 @dataclass
@@ -57,7 +55,7 @@ class WindowController(Controller):
         self._costs, self._batch_size = facts.costs or ROUGH, 1
         self._vocabulary = facts.draft_vocabulary
         self._accepted = self._judged = 0.0
-        self._context = 0  # unknown before the first round, which is a plain step
+        self._context = 0
         self._length = self._kept = 0  # a length, and the rounds that it is kept for
 
     def share(self, batch_size: int) -> None:
@@ -65,11 +63,15 @@ class WindowController(Controller):
         if batch_size != self._batch_size:
             self._batch_size, self._kept = batch_size, 0
 
+    def reach(self, context: int) -> None:
+        """Take the number of tokens so far."""
+        self._context = context
+
     def plan(self) -> Plan:
         """Plan a draft, as long as set or as it pays."""
         length = self.speculation_length
         if isinstance(length, str):
-            if self._context and not self._kept:
+            if not self._kept:
                 self._length, self._kept = self._best_length(), KEPT
             length = self._length
         if length == 0:
@@ -90,18 +92,16 @@ class WindowController(Controller):
 
     def _seconds(self, length: int) -> float:
         """Seconds of a round."""
-        costs, rows = self._costs.shared(self._batch_size), length + 1
-        seen = min(self._context, self.sinks + self.recent)
-        drafted = costs.layers(self._layers, 1, seen) + costs.unembed(1, self._vocabulary)
+        costs = self._costs.shared(self._batch_size)
+        seen = costs.at(min(self._context, self.sinks + self.recent))
+        drafted = seen.layers(self._layers, 1) + costs.unembed(1, self._vocabulary)
         begun = costs.draft_call if length else 0.0
-        near = costs.layers(self.num_layers, 1)
-        far = costs.layers(self.num_layers, 1, self._context) - near
-        passed = costs.layers(self.num_layers, rows) + far * (1 + FURTHER * length)
-        return begun + length * drafted + passed + costs.unembed(rows) + costs.round
+        verified = costs.at(self._context).verify(self.num_layers)[length + 1]
+        return begun + length * drafted + verified
 
     def observe(self, finished: Round) -> None:
         """Count what a draft brought."""
-        self._context, self._kept = finished.position + finished.tokens, max(self._kept - 1, 0)
+        self._kept = max(self._kept - 1, 0)
         judged = min(finished.accepted + 1, finished.drafted)
         self._accepted = MEMORY * self._accepted + finished.accepted
         self._judged = MEMORY * self._judged + judged

@@ -19,7 +19,7 @@ from dynexit.integrations.transformers.choosing import Processing, ProcessorsCho
 from dynexit.integrations.transformers.ending import Ending
 from dynexit.methods import make_controller
 from dynexit.model.interface import Described, Model
-from dynexit.preparing import open_decoding
+from dynexit.preparing import Known, open_decoding
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Writing:
         job = Job(prompt, limits, row.sampling, ending, self.second)
         # no table: whether one is of these weights, a model in memory does not say
         controller = make_controller(self.method)
-        text = open_decoding(self.runtime, controller, job, lambda: prompt, table=None)
+        text = open_decoding(self.runtime, controller, job, Known(lambda: prompt))
         text.sampler = ProcessorsChooser(row.sampling, text.tokens, processing, ending)
         return text
 
