@@ -30,6 +30,7 @@ from dynexit.errors import DynexitError
 from dynexit.model.drafting_rule import homes
 from dynexit.model.interface import BLOCK, Model, SavedCache, Span
 from dynexit.model.readings import Readings, after_unread
+from dynexit.model.text_tokens import TextTokens
 
 PREFILL_ROWS = 256  # more are somewhat faster, but their activations take as much more memory
 COURTEOUS = 12  # tokens of a draft while others wait: each of them is a pass
@@ -74,6 +75,9 @@ class Decoding:
         self.end_logprobs: TokenLogprobs | None = None  # of the token that ended the text
         controller.start(facts)
         self.draft_vocabulary = facts.draft_vocabulary
+        limit = facts.draft_vocabulary if controller.text_tokens and model.reads_text else None
+        trims = limit is not None and limit < model.vocabulary_size
+        self._text_tokens = model.new_text_tokens(limit) if limit and trims else None
         self.depth = controller.target_layer()
         self._all_read = _layers_read(controller, self.depth)
         self.shadowed = self._all_read  # layers whose shadow tokens the round brings
@@ -94,6 +98,7 @@ class Decoding:
     def release(self) -> None:
         """Free the KV cache. The text stays, but no further round can run."""
         self.cache, self.drafters = self.model.new_cache(), {}
+        self._text_tokens = None
 
     @property
     def new_tokens(self) -> list[int]:
@@ -109,6 +114,13 @@ class Decoding:
     def alone(self) -> bool:
         """Whether no other sequence shares its passes, so that a draft may be one call."""
         return self.batch_size == 1
+
+    @property
+    def text_tokens(self) -> TextTokens | None:
+        """What the text so far adds to the tokens that exits choose among; None is nothing."""
+        if self._text_tokens is not None:
+            self._text_tokens.follow(self.tokens)
+        return self._text_tokens
 
     @property
     def _best_only(self) -> bool:
@@ -348,7 +360,8 @@ class Decoding:
             target = self.sampler.choose(logits[: len(target)], accepted).tokens
         return (
             yield from shadow_tokens(
-                gathered, layers, target, self.sampler, accepted, 0, self.draft_vocabulary
+                *(gathered, layers, target, self.sampler, accepted, 0),
+                *(self.draft_vocabulary, self.text_tokens),
             )
         )
 
@@ -367,6 +380,7 @@ class Decoding:
                 (),
                 -count,
                 self.draft_vocabulary,
+                self.text_tokens,
             )
         )
 
