@@ -15,8 +15,8 @@ the head that a draft reads:
 - with text: the same, and the tokens of prompt and text so far (MicroSpec, arXiv 2605.26444); its
   rows are a mean.
 
-With methods, it times these instead, in turn, with and without the text's own tokens: speed against
-plain decoding, tokens per round and the share of drafted tokens that are accepted.
+With methods, it times these instead, there and back, with and without the text's own tokens:
+speed against plain decoding, tokens per round and the share of drafted tokens that are accepted.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from dynexit.tasks.rows import read_file
 SIZES = 256, 512, 1_024, 2_048, 4_096, 6_144, 8_192
 USUAL = 1_024  # tokens that are read beside those of a text
 GATHERED = 1, 32, 256  # rows of the head that are gathered at once
-TIMES = 3  # runs of a method
+TURNS = 1  # there and back, of all methods
 GERMAN = "Übersetze ins Deutsche: "
 
 
@@ -179,7 +179,7 @@ def race(lm: dynexit.LanguageModel, prompts: list[list[int]], count: int, method
         names += [f"{joined}text_tokens={state}" for state in ("false", "true")]
     seconds, totals = dict.fromkeys(names, 0.0), {name: [0, 0, 0, 0] for name in names}
     for number, ids in enumerate([prompts[0], *prompts]):
-        for name in names * TIMES:
+        for name in (names + names[::-1]) * TURNS:
             stats = lm.generate(ids, name, max_new_tokens=count).stats
             if not number:  # the first text warms up
                 continue

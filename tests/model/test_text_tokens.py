@@ -141,5 +141,8 @@ def test_what_does_not_fit_is_refused(eager):
 
 def test_neighbouring_rows_of_one_text_are_one():
     one, other = TextTokens((), 1), TextTokens((), 1)
+    one.follow([5])
+    assert not list(texts_of([other]))
+    other.follow([6])
     found = list(texts_of([one, one, other, one]))
     assert found == [(slice(0, 2), one), (slice(2, 3), other), (slice(3, 4), one)]

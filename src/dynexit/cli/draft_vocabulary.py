@@ -55,7 +55,8 @@ def draft_vocabulary(
 
     with writing(tokens) as watch:
         made = choose_draft_vocabulary(lm, size, out, watch, tokens=tokens)
-    folder, usual = folder_for(lm, out), made.draft_tokens.usual(lm.model.vocabulary_size)
+    read = lm.model.vocabulary_size, lm.model.reads_text
+    folder, usual = folder_for(lm, out), made.draft_tokens.usual(*read)
     if as_json:
         covered = {"covered": dict(made.about.covered), "families": dict(made.about.families)}
         print_json({"folder": str(folder), "draft_tokens": usual, **covered})

@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 COVERED = 0.99  # share of a model's own text that its draft tokens should hold
-# How many are enough beside the tokens of a text, chosen on training texts (docs/log.md).
-FREQUENT_BESIDE, IDS_BESIDE = 1_024, 2_048
+BESIDE_TEXT = 2_048  # as many are enough beside the tokens of a text: training texts (docs/log.md)
 
 
 class DraftTokens:
@@ -50,7 +49,7 @@ class DraftTokens:
         most = min(trimmed_vocabulary(vocabulary_size), len(frequent))
         enough = (count for count, share in sorted(covered.items()) if share >= COVERED)
         usual = min(next(enough, most), most)
-        return cls(frequent[:most], usual, min(usual, FREQUENT_BESIDE))
+        return cls(frequent[:most], usual, min(usual, BESIDE_TEXT))
 
     def on(self, device: torch.device) -> "DraftTokens":
         """The same, for logits on a device: no pass has to bring the tokens there."""
@@ -62,7 +61,7 @@ class DraftTokens:
         """How many tokens drafts read by default, beside those of the text or without."""
         if self._usual is None:
             count = trimmed_vocabulary(vocabulary_size)
-            return min(count, IDS_BESIDE) if with_text else count
+            return min(count, BESIDE_TEXT) if with_text else count
         return self._beside if with_text and self._beside else self._usual
 
     def named(self, limit: int | None) -> Tensor | None:

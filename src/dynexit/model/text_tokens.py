@@ -52,9 +52,10 @@ class TextTokens:
 
 
 def texts_of(rows: Sequence[TextTokens]) -> Iterator[tuple[slice, TextTokens]]:
-    """Neighbouring rows of one text, of each row of a pass its text's tokens."""
+    """Neighbouring rows of one text that adds any tokens; `rows` holds each row's text."""
     start = 0
     for _, group in groupby(rows, key=id):
         one, *others = group
-        yield slice(start, start + 1 + len(others)), one
+        if one.tokens:
+            yield slice(start, start + 1 + len(others)), one
         start += 1 + len(others)
