@@ -79,9 +79,8 @@ def test_the_text_is_vanillas_and_drafts_are_of_the_kept_tokens(
 @pytest.mark.parametrize("rule", RULES)
 def test_a_tokens_first_place_in_the_text_is_never_drafted_unless_it_is_usual(runtime, rule):
     model, method = model_of(runtime), "layerskip:exit_layer=4,speculation_length=4"
-    sequence, chunks = decode(
-        model, PROMPT, method, max_new_tokens=80, sampling=RULES[rule], draft_vocabulary=2
-    )
+    kept = {"draft_vocabulary": 2, "text_tokens": True}
+    sequence, chunks = decode(model, PROMPT, method, 80, sampling=RULES[rule], **kept)
     accepted = [chunk for chunk in chunks if chunk.source == "accepted"]
     seen, rare = set(PROMPT), 0
     for chunk in chunks:
@@ -100,7 +99,7 @@ def test_texts_that_share_passes_draft_as_alone(rule):
     prompts = [PROMPT, [2, 7, 1, 8, 2, 8], [1, 6, 1, 8, 0, 3, 3], PROMPT[::-1]]
 
     def opened(prompt):
-        controller = make_controller(method, draft_vocabulary=3)
+        controller = make_controller(method, draft_vocabulary=3, text_tokens=True)
         facts = Facts(model.config.num_layers, None, None, 3, None, None)
         limits = Limits(40, model.config.max_positions, frozenset())
         return Decoding(model, controller, facts, Job(prompt, limits, RULES[rule]))
@@ -118,8 +117,9 @@ def test_texts_that_share_passes_draft_as_alone(rule):
 
 def test_speculative_acceptance_takes_narrow_proposals(drafted):
     rule = Sampling(1.0, seed=5, acceptance="speculative")
-    kept = {"draft_vocabulary": KEPT, "text_tokens": False}
-    sequence, _ = decode(model_of("eager"), PROMPT, "layerskip", 60, sampling=rule, **kept)
+    sequence, _ = decode(
+        model_of("eager"), PROMPT, "layerskip", 60, sampling=rule, draft_vocabulary=KEPT
+    )
     assert max(drafted) < KEPT <= max(sequence.new_tokens)
     assert sequence.stats.accepted > 0
 
@@ -145,8 +145,8 @@ def test_a_users_own_default_stands(tmp_path):
     assert make_controller(f"{file}:Mine", draft_vocabulary=5).draft_vocabulary == 5
 
 
-def test_the_off_switch_is_true_or_false():
+def test_the_switch_is_true_or_false():
     with pytest.raises(DynexitError, match="text_tokens is 'no'"):
         make_controller("del", text_tokens="no")
-    assert make_controller("del").text_tokens
-    assert not make_controller("auto:text_tokens=false").text_tokens
+    assert not make_controller("del").text_tokens
+    assert make_controller("auto:text_tokens=true").text_tokens

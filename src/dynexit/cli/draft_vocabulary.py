@@ -55,8 +55,7 @@ def draft_vocabulary(
 
     with writing(tokens) as watch:
         made = choose_draft_vocabulary(lm, size, out, watch, tokens=tokens)
-    read = lm.model.vocabulary_size, lm.model.reads_text
-    folder, usual = folder_for(lm, out), made.draft_tokens.usual(*read)
+    folder, usual = folder_for(lm, out), made.draft_tokens.usual(lm.model.vocabulary_size)
     if as_json:
         covered = {"covered": dict(made.about.covered), "families": dict(made.about.families)}
         print_json({"folder": str(folder), "draft_tokens": usual, **covered})

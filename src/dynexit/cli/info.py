@@ -82,8 +82,6 @@ def describe(lm: "LanguageModel", text: str | None) -> dict[str, Any]:
         "positions_read": readings.positions,
         "agreement": readings.agreement,
         "draft_vocabulary": model.draft_tokens.usual(model.vocabulary_size),
-        "drafts_read": model.draft_tokens.usual(model.vocabulary_size, model.reads_text),
-        "drafts_read_text": model.reads_text,
         "learned": _learned(lm),
         "promised_speedup": best.speedup,
         "best_exit_layer": best.exit_layer if best.pays else 0,
@@ -153,17 +151,9 @@ def _print(record: dict[str, Any]) -> None:
     for layer, share in enumerate(record["agreement"], start=1):
         table.add_row(str(layer), f"{share:.0%}", Text(block * round(longest * share), "cyan"))
     print_table(table)
-    say(what_drafts_read(record))
     if record["learned"]:
         say(what_was_learned(record["learned"]))
     say(recommendation(record))
-
-
-def what_drafts_read(record: dict[str, Any]) -> str:
-    """One sentence on the tokens that exits choose among when they draft."""
-    read, size = record["drafts_read"], record["vocab_size"]
-    own = " and those of prompt and text so far" if record["drafts_read_text"] else ""
-    return f"exits draft among {read:,} of {size:,} tokens{own if read < size else ''}"
 
 
 def what_was_learned(told: dict[str, Any]) -> str:

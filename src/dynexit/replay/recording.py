@@ -50,8 +50,7 @@ def record_text(
         rows = model.rows([Span(cache, start, stop - start)])
         taps = states if start == first else None
         model.run_layers(model.embed(tokens[start:stop]), rows, 0, lm.num_layers, taps)
-    seen = _first_seen(lm, tokens[:read], draft_vocabulary)
-    layers = [_read_layer(lm, state, first, seen) for state in states]
+    layers = [_read_layer(lm, state, draft_vocabulary) for state in states]
     best, confidence, trimmed, trimmed_confidence = (
         np.stack(part) for part in zip(*layers, strict=True)
     )
@@ -62,33 +61,12 @@ def record_text(
     )
 
 
-def _first_seen(lm: LanguageModel, tokens: list[int], limit: int) -> Tensor:
-    """The position [V] from which on drafts read a token: that of its first place in the text, or
-    -1 where it is one of the `limit` usual ones.
-    """
-    model = lm.model
-    seen = torch.full((model.vocabulary_size,), len(tokens), device=model.device)
-    if model.reads_text:
-        places = torch.arange(len(tokens), device=model.device)
-        seen.scatter_reduce_(0, torch.tensor(tokens, device=model.device), places, "amin")
-    named = model.draft_tokens.named(limit)
-    seen[slice(limit) if named is None else named] = -1
-    return seen
-
-
-def _read_layer(
-    lm: LanguageModel, state: Tensor, first: int, seen: Tensor
-) -> tuple[np.ndarray, ...]:
-    """Best tokens [P, BEST] of positions from `first` on and their probabilities, and those among
-    the tokens that a draft there reads.
-    """
+def _read_layer(lm: LanguageModel, state: Tensor, limit: int) -> tuple[np.ndarray, ...]:
+    """Best tokens [P, BEST] and probabilities, and those of the first `limit` tokens."""
     parts = []
     for rows in state.split(ROWS):
         logits = lm.model.unembed(rows).float()
-        stop = first + len(logits)
-        unread = seen[None] > torch.arange(first, stop, device=seen.device)[:, None]
-        parts.append((*_best(logits), *_best(logits.masked_fill(unread, -torch.inf))))
-        first = stop
+        parts.append((*_best(logits), *_best(logits[:, :limit])))
     return tuple(torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
 
 

@@ -37,7 +37,7 @@ class Controller:
     reads_costs = False  # whether `start` needs the costs of passes
     reads_sample: ClassVar[bool] = False  # whether it needs the exits' predictions for a sample
     draft_vocabulary: Vocabulary | None = None  # tokens that exits choose among; None: the default
-    text_tokens: bool = True  # whether they also choose among those of prompt and text so far
+    text_tokens: bool = False  # whether they also choose among those of prompt and text so far
 
     num_layers: int = 0
 
