@@ -52,6 +52,7 @@ typedef struct {
 // its chance is at least `row_floors[n - 1]`. The level after level n is drafted where the chances of the tokens
 // that may have children sum up to at least `level_floors[n - 1]`. A token that is less likely than `threshold`,
 // or one of `eos`, has no children. The last level's own layers are run only where its states are wanted.
+// Where `text_tokens` is given, made by `text_tokens_new`, these tokens are read, too.
 // Where `skips` is given, of which `run` tells, the draft is a chain by the sublayers that it leaves: layers
 // [0, whole) lack nothing, and of the last level only these are run. `sinks` and `recent` are as in `dx_span`.
 typedef struct {
@@ -61,6 +62,7 @@ typedef struct {
     const float *row_floors, *level_floors, *odds;
     const int64_t* eos;
     const uint8_t* skips;
+    const void* text_tokens;
 } dx_drafting;
 
 // What a draft is written to. Of each token: its id, the row of its parent (0 is the newest committed token, i + 1
@@ -102,7 +104,9 @@ typedef struct {
 // type, all but the last have a multiple of 32 outputs. Hidden states and logits are fp32. A copy that `convert`
 // has filled reads its original's embeddings, and must not outlive it. Drafts, and `unembed` with `drafts`, read the
 // first of the tokens that `set_draft_tokens` has named, where these are as many as are asked for: logits are in that
-// order, best ids are tokens. A block is the keys and values of 32 positions in all layers, in a form that is the same
+// order, best ids are tokens. Tokens of one text, which are not among these, are put into room for `most` of them, next to
+// the last or in place of others: `unembed` reads those of `own`, one for each row, after the others. Rows of logits are
+// `width` apart, and what is not read is left as it is. A block is the keys and values of 32 positions in all layers, in a form that is the same
 // for all instruction sets: `cache_save` copies one to memory of `cache_block_bytes`, and `cache_restore` back.
 // `multiplied` is the dtype of products by such weights; a `tuned` runtime has vectors of this machine's own, not those that any of its kind has.
 typedef struct {
@@ -118,6 +122,9 @@ typedef struct {
     int (*set_vector)(void*, int layer, int which, const float* values, int count);
     int (*set_embedding)(void*, const void* rows, int tokens, int from);
     int (*set_draft_tokens)(void*, const int64_t* tokens, int count);
+    int (*text_tokens_new)(const void* model, int most, void** made);
+    void (*text_tokens_free)(void*);
+    int (*text_tokens_put)(void*, const void* model, int place, const int64_t* tokens, int count);
     int (*convert)(void*, const void* original, int layer, int tokens);
     int (*cache_new)(const void* model, void** cache);
     void (*cache_free)(void*);
@@ -130,8 +137,8 @@ typedef struct {
     int (*run)(void*, const dx_span* spans, int count, float* hidden, int first, int last,
                const dx_angles*, float* states, int keep, const uint8_t* skips);
     int (*draft)(void*, const dx_drafting*, void* cache, int start, int64_t newest, const dx_angles*, dx_drafted*);
-    int (*unembed)(void*, const float* hidden, int rows, int vocabulary_size, int drafts, float* logits, int64_t* best,
-                   float* best_logit, float* log_sum);
+    int (*unembed)(void*, const float* hidden, int rows, int vocabulary_size, int drafts, const void* const* own, int width,
+                   float* logits, int64_t* best, float* best_logit, float* log_sum);
     int (*verify)(void*, const dx_span*, const int64_t* tokens, float* hidden, int first, int last,
                   const dx_angles*, dx_readings*);
     int (*read)(const void* model, const dx_reading*, uint32_t* mixed);

@@ -120,6 +120,10 @@ inline void check_tokens(const Model& m, const int64_t* tokens, int count) {
                 vocabulary, " tokens.");
 }
 
+inline void check_text_tokens(const Model& m, const void* own) {
+    require(own && static_cast<const TextTokens*>(own)->rows.inputs == m.shape.hidden, "tokens of a text are of another model.");
+}
+
 // A block of a cache that has so many.
 inline void check_block(int block, int blocks) {
     require(block >= 0 && block < blocks, "block ", block, " of a cache is not among ", blocks, ".");
@@ -175,6 +179,7 @@ inline void check_drafting(const Model& m, const dx_drafting& plan, const void* 
     check_window(plan.sinks, plan.recent, plan.ranks == 1);
     check_layers(m, 0, plan.exit_layer);
     check_head(m, 1, plan.limit);
+    if (plan.text_tokens) check_text_tokens(m, plan.text_tokens);
     require(plan.nodes >= 0 && plan.nodes <= kMostNodes && plan.depth >= 0 && plan.ranks >= 1 && plan.ranks <= kMostRanks && plan.bins >= 0 &&
                 plan.num_eos >= 0 && plan.num_row_floors >= 0 && plan.num_level_floors >= 0,
             "a draft's numbers are out of range.");

@@ -84,7 +84,8 @@ class Drafting {
         const size_t size = model_.shape.hidden;
         std::vector<float> rows(open.size() * size);
         for (size_t i = 0; i < open.size(); ++i) std::copy_n(to.hidden + open[i] * size, size, &rows[i * size]);
-        Unembedding unembedding(model_, rows.data(), int(open.size()), plan_.limit, true);
+        const std::vector<const TextTokens*> own(open.size(), static_cast<const TextTokens*>(plan_.text_tokens));
+        Unembedding unembedding(model_, rows.data(), int(open.size()), plan_.limit, true, plan_.text_tokens ? own.data() : nullptr);
         const auto found = unembedding.read_off<Reading<kRanks>>();
         std::vector<Child> children;
         for (size_t i = 0; i < open.size(); ++i) {
@@ -92,7 +93,7 @@ class Drafting {
             if (!(best >= 0.0f)) continue;  // logits that are no numbers: no children
             for (int r = 0; r < std::min(kRanks, plan_.ranks) && found[i].logits[r] > -INFINITY; ++r)
                 children.push_back({chances[open[i]] * odds(r, best), std::exp(found[i].logits[r] - log_sum), best,
-                                    open[i], r, unembedding.token(found[i].ids[r])});
+                                    open[i], r, unembedding.token(int(i), found[i].ids[r])});
         }
         return children;
     }

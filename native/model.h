@@ -122,16 +122,32 @@ struct PackedMatrix : Matrix {
         copy(from, last + 1, to, arena, threads, [&](int slot) { return int(named[std::min(slot, last)]); });
     }
 
+    // Becomes one of so many outputs, all of them empty, in `weights` of as many bytes as it returns.
+    size_t make_room(int count, int width, Dtype to) {
+        outputs = count;
+        inputs = depth = width;
+        dtype = to;
+        scales.assign(to == Dtype::int8 ? padded() : 0, 1.0f);
+        scale = scales.empty() ? nullptr : scales.data();
+        return bytes();
+    }
+
+    // An output's weights, `at(i)` of input i.
+    template <class At>
+    void put_row(int slot, int width, At&& at) {
+        if (dtype == Dtype::int8) {
+            float largest = 0.0f;
+            for (int i = 0; i < width; ++i) largest = std::max(largest, std::fabs(at(i)));
+            scales[slot] = largest > 0.0f ? largest / 127.0f : 1.0f;
+        }
+        for (int i = 0; i < width; ++i) put(slot, i, at(i));
+    }
+
   private:
     // Takes over output `slot_of(i)` as output i, padding included.
     template <class SlotOf>
     void copy(const PackedMatrix& from, int count, Dtype to, Arena& arena, int threads, SlotOf&& slot_of) {
-        outputs = count;
-        inputs = depth = from.depth;
-        dtype = to;
-        weights = arena.take(bytes());
-        scales.assign(to == Dtype::int8 ? padded() : 0, 1.0f);
-        scale = scales.empty() ? nullptr : scales.data();
+        weights = arena.take(make_room(count, from.depth, to));
         std::vector<float> rows(size_t(threads) * inputs);  // here, since the pool's work may not throw
         Pool::lead(threads, [&](Pool& pool) {
             pool.each(groups(), [&](int thread, int group) {
@@ -148,17 +164,6 @@ struct PackedMatrix : Matrix {
     static int unstacked(int slot, int half) {
         const int index = slot / kGroup / 2 * kGroup + slot % kGroup;
         return index < half ? index + slot / kGroup % 2 * half : -1;
-    }
-
-    // An output's weights, `at(i)` of input i.
-    template <class At>
-    void put_row(int slot, int width, At&& at) {
-        if (dtype == Dtype::int8) {
-            float largest = 0.0f;
-            for (int i = 0; i < width; ++i) largest = std::max(largest, std::fabs(at(i)));
-            scales[slot] = largest > 0.0f ? largest / 127.0f : 1.0f;
-        }
-        for (int i = 0; i < width; ++i) put(slot, i, at(i));
     }
 };
 

@@ -175,6 +175,33 @@ int set_draft_tokens(void* model, const int64_t* tokens, int count) {
     });
 }
 
+TextTokens& text_tokens_of(void* own) { return *static_cast<TextTokens*>(own); }
+
+int text_tokens_new(const void* model, int most, void** made) {
+    const Model& m = model_of(model);
+    return guarded([&] {
+        check_head(m, 1, 1);
+        require(most >= 1 && most <= m.head.outputs, "a text cannot have room for ", most, " tokens.");
+        *made = new TextTokens(m, most);
+    });
+}
+
+void text_tokens_free(void* own) { delete static_cast<TextTokens*>(own); }
+
+int text_tokens_put(void* own, const void* model, int place, const int64_t* tokens, int count) {
+    const Model& m = model_of(model);
+    return guarded([&] {
+        check_text_tokens(m, own);
+        check_head(m, 1, 1);
+        TextTokens& to = text_tokens_of(own);
+        require(place >= 0 && count >= 0 && place <= int(to.tokens.size()) && count <= to.most - place,
+                "tokens of a text cannot be put at ", place, ".");
+        for (int i = 0; i < count; ++i)
+            require(tokens[i] >= 0 && tokens[i] < m.head.outputs, "token id ", tokens[i], " is outside the head.");
+        to.put(m, place, tokens, count);
+    });
+}
+
 int set_embedding(void* model, const void* rows, int tokens, int from) {
     Model& m = model_of(model);
     return guarded([&] {
@@ -224,13 +251,14 @@ int draft(void* model, const dx_drafting* plan, void* cache, int start, int64_t 
     });
 }
 
-int unembed(void* model, const float* hidden, int rows, int vocabulary_size, int drafts, float* logits, int64_t* best,
-            float* best_logit, float* log_sum) {
+int unembed(void* model, const float* hidden, int rows, int vocabulary_size, int drafts, const void* const* own, int width,
+            float* logits, int64_t* best, float* best_logit, float* log_sum) {
     const Model& m = model_of(model);
     return guarded([&] {
         check_head(m, rows, vocabulary_size);
-        Unembedding unembedding(m, hidden, rows, vocabulary_size, drafts);
-        if (logits) unembedding.logits(logits);
+        for (int r = 0; own && r < rows; ++r) check_text_tokens(m, own[r]);
+        Unembedding unembedding(m, hidden, rows, vocabulary_size, drafts, reinterpret_cast<const TextTokens* const*>(own));
+        if (logits) unembedding.logits(logits, width);
         else unembedding.readings(best, best_logit, log_sum);
     });
 }
@@ -271,7 +299,7 @@ int multiplied(int weights) {
 
 extern const dx_runtime runtime = {
     DYNEXIT_TEXT(DYNEXIT_ISA), problem, model_new, model_free, model_bytes, set_matrix, has_format, set_blocks,
-    set_vector, set_embedding, set_draft_tokens, convert,
+    set_vector, set_embedding, set_draft_tokens, text_tokens_new, text_tokens_free, text_tokens_put, convert,
     cache_new, cache_free, cache_bytes, cache_move, cache_block_bytes, cache_save, cache_restore, gather, run, draft,
     unembed, verify, read,
     multiplied, kTuned,

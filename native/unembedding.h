@@ -1,7 +1,7 @@
 // Final norm and head: logits, or only what is read off them without writing them.
 #pragma once
 
-#include "model.h"
+#include "text_tokens.h"
 
 namespace DYNEXIT_ISA {
 
@@ -115,21 +115,33 @@ struct BestOf {
 class Unembedding {
   public:
     // Reads the head's first `vocabulary_size` tokens, for drafts those that were named for them, where there are so many.
-    Unembedding(const Model& model, const float* hidden, int rows, int vocabulary_size, bool drafts = false)
+    // With `own`, each row then reads those of its text.
+    Unembedding(const Model& model, const float* hidden, int rows, int vocabulary_size, bool drafts = false,
+                const TextTokens* const* own = nullptr)
         : model_(model), drafts_(drafts && model.drafts_by(vocabulary_size)),
-          head_(drafts_ ? model.draft_head : model.head), rows_(rows), vocabulary_size_(vocabulary_size), groups_((vocabulary_size + kGroup - 1) / kGroup),
-          parts_((groups_ + kPartGroups - 1) / kPartGroups), normed_(rows * spaced(model.shape.hidden)) {
-        for (int r = 0; r < rows; ++r) {
-            float* normed = &normed_[r * spaced(model.shape.hidden)];
-            normalise(hidden + size_t(r) * model.shape.hidden, model.final_norm, model.shape.epsilon,
-                      model.shape.hidden, normed, head_.narrow());
-            head_.prepare(normed);
+          head_(drafts_ ? model.draft_head : model.head), rows_(rows), vocabulary_size_(vocabulary_size), own_(own),
+          normed_(prepared(hidden, head_)) {
+        const int groups = (vocabulary_size + kGroup - 1) / kGroup;
+        for (int first = 0; first < groups; first += kPartGroups)
+            parts_.push_back({&head_, normed_.data(), 0, rows, first, std::min(first + kPartGroups, groups), 0, vocabulary_size});
+        if (!own || !rows) return;
+        const PackedMatrix& any = own[0]->rows;  // all are in one form
+        const bool alike = !head_.quantised && any.narrow() == head_.narrow();
+        if (!alike) own_normed_ = prepared(hidden, any);
+        for (int row = 0, count; row < rows; row += count) {
+            for (count = 1; row + count < rows && own[row + count] == own[row];) ++count;
+            const PackedMatrix& read = own[row]->rows;
+            const float* x = (alike ? normed_ : own_normed_).data() + row * spaced(model.shape.hidden);
+            for (int first = 0; first < read.groups(); first += kPartGroups)
+                parts_.push_back({&read, x, row, count, first, std::min(first + kPartGroups, read.groups()),
+                                  vocabulary_size, vocabulary_size + read.outputs});
         }
     }
 
-    void logits(float* to) {
-        each_vector([&](int, int row, int first, Floats value) {
-            store(to + size_t(row) * vocabulary_size_ + first, value, vocabulary_size_ - first);
+    // Rows are `width` apart; what is not read is left as it is.
+    void logits(float* to, int width) {
+        each_vector([&](int part, int row, int first, Floats value) {
+            store(to + size_t(row) * width + first, value, parts_[part].end - first);
         });
     }
 
@@ -137,7 +149,7 @@ class Unembedding {
     void readings(int64_t* best, float* best_logit, float* log_sum) {
         const auto found = read_off<Reading<1>>();
         for (int row = 0; row < rows_; ++row) {
-            best[row] = token(found[row].ids[0]);
+            best[row] = token(row, found[row].ids[0]);
             best_logit[row] = found[row].logits[0];
             log_sum[row] = found[row].log_sum();
         }
@@ -153,18 +165,22 @@ class Unembedding {
         }
     }
 
-    // The token that is read at a place.
-    int64_t token(int64_t place) const { return drafts_ ? model_.draft_tokens[place] : place; }
+    // The token that a row reads at a place.
+    int64_t token(int row, int64_t place) const {
+        if (place >= vocabulary_size_) return own_[row]->tokens[place - vocabulary_size_];
+        return drafts_ ? model_.draft_tokens[place] : place;
+    }
 
     // What is read of each row, part by part; ids are places.
     template <class Read>
     std::vector<Read> read_off() {
-        std::vector<Read> found(size_t(parts_) * rows_);
+        std::vector<Read> found(parts_.size() * rows_);
         each_vector([&](int part, int row, int first, Floats value) {
-            found[size_t(part) * rows_ + row].take(first, value, vocabulary_size_);
+            found[size_t(part) * rows_ + row].take(first, value, parts_[part].end);
         });
-        for (int part = 1; part < parts_; ++part)
-            for (int row = 0; row < rows_; ++row) found[row].join(found[size_t(part) * rows_ + row]);
+        for (size_t part = 1; part < parts_.size(); ++part)
+            for (int row = parts_[part].row; row < parts_[part].row + parts_[part].rows; ++row)
+                found[row].join(found[part * rows_ + row]);
         found.resize(rows_);
         return found;
     }
@@ -172,14 +188,33 @@ class Unembedding {
   private:
     static constexpr int kPartGroups = 32;  // whatever the threads, so that sums are the same for all
 
-    // Calls `take(part, row, first id, logits)`, a row's ids in ascending order within a part.
+    // Groups [first, last) of a matrix for some rows, at places from `place` on, up to `end`.
+    struct Part {
+        const PackedMatrix* matrix;
+        const float* x;
+        int row, rows, first, last, place, end;
+    };
+
+    // Normalised rows as products by a matrix read them.
+    std::vector<float> prepared(const float* hidden, const PackedMatrix& matrix) const {
+        const int size = model_.shape.hidden;
+        std::vector<float> normed(rows_ * spaced(size));
+        for (int r = 0; r < rows_; ++r) {
+            float* row = &normed[r * spaced(size)];
+            normalise(hidden + size_t(r) * size, model_.final_norm, model_.shape.epsilon, size, row, matrix.narrow());
+            matrix.prepare(row);
+        }
+        return normed;
+    }
+
+    // Calls `take(part, row, first place, logits)`, a row's places in ascending order within a part.
     template <class Take>
     void each_vector(Take&& take) {
         Pool::lead(model_.threads, [&](Pool& pool) {
-            pool.each(parts_, [&](int, int part) {
-                const int first = part * kPartGroups, last = std::min(first + kPartGroups, groups_);
-                head_.times(normed_.data(), rows_, first, last, [&](int row, int vector, Floats value) {
-                    take(part, row, vector * kLanes, value);
+            pool.each(int(parts_.size()), [&](int, int index) {
+                const Part& part = parts_[index];
+                part.matrix->times(part.x, part.rows, part.first, part.last, [&](int row, int vector, Floats value) {
+                    take(index, part.row + row, part.place + vector * kLanes, value);
                 });
             });
         });
@@ -188,8 +223,10 @@ class Unembedding {
     const Model& model_;
     const bool drafts_;
     const PackedMatrix& head_;
-    const int rows_, vocabulary_size_, groups_, parts_;
-    std::vector<float> normed_;
+    const int rows_, vocabulary_size_;
+    const TextTokens* const* own_;
+    std::vector<float> normed_, own_normed_;
+    std::vector<Part> parts_;
 };
 
 }  // namespace DYNEXIT_ISA

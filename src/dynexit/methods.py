@@ -21,7 +21,7 @@ from dynexit.plain import shown
 from dynexit.setting_types import check_type, check_types
 
 DEFAULT_METHOD = "auto"
-COMMON = "draft_vocabulary"  # a setting of every method
+COMMON = {"draft_vocabulary": Vocabulary, "text_tokens": bool}  # settings of every method
 _OWN: set[str] = set()  # files of users that have been run here
 SHOWN = 60  # characters of a setting that an error repeats
 
@@ -66,16 +66,16 @@ def make_controller(method: str | Controller, **settings: Any) -> Controller:
         raise UnknownSettingError(
             f"method {method!r} has no setting {shown(unknown[0])}: it takes {takes}.", unknown[0]
         )
-    vocabulary = given.pop(COMMON, None)
-    if vocabulary is not None:
-        check_type(COMMON, vocabulary, Vocabulary)
+    common = {name: given.pop(name) for name in COMMON if name in given}
+    for name, value in common.items():
+        check_type(name, value, COMMON[name])
     check_types(factory, given)
     try:
         controller = factory(**given)
     except TypeError as error:
         raise DynexitError(f"method {method!r}: {error}.") from error
-    if vocabulary is not None:
-        controller.draft_vocabulary = int(vocabulary)
+    for name, value in common.items():
+        setattr(controller, name, value)
     return controller
 
 
@@ -84,7 +84,8 @@ def _check_made(controller: Controller) -> None:
     if is_dataclass(controller):
         named = [field.name for field in fields(controller)]
         check_types(type(controller), {name: getattr(controller, name) for name in named})
-    check_type(COMMON, controller.draft_vocabulary, Vocabulary | None)
+    check_type("draft_vocabulary", controller.draft_vocabulary, Vocabulary | None)
+    check_type("text_tokens", controller.text_tokens, bool)
 
 
 def usable_controller(method: str, second: bool, **settings: Any) -> Controller:
@@ -129,7 +130,7 @@ def split_name(method: str) -> str:
 
 def settings_of(factory: Factory) -> list[str]:
     """Names of the settings that a method takes."""
-    return [*inspect.signature(factory).parameters, COMMON]
+    return [*inspect.signature(factory).parameters, *COMMON]
 
 
 def has_setting(method: str, name: str) -> bool:

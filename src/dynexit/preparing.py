@@ -59,7 +59,8 @@ def facts_of(
     Raises:
         DynexitError: the controller needs an int8 copy, and the model cannot make one.
     """
-    layers, tokens = model.config.num_layers, model.draft_tokens.usual(model.vocabulary_size)
+    layers, with_text = model.config.num_layers, controller.text_tokens and model.reads_text
+    tokens = model.draft_tokens.usual(model.vocabulary_size, with_text)
     with _making:
         if controller.int8:
             model.copy_for_drafts(max(layers // 2, 1), tokens)

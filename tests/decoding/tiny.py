@@ -187,6 +187,16 @@ class Priced(ByParts):
     def most_children(self):
         return self._model.most_children
 
+    @property
+    def reads_text(self):
+        return self._model.reads_text
+
+    def new_text_tokens(self, limit):
+        return self._model.new_text_tokens(limit)
+
+    def read_with(self, *given):
+        return self._model.read_with(*given)
+
     def draft(self, *given):
         whole = isinstance(self._model, NativeTransformer)
         return self._model.draft(*given) if whole else super().draft(*given)

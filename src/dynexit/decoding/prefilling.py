@@ -77,7 +77,8 @@ def _prompt_shadow(text: State, states: list[Tensor]) -> Steps[ShadowTokens]:
     gathered = torch.stack([rows[layer - 1] for layer in layers])
     return (
         yield from shadow_tokens(
-            gathered, layers, chosen, text.sampler, (), -count, text.draft_vocabulary
+            *(gathered, layers, chosen, text.sampler, (), -count),
+            *(text.draft_vocabulary, text.text_tokens),
         )
     )
 

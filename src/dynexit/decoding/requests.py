@@ -4,7 +4,7 @@ Decoding is written as generators that yield requests and receive tensors. They 
 code, and their caller decides what runs when. `drive` is the simplest caller: one sequence alone.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.interface import Cache, Model, Span
 from dynexit.model.readings import Readings
 from dynexit.model.skips import Skips
+from dynexit.model.text_tokens import TextTokens
 
 T = TypeVar("T")
 
@@ -43,13 +44,15 @@ class Unembed:
     """Logits [n, V] of `hidden` [n, D], which left a layer of `model` (as in `Segment`).
 
     With `best_only`, only the top tokens are needed, so the answer may be `Readings` instead.
-    With `limit`, only that many tokens of the head are read; other logits are -inf.
+    With `limit`, only that many tokens of the head are read, and `text_tokens` if given; other
+    logits are -inf.
     """
 
     hidden: Tensor
     best_only: bool = False
     limit: int | None = None
     model: Model | None = None
+    text_tokens: TextTokens | None = None
 
 
 @dataclass
@@ -104,11 +107,20 @@ def serve(model: Model, request: Request) -> Answer:
         rows, layers = (request.given, request.span), (request.start, request.stop)
         return model.verify(*rows, *layers)
     if isinstance(request, Unembed):
+        if request.text_tokens is not None:
+            return read_together(model, [request], request.hidden)
         answer = model.read if request.best_only else model.unembed
         return answer(request.hidden, request.limit)
     rows, layers = model.rows([request.span]), (request.start, request.stop)
     taps = request.states, request.keep
     return model.run_layers(request.hidden, rows, *layers, *taps, request.skips)
+
+
+def read_together(model: Model, requests: Sequence[Unembed], hidden: Tensor) -> Tensor | Readings:
+    """Answer unembeddings of several texts' rows [n, D], all with `text_tokens`, by one pass."""
+    own = [text for one in requests for text in [one.text_tokens] * len(one.hidden) if text]
+    assert requests[0].limit is not None
+    return model.read_with(hidden, requests[0].limit, own, requests[0].best_only)
 
 
 def drive(model: Model, steps: Steps[T]) -> T:

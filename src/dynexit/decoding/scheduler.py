@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from dynexit.decoding.requests import Request, Segment, Steps, Turn, Unembed, serve
+from dynexit.decoding.requests import Request, Segment, Steps, Turn, Unembed, read_together, serve
 from dynexit.model.interface import Model
 from dynexit.model.readings import Readings
 
@@ -196,7 +196,7 @@ def _unembedding(task: Task[Any]) -> Hashable:
     request = task.request
     if not isinstance(request, Unembed):
         return None
-    return id(request.model), request.best_only, request.limit
+    return id(request.model), request.best_only, request.limit, request.text_tokens is None
 
 
 def _grouped(
@@ -213,7 +213,10 @@ def _unembed(model: Model, requests: Sequence[Unembed]) -> list[Tensor | Reading
     first = requests[0]
     sizes = [request.hidden.shape[0] for request in requests]
     hidden = torch.cat([request.hidden for request in requests])
-    answer = serve(model, Unembed(hidden, first.best_only, first.limit, first.model))
+    if first.text_tokens is None:
+        answer = serve(model, Unembed(hidden, first.best_only, first.limit, first.model))
+    else:
+        answer = read_together(first.model or model, requests, hidden)
     assert isinstance(answer, Tensor | Readings)
     return list(answer.split(sizes))
 

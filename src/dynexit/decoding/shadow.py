@@ -13,6 +13,7 @@ from torch import Tensor
 from dynexit.decoding.records import ShadowTokens
 from dynexit.decoding.requests import Steps, Unembed
 from dynexit.decoding.sampling import Sampler
+from dynexit.model.text_tokens import TextTokens
 
 
 def gather_states(
@@ -39,6 +40,7 @@ def shadow_tokens(
     drafts: Sequence[int],
     first: int = 0,
     limit: int | None = None,
+    text_tokens: TextTokens | None = None,
 ) -> Steps[ShadowTokens]:
     """Unembed states [len(layers), n, D] and compare with what the target chose there.
 
@@ -47,10 +49,12 @@ def shadow_tokens(
             are drawn, what it would choose with the noise that all layers share.
         drafts: the accepted drafts, context of the positions after them.
         first: the position of the first of them, relative to the sampler's next token.
-        limit: the exits read so many tokens of the head.
+        limit: the exits read so many tokens of the head,
+        text_tokens: and these.
     """
     count, n, size = states.shape
-    logits = yield Unembed(states.reshape(count * n, size), sampler.best_only, limit)
+    rows = states.reshape(count * n, size)
+    logits = yield Unembed(rows, sampler.best_only, limit, text_tokens=text_tokens)
     tokens, confidence = sampler.shadow(logits, count, drafts, first)
     if np.isnan(confidence).any():  # `nan_to_num` alone takes ten times as long
         confidence = np.nan_to_num(confidence)

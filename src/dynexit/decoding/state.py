@@ -19,6 +19,7 @@ from dynexit.decoding.sampling import Sampler
 from dynexit.decoding.statistics import Statistics
 from dynexit.model.interface import Model, SavedCache
 from dynexit.model.readings import Readings
+from dynexit.model.text_tokens import TextTokens
 
 
 class Chunk(NamedTuple):
@@ -53,6 +54,9 @@ class State:
         self.end_logprobs: TokenLogprobs | None = None  # of the token that ended the text
         controller.start(facts)
         self.draft_vocabulary = facts.draft_vocabulary
+        limit = facts.draft_vocabulary if controller.text_tokens and model.reads_text else None
+        trims = limit is not None and limit < model.vocabulary_size
+        self._text_tokens = model.new_text_tokens(limit) if limit and trims else None
         self.depth = controller.target_layer()
         self.shadow_layers = self.shadowed = _layers_read(controller, self.depth)
         self.tokens = list(job.prompt)
@@ -72,6 +76,7 @@ class State:
     def release(self) -> None:
         """Free the KV cache. The text stays, but no further round can run."""
         self.cache, self.drafters = self.model.new_cache(), {}
+        self._text_tokens = None
 
     @property
     def new_tokens(self) -> list[int]:
@@ -87,6 +92,13 @@ class State:
     def alone(self) -> bool:
         """Whether no other sequence shares its passes, so that a draft may be one call."""
         return self.batch_size == 1
+
+    @property
+    def text_tokens(self) -> TextTokens | None:
+        """What the text so far adds to the tokens that exits choose among; None is nothing."""
+        if self._text_tokens is not None:
+            self._text_tokens.follow(self.tokens)
+        return self._text_tokens
 
     @property
     def best_only(self) -> bool:

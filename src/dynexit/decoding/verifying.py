@@ -105,6 +105,7 @@ def round_shadow(text: State, verified: Verified) -> Steps[ShadowTokens | None]:
         target = text.sampler.choose(logits[: len(target)], accepted).tokens
     return (
         yield from shadow_tokens(
-            gathered, layers, target, text.sampler, accepted, 0, text.draft_vocabulary
+            *(gathered, layers, target, text.sampler, accepted, 0),
+            *(text.draft_vocabulary, text.text_tokens),
         )
     )

@@ -11,6 +11,7 @@ from math import isnan
 from typing import NamedTuple
 
 from dynexit.model.skips import Skips
+from dynexit.model.text_tokens import TextTokens
 from dynexit.model.windows import Window
 
 
@@ -53,6 +54,7 @@ class DraftingRule:
         skips: sublayers that the draft leaves out; it is a chain, and its last level runs through
             the whole layers before them only.
         window: what rows see of the cache; None is all.
+        text_tokens: tokens of the text that are read, too.
     """
 
     exit_layer: int
@@ -64,6 +66,7 @@ class DraftingRule:
     finish: bool = True
     skips: Skips | None = None
     window: Window | None = None
+    text_tokens: TextTokens | None = None
 
     @property
     def whole(self) -> int:

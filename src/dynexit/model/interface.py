@@ -12,6 +12,7 @@ from dynexit.model.drafting import Drafted
 from dynexit.model.drafting_rule import DraftingRule, depths, homes
 from dynexit.model.readings import Readings
 from dynexit.model.skips import Skips
+from dynexit.model.text_tokens import TextTokens
 from dynexit.model.windows import Window
 
 BLOCK = 32  # positions per saved block
@@ -141,6 +142,7 @@ class Model(Protocol):
     rows_independent: bool  # a row's results do not depend on the other rows of a pass, to the bit
     most_children: int  # children per row that a draft of it has, at most
     runs_trees: bool  # whether a span may be a tree
+    reads_text: bool  # whether drafts can also read tokens of their text: see `read_with`
     vocabulary_size: int  # tokens; the head may have more rows, as padding
     draft_tokens: DraftTokens  # the tokens that are read where a limit is given
 
@@ -216,6 +218,20 @@ class Model(Protocol):
 
     def read(self, hidden: Tensor, limit: int | None = None) -> Tensor | Readings:
         """Like `unembed`, when only the top tokens are needed. May return only those."""
+
+    def new_text_tokens(self, limit: int) -> TextTokens:
+        """What a text adds to the tokens that are read with `limit`: nothing yet."""
+
+    def read_with(
+        self, hidden: Tensor, limit: int, own: Sequence[TextTokens], best_only: bool
+    ) -> Tensor | Readings:
+        """As `unembed` with a limit, or as `read` where `best_only`; each row also reads tokens of
+        its text. Only for a model that `reads_text`.
+
+        Args:
+            own: for each row, what its text adds, made by `new_text_tokens` with this limit: of
+                this model, or of the one that it is a copy of.
+        """
 
     def draft_by(self, chosen: DraftTokens) -> None:
         """Set `draft_tokens`, before anything is decoded. A runtime that cannot gather rows of the

@@ -17,6 +17,7 @@ from dynexit.model.drafting import Drafted
 from dynexit.model.drafting_rule import DraftingRule, Growth
 from dynexit.model.interface import Cache, Configured, Model, Span
 from dynexit.model.readings import Readings, numbers_of
+from dynexit.model.text_tokens import MOST, TextTokens, texts_of
 
 MOST_ROWS = 64  # of a tree beside row 0
 
@@ -26,10 +27,27 @@ class ByParts:
 
     most_children = MOST_ROWS
     runs_trees = True
+    reads_text = False
+    vocabulary_size: int
     draft_tokens = DraftTokens()
 
     def draft_by(self, chosen: DraftTokens) -> None:
         """See `interface.Model`."""
+
+    def new_text_tokens(self, limit: int) -> TextTokens:
+        """See `interface.Model`."""
+        usual = self.draft_tokens.holding(limit)
+        return TextTokens(usual, min(MOST, self.vocabulary_size))
+
+    def read_with(
+        self: Model, hidden: Tensor, limit: int, own: Sequence[TextTokens], best_only: bool
+    ) -> Tensor | Readings:
+        """See `interface.Model`."""
+        del best_only
+        logits, whole = self.unembed(hidden, limit), self.unembed(hidden)
+        for place, one in texts_of(own):
+            logits[place, one.tokens] = whole[place, one.tokens]
+        return logits
 
     @property
     def kept_layers(self: Model) -> int:
@@ -77,29 +95,43 @@ class ByParts:
                 if rule.skips is not None:
                     layers = rule.whole, rule.exit_layer
                     hidden = self.run_layers(hidden, placed, *layers, None, None, rule.skips)
-                growth.follow(self.candidates(open_of(growth, hidden), rule.ranks, rule.limit))
+                growth.follow(_following(self, open_of(growth, hidden), rule))
         return Drafted(torch.cat(rows), torch.cat(left) if left else None, lambda: growth.nodes)
 
     def candidates(
         self: Model, hidden: Tensor, count: int, limit: int | None
     ) -> list[list[tuple[int, float]]]:
         """See `interface.Model`."""
-        if count == 1:
-            found = self.read(hidden, limit)
-            if isinstance(found, Tensor):
-                found = Readings.of(Parcel(numbers_of(found)).open())
-            said = zip(found.tokens.tolist(), found.confidence.tolist(), strict=True)
-            return [[one] for one in said]
-        logits = self.unembed(hidden, limit)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        best, tokens = logits.topk(min(count, logits.shape[-1]))  # of what is no number, any
-        likely = (best - logits.logsumexp(-1, keepdim=True)).exp().tolist()
-        pairs = zip(tokens.tolist(), likely, strict=True)
-        return [list(zip(*pair, strict=True)) for pair in pairs]
+        return likeliest((self.read if count == 1 else self.unembed)(hidden, limit), count)
 
     def copy_for_drafts(self, layers: int, tokens: int) -> Model:
         """See `interface.Model`."""
         raise DynexitError("drafts in int8 need the native runtime: leave out int8=true.")
+
+
+def likeliest(found: Tensor | Readings, count: int) -> list[list[tuple[int, float]]]:
+    """Up to `count` of the likeliest tokens of each row with their probabilities, the likeliest
+    first; readings tell one.
+    """
+    if count == 1:
+        if isinstance(found, Tensor):
+            found = Readings.of(Parcel(numbers_of(found)).open())
+        said = zip(found.tokens.tolist(), found.confidence.tolist(), strict=True)
+        return [[one] for one in said]
+    assert isinstance(found, Tensor)
+    logits = found.to(torch.promote_types(found.dtype, torch.float32))
+    best, tokens = logits.topk(min(count, logits.shape[-1]))  # of what is no number, any
+    likely = (best - logits.logsumexp(-1, keepdim=True)).exp().tolist()
+    pairs = zip(tokens.tolist(), likely, strict=True)
+    return [list(zip(*pair, strict=True)) for pair in pairs]
+
+
+def _following(model: Model, hidden: Tensor, rule: DraftingRule) -> list[list[tuple[int, float]]]:
+    """Candidates after each of the states [n, D] of a draft's rows."""
+    if rule.text_tokens is None or rule.limit is None:
+        return model.candidates(hidden, rule.ranks, rule.limit)
+    own = [rule.text_tokens] * len(hidden)
+    return likeliest(model.read_with(hidden, rule.limit, own, rule.ranks == 1), rule.ranks)
 
 
 def tokens_of(growth: Growth, newest: int) -> list[int]:

@@ -21,6 +21,7 @@ from dynexit.model.readings import Readings, numbers_of
 from dynexit.model.rope import RotaryTable
 from dynexit.model.rows import Rows, SeeingAll
 from dynexit.model.skips import ATTENTION, MLP, Skips
+from dynexit.model.text_tokens import TextTokens, texts_of
 from dynexit.model.weighing import Weighed
 
 
@@ -127,6 +128,7 @@ class Transformer(Weighed, nn.Module):
     """A decoder-only model whose layers run in parts, each on the device of its weights."""
 
     runtime_name = "eager"
+    reads_text = True
     rows_independent = False  # a product of several rows may add in another order than that of one
 
     def __init__(self, config: ModelConfig) -> None:
@@ -209,6 +211,17 @@ class Transformer(Weighed, nn.Module):
     def unembed(self, hidden: Tensor, limit: int | None = None) -> Tensor:
         """See `interface.Model`."""
         return self.draft_tokens.spread(self._logits(hidden, limit), limit, self.vocabulary_size)
+
+    def read_with(
+        self, hidden: Tensor, limit: int, own: Sequence[TextTokens], best_only: bool
+    ) -> Tensor:
+        """See `interface.Model`. The logits themselves."""
+        del best_only
+        logits, normed = self.unembed(hidden, limit), self.final_norm(hidden)
+        for place, one in texts_of(own):
+            tokens = sent(one.tokens, self.device)
+            logits[place, tokens] = F.linear(normed[place], self.head.weight[tokens])
+        return logits
 
     def measure(self, hidden: Tensor, limit: int | None = None) -> Tensor:
         """What `read` brings to the host, [3, N] on the device: see `numbers_of`."""

@@ -38,6 +38,7 @@ class Controller:
     reads_sample: ClassVar[bool] = False  # whether it needs the exits' predictions for a sample
     reads_skips: ClassVar[bool] = False  # whether it needs the sublayers that a search found
     draft_vocabulary: Vocabulary | None = None  # tokens that exits choose among; None: the default
+    text_tokens: bool = False  # whether they also choose among those of prompt and text so far
 
     num_layers: int = 0
     found: str | None = None  # what else was found for this model and is used, in a few words

@@ -18,6 +18,7 @@ from dynexit.decoding.requests import Steps
 from dynexit.decoding.sampling import Sampler
 from dynexit.errors import DynexitError
 from dynexit.model.interface import Cache, Described, Model
+from dynexit.model.text_tokens import TextTokens
 
 
 class Text(Protocol):
@@ -37,6 +38,10 @@ class Text(Protocol):
     prompt_length: int
     shadowed: tuple[int, ...]
     draft_vocabulary: int | None
+
+    @property
+    def text_tokens(self) -> TextTokens | None:
+        """What the text so far adds to them; None is nothing."""
 
     @property
     def alone(self) -> bool:

@@ -63,11 +63,10 @@ class EarlyExitDrafter(Drafter):
     def _rule_of(self, text: Text, plan: Plan, reused: bool) -> DraftingRule:
         """The model's drafting rule for a plan. Plans recur, so rules are cached."""
         children = 1 if text.shadowed else text.model.most_children
-        key = plan, children, reused
+        key, own = (plan, children, reused), text.text_tokens
         if self._rule is None or self._rule[0] is not plan or self._rule[1:3] != key[1:]:
-            rule = plan.with_children(children).rule(
-                eos=text.limits.eos, limit=text.draft_vocabulary, finish=reused
-            )
+            limits = {"eos": text.limits.eos, "limit": text.draft_vocabulary, "text_tokens": own}
+            rule = plan.with_children(children).rule(**limits, finish=reused)
             self._rule = *key, rule
         return self._rule[3]
 
@@ -77,7 +76,7 @@ def _draft_by_level(text: Text, plan: Plan, model: Model) -> Steps[Draft]:
     speculative = text.sampler.sampling.speculative
     children = 1 if text.shadowed or speculative else model.most_children
     proposal = Proposal(text, plan.with_children(children))
-    limit = text.draft_vocabulary
+    limit, own = text.draft_vocabulary, text.text_tokens
     rows: list[Tensor] = []
     left: list[Tensor] = []
     for last in proposal.levels():
@@ -88,7 +87,8 @@ def _draft_by_level(text: Text, plan: Plan, model: Model) -> Steps[Draft]:
         rows.append(hidden)
         left += [torch.stack(states, 1)] if states else []
         if not last:
-            proposal.add((yield Unembed(proposal.open(hidden), proposal.best_only, limit, model)))
+            given = proposal.open(hidden), proposal.best_only, limit, model, own
+            proposal.add((yield Unembed(*given)))
     draft = proposal.draft
     draft.hidden, draft.states = torch.cat(rows), torch.cat(left) if left else None
     return draft

@@ -74,6 +74,7 @@ def _rule_of(text: Text, plan: Plan, skips: Skips) -> DraftingRule:
         limit=text.draft_vocabulary,
         finish=skips.whole > 0,
         skips=skips,
+        text_tokens=text.text_tokens,
     )
 
 
@@ -88,8 +89,8 @@ def _draft_by_level(text: Text, plan: Plan, model: Model, skips: Skips) -> Steps
         rows.append(hidden)
         if not last:
             hidden = yield Segment(hidden, span, skips.whole, len(skips), model=model, skips=skips)
-            limit = text.draft_vocabulary
-            proposal.add((yield Unembed(hidden, proposal.best_only, limit, model)))
+            limit, own = text.draft_vocabulary, text.text_tokens
+            proposal.add((yield Unembed(hidden, proposal.best_only, limit, model, own)))
     draft = proposal.draft
     draft.layer, draft.hidden = skips.whole, torch.cat(rows)
     return draft
@@ -110,7 +111,8 @@ def agreement_of(text: Text, model: Model, skips: Skips, window: int) -> Steps[f
     hidden = model.embed(text.tokens[first:stop])
     span = beside(text.cache, first, [0, *range(2, count + 1)])
     hidden = yield Segment(hidden, span, 0, len(skips), model=model, skips=skips)
-    read = yield Unembed(hidden, text.sampler.best_only, text.draft_vocabulary, model)
+    limit, own = text.draft_vocabulary, text.text_tokens
+    read = yield Unembed(hidden, text.sampler.best_only, limit, model, own)
     chosen = text.sampler.shadow(read, 1, (), -count)[0][0].tolist()
     pairs = zip(chosen, text.tokens[first + 1 :], strict=True)
     return sum(mine == theirs for mine, theirs in pairs) / count

@@ -46,8 +46,10 @@ def _rule_of(text: Text, plan: Plan) -> DraftingRule:
         raise DynexitError(
             f"the method planned to draft by {plan.exit_layer} layers, but this model has {layers}."
         )
-    window, limit = plan.own(Windowed).window, text.draft_vocabulary
-    return plan.with_children(1).rule(eos=text.limits.eos, limit=limit, finish=False, window=window)
+    limits = {"eos": text.limits.eos, "limit": text.draft_vocabulary}
+    return plan.with_children(1).rule(
+        **limits, text_tokens=text.text_tokens, finish=False, window=plan.own(Windowed).window
+    )
 
 
 def _draft_by_level(text: Text, plan: Plan, model: Model, rule: DraftingRule) -> Steps[Draft]:
@@ -57,7 +59,8 @@ def _draft_by_level(text: Text, plan: Plan, model: Model, rule: DraftingRule) ->
         hidden = model.embed(proposal.tokens(text.tokens[-1]))
         span = proposal.span(text)._replace(window=rule.window)
         hidden = yield Segment(hidden, span, 0, plan.exit_layer, model=model)
-        proposal.add((yield Unembed(hidden, proposal.best_only, rule.limit, model)))
+        given = hidden, proposal.best_only, rule.limit, model, rule.text_tokens
+        proposal.add((yield Unembed(*given)))
     proposal.draft.layer = 0
     return proposal.draft
 

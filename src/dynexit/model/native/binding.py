@@ -102,6 +102,7 @@ class NativeDrafting(Structure):
         *((name, POINTER(c_float)) for name in ("row_floors", "level_floors", "odds")),
         ("eos", POINTER(c_int64)),
         ("skips", c_char_p),
+        ("text_tokens", pointer),
     ]
 
 
@@ -158,6 +159,12 @@ class Runtime(Structure):
         ("set_vector", CFUNCTYPE(c_int, pointer, c_int, c_int, pointer, c_int)),
         ("set_embedding", CFUNCTYPE(c_int, pointer, pointer, c_int, c_int)),
         ("set_draft_tokens", CFUNCTYPE(c_int, pointer, POINTER(c_int64), c_int)),
+        ("text_tokens_new", CFUNCTYPE(c_int, pointer, c_int, POINTER(pointer))),
+        ("text_tokens_free", CFUNCTYPE(None, pointer)),
+        (
+            "text_tokens_put",
+            CFUNCTYPE(c_int, pointer, pointer, c_int, POINTER(c_int64), c_int),
+        ),
         ("convert", CFUNCTYPE(c_int, pointer, pointer, c_int, c_int)),
         ("cache_new", CFUNCTYPE(c_int, pointer, POINTER(pointer))),
         ("cache_free", CFUNCTYPE(None, pointer)),
@@ -185,7 +192,7 @@ class Runtime(Structure):
         ),
         (
             "unembed",
-            CFUNCTYPE(c_int, pointer, pointer, *(c_int,) * 3, *(pointer,) * 4),
+            CFUNCTYPE(c_int, pointer, pointer, *(c_int,) * 3, pointer, c_int, *(pointer,) * 4),
         ),
         (
             "verify",
@@ -211,14 +218,14 @@ class Uncopied:
 
 
 class Held(Uncopied):
-    """A model or a cache in the library's memory, which is freed with this object."""
+    """A model, a cache or a text's tokens in the library's memory, freed with this object."""
 
     def __init__(self, free: Callable[[int], None]) -> None:
         self.handle, self._free = 0, free
 
     @classmethod
     def of(cls, runtime: Any, kind: str, *given: Any) -> "Held":
-        """What the library makes: a "model" or a "cache".
+        """What the library makes: a "model", a "cache" or "text_tokens".
 
         Raises:
             DynexitError: as `check`.

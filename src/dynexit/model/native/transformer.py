@@ -22,12 +22,14 @@ from dynexit.model.native.binding import (
 )
 from dynexit.model.native.cache import NativeCache
 from dynexit.model.native.rows import Angles, NativeRows
+from dynexit.model.native.text_tokens import NativeTextTokens, handles_of
 from dynexit.model.native.weights import NativeWeights
 from dynexit.model.native.workspace import ROWS, Workspace
 from dynexit.model.parts import ByParts
 from dynexit.model.readings import Readings
 from dynexit.model.rope import RotaryTable
 from dynexit.model.skips import Skips
+from dynexit.model.text_tokens import MOST, TextTokens, texts_of
 from dynexit.model.transformer import Transformer
 from dynexit.model.weights import weight_map
 
@@ -48,7 +50,7 @@ class NativeTransformer(ByParts, NativeWeights):
 
     device = torch.device("cpu")
     devices: Sequence[torch.device] = (device,)
-    rows_independent = True
+    rows_independent = reads_text = True
     kept_layers = 0
     draft_copy: "NativeTransformer | None" = None
 
@@ -248,8 +250,31 @@ class NativeTransformer(ByParts, NativeWeights):
 
     def _unembed(self, hidden: Tensor, limit: int | None, *results: Any) -> None:
         rows, count = self._fits(hidden, hidden.shape[0]).contiguous(), self._limited(limit)
-        given = rows.shape[0], count, limit is not None
+        given = rows.shape[0], count, limit is not None, None, count
         self.call("unembed", self.handle, rows.data_ptr(), *given, *results)
+
+    def new_text_tokens(self, limit: int) -> TextTokens:
+        """See `interface.Model`."""
+        usual = self.draft_tokens.holding(limit)
+        return NativeTextTokens(self, usual, min(MOST, self.vocabulary_size))
+
+    def read_with(
+        self, hidden: Tensor, limit: int, own: Sequence[TextTokens], best_only: bool
+    ) -> Tensor | Readings:
+        """See `interface.Model`."""
+        rows, count, n = hidden.contiguous(), self._limited(limit), len(own)
+        width = count + max(len(one.tokens) for one in own)
+        given = self._fits(rows, n).data_ptr(), n, count, True, handles_of(own), width
+        if best_only:
+            best, top, log_sum = (c_int64 * n)(), (c_float * n)(), (c_float * n)()
+            self.call("unembed", self.handle, *given, None, best, top, log_sum)
+            return Readings(np.asarray(best), np.asarray(top), np.asarray(log_sum))
+        read = torch.empty(n, width)
+        self.call("unembed", self.handle, *given, read.data_ptr(), None, None, None)
+        logits = self.draft_tokens.spread(read[:, :count], count, self.vocabulary_size)
+        for place, one in texts_of(own):
+            logits[place, one.tokens] = read[place, count : count + len(one.tokens)]
+        return logits
 
     def draft_by(self, chosen: DraftTokens) -> None:
         """See `interface.Model`."""

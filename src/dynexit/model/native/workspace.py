@@ -21,6 +21,7 @@ from dynexit.model.native.binding import (
     NativeReadings,
     NativeSpan,
 )
+from dynexit.model.native.text_tokens import handle_of
 from dynexit.model.readings import Readings
 from dynexit.model.windows import ALL
 
@@ -98,6 +99,7 @@ def _translated(rule: DraftingRule) -> NativeDrafting:
         *(_floats(rows), _floats(levels), _floats([*chain.from_iterable(odds)])),
         (c_int64 * len(rule.eos))(*rule.eos),
         rule.skips,
+        handle_of(rule.text_tokens),
     )
 
 
