@@ -100,7 +100,7 @@ def test_texts_that_share_passes_draft_as_alone(rule):
 
     def opened(prompt):
         controller = make_controller(method, draft_vocabulary=3, text_tokens=True)
-        facts = Facts(model.config.num_layers, None, None, 3, None, None)
+        facts = Facts(model.config.num_layers, None, None, 3, None, None, None)
         limits = Limits(40, model.config.max_positions, frozenset())
         return Decoding(model, controller, facts, Job(prompt, limits, RULES[rule]))
 
