@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # All ways to let a model draft for itself, on one loop: the bundled model (with exits), a chat model
-# (without) and the shape of Llama 3.2 1B (random weights, exits that agree as told).
+# (without), one that was trained for exits, if there is one, and the shape of Llama 3.2 1B (random
+# weights, exits that agree as told).
 #
 #   recipes/field.sh OUT --data-dir DIR [options of `dynexit bench`]
 #
 # PROMPTS (a task), NEW_TOKENS, BIG_PROMPTS and BIG_TOKENS set the size. MODELS="bundled chat big" runs
-# some only. CHAT is the chat model's GGUF file, BIG a model of the 1B shape, made if it is missing.
+# some only. CHAT and EXITS are the chat models' GGUF files (recipes/smollm2_layerskip.yaml makes the
+# second), BIG is a model of the 1B shape, made if it is missing.
 # EXTRA="--method NAME ..." adds methods. Killed and started again it continues. OUT/MODEL/report.md has
 # the tables, OUT/MODEL/figures the figures; recipes/paste_field.py puts both into docs/field.md.
 set -euo pipefail
@@ -39,7 +41,19 @@ exits() {
         --method "draft-verify:exit_layer=$1" --method del:analysis=full --method del)
 }
 
-for model in ${MODELS:-bundled chat big}; do
+# chat NAME FILE BENCH_OPTIONS...
+chat() {
+    local name=$1 file=$2
+    shift 2
+    data=$(sed -n 's/.*--data-dir[ =]\([^ ]*\).*/\1/p' <<< "$*")
+    [ -d "$out/prompts" ] ||
+        ${PYTHON:-python} "$here/../benchmarks/chat_prompts.py" "$file" "$data" "$out/prompts"
+    tasks=()
+    for prompts in "$out"/prompts/*.jsonl; do tasks+=(--task "jsonl:$prompts"); done
+    run "$name" --model "$file" "${tasks[@]}" --max-new-tokens "${NEW_TOKENS:-96}" "$@"
+}
+
+for model in ${MODELS:-bundled chat ${EXITS:+exits} big}; do
     case $model in
         bundled)
             exits 3 2
@@ -47,13 +61,13 @@ for model in ${MODELS:-bundled chat big}; do
                 "${with_exits[@]}" "${free[@]}" "$@"
             ;;
         chat)
-            chat=${CHAT:?give the chat model as CHAT=FILE.gguf, or leave it out of MODELS}
-            data=$(sed -n 's/.*--data-dir[ =]\([^ ]*\).*/\1/p' <<< "$*")
-            [ -d "$out/prompts" ] ||
-                ${PYTHON:-python} "$here/../benchmarks/chat_prompts.py" "$chat" "$data" "$out/prompts"
-            tasks=()
-            for file in "$out"/prompts/*.jsonl; do tasks+=(--task "jsonl:$file"); done
-            run chat --model "$chat" "${tasks[@]}" --max-new-tokens "${NEW_TOKENS:-96}" "${free[@]}" "$@"
+            chat chat "${CHAT:?give the chat model as CHAT=FILE.gguf, or leave it out of MODELS}" \
+                "${free[@]}" "$@"
+            ;;
+        exits)
+            exits 3 2
+            chat exits "${EXITS:?give the chat model with exits as EXITS=FILE.gguf}" \
+                "${with_exits[@]}" "${free[@]}" "$@"
             ;;
         big)
             big=${BIG:-$out/1b.gguf}
@@ -64,7 +78,7 @@ for model in ${MODELS:-bundled chat big}; do
                 --max-new-tokens "${BIG_TOKENS:-24}" "${with_exits[@]}" "${free[@]}" "$@"
             ;;
         *)
-            echo "no model $model: use bundled, chat or big" >&2
+            echo "no model $model: use bundled, chat, exits or big" >&2
             exit 2
             ;;
     esac

@@ -71,14 +71,16 @@ def test_the_bundled_models_figures_are_run(tmp_path: Path) -> None:
     assert parsed(sweep)["exit_layers"] == "1-5,7"
 
 
-def test_the_field_is_run_on_three_models(tmp_path: Path) -> None:
+def test_the_field_is_run_on_four_models(tmp_path: Path) -> None:
     (tmp_path / "out" / "prompts").mkdir(parents=True)
-    given = {"CHAT": "chat.gguf", "BIG": str(tmp_path), "EXTRA": "--method jacobi", "PROMPTS": "3"}
+    files = {"CHAT": "chat.gguf", "EXITS": "exits.gguf", "BIG": str(tmp_path)}
+    given = {**files, "EXTRA": "--method jacobi", "PROMPTS": "3"}
     commands = commands_of(RECIPES / "field.sh", tmp_path, **given)
-    assert [command[0] for command in commands] == ["bench", "report"] * 3
+    assert [command[0] for command in commands] == ["bench", "report"] * 4
     benches = [parsed(command) for command in commands[::2]]
-    assert [one["num_samples"] for one in benches] == [3, 3, 2]
-    assert [one["model"] or () for one in benches] == [(), ["chat.gguf"], [str(tmp_path)]]
+    assert [one["num_samples"] for one in benches] == [3, 3, 3, 2]
+    models = [[], *([file] for file in files.values())]
+    assert [list(one["model"] or ()) for one in benches] == models
     for one in benches:
         methods = tuple(one["method"])  # type: ignore[arg-type]
         check_methods(Options(methods=methods))

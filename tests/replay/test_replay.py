@@ -64,6 +64,21 @@ def test_replay_accepts_what_a_real_run_accepts(lm, trace, method):
             assert told == [getattr(r, field) for r in real.stats.rounds], field
 
 
+def test_exits_choose_among_the_tokens_that_were_learned(lm):
+    info = trace_info(lm)
+    assert (
+        info.draft_vocabulary == lm.learned.draft_tokens.usual(lm.model.vocabulary_size) < TRIMMED
+    )
+    method = "layerskip:exit_layer=4,speculation_length=3"
+    method = f"{method},draft_vocabulary={info.draft_vocabulary}"
+    text = record_text(lm, "sample-0", PROMPTS[0], NEW, info.draft_vocabulary)
+    real = lm.generate(PROMPTS[0], method, max_new_tokens=text.generated)
+    given = Replaying(Trace(info, [text]), COSTS, None)
+    played = replay(given, text, make_controller(method))
+    assert [r.accepted for r in played.rounds] == [r.accepted for r in real.stats.rounds]
+    assert text.trimmed.max() > info.draft_vocabulary  # not the first ids
+
+
 class Bushy(Controller):
     """Drafts three children of every token."""
 

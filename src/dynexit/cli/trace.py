@@ -20,8 +20,11 @@ def trace(
     prompts: Prompts,
     max_new_tokens: NewTokens = 128,
     draft_vocabulary: Annotated[
-        int, typer.Option(min=1, help="Frequent tokens that early exits choose among.")
-    ] = 2048,
+        int | None,
+        typer.Option(
+            min=1, help="Frequent tokens that early exits choose among [default: as in decoding]."
+        ),
+    ] = None,
     how: Loading,
 ) -> None:
     """Record greedy texts with each layer's two likeliest tokens, for `dynexit replay`."""

@@ -15,7 +15,7 @@ from dynexit.learning.journal import Text
 from dynexit.learning.judging import ALL
 from dynexit.learning.learned import Prediction
 from dynexit.model.interface import Model
-from dynexit.replay.running import Replaying, replay_all
+from dynexit.replay.running import Replayed, Replaying, replay_all
 from dynexit.replay.trace import BEST, Trace, TracedText, TraceInfo
 
 METHOD = "auto:exits=false"  # the texts tell what the last layer says, not what exits do
@@ -37,17 +37,19 @@ def _speedup(
     lm: LanguageModel, table: SuccessorTable, texts: Sequence[Text]
 ) -> Mapping[str, float]:
     """Rounds are exact, seconds are the costs of passes: the controller's own are left out."""
-    model, costs = lm.model, costs_of(lm.model, False)
-    vocabulary = model.vocabulary_size
+    model, vocabulary = lm.model, lm.model.vocabulary_size
     info = TraceInfo(
         *(lm.name, lm.num_layers, vocabulary, model.config.max_positions),
         draft_vocabulary=model.draft_tokens.usual(vocabulary),
     )
     trace = Trace(info, [_traced(text, lm.num_layers) for text in texts])
-    replayed = replay_all(Replaying(trace, costs, table), METHOD)
-    step = costs.verify(lm.num_layers)[1]
-    speeds = {ALL: replayed.tokens_per_second, **dict(sorted(replayed.by_task.items()))}
-    return {family: round(speed * step, 3) for family, speed in speeds.items()}
+    given = Replaying(trace, costs_of(model, False), table)
+    plain, drafted = (_speeds(replay_all(given, method)) for method in ("vanilla", METHOD))
+    return {family: round(speed / plain[family], 3) for family, speed in drafted.items()}
+
+
+def _speeds(replayed: Replayed) -> Mapping[str, float]:
+    return {ALL: replayed.tokens_per_second, **dict(sorted(replayed.by_task.items()))}
 
 
 @torch.inference_mode()

@@ -14,8 +14,11 @@ PROMPT_POSITIONS = 64  # of the prompt that are read as well, for controllers th
 ROWS = 256  # read at once
 
 
-def trace_info(lm: LanguageModel, draft_vocabulary: int) -> TraceInfo:
+def trace_info(lm: LanguageModel, draft_vocabulary: int | None = None) -> TraceInfo:
     """What a trace of this model says of itself.
+
+    Args:
+        draft_vocabulary: tokens that early exits choose among; None is as many as in decoding.
 
     Raises:
         DynexitError: a model of one layer, which has no exits.
@@ -23,7 +26,8 @@ def trace_info(lm: LanguageModel, draft_vocabulary: int) -> TraceInfo:
     if lm.num_layers < 2:
         raise DynexitError(f"{lm.name} has only one layer, so it has no early exits to trace.")
     config = lm.model.config
-    trimmed = min(draft_vocabulary, lm.model.vocabulary_size)
+    usual = lm.model.draft_tokens.usual(lm.model.vocabulary_size)
+    trimmed = min(draft_vocabulary or usual, lm.model.vocabulary_size)
     return TraceInfo(
         *(lm.name, lm.num_layers, lm.model.vocabulary_size, config.max_positions, trimmed),
         tuple(sorted(lm.eos)),
@@ -62,11 +66,11 @@ def record_text(
 
 
 def _read_layer(lm: LanguageModel, state: Tensor, limit: int) -> tuple[np.ndarray, ...]:
-    """Best tokens [P, BEST] and probabilities, and those of the first `limit` tokens."""
+    """Best tokens [P, BEST] and probabilities, and those among the `limit` that drafts read."""
     parts = []
     for rows in state.split(ROWS):
-        logits = lm.model.unembed(rows).float()
-        parts.append((*_best(logits), *_best(logits[:, :limit])))
+        every, some = (lm.model.unembed(rows, most).float() for most in (None, limit))
+        parts.append((*_best(every), *_best(some)))
     return tuple(torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
 
 

@@ -49,7 +49,7 @@ class TracedText:
         tokens: the prompt's and the text's, with the target's next token last.
         best: [L, P, BEST], the tokens of the best logits of every layer, the best first.
         confidence: [L, P, BEST], their probabilities.
-        trimmed: [L, P, BEST], the best of the first tokens of the head only, with their
+        trimmed: [L, P, BEST], the best of the tokens that drafts read only, with their
             probabilities among those in `trimmed_confidence`.
     """
 
