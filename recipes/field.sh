@@ -75,7 +75,8 @@ for model in ${MODELS:-bundled chat ${EXITS:+exits} big}; do
                 --agreement 3:0.74 --agreement 8:0.98 --zipf 1.2
             exits 3 3
             PROMPTS=${BIG_PROMPTS:-2} run big --model "$big" --template cue --n-shot 0 \
-                --max-new-tokens "${BIG_TOKENS:-24}" "${with_exits[@]}" "${free[@]}" "$@"
+                --task gsm8k --task wmt14_de_en --max-new-tokens "${BIG_TOKENS:-24}" \
+                "${with_exits[@]}" "${free[@]}" "$@"
             ;;
         *)
             echo "no model $model: use bundled, chat, exits or big" >&2
