@@ -19,7 +19,6 @@ from dynexit.decoding.sampling import Sampler
 from dynexit.decoding.statistics import Statistics
 from dynexit.model.interface import Model, SavedCache
 from dynexit.model.readings import Readings
-from dynexit.model.text_tokens import TextTokens
 
 
 class Chunk(NamedTuple):
@@ -44,6 +43,7 @@ class State:
         shadow_layers: layers whose shadow tokens the controller reads by default.
         shadowed: those whose shadow tokens the present round brings.
         draft_vocabulary: tokens of the head that exits choose among; None is all.
+        text_tokens: what the text so far adds to these; None is nothing.
     """
 
     def __init__(self, model: Model, controller: Controller, facts: Facts, job: Job) -> None:
@@ -56,10 +56,11 @@ class State:
         self.draft_vocabulary = facts.draft_vocabulary
         limit = facts.draft_vocabulary if controller.text_tokens and model.reads_text else None
         trims = limit is not None and limit < model.vocabulary_size
-        self._text_tokens = model.new_text_tokens(limit) if limit and trims else None
+        self.text_tokens = model.new_text_tokens(limit) if limit and trims else None
         self.depth = controller.target_layer()
         self.shadow_layers = self.shadowed = _layers_read(controller, self.depth)
         self.tokens = list(job.prompt)
+        self._follow()
         self.prompt_length = len(job.prompt)
         self.cache = model.new_cache()
         self.sampler = Sampler(job.sampling, self.tokens, *self.limits.forbidden, job.guide)
@@ -76,7 +77,7 @@ class State:
     def release(self) -> None:
         """Free the KV cache. The text stays, but no further round can run."""
         self.cache, self.drafters = self.model.new_cache(), {}
-        self._text_tokens = None
+        self.text_tokens = None
 
     @property
     def new_tokens(self) -> list[int]:
@@ -92,13 +93,6 @@ class State:
     def alone(self) -> bool:
         """Whether no other sequence shares its passes, so that a draft may be one call."""
         return self.batch_size == 1
-
-    @property
-    def text_tokens(self) -> TextTokens | None:
-        """What the text so far adds to the tokens that exits choose among; None is nothing."""
-        if self._text_tokens is not None:
-            self._text_tokens.follow(self.tokens)
-        return self._text_tokens
 
     @property
     def best_only(self) -> bool:
@@ -138,7 +132,12 @@ class State:
             chunks.append(Chunk(rest, [], sources[-1]))
         self.cache.length = len(self.tokens) - 1
         self.chunks += chunks
+        self._follow()
         return chunks
+
+    def _follow(self) -> None:
+        if self.text_tokens is not None:
+            self.text_tokens.follow(self.tokens)
 
     def _said_of(
         self, tokens: list[int], logits: Tensor | Readings

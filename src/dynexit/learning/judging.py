@@ -15,11 +15,16 @@ FIRST_COVER, COVERS = 512, 5  # most frequent tokens: 512, 1024 ... so many size
 
 def judge(table: SuccessorTable, texts: Sequence[Text]) -> dict[str, Figures]:
     """Figures of each family that texts are of, and of all."""
-    by_family: dict[str, list[Text]] = {}
-    for text in texts:
-        by_family.setdefault(text.family, []).append(text)
-    found = {family: _figures(table, by_family[family]) for family in sorted(by_family)}
+    found = {family: _figures(table, some) for family, some in by_family(texts).items()}
     return {ALL: _figures(table, texts), **found} if found else {}
+
+
+def by_family(texts: Iterable[Text]) -> dict[str, list[Text]]:
+    """The texts of each family, families in the order of their names."""
+    found: dict[str, list[Text]] = {}
+    for text in texts:
+        found.setdefault(text.family, []).append(text)
+    return dict(sorted(found.items()))
 
 
 def _figures(table: SuccessorTable, texts: Iterable[Text]) -> Figures:
@@ -60,7 +65,4 @@ def coverage_of_families(
     frequent: Sequence[int], texts: Iterable[Text]
 ) -> Mapping[str, Mapping[str, float]]:
     """`coverage` of each family's texts."""
-    by_family: dict[str, list[Text]] = {}
-    for text in texts:
-        by_family.setdefault(text.family, []).append(text)
-    return {family: coverage(frequent, by_family[family]) for family in sorted(by_family)}
+    return {family: coverage(frequent, some) for family, some in by_family(texts).items()}

@@ -12,7 +12,7 @@ from dynexit.decoding.successors import SuccessorTable
 from dynexit.environment import environment
 from dynexit.language_model import LanguageModel
 from dynexit.learning.journal import Text
-from dynexit.learning.judging import ALL
+from dynexit.learning.judging import ALL, by_family
 from dynexit.learning.learned import Prediction
 from dynexit.model.interface import Model
 from dynexit.replay.running import Replayed, Replaying, replay_all
@@ -66,10 +66,7 @@ def _agreement(model: Model, texts: Sequence[Text]) -> tuple[float, ...]:
 
 def _some(texts: Sequence[Text], count: int) -> list[Text]:
     """The first texts of each family."""
-    by_family: dict[str, list[Text]] = {}
-    for text in texts:
-        by_family.setdefault(text.family, []).append(text)
-    return [text for family in by_family.values() for text in family[:count]]
+    return [text for family in by_family(texts).values() for text in family[:count]]
 
 
 def _traced(text: Text, num_layers: int) -> TracedText:

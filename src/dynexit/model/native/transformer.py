@@ -17,9 +17,7 @@ from dynexit.model.draft_tokens import DraftTokens
 from dynexit.model.drafting import Drafted
 from dynexit.model.drafting_rule import DraftingRule
 from dynexit.model.interface import Cache, Span
-from dynexit.model.native.binding import (
-    NativeReading,
-)
+from dynexit.model.native.binding import NativeReading
 from dynexit.model.native.cache import NativeCache
 from dynexit.model.native.rows import Angles, NativeRows
 from dynexit.model.native.text_tokens import NativeTextTokens, handles_of
